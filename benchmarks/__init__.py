@@ -1,0 +1,1 @@
+"""What a session costs a request, beside the alternatives, in one run. `make bench` runs all of it."""

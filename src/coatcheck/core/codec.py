@@ -1,0 +1,266 @@
+"""What a field's value becomes in the store: MessagePack, with what MessagePack lacks as extensions.
+
+A value comes back as what it was, type and all, or it is refused by name when it is assigned: None, bool, int,
+float, str, bytes, list, dict, tuple, set, frozenset, datetime, date, time, timedelta, UUID and Decimal, in any
+nesting. Nothing that is read can run code.
+
+The encoding is canonical (the same value gives the same bytes, sets are sorted by their encoded members), so that
+"did it change?" is a comparison of bytes.
+
+Extensions, each holding MessagePack: 1 tuple, 2 set, 3 frozenset, 4 int beyond 64 bits (hexadecimal text),
+5 datetime ``[year, month, day, hour, minute, second, microsecond, fold, zone]``, 6 date (ISO text), 7 time (ISO
+text, fold), 8 timedelta ``[days, seconds, microseconds]``, 9 UUID (16 bytes), 10 Decimal (text). A zone is None, a
+str (an IANA name), or ``[offset in microseconds, name or None]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec.msgpack import Ext
+
+from coatcheck.errors import DecodeError, NotStorable
+
+__all__ = ["decode", "encode", "is_mutable", "same_value"]
+
+_DEEPEST = 64
+_NATIVE = frozenset({type(None), bool, int, float, str, bytes})
+_NATIVE_BUT_INT = _NATIVE - {int}
+_SIMPLE_KEYS = frozenset({str})
+_ATOMS = frozenset({*_NATIVE, datetime, date, time, timedelta, UUID, Decimal})
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
+_MICROSECOND = timedelta(microseconds=1)
+
+_TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL = range(1, 11)
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def encode(value: object) -> bytes:
+    """The bytes of `value`.
+
+    Raises:
+        NotStorable: It, or something in it, would not come back as what it was; the message names the type.
+    """
+    try:
+        try:
+            return _pack(value if type(value) in _NATIVE else _plain(value, 0, _NATIVE))
+        except OverflowError:
+            # Somewhere in it is an int beyond 64 bits: look at each of them.
+            return _pack(_plain(value, 0, _NATIVE_BUT_INT))
+    except UnicodeEncodeError:
+        # Not chained: the codec's own errors show what was in the value, and so do those of reading.
+        raise NotStorable("a str with a lone surrogate is not text, and can't be stored") from None
+
+
+def decode(data: bytes) -> Any:
+    """The value that `encode` was given.
+
+    Raises:
+        DecodeError: The bytes are no value of this format.
+    """
+    try:
+        return _decoder.decode(data)
+    except (
+        msgspec.DecodeError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        InvalidOperation,
+        RecursionError,
+    ):
+        raise DecodeError("the stored value can't be read") from None
+
+
+def is_mutable(value: object) -> bool:
+    """Whether `value` may be changed in place, or hold something that may."""
+    return type(value) not in _ATOMS
+
+
+def same_value(stored: bytes, encoded: bytes) -> bool:
+    """Whether two encodings stand for the same value, also when an older release wrote `stored`."""
+    if stored == encoded:
+        return True
+    try:
+        return encode(decode(stored)) == encoded
+    except (DecodeError, NotStorable):
+        return False
+
+
+def _plain(value: object, depth: int, native: frozenset[type]) -> object:
+    """`value` in terms that MessagePack has; what is of a type in `native` it takes as it is."""
+    kind = type(value)
+    if kind in native:
+        return value
+    if kind is int:
+        number = cast("int", value)
+        if _LOWEST <= number <= _HIGHEST:
+            return number
+        return Ext(_INT, f"{number:x}".encode())
+    if depth > _DEEPEST:
+        raise NotStorable(f"it is nested deeper than {_DEEPEST} levels, or contains itself")
+    if kind is dict:
+        mapping = cast("dict[Any, Any]", value)
+        if native.issuperset(map(type, mapping.values())) and _SIMPLE_KEYS.issuperset(map(type, mapping)):
+            return mapping
+        return {_plain_key(key): _plain(item, depth + 1, native) for key, item in mapping.items()}
+    if kind is list:
+        items = cast("list[Any]", value)
+        if native.issuperset(map(type, items)):
+            return items
+        return [_plain(item, depth + 1, native) for item in items]
+    wrap = _WRAPPERS.get(kind)
+    if wrap is None:
+        raise NotStorable(_refusal(kind))
+    return wrap(value, depth + 1, native)
+
+
+def _plain_key(key: object) -> object:
+    # Ext has no hash, so what is to be a key must be one that MessagePack has itself.
+    kind = type(key)
+    if kind in _NATIVE and (kind is not int or _LOWEST <= cast("int", key) <= _HIGHEST):
+        return key
+    raise NotStorable(f"a dict key must be None, bool, int (64 bits), float, str or bytes, not {_name(kind)}")
+
+
+def _refusal(kind: type) -> str:
+    for base in kind.__mro__[1:-1]:
+        if base in _ATOMS or base in _WRAPPERS or base in (list, dict):
+            return f"{_name(kind)} would come back as a plain {base.__name__}: store {base.__name__}(value)"
+    return f"{_name(kind)} can't be stored: store plain data that stands for it (an id, a dict of its parts)"
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _wrap_tuple(value: tuple[Any, ...], depth: int, native: frozenset[type]) -> Ext:
+    return Ext(_TUPLE, _pack([_plain(item, depth, native) for item in value]))
+
+
+def _wrap_set(code: int, value: set[Any] | frozenset[Any], depth: int, native: frozenset[type]) -> Ext:
+    members = sorted(_pack(_plain(item, depth, native)) for item in value)
+    return Ext(code, _pack([msgspec.Raw(member) for member in members]))
+
+
+def _wrap_datetime(value: datetime, *_: object) -> Ext:
+    parts = [value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond]
+    return Ext(_DATETIME, _pack([*parts, value.fold, _zone(value.tzinfo)]))
+
+
+def _zone(zone: tzinfo | None) -> str | list[Any] | None:
+    if zone is None:
+        return None
+    if type(zone) is timezone:
+        offset = zone.utcoffset(None)
+        unnamed = timezone(offset)
+        return [
+            offset // _MICROSECOND,
+            None if repr(zone) in (repr(unnamed), repr(UTC)) else zone.tzname(None),
+        ]
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    raise NotStorable(
+        f"a datetime with the zone {_name(type(zone))} can't be stored: use zoneinfo.ZoneInfo or datetime.timezone"
+    )
+
+
+def _wrap_time(value: time, *_: object) -> Ext:
+    if value.tzinfo is not None:
+        raise NotStorable(
+            "a time with a zone can't be stored: store a datetime, or the time and the zone's name"
+        )
+    return Ext(_TIME, _pack([value.isoformat(), value.fold]))
+
+
+def _wrap_timedelta(value: timedelta, *_: object) -> Ext:
+    return Ext(_TIMEDELTA, _pack([value.days, value.seconds, value.microseconds]))
+
+
+def _wrap_date(value: date, *_: object) -> Ext:
+    return Ext(_DATE, value.isoformat().encode())
+
+
+def _wrap_uuid(value: UUID, *_: object) -> Ext:
+    return Ext(_UUID, value.bytes)
+
+
+def _wrap_decimal(value: Decimal, *_: object) -> Ext:
+    return Ext(_DECIMAL, str(value).encode())
+
+
+_WRAPPERS: dict[type, Callable[[Any, int, frozenset[type]], Ext]] = {
+    tuple: _wrap_tuple,
+    set: partial(_wrap_set, _SET),
+    frozenset: partial(_wrap_set, _FROZENSET),
+    datetime: _wrap_datetime,
+    date: _wrap_date,
+    time: _wrap_time,
+    timedelta: _wrap_timedelta,
+    UUID: _wrap_uuid,
+    Decimal: _wrap_decimal,
+}
+
+
+def _read_datetime(data: bytes) -> datetime:
+    year, month, day, hour, minute, second, microsecond, fold, zone = _unpack(data)
+    return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=_read_zone(zone), fold=fold)
+
+
+def _read_zone(zone: Any) -> tzinfo | None:
+    if zone is None:
+        return None
+    if isinstance(zone, str):
+        try:
+            return ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, OSError) as error:
+            raise ValueError("this machine knows no such time zone") from error
+    offset, name = zone
+    if name is None:
+        return timezone(timedelta(microseconds=offset))
+    return timezone(timedelta(microseconds=offset), name)
+
+
+def _read_time(data: bytes) -> time:
+    text, fold = _unpack(data)
+    return time.fromisoformat(text).replace(fold=fold)
+
+
+def _read_timedelta(data: bytes) -> timedelta:
+    days, seconds, microseconds = _unpack(data)
+    return timedelta(days, seconds, microseconds)
+
+
+_READERS: dict[int, Callable[[bytes], Any]] = {
+    _TUPLE: lambda data: tuple(_unpack(data)),
+    _SET: lambda data: set(_unpack(data)),
+    _FROZENSET: lambda data: frozenset(_unpack(data)),
+    _INT: lambda data: int(data.decode("ascii"), 16),
+    _DATETIME: _read_datetime,
+    _DATE: lambda data: date.fromisoformat(data.decode("ascii")),
+    _TIME: _read_time,
+    _TIMEDELTA: _read_timedelta,
+    _UUID: lambda data: UUID(bytes=data),
+    _DECIMAL: lambda data: Decimal(data.decode("ascii")),
+}
+
+
+def _read_extension(code: int, data: memoryview) -> Any:
+    reader = _READERS.get(code)
+    if reader is None:
+        raise ValueError("the value is of a kind that this release does not know")
+    return reader(bytes(data))
+
+
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ext_hook=_read_extension)
+
+
+def _unpack(data: bytes) -> Any:
+    return _decoder.decode(data)

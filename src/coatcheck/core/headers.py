@@ -1,0 +1,65 @@
+"""The headers of a response that depends on a session, or sets its cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+__all__ = ["add_vary", "amend", "forbid_storing"]
+
+
+def amend(
+    headers: Iterable[tuple[str, str]], *, cookie_name: str, set_cookie: str | None, vary: str | None
+) -> list[tuple[str, str]]:
+    """The headers of a response, with what its session has to say.
+
+    Args:
+        headers: The application's own, in order; its other cookies stay as they are.
+        cookie_name: The session cookie's name, of which exactly one Set-Cookie goes out.
+        set_cookie: The value of our Set-Cookie, or None; with it goes ``Cache-Control: no-store``.
+        vary: The request header on which the response depends, or None.
+    """
+    amended = list(headers)
+    if set_cookie is None and vary is not None and "vary" not in {name.lower() for name, _ in amended}:
+        amended.append(("Vary", vary))
+        return amended
+    if vary is not None:
+        amended = _joined(amended, "Vary", lambda existing: add_vary(existing, vary))
+    if set_cookie is not None:
+        ours = f"{cookie_name}="
+        amended = [
+            (name, value)
+            for name, value in amended
+            if name.lower() != "set-cookie" or not value.lstrip().startswith(ours)
+        ]
+        amended = _joined(amended, "Cache-Control", forbid_storing)
+        amended.append(("Set-Cookie", set_cookie))
+    return amended
+
+
+def _joined(
+    headers: list[tuple[str, str]], name: str, change: Callable[[str | None], str]
+) -> list[tuple[str, str]]:
+    """The headers with all lines called `name` as one, changed."""
+    lowered = name.lower()
+    values = [value for other, value in headers if other.lower() == lowered]
+    kept = [header for header in headers if header[0].lower() != lowered]
+    return [*kept, (name, change(", ".join(values) if values else None))]
+
+
+def add_vary(existing: str | None, field: str) -> str:
+    """A Vary header that names `field` (once, in any case), keeping what was there; ``*`` stays alone."""
+    if not existing or not existing.strip():
+        return field
+    named = [part.strip().lower() for part in existing.split(",")]
+    if "*" in named or field.lower() in named:
+        return existing
+    return f"{existing}, {field}"
+
+
+def forbid_storing(existing: str | None) -> str:
+    """A Cache-Control header with ``no-store``: never weaker than what was there (RFC 9111 §5.2.2.5)."""
+    kept = [part.strip() for part in (existing or "").split(",") if part.strip()]
+    if any(part.lower() == "no-store" for part in kept):
+        return existing or ""
+    kept = [part for part in kept if part.lower() != "public" and not part.lower().startswith("s-maxage")]
+    return ", ".join([*kept, "no-store"])

@@ -1,0 +1,1 @@
+"""A small shop that shows what sessions do: ``coatcheck demo``. It needs the extra ``demo``."""

@@ -1,0 +1,63 @@
+"""Sessions for FastAPI: a typed dependency that loads the session when a route asks for it.
+
+::
+
+    from coatcheck.frameworks.fastapi import CurrentSession, SessionMiddleware
+
+    app.add_middleware(SessionMiddleware, sessions=sessions, load="on_demand")
+
+
+    @app.get("/basket")
+    async def basket(session: CurrentSession) -> list[str]:
+        return session.get("basket", [])
+
+A route that takes `CurrentSession` loads the session before it runs; one that does not costs nothing. In OpenAPI it
+shows as a cookie.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+try:
+    from fastapi import Depends
+    from fastapi.openapi.models import APIKey, APIKeyIn
+    from fastapi.requests import HTTPConnection
+    from fastapi.security.base import SecurityBase
+except ModuleNotFoundError as error:  # pragma: no cover - needs an installation without FastAPI
+    raise ModuleNotFoundError(
+        "coatcheck.frameworks.fastapi needs FastAPI: pip install 'coatcheck[fastapi]'"
+    ) from error
+
+from coatcheck.errors import ConfigurationError
+from coatcheck.frameworks.starlette import SessionMiddleware, StarletteSession
+
+__all__ = ["CurrentSession", "SessionDependency", "SessionMiddleware"]
+
+
+class SessionDependency(SecurityBase):
+    """Gives a route its loaded session, and OpenAPI the cookie's name."""
+
+    def __init__(self, cookie_name: str = "__Host-session") -> None:
+        """Make the dependency.
+
+        Args:
+            cookie_name: What OpenAPI calls the cookie; it must be the manager's, if that has another.
+        """
+        self.model = APIKey.model_validate({"in": APIKeyIn.cookie, "name": cookie_name})
+        self.scheme_name = "Session"
+
+    async def __call__(self, connection: HTTPConnection) -> StarletteSession:
+        """The session of a request or a websocket."""
+        session = connection.scope.get("session")
+        if not isinstance(session, StarletteSession):
+            raise ConfigurationError(
+                "There is no session: app.add_middleware(SessionMiddleware, sessions=sessions) with the "
+                "SessionMiddleware of coatcheck.frameworks.fastapi."
+            )
+        await session.load()
+        return session
+
+
+CurrentSession = Annotated[StarletteSession, Depends(SessionDependency())]
+"""A loaded session: what a route writes as the type of its parameter."""

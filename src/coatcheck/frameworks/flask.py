@@ -1,0 +1,316 @@
+"""Sessions for Flask: ``flask.session``, `flash`, ``session.permanent`` and the rest work as they are.
+
+::
+
+    app.session_interface = SessionInterface(sessions)  # checked at the first request
+    SessionInterface(sessions).init_app(app)  # checked now
+
+Flask's own settings (``SESSION_COOKIE_*``, ``PERMANENT_SESSION_LIFETIME``) count where the application set them away
+from Flask's defaults; one that contradicts ours is a `ConfigurationError`. With Flask-Login, ``login_user`` signs in
+and ``logout_user`` signs out: the secret changes, and the session is in the user's list.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+try:
+    import flask
+    from flask.sessions import SessionInterface as FlaskSessionInterface
+    from flask.sessions import SessionMixin
+    from markupsafe import Markup
+except ModuleNotFoundError as error:  # pragma: no cover - needs an installation without Flask
+    raise ModuleNotFoundError(
+        "coatcheck.frameworks.flask needs Flask: pip install 'coatcheck[flask]'"
+    ) from error
+
+from coatcheck.core.headers import amend
+from coatcheck.core.lifecycle import Outcome
+from coatcheck.errors import StoreError
+from coatcheck.frameworks.flask_login import bind as bind_flask_login
+from coatcheck.frameworks.flask_settings import merged
+from coatcheck.frameworks.wsgi import close_body, cookies_of, unavailable
+from coatcheck.session import Flash, Session, state_of
+from coatcheck.sessions import Sessions
+from coatcheck.state import FLASH, Standing, names_in, remove_field
+
+__all__ = ["FlaskSession", "SessionInterface"]
+
+_FLASHES = "_flashes"
+_HTML = "\x00html"
+
+
+class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """What ``flask.session`` is: a `Session` that keeps each flashed message in a field of its own.
+
+    Flask's `flash` and `get_flashed_messages` keep their list under ``_flashes``; here that name stands for the
+    messages, so that those of parallel requests all stay and none is shown twice.
+    """
+
+    sessions: Sessions
+    accessed = False
+    """Set by Flask; what counts for the headers is whether the session was looked at."""
+    saved: Outcome | None = None
+    """What the response has to say, once the session is stored."""
+    outcome: Outcome | None = None
+    """What the response has to say, once the request has failed."""
+    refusal: StoreError | None = None
+    """Why the response must be a 503, whatever Flask makes of it."""
+
+    modified = True
+    """What Flask's documentation tells people to set. Changes are found without it."""
+
+    @property
+    def new(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether nothing is stored for this visitor yet."""
+        return self.is_new
+
+    def __getitem__(self, name: str) -> Any:
+        """A field's value; under ``_flashes``, the messages that wait."""
+        if name != _FLASHES:
+            return super().__getitem__(name)
+        waiting = [_shown(flash) for flash in self.peek_flashes()]
+        if not waiting:
+            raise KeyError(name)
+        return waiting
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set a field; under ``_flashes``, add what is new in the list, or put the list in place of what waits."""
+        if name != _FLASHES:
+            super().__setitem__(name, value)
+            return
+        waiting: list[tuple[str, Any]] = self.get(_FLASHES, [])
+        messages = [tuple(message) for message in value]
+        if messages[: len(waiting)] == waiting:
+            messages = messages[len(waiting) :]
+        else:
+            self.pop(_FLASHES, None)
+        for category, message in messages:
+            self.flash(message, category)
+
+    def __delitem__(self, name: str) -> None:
+        """Remove a field; under ``_flashes``, every message that waits."""
+        if name != _FLASHES:
+            super().__delitem__(name)
+            return
+        state = self._look()
+        for field in names_in(state):
+            if field.startswith(FLASH):
+                remove_field(state, field)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a field; under ``_flashes``, whether a message waits."""
+        if name != _FLASHES:
+            return super().__contains__(name)
+        return bool(self.peek_flashes())
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Remove a field and return its value; under ``_flashes``, take the messages, so that none is shown twice."""
+        if name != _FLASHES:
+            return super().pop(name, *default)
+        taken = [_shown(flash) for flash in self.take_flashes()]
+        return taken or (default[0] if default else [])
+
+    def flash(self, message: Any, category: str = "message") -> None:
+        """Leave a message; markup stays markup, a lazily translated text becomes the text that it is now."""
+        if hasattr(message, "__html__"):
+            message = {_HTML: str(message.__html__())}
+        elif type(message) is not str and (isinstance(message, str) or not isinstance(message, _PLAIN)):
+            message = str(message)
+        super().flash(message, category)
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """Drop the changes of this request, but for ending the session: for an application's own error handlers.
+
+        Flask does so by itself for an exception that nobody handles, and for a `StoreError` that only we handle.
+        """
+        if self.outcome is not None:
+            return
+        outcome = self.sessions.abandon(self)
+        if outcome.set_cookie is None and self.saved is not None:
+            # It failed after the session was stored: the response that comes instead must have the cookie.
+            outcome = self.saved
+        self.outcome = outcome
+        if isinstance(error, StoreError):
+            self.refusal = error
+        state = state_of(self)
+        if state.failure is not None:
+            # What still runs (`after_request`, an error page) must not fail by the same outage again.
+            state.standing = Standing.OUTAGE
+
+    def save(self) -> None:
+        """Store the changes so far; see `Sessions.save`."""
+        self.sessions.save(self)
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """Remove fields and return their values, atomically; see `Sessions.take`."""
+        return self.sessions.take(self, *names)
+
+    def take_flashes(self) -> list[Flash]:
+        """The messages that wait, taken; see `Sessions.take_flashes`."""
+        return self.sessions.take_flashes(self)
+
+    def is_live(self) -> bool:
+        """Whether the session still exists; see `Sessions.is_live`."""
+        return self.sessions.is_live(self)
+
+
+_PLAIN = (int, float, bytes, list, dict, tuple, set, frozenset, type(None))
+
+
+def _shown(flash: Flash) -> tuple[str, Any]:
+    """A message as Flask has it: category first, markup as `Markup`."""
+    message = flash.message
+    if isinstance(message, dict) and _HTML in message:
+        html = cast("dict[str, str]", message)[_HTML]
+        return flash.category, Markup(html)  # noqa: S704 - it was markup when it was flashed
+    return flash.category, flash.message
+
+
+class SessionInterface(FlaskSessionInterface):
+    """``app.session_interface = SessionInterface(sessions)``."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        """Make the interface for one application, or for several.
+
+        Args:
+            sessions: The manager.
+        """
+        self.sessions = sessions
+        self._managers: WeakKeyDictionary[flask.Flask, Sessions] = WeakKeyDictionary()
+        self._setting_up = threading.Lock()
+
+    def init_app(self, app: flask.Flask) -> None:
+        """Put the interface into `app`, and check its settings now and not at the first request.
+
+        Raises:
+            ConfigurationError: A setting of the application contradicts one of ours.
+        """
+        self._manager(app)
+        app.session_interface = self
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> FlaskSession:
+        """The session of a request. Asks the store nothing before it is looked at."""
+        manager = self._manager(app)
+        environ = request.environ
+        session = manager.open(
+            cookies_of(environ), client=environ.get("HTTP_USER_AGENT", ""), session_type=FlaskSession
+        )
+        session.sessions = manager
+        return session
+
+    def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
+        """Store what was changed, and write the headers; where it can't be stored, the response becomes a 503."""
+        if not isinstance(session, FlaskSession):
+            return
+        if session.refusal is not None:
+            _refuse(response, session.refusal)
+            return
+        outcome = session.outcome
+        if outcome is None:
+            try:
+                outcome = session.saved = session.sessions.close(session, secure=flask.request.is_secure)
+            except StoreError as error:
+                _refuse(response, error)
+                return
+            if response.is_streamed and not response.direct_passthrough:
+                response.response = _Stream(session, cast("Iterable[bytes]", response.response))
+        if outcome.vary:
+            amended = amend(
+                response.headers.to_wsgi_list(),
+                cookie_name=session.sessions.settings.template.name,
+                set_cookie=outcome.set_cookie,
+                vary="Cookie",
+            )
+            response.headers.clear()
+            response.headers.extend(amended)
+
+    def _manager(self, app: flask.Flask) -> Sessions:
+        manager = self._managers.get(app)
+        if manager is None:
+            # The first requests of an application may come in several threads at once.
+            with self._setting_up:
+                manager = self._managers.get(app)
+                if manager is None:
+                    manager = self._set_up(app)
+        bind_flask_login(app)
+        return manager
+
+    def _set_up(self, app: flask.Flask) -> Sessions:
+        manager = merged(self.sessions, app)
+        flask.got_request_exception.connect(_abandon, app)
+        if StoreError not in app.error_handler_spec[None][None]:
+            app.register_error_handler(StoreError, _answer)
+        self._managers[app] = manager
+        return manager
+
+
+def _abandon(_app: flask.Flask, *, exception: BaseException | None = None, **_: object) -> None:
+    """Something raised, and nobody handled it."""
+    session = flask.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    if isinstance(session, FlaskSession):
+        session.abandon(exception)
+
+
+def _answer(error: StoreError) -> flask.Response:
+    """A handler let a failing store's error through."""
+    _abandon(flask.current_app)
+    status, headers, body = unavailable(error)
+    return flask.Response(body, status, headers)
+
+
+def _refuse(response: flask.Response, error: StoreError) -> None:
+    """Make the response a 503."""
+    replaced = response.response
+    status, headers, body = unavailable(error)
+    response.direct_passthrough = False
+    response.response = [body]
+    response.status = status
+    response.headers.clear()
+    response.headers.extend(headers)
+    close_body(replaced)
+
+
+class _Stream:
+    """A body that is made while it is sent: its end stores what changed meanwhile."""
+
+    def __init__(self, session: FlaskSession, body: Iterable[bytes]) -> None:
+        self._session = session
+        self._body = body
+        self._chunks = iter(body)
+        self._over = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException:
+            self._abandon()
+            raise
+
+    def close(self) -> None:
+        """Called at the end, also when the client hung up."""
+        try:
+            close_body(self._body)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._over:
+            try:
+                self._session.sessions.close(self._session)
+            except BaseException:
+                self._abandon()
+                raise
+
+    def _abandon(self) -> None:
+        self._over = True
+        self._session.sessions.abandon(self._session)

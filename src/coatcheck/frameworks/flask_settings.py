@@ -1,0 +1,82 @@
+"""Flask's own session settings, where the application set them away from Flask's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from coatcheck.config import CookieSettings, Options, Settings
+from coatcheck.errors import ConfigurationError
+from coatcheck.sessions import Sessions
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+__all__ = ["merged"]
+
+_COOKIE = {
+    "SESSION_COOKIE_NAME": "name",
+    "SESSION_COOKIE_DOMAIN": "domain",
+    "SESSION_COOKIE_PATH": "path",
+    "SESSION_COOKIE_SAMESITE": "samesite",
+    "SESSION_COOKIE_PARTITIONED": "partitioned",
+}
+
+
+def merged(sessions: Sessions, app: Flask) -> Sessions:
+    """The manager for `app`: `sessions`, or one on the same store with what the application's settings add.
+
+    Raises:
+        ConfigurationError: A setting of the application contradicts one of ours.
+    """
+    settings = sessions.settings
+    config = cast("dict[str, Any]", app.config)
+    chosen: dict[str, Any] = {
+        name: value
+        for name, value in config.items()
+        if name in app.default_config and value != app.default_config[name]
+    }
+    if chosen.get("SESSION_COOKIE_HTTPONLY") is False:
+        raise ConfigurationError(
+            "SESSION_COOKIE_HTTPONLY=False: a Coatcheck cookie is always HttpOnly. Leave it out."
+        )
+    if chosen.get("SESSION_COOKIE_SECURE") and settings.insecure_http:
+        raise ConfigurationError(
+            "SESSION_COOKIE_SECURE=True contradicts insecure_http=True: take one of them out."
+        )
+    cookie: dict[str, Any] = {}
+    for name, ours in _COOKIE.items():
+        if name in chosen:
+            _agree(name, chosen[name], getattr(settings.cookie, ours), _default(CookieSettings, ours))
+            cookie[ours] = chosen[name]
+    options = Options(**_lifetimes(chosen, settings))
+    if cookie:
+        options["cookie"] = replace(settings.cookie, **cookie)
+    return sessions.with_settings(**options) if options else sessions
+
+
+def _lifetimes(chosen: dict[str, Any], settings: Settings) -> Options:
+    """Flask's lifetime of a permanent session is our `remember_idle`; without refreshing, both limits."""
+    lifetime = chosen.get("PERMANENT_SESSION_LIFETIME")
+    if lifetime is None:
+        return Options()
+    if not isinstance(lifetime, timedelta):
+        lifetime = timedelta(seconds=lifetime)
+    _agree(
+        "PERMANENT_SESSION_LIFETIME", lifetime, settings.remember_idle, _default(Settings, "remember_idle")
+    )
+    if chosen.get("SESSION_REFRESH_EACH_REQUEST") is False:
+        return Options(remember_idle=lifetime, remember_absolute=lifetime)
+    return Options(remember_idle=lifetime, remember_absolute=max(lifetime, settings.remember_absolute))
+
+
+def _agree(name: str, theirs: object, ours: object, default: object) -> None:
+    if ours not in (default, theirs):
+        raise ConfigurationError(
+            f"{name}={theirs!r} contradicts Coatcheck's own setting {ours!r}: take one of them out."
+        )
+
+
+def _default(settings: type[CookieSettings | Settings], name: str) -> object:
+    return next(field.default for field in fields(settings) if field.name == name)

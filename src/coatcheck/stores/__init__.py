@@ -1,0 +1,1 @@
+"""The stores, one module each. Import the one you use; none imports another."""

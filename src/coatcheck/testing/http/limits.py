@@ -1,0 +1,105 @@
+"""How long a session lives (design: 16)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from coatcheck.testing.http.site import DAY, HOUR, OpenSite, Site
+
+__all__ = ["Limits"]
+
+SECOND = 1.0
+
+
+class Limits:
+    """Idle and absolute limits hold on the server, to the second, whatever the client does."""
+
+    def test_a_session_ends_when_it_was_idle_for_its_idle_limit_to_the_second(self, site: Site) -> None:
+        for steps, limit in ((("set a 1",), DAY), (("set a 1", "permanent"), 30 * DAY)):
+            dead, alive = site.browser(*steps), site.browser(*steps)
+            site.advance(limit - SECOND)
+            assert alive.play("get a").result == "1"
+            site.advance(SECOND)
+            site.forget()
+            reply = dead.play("get a", "is_new", "user")
+            assert reply.results == [None, True, None]
+            assert reply.all("set-cookie") == []
+            assert site.told == ["expired"]
+            assert alive.play("get a").result == "1"
+            dead.play("sign_out")
+            assert len(site.cookies_in(dead.play("set a 2"))) == 1
+            assert dead.play("names").result == ["a"]
+
+    def test_a_session_that_is_used_all_the_time_ends_at_its_absolute_limit_to_the_second(
+        self, site: Site
+    ) -> None:
+        for steps, days in ((("set a 1",), 30), (("set a 1", "permanent"), 90), (("sign_in ada",), 30)):
+            browser = site.browser(*steps)
+            for _ in range(days * 2 - 1):
+                site.advance(DAY / 2)
+                assert not browser.play("is_new").result
+            browser.play("set b 1", "rotate")  # nothing but a sign-in moves it
+            site.advance(DAY / 2 - SECOND)
+            assert not browser.play("is_new", "set c 1").results[0]
+            site.advance(SECOND)
+            assert browser.play("is_new").result
+
+    def test_signing_in_starts_a_new_life(self, site: Site) -> None:
+        browser = site.browser("set a 1")
+        for _ in range(58):
+            site.advance(DAY / 2)
+            browser.play("get a")
+        browser.play("sign_in ada")
+        for _ in range(59):
+            site.advance(DAY / 2)
+            assert browser.play("user").result == "ada"
+        site.advance(DAY / 2 - SECOND)
+        assert site.is_live(browser)
+        site.advance(SECOND)
+        assert not site.is_live(browser)
+
+    def test_expires_at_tells_the_nearer_limit(self, site: Site) -> None:
+        browser = site.browser("set a 1")
+        start = site.clock()
+        assert browser.play("expires_at").result == start + DAY
+        for _ in range(59):
+            site.advance(DAY / 2)
+            browser.play("get a")
+        assert browser.play("expires_at").result == start + 30 * DAY
+        browser.play("permanent")
+        assert browser.play("expires_at").result == site.clock() + 30 * DAY
+
+    def test_becoming_permanent_and_no_longer_so_changes_the_limits_at_once(self, site: Site) -> None:
+        browser = site.browser("set a 1")
+        browser.play("permanent")
+        site.advance(20 * DAY)
+        assert browser.play("is_permanent").result is True
+        browser.play("permanent off")
+        site.advance(DAY - SECOND)
+        assert site.is_live(browser)
+        site.advance(DAY)
+        assert not site.is_live(browser)
+
+    def test_the_limits_in_force_count_also_where_a_record_was_stored_with_longer_ones(
+        self, site: Site
+    ) -> None:
+        browser = site.browser("set a 1")
+        stricter = site.another(idle_timeout=timedelta(minutes=10))
+        site.advance(600)
+        header = browser.request().cookies
+        assert stricter.play("is_new", cookies=header).result is True
+        assert site.play("is_new", cookies=header).result is False
+
+    def test_a_reply_that_a_client_keeps_sending_does_not_outlive_the_record(
+        self, open_site: OpenSite
+    ) -> None:
+        site = open_site(idle_timeout=timedelta(hours=2))
+        browser = site.browser("set a 1", "permanent off")
+        old = browser.request("get a")
+        for _ in range(10):
+            site.advance(HOUR)
+            assert site.send(old).result == "1"
+        site.advance(2 * HOUR)
+        assert site.send(old).result is None
+        site.sessions.sweep()
+        assert site.sessions.count() == 0

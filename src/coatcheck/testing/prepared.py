@@ -1,0 +1,71 @@
+"""Sessions that a test begins with, without going through the pages that would make them.
+
+::
+
+    client = TestClient(app, cookies=cookies_for(sessions, {"basket": ["scarf"]}, user="ada"))
+
+What it gives is a dict of one cookie, as the clients of httpx, Starlette and requests take it. With Flask's client:
+``client.set_cookie(name, value)`` for each item.
+
+`AsyncSessions` is awaited: ``cookies = await async_cookies_for(sessions, …)``, or, in a synchronous test that uses
+Starlette's ``TestClient``, ``asyncio.run(async_cookies_for(sessions, …))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from coatcheck.core.lifecycle import Outcome
+from coatcheck.session import Session
+from coatcheck.sessions import AsyncSessions, Sessions
+
+__all__ = ["async_cookies_for", "cookies_for"]
+
+
+def cookies_for(
+    sessions: Sessions,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    user: str | None = None,
+    permanent: bool = False,
+) -> dict[str, str]:
+    """Store a session, and give back the cookie of its visitor; empty where there is nothing to store.
+
+    Args:
+        sessions: The manager of the application under test, or another on the same store and secret.
+        fields: What the session holds.
+        user: Who is signed in.
+        permanent: Whether the session outlives the browser.
+    """
+    session = sessions.open(b"")
+    _fill(session, fields, user, permanent=permanent)
+    return _cookies_of(sessions.close(session))
+
+
+async def async_cookies_for(
+    sessions: AsyncSessions,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    user: str | None = None,
+    permanent: bool = False,
+) -> dict[str, str]:
+    """The same for an asynchronous manager; see `cookies_for`."""
+    session = sessions.open(b"")
+    await sessions.load(session)
+    _fill(session, fields, user, permanent=permanent)
+    return _cookies_of(await sessions.close(session))
+
+
+def _fill(session: Session, fields: Mapping[str, Any] | None, user: str | None, *, permanent: bool) -> None:
+    session.update(fields or {})
+    session.permanent = permanent
+    if user is not None:
+        session.sign_in(user)
+
+
+def _cookies_of(outcome: Outcome) -> dict[str, str]:
+    if outcome.set_cookie is None:
+        return {}
+    name, _, value = outcome.set_cookie.partition(";")[0].partition("=")
+    return {name: value}

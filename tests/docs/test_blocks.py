@@ -1,0 +1,85 @@
+"""Every Python block of the documentation runs, and so do our own commands."""
+
+import asyncio
+import contextvars
+import re
+from inspect import iscoroutinefunction
+
+import pytest
+
+from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
+
+README = ROOT / "README.md"
+TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test of its own
+LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (README, TUTORIAL)], ids=name_of)
+def test_every_block_of_a_page_runs(page, empty_folder):
+    managers = []
+    try:
+        # A context of its own, so that no page leaves a request of Flask's behind.
+        contextvars.copy_context().run(run_all, parse(page).examples(), managers)
+        run_pytest()
+    finally:
+        shut_down(managers)
+
+
+def test_every_block_of_the_readme_runs(empty_folder):
+    """Its sections each begin with what its first blocks made, inside of a request of that application."""
+    document, managers = parse(README), []
+    first, *sections = sections_of(document)
+
+    def follow():
+        run_all(first, managers)
+        made = dict(document.namespace)
+        with made["app"].test_request_context(base_url="https://localhost"):
+            for section in sections:
+                document.namespace.clear()
+                document.namespace.update(made)
+                run_all(section, managers)
+
+    try:
+        contextvars.copy_context().run(follow)
+    finally:
+        shut_down(managers)
+
+
+def sections_of(document):
+    """A document's Python examples, in lists by its second headings."""
+    starts = [heading.start() for heading in re.finditer(r"^## ", document.text, re.MULTILINE)]
+    sections = {}
+    for example in document.examples():
+        if example.region.lexemes["arguments"] == "python":
+            sections.setdefault(sum(start < example.start for start in starts), []).append(example)
+    return list(sections.values())
+
+
+def run_all(examples, managers):
+    for example in examples:
+        example.evaluate()
+        # By their type: a proxy of Flask's can't be asked outside of a request.
+        managers += [value for value in example.namespace.values() if hasattr(type(value), "shutdown")]
+
+
+def shut_down(managers):
+    for manager in {id(manager): manager for manager in managers}.values():
+        if iscoroutinefunction(manager.shutdown):
+            asyncio.run(manager.shutdown())
+        else:
+            manager.shutdown()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_its_language_and_no_python_block_is_passed_over(page):
+    text = page.read_text()
+    languages = re.findall(r"^ *(?:`{3,}|~{3,})([^`\n]+)$", text, re.MULTILINE)
+    fences = re.findall(r"^ *(?:`{3,}|~{3,})", text, re.MULTILINE)
+    assert len(fences) == 2 * len(languages), "a block without a language"
+    directives = {language for language in languages if language.startswith("{")}
+    assert not [directive for directive in directives if directive.startswith("{code")]
+    assert set(languages) - directives <= LANGUAGES
+    hidden = re.findall(r"^% invisible-code-block: python$", text, re.MULTILINE)
+    run = [example.region.lexemes["arguments"] for example in parse(page).examples()]
+    assert run.count("python") == languages.count("python") + len(hidden)
+    assert run.count("console") == languages.count("console")

@@ -1,0 +1,92 @@
+"""What the reference says of names, settings and events is what the code has."""
+
+import inspect
+import re
+import time
+from dataclasses import MISSING, fields
+from datetime import timedelta
+
+from coatcheck import CookieSettings, Sessions, Settings
+from coatcheck.config import Options
+from coatcheck.events import KINDS
+from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.urls import StoreOptions
+from tests.docs.pages import DOCS, PAGES, ROOT
+
+REFERENCE = {page.stem: page.read_text() for page in (DOCS / "reference").glob("*.md")}
+ALL = "\n".join(page.read_text() for page in PAGES)
+KNOWN = {"timedelta": timedelta, "CookieSettings": CookieSettings, "time": time}
+
+
+def rows_under(heading, page):
+    """The rows of the first table under a heading, each as its cells."""
+    section = re.split(rf"^#+ {heading}$", REFERENCE[page], maxsplit=1, flags=re.MULTILINE)[1]
+    rows = []
+    for line in section.splitlines():
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif rows:
+            break
+    return rows[2:]
+
+
+def told_defaults(heading):
+    return {
+        name.strip("`"): eval(default.strip("`"), KNOWN)
+        for name, default, *_ in rows_under(heading, "settings")
+        if default != "required"
+    }
+
+
+def defaults_of(kind):
+    return {
+        field.name: field.default for field in fields(kind) if field.init and field.default is not MISSING
+    }
+
+
+def test_the_table_of_settings_has_every_setting_with_its_default():
+    assert told_defaults("Settings") == defaults_of(Settings)
+    names = [row[0].strip("`") for row in rows_under("Settings", "settings")]
+    assert names == list(Options.__annotations__)
+
+
+def test_the_table_of_the_cookie_has_every_setting_with_its_default():
+    assert told_defaults("The cookie") == defaults_of(CookieSettings)
+
+
+def test_the_table_of_the_store_has_every_option_with_its_default():
+    parameters = inspect.signature(SQLiteStore).parameters.values()
+    defaults = {parameter.name: parameter.default for parameter in parameters if parameter.name != "path"}
+    assert told_defaults("The store") == defaults
+    assert set(defaults) == StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
+
+
+def test_the_table_of_urls_names_stores_that_open(empty_folder):
+    urls = [row[0].strip("`") for row in rows_under("URLs", "settings")]
+    assert {url.partition(":")[0] for url in urls} == {"memory", "sqlite"}
+    for url in urls[:2]:
+        Sessions.from_url(url, secret="2GOUdJrAmBtVgvT2N6tA5QMrcvFBmxHRgHr1aQt9mlo").shutdown()
+
+
+def test_the_table_of_events_has_every_kind():
+    kinds = [row[0].strip("`") for row in rows_under("The kinds", "events")]
+    assert sorted(kinds) == sorted(KINDS)
+
+
+def test_no_page_mentions_what_is_not_there_as_if_it_were():
+    planned = r"redis://|valkey://|memcached://|postgresql://|mysql://|mariadb://|client_keys=|encrypt="
+    assert not re.findall(planned, ALL)
+
+
+def test_every_page_stands_in_the_documentation_once():
+    index = (DOCS / "index.md").read_text()
+    for page in DOCS.rglob("*.md"):
+        name = str(page.relative_to(DOCS).with_suffix(""))
+        if name != "index" and not name.startswith("decisions/"):
+            assert len(re.findall(rf"^{name}$", index, re.MULTILINE)) == 1, name
+
+
+def test_the_links_of_the_readme_lead_to_files():
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert missing == []

@@ -1,0 +1,225 @@
+"""What is special to ASGI over websockets."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from coatcheck.errors import CannotSendCookie, StoreUnavailable
+from tests.frameworks.asgi_driver import House, answer
+from tests.loops import on_each_loop, until
+
+DOWN = StoreUnavailable("the test says so")
+ACCEPT = {"type": "websocket.accept"}
+
+
+def connect(house, *cookies, **scope):
+    return house.exchange("/ws", *cookies, type="websocket", scheme="wss", **scope)
+
+
+def say(text):
+    return {"type": "websocket.send", "text": text}
+
+
+def hear(text):
+    return {"type": "websocket.receive", "text": text}
+
+
+LEAVE = {"type": "websocket.disconnect", "code": 1001}
+
+
+@on_each_loop
+async def test_what_is_put_in_before_the_handshake_is_stored_first_and_its_cookie_goes_with_it():
+    async def handler(scope, receive, send):
+        scope["session"]["a"] = 1
+        await send(
+            {**ACCEPT, "subprotocol": "chat", "headers": [(b"x-app", b"1"), (b"set-cookie", b"mine=1")]}
+        )
+
+    house = House(handler)
+    exchange = await connect(house).run()
+    assert exchange.journal == ["apply", "websocket.accept"]
+    accept = exchange.sent[0]
+    assert accept["subprotocol"] == "chat"
+    assert all(
+        type(name) is type(value) is bytes and name == name.lower() for name, value in accept["headers"]
+    )
+    assert exchange.headers(b"x-app") == [b"1"]
+    mine, ours = exchange.headers(b"set-cookie")
+    assert mine == b"mine=1"
+    assert await house.fields(ours.split(b";")[0]) == {"a": 1}
+
+
+@on_each_loop
+async def test_a_websocket_that_does_not_touch_its_session_is_accepted_as_it_is():
+    async def handler(scope, receive, send):
+        await send(ACCEPT)
+
+    house = House(handler)
+    cookie = await house.visitor(a=1)
+    house.clock.advance(7_200)
+    exchange = await connect(house, cookie).run()
+    assert (exchange.journal, exchange.sent) == (["load", "websocket.accept"], [ACCEPT])
+
+
+@on_each_loop
+async def test_what_changes_during_a_websocket_is_stored_at_its_end_and_what_is_saved_at_once():
+    async def handler(scope, receive, send):
+        session = scope["session"]
+        await receive()
+        await send(ACCEPT)
+        while (message := await receive())["type"] != "websocket.disconnect":
+            session["said"] = [*session.get("said", []), message["text"]]
+            if message["text"] == "save":
+                await house.sessions.save(session)
+            await send(say("ok"))
+
+    house = House(handler)
+    cookie = await house.visitor(said=[])
+    exchange = connect(house, cookie)
+    serving = exchange.start()
+    for text, stored in (("a", []), ("save", ["a", "save"]), ("b", ["a", "save"])):
+        before = len(exchange.sent)
+        exchange.incoming.put_nowait(hear(text))
+        await until(lambda before=before: len(exchange.sent) > before and exchange.sent[-1] == say("ok"))
+        assert (await house.fields(cookie))["said"] == stored
+    exchange.incoming.put_nowait(LEAVE)
+    await serving
+    assert (await house.fields(cookie))["said"] == ["a", "save", "b"]
+
+
+@pytest.mark.parametrize("verb", ["put", "sign_in", "rotate"])
+@on_each_loop
+async def test_what_needs_a_cookie_after_the_handshake_is_an_error_and_nothing_is_stored(verb):
+    async def handler(scope, receive, send):
+        session = scope["session"]
+        await send(ACCEPT)
+        match verb:
+            case "put":
+                session["a"] = 1
+            case "sign_in":
+                session.sign_in("ada")
+            case _:
+                session.rotate()
+        with pytest.raises(CannotSendCookie):
+            await house.sessions.save(session)
+
+    house = House(handler)
+    cookie = b"" if verb == "put" else await house.visitor(a=0)
+    exchange = connect(house, cookie)
+    with pytest.raises(CannotSendCookie):
+        await exchange.run()
+    assert exchange.sent == [ACCEPT] or exchange.headers(b"set-cookie") == []
+    assert "apply" not in exchange.journal
+    assert await house.fields(cookie) == ({"a": 0} if cookie else None)
+
+
+@pytest.mark.parametrize("end", ["raise", "cancel"])
+@on_each_loop
+async def test_a_websocket_that_fails_writes_nothing_but_that_it_ended_its_session(end):
+    async def handler(scope, receive, send):
+        session = scope["session"]
+        await send(ACCEPT)
+        session["a"] = 1
+        if scope["path"] == "/sign-out":
+            session.sign_out()
+        if end == "raise":
+            raise ZeroDivisionError
+        asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+
+    house = House(handler)
+    for path in ("/", "/sign-out"):
+        cookie = await house.visitor(a=0)
+        exchange = house.exchange(path, cookie, type="websocket")
+        with suppress(ZeroDivisionError, asyncio.CancelledError):
+            await exchange.start()
+        assert await house.fields(cookie) == (None if path == "/sign-out" else {"a": 0})
+
+
+@on_each_loop
+async def test_a_websocket_that_needs_its_session_is_refused_while_the_store_is_down_and_others_are_not():
+    async def handler(scope, receive, send):
+        if scope["query_string"]:
+            scope["session"].get("a")
+        await send(ACCEPT)
+
+    house = House(handler)
+    cookie = await house.visitor(a=1)
+    house.failing.fail("load", error=DOWN)
+    assert (await connect(house, cookie).run()).sent == [ACCEPT]
+    refused = await connect(house, cookie, query_string=b"look").run()
+    assert refused.sent == [{"type": "websocket.close", "code": 1013, "reason": "session store unavailable"}]
+    # Where the server can refuse with an answer, it is the same 503 as for http.
+    extensions = {"websocket.http.response": {}}
+    refused = await connect(house, cookie, query_string=b"look", extensions=extensions).run()
+    assert [message["type"] for message in refused.sent] == [
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+    ]
+    assert refused.status == 503
+    assert refused.headers(b"retry-after") == [b"1"]
+    assert refused.headers(b"set-cookie") == []
+
+
+@on_each_loop
+async def test_a_change_before_the_handshake_that_cant_be_stored_refuses_it():
+    async def handler(scope, receive, send):
+        scope["session"]["a"] = 2
+        await send(ACCEPT)
+
+    house = House(handler)
+    cookie = await house.visitor(a=1)
+    house.failing.fail("apply", error=DOWN)
+    for header in (cookie, b""):
+        assert [message["type"] for message in (await connect(house, header).run()).sent] == [
+            "websocket.close"
+        ]
+    assert await house.fields(cookie) == {"a": 1}
+
+
+@on_each_loop
+async def test_a_refusal_of_the_applications_own_carries_the_cookie():
+    async def handler(scope, receive, send):
+        scope["session"]["tried"] = 1
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"no"})
+
+    house = House(handler)
+    exchange = await connect(house, extensions={"websocket.http.response": {}}).run()
+    assert (exchange.status, exchange.body) == (401, b"no")
+    assert await house.fields(exchange.cookie) == {"tried": 1}
+
+
+@on_each_loop
+async def test_a_long_websocket_learns_that_its_session_was_revoked():
+    async def handler(scope, receive, send):
+        session = scope["session"]
+        await receive()
+        await send(ACCEPT)
+        while await house.sessions.is_live(session):
+            await receive()
+            await send(say("still here"))
+        await send({"type": "websocket.close", "code": 1008})
+
+    house = House(handler)
+    cookie = await house.visitor(user="ada")
+    exchange = connect(house, cookie)
+    serving = exchange.start()
+    exchange.incoming.put_nowait(hear("x"))
+    await until(lambda: len(exchange.sent) == 2)
+    assert await house.sessions.revoke_user("ada") == 1
+    exchange.incoming.put_nowait(hear("x"))
+    await serving
+    assert [message["type"] for message in exchange.sent[-2:]] == ["websocket.send", "websocket.close"]
+
+
+@on_each_loop
+async def test_the_head_of_an_http_response_is_not_taken_for_a_websockets():
+    async def handler(scope, receive, send):
+        scope["session"]["a"] = 1
+        await answer(send)
+
+    house = House(handler)
+    exchange = await house.get()
+    assert exchange.journal == ["apply", "http.response.start", "http.response.body"]

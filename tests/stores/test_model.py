@@ -1,0 +1,35 @@
+"""Every store holds what a plain dict would."""
+
+import pytest
+from hypothesis import settings
+
+from coatcheck.testing.model import StoreMachine
+from tests.stores.harnesses import MemoryHarness, SQLiteHarness
+
+
+class MemoryMachine(StoreMachine):
+    def harness(self):
+        return MemoryHarness()
+
+
+class SQLiteMachine(StoreMachine):
+    def harness(self):
+        return SQLiteHarness()
+
+
+MACHINES = [MemoryMachine, SQLiteMachine]
+SHORT = settings(max_examples=30, stateful_step_count=40, deadline=None)
+LONG = settings(max_examples=5_000, stateful_step_count=60, deadline=None)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_store_holds_what_a_dict_would(machine):
+    machine.TestCase.settings = SHORT
+    machine.TestCase().runTest()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_store_holds_what_a_dict_would_for_long(machine):
+    machine.TestCase.settings = LONG
+    machine.TestCase().runTest()

@@ -1,0 +1,143 @@
+"""Several processes on one file: at once, forked from one another, and killed."""
+
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from coatcheck.record import Record, Tombstone
+from coatcheck.stores.sqlite import SQLiteStore
+from tests.stores.sqlite_bench import NOW, a_record, create, fields, load, query
+
+CHILDREN = Path(__file__).with_name("sqlite_children.py")
+WARNINGS = (
+    *("-W", "error"),
+    *("-W", "ignore:This process:DeprecationWarning"),  # … is multi-threaded, and forks
+    *(
+        "-W",
+        "ignore:Module coatcheck was:Warning",
+    ),  # … previously imported: coverage's own, in a child of a child
+)
+
+
+def start(function, *arguments):
+    command = [sys.executable, *WARNINGS, str(CHILDREN), function, *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **pipes)
+
+
+def run(function, *arguments):
+    """What the function says in a process of its own, once it ended well."""
+    with start(function, *arguments) as process:
+        said, complaints = process.communicate()
+    assert (process.returncode, complaints) == (0, "")
+    return said
+
+
+def at_once(*processes):
+    """Let them begin when all are there, and end well."""
+    for process in processes:
+        assert process.stdout.readline() == "ready\n", process.communicate()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        with process:
+            _, complaints = process.communicate()
+        assert (process.returncode, complaints) == (0, "")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "sessions.db"
+
+
+def test_processes_that_build_the_store_at_once_all_get_one(path):
+    at_once(*(start("build", path) for _ in range(6)))
+    assert query(path, 'SELECT * FROM "coatcheck:meta"') == [(1,)]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_change_fields_of_one_record_at_once_lose_nothing(path, processes):
+    with closing(SQLiteStore(path, ballast=0)) as store:
+        record = create(store, a_record(fields={}))
+    names = [f"field{number}" for number in range(processes)]
+    at_once(*(start("update_own_field", path, record.key.hex(), name, 200) for name in names))
+    assert fields(path, record) == dict.fromkeys(names, b"200")
+
+
+def test_a_process_that_is_killed_loses_nothing_that_it_was_told_is_stored(path):
+    acknowledged = {}
+    for kill in range(20):
+        process = start("write_until_killed", path)
+        for number, line in enumerate(process.stdout):
+            if not line.endswith("\n"):
+                break  # it was killed amid saying so
+            take_note(acknowledged, line)
+            if number == 20 + 7 * kill:
+                process.send_signal(signal.SIGKILL)
+        with process:
+            assert process.stderr.read() == ""
+        assert process.returncode == -signal.SIGKILL
+    assert len(acknowledged) > 600
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    with closing(SQLiteStore(path, ballast=0)) as store:
+        found = dict(zip(acknowledged, store.load(list(acknowledged), NOW), strict=True))
+        for key, number in acknowledged.items():
+            match found[key]:
+                case Record() as record:
+                    assert number != "destroyed"
+                    values = set(record.fields.values())
+                    assert len(values) <= 1
+                    assert values == {b"%d" % number} or number == 0
+                case other:
+                    # What was not acknowledged may have been done all the same.
+                    assert isinstance(other, Tombstone)
+                    assert number == "destroyed" or number % 3 == 0
+        rows = query(path, 'SELECT key, expires FROM "coatcheck:sessions"')
+        assert len(rows) - len(acknowledged) <= 20
+        for (key, expires), state in zip(rows, store.load([key for key, _ in rows], NOW), strict=True):
+            assert state.key == key
+            assert state.expires == expires > NOW
+
+
+def take_note(acknowledged, line):
+    what, key, number = line.split()
+    acknowledged[bytes.fromhex(key)] = "destroyed" if what == "destroyed" else int(number)
+
+
+def test_workers_forked_from_a_process_that_used_the_store_lose_nothing(path):
+    run("preload", path)
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_what_a_worker_writes_after_its_parent_closed_the_store_is_there(path):
+    key = bytes.fromhex(run("parent_goes_first", path))
+    assert fields(path, a_record(key=key)) == {"before": b"1", "after": b"1"}
+
+
+def test_processes_of_multiprocessing_use_the_store_that_they_were_given(path):
+    run("processes_of_multiprocessing", path)
+
+
+def test_a_process_may_fork_while_its_threads_read_and_write(path):
+    run("fork_amid_threads", path)
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_threads_may_fork_at_the_same_time(path):
+    run("forks_at_once", path)
+
+
+def test_a_child_forked_while_a_call_took_too_long_is_refused_instead_of_losing_what_it_writes(path):
+    run("fork_while_a_call_takes_long", path)
+
+
+@pytest.mark.parametrize("used", ["used", "unused"])
+def test_a_fork_that_python_does_not_hear_of_is_noticed(path, used):
+    run("fork_without_hooks", path, used)
+    with closing(SQLiteStore(path, ballast=0)) as store:
+        assert load(store, a_record(key=bytes(16))).fields == {"parent": b"1"}

@@ -1,0 +1,352 @@
+"""Imports point one way. The table is that of the design, with what has grown since in its place.
+
+A module may import what stands in a row above its own. Stores, frameworks and programs are leaves: each is named with
+all that it may import of ours, so that any of them can be deleted without touching another.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+import coatcheck
+
+SOURCE = Path(coatcheck.__file__).parent
+
+LAYERS = [
+    ["errors", "events"],
+    ["record"],
+    ["ports"],
+    ["core.token", "core.cookie", "core.headers", "core.lifetimes", "core.codec", "core.sealing"],
+    ["state"],
+    ["session", "config"],
+    ["core.lifecycle"],
+    ["core.flows"],
+    ["urls"],
+    ["manager"],
+    ["sessions"],
+]
+ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
+EVERYTHING = [*ROW, "frameworks.*", "stores.*", "demo.*", "demo", "cli"]
+
+# The leaves: what each may import beside the rows above.
+STORES = ["errors", "ports", "record"]
+LEAVES = {
+    "stores.sqlite": [*STORES, "stores._sqlite_*"],
+    "stores.sqlite_async": [*STORES, "stores.sqlite", "stores._sqlite_*", "stores.coalesce"],
+    "stores.coalesce": STORES,
+    "stores.*": STORES,
+    "frameworks.wsgi": [*ROW],
+    "frameworks.asgi": [*ROW, "frameworks.wsgi"],
+    "frameworks.flask*": [*ROW, "frameworks.wsgi", "frameworks.flask*"],
+    "frameworks.starlette": [*ROW, "frameworks.wsgi", "frameworks.asgi"],
+    "frameworks.fastapi": [*ROW, "frameworks.wsgi", "frameworks.asgi", "frameworks.starlette"],
+    "frameworks.*": [*ROW],
+    "compat.*": [*ROW],
+    "testing": ["testing.*"],
+    "testing.*": [*ROW, "testing.*", "stores.memory", "frameworks.wsgi", "frameworks.asgi"],
+    "cli": EVERYTHING,
+    "demo": EVERYTHING,
+    "demo.*": [*EVERYTHING, "demo.*"],
+    "__main__": ["cli"],
+}
+# A URL names a store; the store's module, and with it its driver, is imported only then.
+ONLY_INSIDE_FUNCTIONS = {"urls": "stores.*", "session": "stores.*"}
+
+OUTSIDE = {"msgspec"}
+"""What any module may import that is no part of Python. The rest is imported by the leaf that needs it."""
+DRIVERS = {
+    "core.sealing": {"cryptography"},
+    "stores.redis*": {"redis"},
+    "stores.memcached*": {"pymemcache", "aiomcache"},
+    "stores.sql": {"sqlalchemy"},
+    "stores.sql_*": {"sqlalchemy"},
+    "frameworks.flask*": {"flask", "flask_login", "markupsafe", "werkzeug"},
+    "frameworks.starlette": {"starlette"},
+    "frameworks.fastapi": {"fastapi", "starlette"},
+    "frameworks.django*": {"django"},
+    "frameworks.pyramid*": {"pyramid", "zope", "webob"},
+    "frameworks.tornado*": {"tornado"},
+    "frameworks.aiohttp*": {"aiohttp"},
+    "frameworks.hug*": {"hug", "falcon"},
+    "cli": {"click"},
+    "demo*": {
+        "a2wsgi",
+        "fastapi",
+        "flask",
+        "jinja2",
+        "markupsafe",
+        "starlette",
+        "uvicorn",
+        "waitress",
+        "werkzeug",
+    },
+    "testing*": {"pytest", "hypothesis"},
+}
+DATABASES = {"sqlite3", "dbm"}
+IMPURE = {
+    *("time", "random", "secrets", "os", "io", "pathlib", "tempfile", "subprocess", "signal"),
+    *("threading", "_thread", "concurrent", "multiprocessing", "contextvars", "queue", "sched"),
+    *("asyncio", "selectors", "select", "socket", "ssl", "http", "urllib"),
+    *("logging", "warnings", "sqlite3"),
+}
+"""What would let the core read a clock, make a random number, wait, or talk to the world."""
+
+
+def name_of(path: Path, source: Path) -> str:
+    parts = list(path.relative_to(source).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(text: str, path: Path, source: Path):
+    """Each import in the text of a module: its full name, and whether it stands inside a function."""
+    inside = set()
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            inside |= {id(child) for child in ast.walk(node)}
+    package = ["coatcheck", *path.relative_to(source).parent.parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in inside
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(
+                [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]
+            )
+            base = base if node.level else node.module
+            for alias in node.names:
+                # `from coatcheck.core import codec` imports a module; `from coatcheck.errors import TooLarge` doesn't.
+                full = f"{base}.{alias.name}"
+                where = source / Path(*full.split(".")[1:])
+                is_module = full.startswith("coatcheck.") and (
+                    where.with_suffix(".py").exists() or where.is_dir()
+                )
+                yield full if is_module else base, id(node) in inside
+
+
+def matching(module: str, table: dict):
+    exact = [pattern for pattern in table if fnmatch(module, pattern)]
+    return table[max(exact, key=len)] if exact else None
+
+
+def allowed_to(module: str) -> list[str] | None:
+    """What of ours `module` may import; None: it has no place in the table."""
+    if module in ROW:
+        return [other for other, row in ROW.items() if row < ROW[module]]
+    return matching(module, LEAVES)
+
+
+def complaint(module: str, imported: str, *, inside: bool) -> str | None:
+    """What is wrong with this import, if anything."""
+    top = imported.partition(".")[0]
+    if top == "coatcheck":
+        ours = imported.removeprefix("coatcheck").removeprefix(".")
+        if not ours and not (module.startswith("demo") or module == "cli"):
+            return "imports the package's own __init__"
+        allowed = allowed_to(module)
+        if allowed is None:
+            return "has no place in the table of layers"
+        if inside and fnmatch(ours, ONLY_INSIDE_FUNCTIONS.get(module, "-")):
+            return None
+        return (
+            None
+            if not ours or any(fnmatch(ours, pattern) for pattern in allowed)
+            else f"may not import {ours}"
+        )
+    if module.startswith("core.") and top in IMPURE:
+        return f"is of the core, which is pure, and may not import {top}"
+    if top in DATABASES and not module.startswith(("stores.sqlite", "stores._sqlite", "testing", "demo")):
+        return f"may not import {top}"
+    if module.startswith("demo"):  # a program, with an extra of its own
+        return None
+    if top in sys.stdlib_module_names or top in OUTSIDE or top in (matching(module, DRIVERS) or ()):
+        return None
+    return f"may not import {top}"
+
+
+def violations_in(text: str, path: Path, source: Path) -> list[str]:
+    module = name_of(path, source)
+    if not module:  # the package's __init__, which hands on the public names
+        return []
+    found = []
+    if module not in ROW and matching(module, LEAVES) is None and path.name != "__init__.py":
+        found.append(f"{module} has no place in the table of layers")
+    for imported, inside in imports_of(text, path, source):
+        wrong = complaint(module, imported, inside=inside)
+        if wrong is not None:
+            found.append(f"{module} {wrong}")
+    return found
+
+
+def violations(source: Path) -> list[str]:
+    return [
+        wrong
+        for path in sorted(source.rglob("*.py"))
+        for wrong in violations_in(path.read_text(), path, source)
+    ]
+
+
+def test_imports_point_one_way():
+    assert violations(SOURCE) == []
+
+
+def test_every_row_of_the_table_that_is_built_is_there():
+    later = {"core.sealing"}
+    missing = {
+        module for module in ROW if not (SOURCE / Path(*module.split("."))).with_suffix(".py").exists()
+    }
+    assert missing <= later
+
+
+@pytest.mark.parametrize(
+    ("where", "line", "told"),
+    [
+        (
+            "stores/memory.py",
+            "from coatcheck.core.token import Token",
+            "stores.memory may not import core.token",
+        ),
+        ("stores/memory.py", "from coatcheck.core import codec", "stores.memory may not import core.codec"),
+        ("stores/memory.py", "from ..core import codec", "stores.memory may not import core.codec"),
+        ("stores/memory.py", "from ..session import Session", "stores.memory may not import session"),
+        ("stores/memory.py", "import coatcheck.session", "stores.memory may not import session"),
+        (
+            "stores/memory.py",
+            "from coatcheck.stores.sqlite import SQLiteStore",
+            "stores.memory may not import stores.sqlite",
+        ),
+        ("stores/memory.py", "import redis", "stores.memory may not import redis"),
+        (
+            "stores/sqlite.py",
+            "from coatcheck.stores.memory import MemoryStore",
+            "stores.sqlite may not import stores.memory",
+        ),
+        (
+            "core/lifecycle.py",
+            "import time",
+            "core.lifecycle is of the core, which is pure, and may not import time",
+        ),
+        (
+            "core/token.py",
+            "import secrets",
+            "core.token is of the core, which is pure, and may not import secrets",
+        ),
+        (
+            "core/flows.py",
+            "from asyncio import sleep",
+            "core.flows is of the core, which is pure, and may not import asyncio",
+        ),
+        (
+            "core/codec.py",
+            "def f():\n    import logging",
+            "core.codec is of the core, which is pure, and may not import logging",
+        ),
+        ("core/token.py", "from coatcheck.core.codec import encode", "core.token may not import core.codec"),
+        ("core/lifecycle.py", "from coatcheck.core import flows", "core.lifecycle may not import core.flows"),
+        ("record.py", "from coatcheck.ports import Store", "record may not import ports"),
+        ("record.py", "if True:\n    from coatcheck.session import Session", "record may not import session"),
+        (
+            "errors.py",
+            "def f():\n    from coatcheck.sessions import Sessions",
+            "errors may not import sessions",
+        ),
+        ("urls.py", "from coatcheck.stores.memory import MemoryStore", "urls may not import stores.memory"),
+        ("sessions.py", "from coatcheck import Session", "sessions imports the package's own __init__"),
+        ("sessions.py", "from . import Session", "sessions imports the package's own __init__"),
+        ("sessions.py", "import coatcheck", "sessions imports the package's own __init__"),
+        (
+            "sessions.py",
+            "from coatcheck.frameworks.wsgi import cookies_of",
+            "sessions may not import frameworks.wsgi",
+        ),
+        ("sessions.py", "from cryptography import fernet", "sessions may not import cryptography"),
+        (
+            "frameworks/wsgi.py",
+            "from coatcheck.frameworks.flask import x",
+            "frameworks.wsgi may not import frameworks.flask",
+        ),
+        ("frameworks/wsgi.py", "import flask", "frameworks.wsgi may not import flask"),
+        (
+            "frameworks/asgi.py",
+            "from coatcheck.stores.memory import MemoryStore",
+            "frameworks.asgi may not import stores.memory",
+        ),
+        ("session.py", "import sqlite3", "session may not import sqlite3"),
+        ("newcomer.py", "import re", "newcomer has no place in the table of layers"),
+    ],
+    ids=range(28),
+)
+def test_the_check_goes_red_where_an_import_points_the_other_way(where, line, told):
+    path = SOURCE / where
+    text = path.read_text() if path.exists() else ""
+    before = violations_in(text, path, SOURCE) if text else []
+    assert set(violations_in(f"{text}\n{line}\n", path, SOURCE)) - set(before) == {told}
+
+
+def test_the_check_of_a_whole_tree_goes_red_when_a_store_imports_the_core(tmp_path):
+    copy = tmp_path / "coatcheck"
+    shutil.copytree(
+        SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__", "static", "templates", "demo", "testing")
+    )
+    assert violations(copy) == []
+    with (copy / "stores" / "memory.py").open("a") as file:
+        file.write("\n\ndef later():\n    from coatcheck.core.flows import Flows\n")
+    assert violations(copy) == ["stores.memory may not import core.flows"]
+
+
+def test_urls_may_import_stores_only_inside_functions():
+    assert complaint("urls", "coatcheck.stores.memory", inside=True) is None
+    assert complaint("urls", "coatcheck.stores.memory", inside=False) is not None
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that `statement` brings in, in a process of its own."""
+    program = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        f"{statement}\n"
+        "print(*sorted(set(sys.modules) - before), sep='\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(SOURCE.parent)},
+        timeout=60,
+    )
+    return set(done.stdout.split())
+
+
+def from_outside(loaded: set[str]) -> set[str]:
+    """What is no part of Python, of msgspec, or of what these bring along."""
+    brought_along = loaded_by("import msgspec, zoneinfo, sysconfig, logging")
+    return {name.partition(".")[0] for name in loaded - brought_along} - sys.stdlib_module_names
+
+
+def test_importing_the_package_pulls_in_nothing_but_msgspec():
+    loaded = loaded_by("import coatcheck")
+    assert "coatcheck.sessions" in loaded
+    assert "msgspec" in loaded
+    assert from_outside(loaded) == {"coatcheck"}
+    leaves = (
+        "coatcheck.stores.",
+        "coatcheck.frameworks.",
+        "coatcheck.testing",
+        "coatcheck.cli",
+        "coatcheck.demo",
+    )
+    assert not {name for name in loaded if name.startswith(leaves)}
+    assert not loaded & {"sqlite3", "asyncio", "ssl", "multiprocessing"}
+
+
+@pytest.mark.parametrize("name", ["wsgi", "asgi"])
+def test_the_modules_for_plain_applications_pull_in_no_framework(name):
+    assert from_outside(loaded_by(f"import coatcheck.frameworks.{name}")) == {"coatcheck"}
