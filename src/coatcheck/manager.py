@@ -36,7 +36,7 @@ __all__ = [
     "settings_from",
 ]
 
-log = logging.getLogger("coatcheck")
+log: logging.Logger = logging.getLogger("coatcheck")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,11 +83,11 @@ class State:
     cookie_cleared = False
     record: Record | None = None
     token: Token | None = None
-    cleared = False
+    cleared: bool = False
     permanent: bool | None = None
     sign_in: SignIn | None = None
-    rotate = 0
-    life = 0
+    rotate: int = 0
+    life: int = 0
     turn: Any = None  # what its tasks, or threads, wait for that store at the same time
 
     def __init__(

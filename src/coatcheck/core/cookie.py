@@ -64,8 +64,8 @@ class CookieTemplate:
         partitioned: bool = False,
     ) -> None:
         _check(name, secure, path, domain, samesite, partitioned=partitioned)
-        self.name = name
-        self.secure = secure
+        self.name: str = name
+        self.secure: bool = secure
         attributes = [f"; Path={path}"]
         if domain is not None:
             attributes.append(f"; Domain={domain}")

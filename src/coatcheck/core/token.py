@@ -58,10 +58,10 @@ class Token:
     __slots__ = ("current", "hashed", "key", "secret")
 
     def __init__(self, key: bytes, secret: bytes, *, current: bool = True) -> None:
-        self.key = key
-        self.secret = secret
-        self.hashed = digest(secret)
-        self.current = current
+        self.key: bytes = key
+        self.secret: bytes = secret
+        self.hashed: bytes = digest(secret)
+        self.current: bool = current
 
     def __repr__(self) -> str:
         return f"<Token of {handle_of(self.key)}>"

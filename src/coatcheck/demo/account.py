@@ -15,7 +15,7 @@ from coatcheck.demo.wording import GOODBYE, NAME_WANTED, visitor_name
 
 __all__ = ["account"]
 
-account = flask.Blueprint("account", __name__)
+account: flask.Blueprint = flask.Blueprint("account", __name__)
 
 
 @account.get("/sign-in")

@@ -41,8 +41,8 @@ _DOCS_POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-pages_router = APIRouter(prefix=EXPRESS, tags=["pages"], default_response_class=HTMLResponse)
-data_router = APIRouter(prefix=f"{EXPRESS}/api", tags=["data"])
+pages_router: APIRouter = APIRouter(prefix=EXPRESS, tags=["pages"], default_response_class=HTMLResponse)
+data_router: APIRouter = APIRouter(prefix=f"{EXPRESS}/api", tags=["data"])
 
 Visitor = Annotated[StarletteSession, Depends(SessionDependency("session"))]
 Text = Annotated[str, Form()]

@@ -14,7 +14,7 @@ from coatcheck.demo.pages import back, error_page, page
 
 __all__ = ["shop"]
 
-shop = flask.Blueprint("shop", __name__)
+shop: flask.Blueprint = flask.Blueprint("shop", __name__)
 
 
 @shop.get("/")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Unpack, cast
 
 from a2wsgi import WSGIMiddleware
+from fastapi import FastAPI
+from flask import Flask
 from jinja2 import BytecodeCache
 
 from coatcheck.config import Options
@@ -50,7 +52,7 @@ class Site:
             ConfigurationError: The settings, or the settings and the stores, don't go together.
         """
         history = History()
-        self.flask = create_app(store, history, **options)
+        self.flask: Flask = create_app(store, history, **options)
         if compiled is not None:
             self.flask.jinja_env.bytecode_cache = compiled
         addresses = self.flask.url_map.bind("")
@@ -58,7 +60,7 @@ class Site:
         def url_of(endpoint: str, **values: str) -> str:
             return addresses.build(endpoint, values)
 
-        self.express = create_express(async_store, history, url_of, compiled=compiled, **options)
+        self.express: FastAPI = create_express(async_store, history, url_of, compiled=compiled, **options)
         self._counter = cast("App", self.express)
         self._rail = cast("Any", WSGIMiddleware)(self.flask, workers=_THREADS)
 

@@ -22,12 +22,13 @@ from typing import Annotated
 try:
     from fastapi import Depends
     from fastapi.openapi.models import APIKey, APIKeyIn
+    from fastapi.openapi.models import SecurityBase as SecurityModel
     from fastapi.requests import HTTPConnection
     from fastapi.security.base import SecurityBase
-except ModuleNotFoundError as error:  # pragma: no cover - needs an installation without FastAPI
+except ModuleNotFoundError as _error:  # pragma: no cover - needs an installation without FastAPI
     raise ModuleNotFoundError(
         "coatcheck.frameworks.fastapi needs FastAPI: pip install 'coatcheck[fastapi]'"
-    ) from error
+    ) from _error
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.frameworks.starlette import SessionMiddleware, StarletteSession
@@ -44,8 +45,8 @@ class SessionDependency(SecurityBase):
         Args:
             cookie_name: What OpenAPI calls the cookie; it must be the manager's, if that has another.
         """
-        self.model = APIKey.model_validate({"in": APIKeyIn.cookie, "name": cookie_name})
-        self.scheme_name = "Session"
+        self.model: SecurityModel = APIKey.model_validate({"in": APIKeyIn.cookie, "name": cookie_name})
+        self.scheme_name: str = "Session"
 
     async def __call__(self, connection: HTTPConnection) -> StarletteSession:
         """The session of a request or a websocket."""

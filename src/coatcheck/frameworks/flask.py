@@ -22,10 +22,10 @@ try:
     from flask.sessions import SessionInterface as FlaskSessionInterface
     from flask.sessions import SessionMixin
     from markupsafe import Markup
-except ModuleNotFoundError as error:  # pragma: no cover - needs an installation without Flask
+except ModuleNotFoundError as _error:  # pragma: no cover - needs an installation without Flask
     raise ModuleNotFoundError(
         "coatcheck.frameworks.flask needs Flask: pip install 'coatcheck[flask]'"
-    ) from error
+    ) from _error
 
 from coatcheck.core.headers import amend
 from coatcheck.core.lifecycle import Outcome

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from coatcheck.errors import ConfigurationError, StoreUnavailable, twin_of
-from coatcheck.ports import AsyncStore, Found, Life
+from coatcheck.ports import AsyncStore, Capabilities, Found, Life
 from coatcheck.record import Applied, Change, Refused
 
 __all__ = ["Coalesced"]
@@ -54,7 +54,7 @@ class Coalesced:
         self._in_flight = in_flight
         self._desks: WeakKeyDictionary[asyncio.AbstractEventLoop, _Desk] = WeakKeyDictionary()
         self._closed = False
-        self.capabilities = store.capabilities
+        self.capabilities: Capabilities = store.capabilities
 
     async def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
         """See `Store.load`. The latest `now` of a batch counts for all of it."""

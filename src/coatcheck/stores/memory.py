@@ -32,7 +32,7 @@ _NEVER = 1 << 62
 class MemoryStore:
     """A store in a dict, safe for threads. What has expired is let go as new records come in."""
 
-    capabilities = Capabilities(coalesce_loads=False, coalesce_changes=False)
+    capabilities: Capabilities = Capabilities(coalesce_loads=False, coalesce_changes=False)
 
     def __init__(self) -> None:
         self._data: dict[bytes, bytes] = {}
@@ -144,7 +144,7 @@ class MemoryStore:
 class AsyncMemoryStore:
     """The same for an event loop. Nothing in it waits."""
 
-    capabilities = MemoryStore.capabilities
+    capabilities: Capabilities = MemoryStore.capabilities
 
     def __init__(self) -> None:
         self._store = MemoryStore()

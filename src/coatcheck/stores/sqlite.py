@@ -98,7 +98,7 @@ class SQLiteStore:
         StoreError: The file can't be opened or written.
     """
 
-    capabilities = Capabilities()
+    capabilities: Capabilities = Capabilities()
 
     def __init__(
         self,

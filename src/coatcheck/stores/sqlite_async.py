@@ -33,7 +33,7 @@ _AT_A_TIME = 128  # so that the loop is not kept from other things
 class AsyncSQLiteStore:
     """`SQLiteStore`, with the same arguments, for asyncio. It has one thread, for what would make the loop wait."""
 
-    capabilities = Capabilities(coalesce_loads=False)
+    capabilities: Capabilities = Capabilities(coalesce_loads=False)
 
     def __init__(
         self,

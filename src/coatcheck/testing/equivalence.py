@@ -36,10 +36,10 @@ from coatcheck.record import (
 
 try:
     from hypothesis import HealthCheck, event, given, note, settings
-except ImportError as error:  # pragma: no cover - the tests have it
+except ImportError as _error:  # pragma: no cover - the tests have it
     raise ImportError(
         "coatcheck.testing.equivalence runs on hypothesis: pip install 'coatcheck[testing]'"
-    ) from error
+    ) from _error
 
 from coatcheck.testing.strategies import cases
 

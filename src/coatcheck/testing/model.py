@@ -25,10 +25,10 @@ from msgspec.structs import replace
 try:
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-except ImportError as error:  # pragma: no cover - the tests have it
+except ImportError as _error:  # pragma: no cover - the tests have it
     raise ImportError(
         "coatcheck.testing.model runs on hypothesis: pip install 'coatcheck[testing]'"
-    ) from error
+    ) from _error
 
 from coatcheck.ports import Life
 from coatcheck.record import (
@@ -69,8 +69,8 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.sessions: list[PlainSession] = []
-        self.made = 0
-        self.loop = asyncio.Runner()
+        self.made: int = 0
+        self.loop: asyncio.Runner = asyncio.Runner()
 
     def harness(self) -> Harness:
         """A harness whose clock can be moved by minutes, with a store that is empty."""
@@ -78,8 +78,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.its = self.harness()
-        self.bench = self.run(Bench(self.its).__aenter__())
+        self.its: Harness = self.harness()
+        self.bench: Bench = self.run(Bench(self.its).__aenter__())
 
     def teardown(self) -> None:
         if hasattr(self, "bench"):

@@ -54,7 +54,7 @@ class _Plan:
         self.method = method
         self.point = point
         self.where = where
-        self.taken = False
+        self.taken: bool = False
 
     def takes(self, call: Call, point: Point) -> bool:
         """Whether this is the call to park; True at most once."""

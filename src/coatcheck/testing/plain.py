@@ -15,14 +15,15 @@ class PlainSession:
 
     def __init__(self, key: bytes, secret: bytes, now: int, fields: dict[str, bytes]) -> None:
         self.key = key
-        self.secret = secret
+        self.secret: bytes = secret
         self.fields = fields
         self.old_secrets: list[bytes] = []
         self.previous: bytes | None = None
         self.previous_until: int | None = None
         self.user: str | None = None
         self.signed_in = 0
-        self.created = self.last_used = now
+        self.created = now
+        self.last_used: int = now
         self.permanent = False
         self.destroyed: int | None = None
 

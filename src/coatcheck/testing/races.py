@@ -29,7 +29,7 @@ class Party(Generic[T]):
         self._run = run
         self._answers: list[T] = []
         self._error: BaseException | None = None
-        self.thread = threading.Thread(target=self._body, name=name, daemon=True)
+        self.thread: threading.Thread = threading.Thread(target=self._body, name=name, daemon=True)
         self.thread.start()
 
     def result(self) -> T:
@@ -95,7 +95,7 @@ class AsyncParty(Generic[T]):
 
     def __init__(self, race: AsyncRace, name: str, run: Coroutine[object, object, T]) -> None:
         self._race = race
-        self.task = asyncio.create_task(run, name=name)
+        self.task: asyncio.Task[T] = asyncio.create_task(run, name=name)
 
     async def result(self) -> T:
         """What it returned, or raise what it raised.

@@ -23,10 +23,10 @@ from __future__ import annotations
 
 try:
     import pytest
-except ImportError as error:  # pragma: no cover - the tests have it
+except ImportError as _error:  # pragma: no cover - the tests have it
     raise ImportError(
         "coatcheck.testing.contract runs on pytest: pip install 'coatcheck[testing]'"
-    ) from error
+    ) from _error
 
 # So that a failing assertion shows its values in other people's projects, too.
 for _part in (

@@ -44,7 +44,7 @@ class Harness(ABC):
     """One store under test, with data of its own. Subclass it, and give it to the suite by the fixture `harness`."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock()
+        self.clock: ManualClock = ManualClock()
 
     @abstractmethod
     async def open(self) -> Store | AsyncStore:
@@ -86,14 +86,14 @@ class Bench:
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
-        self.start = harness.now
+        self.start: int = harness.now
 
     async def __aenter__(self) -> Self:
         # The default one is no larger than the machine, and a race needs company.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         store = await self.harness.open()
-        self.store = awaitable(store)
-        self.parallel = awaitable(store, threads=True)
+        self.store: AsyncStore = awaitable(store)
+        self.parallel: AsyncStore = awaitable(store, threads=True)
         self._others: list[AsyncStore] = []
         return self
 

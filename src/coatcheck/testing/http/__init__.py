@@ -20,8 +20,8 @@ from __future__ import annotations
 
 try:
     import pytest
-except ImportError as error:  # pragma: no cover - the tests have it
-    raise ImportError("coatcheck.testing.http runs on pytest: pip install 'coatcheck[testing]'") from error
+except ImportError as _error:  # pragma: no cover - the tests have it
+    raise ImportError("coatcheck.testing.http runs on pytest: pip install 'coatcheck[testing]'") from _error
 
 # So that a failing assertion shows its values in other people's projects, too.
 for _part in (

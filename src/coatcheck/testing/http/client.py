@@ -145,7 +145,7 @@ class Browser:
 
     def __init__(self, send: Callable[[Request], Reply], cookies: dict[str, str] | None = None) -> None:
         self._send = send
-        self.cookies = {} if cookies is None else cookies
+        self.cookies: dict[str, str] = {} if cookies is None else cookies
 
     def request(self, *steps: str, secure: bool = True) -> Request:
         """A request with the cookies of now."""

@@ -74,11 +74,11 @@ class Site:
         self.journal: list[str] = []
         self.calls: list[Call] = []
         self._spied = _SpiedStore(store, self.journal, self.calls)
-        self.failing = FailingStore(self._spied)
+        self.failing: FailingStore = FailingStore(self._spied)
         self._pausing = PausingStore(self.failing)
         settings: Options = {"secret": SECRET, **options, "clock": clock, "on_event": self.events.append}
-        self.sessions = Sessions(self._pausing, **settings)
-        self.client = build(self.sessions)
+        self.sessions: Sessions = Sessions(self._pausing, **settings)
+        self.client: Client = build(self.sessions)
 
     def another(self, **options: Unpack[Options]) -> Site:
         """The same application with other settings, on the same store: after a deployment, say."""
