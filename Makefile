@@ -35,6 +35,7 @@ test: check unit ## lint, types, all tests but the soak tests, and the coverage 
 
 unit: $(VENV)/.dev
 	scripts/install-system browser
+	scripts/install-system servers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadgroup
 	$(BIN)/coverage combine --quiet
@@ -60,6 +61,7 @@ bench: $(VENV)/.dev ## measure against the budgets
 
 soak: $(VENV)/.dev ## the long tests, alone
 	scripts/install-system browser
+	scripts/install-system servers
 	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/; a warning is an error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, cast
-from urllib.parse import unquote, urlsplit
+from importlib import import_module
+from inspect import signature
+from typing import Any, Literal, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from coatcheck.config import Options
 from coatcheck.errors import ConfigurationError
@@ -24,7 +26,28 @@ class StoreOptions(Options, total=False):
 
 
 _STORE_OPTIONS = StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
-_KNOWN = "memory://, sqlite:///relative/path.db, sqlite:////absolute/path.db"
+
+
+class _Kind(NamedTuple):
+    """A kind of store: the function of each colour that makes one of a URL and options, and how its URL looks."""
+
+    sync: str
+    # An async store comes with coalescing in front, where that pays.
+    asynchronous: str
+    form: str
+    extra: str | None = None
+
+
+_MEMORY = _Kind("memory:from_url", "memory:async_from_url", "memory://")
+_SQLITE = _Kind(
+    "sqlite:from_url", "sqlite_async:from_url", "sqlite:///relative/path.db, sqlite:////absolute/path.db"
+)
+_KINDS: Mapping[str, _Kind] = {
+    "memory": _MEMORY,
+    "sqlite": _SQLITE,
+}
+"""The stores that are built in, by the scheme of their URLs."""
+_KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))
 
 
 def shared_out(options: Mapping[str, Any]) -> tuple[dict[str, Any], Options]:
@@ -39,57 +62,48 @@ def store_from_url(url: str, options: Mapping[str, Any]) -> Store:
 
     Raises:
         ConfigurationError: It names no store, has a query, or the store does not take an option.
+        ModuleNotFoundError: The store's driver is missing; the message names the extra that brings it.
     """
-    scheme, path = _parts(url)
-    if scheme == "memory":
-        from coatcheck.stores.memory import MemoryStore
-
-        _refuse_for_memory(options)
-        return MemoryStore()
-    from coatcheck.stores.sqlite import SQLiteStore
-
-    return SQLiteStore(path, **options)
+    kind = _kind(url)
+    store: Store = _maker(kind, kind.sync, options)(url, **options)
+    return store
 
 
 def async_store_from_url(url: str, options: Mapping[str, Any]) -> AsyncStore:
-    """The same for an event loop; with coalescing in front, where that pays."""
-    scheme, path = _parts(url)
-    if scheme == "memory":
-        from coatcheck.stores.memory import AsyncMemoryStore
-
-        _refuse_for_memory(options)
-        return AsyncMemoryStore()
-    from coatcheck.stores.coalesce import Coalesced
-    from coatcheck.stores.sqlite_async import AsyncSQLiteStore
-
-    return Coalesced(AsyncSQLiteStore(path, **options))
+    """The same for an event loop."""
+    kind = _kind(url)
+    store: AsyncStore = _maker(kind, kind.asynchronous, options)(url, **options)
+    return store
 
 
-def _parts(url: object) -> tuple[str, str]:
-    """The scheme, one that is built in, and the path of a store's URL."""
+def _maker(kind: _Kind, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function that makes such a store, which takes `options`."""
+    module, _, function = name.partition(":")
+    try:
+        make: Callable[..., Any] = getattr(import_module(f"coatcheck.stores.{module}"), function)
+    except ModuleNotFoundError as error:
+        if kind.extra is None:
+            raise
+        raise ModuleNotFoundError(
+            f"{kind.form} needs {error.name}: pip install 'coatcheck[{kind.extra}]'"
+        ) from error
+    taken = signature(make).parameters.keys()
+    if refused := sorted(options.keys() - taken):
+        raise ConfigurationError(f"{kind.form} does not take {', '.join(refused)}.")
+    return make
+
+
+def _kind(url: object) -> _Kind:
     if not isinstance(url, str):
         raise ConfigurationError(f"A store's URL is a str, not {type(url).__name__}; there are {_KNOWN}.")
     try:
-        scheme, netloc, path, query, fragment = urlsplit(url)
+        scheme, _, _, query, fragment = urlsplit(url)
     except ValueError as error:
         raise ConfigurationError(f"That is no URL of a store: {error}. There are {_KNOWN}.") from error
-    if scheme not in ("memory", "sqlite"):
+    if scheme not in _KINDS:
         raise ConfigurationError(
             f"{scheme or 'The text'}:// names no store that is built in; there are {_KNOWN}."
         )
     if query or fragment:
         raise ConfigurationError("A store's URL has no query: options are keyword arguments of from_url.")
-    if scheme == "memory" and (netloc or path.strip("/")):
-        raise ConfigurationError("memory:// takes no host and no path.")
-    if netloc:
-        raise ConfigurationError(
-            f"sqlite://{netloc}… has two slashes: write sqlite:///relative/path.db or sqlite:////absolute/path.db."
-        )
-    return scheme, unquote(path.removeprefix("/"))
-
-
-def _refuse_for_memory(options: Mapping[str, object]) -> None:
-    # One process, one dict: there is nothing to tell apart or to wait for, so these are true of it anyway.
-    refused = sorted(options.keys() - {"prefix", "deadline"})
-    if refused:
-        raise ConfigurationError(f"memory:// does not take {', '.join(refused)}.")
+    return _KINDS[scheme]

@@ -8,7 +8,10 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
+from urllib.parse import urlsplit
 
+from coatcheck.errors import ConfigurationError
 from coatcheck.ports import Capabilities, Found, Life, Unreadable
 from coatcheck.record import (
     Applied,
@@ -23,7 +26,7 @@ from coatcheck.record import (
     settle,
 )
 
-__all__ = ["AsyncMemoryStore", "MemoryStore"]
+__all__ = ["AsyncMemoryStore", "MemoryStore", "async_from_url", "from_url"]
 
 
 _NEVER = 1 << 62
@@ -177,3 +180,27 @@ class AsyncMemoryStore:
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+
+def from_url(url: str, *, prefix: str = "", deadline: timedelta = timedelta()) -> MemoryStore:  # noqa: ARG001 - as it says
+    """The store that ``memory://`` names.
+
+    One process, one dict: there is nothing to tell apart by a prefix, or to wait for; both are true of it anyway.
+
+    Raises:
+        ConfigurationError: The URL has more than its scheme.
+    """
+    _check(url)
+    return MemoryStore()
+
+
+def async_from_url(url: str, *, prefix: str = "", deadline: timedelta = timedelta()) -> AsyncMemoryStore:  # noqa: ARG001
+    """The same for an event loop."""
+    _check(url)
+    return AsyncMemoryStore()
+
+
+def _check(url: str) -> None:
+    _, netloc, path, *_ = urlsplit(url)
+    if netloc or path.strip("/"):
+        raise ConfigurationError("memory:// takes no host and no path.")

@@ -24,6 +24,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from coatcheck.errors import (
     ConfigurationError,
@@ -50,7 +51,7 @@ from coatcheck.record import (
 )
 from coatcheck.stores._sqlite_connections import Connections, code_of, patiently
 
-__all__ = ["SQLiteStore"]
+__all__ = ["SQLiteStore", "from_url", "path_of"]
 
 FORMAT = 1
 """The layout of the tables. It stands in a table of ours: `PRAGMA user_version` belongs to the application."""
@@ -381,3 +382,31 @@ def _found(key: bytes, data: bytes | None) -> Found:
         return decode(key, data)
     except RecordError as error:
         return Unreadable(str(error))
+
+
+def path_of(url: str) -> str:
+    """The path that ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db`` names.
+
+    Raises:
+        ConfigurationError: The URL has a host, as one with two slashes has.
+    """
+    _, netloc, path, *_ = urlsplit(url)
+    if netloc:
+        raise ConfigurationError(
+            f"sqlite://{netloc}… has two slashes: write sqlite:///relative/path.db or sqlite:////absolute/path.db."
+        )
+    return unquote(path.removeprefix("/"))
+
+
+def from_url(
+    url: str,
+    *,
+    prefix: str = "coatcheck:",
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+    deadline: timedelta = timedelta(seconds=5),
+    ballast: int = 1 << 20,
+) -> SQLiteStore:
+    """The store in the file that a URL names; see `SQLiteStore`."""
+    return SQLiteStore(
+        path_of(url), prefix=prefix, synchronous=synchronous, deadline=deadline, ballast=ballast
+    )

@@ -18,9 +18,10 @@ from typing import Literal, TypeAlias, TypeVar
 from coatcheck.errors import StoreTimeout, StoreUnavailable, twin_of
 from coatcheck.ports import Capabilities, Found, Life
 from coatcheck.record import Applied, Change, Refused
-from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.stores.coalesce import Coalesced
+from coatcheck.stores.sqlite import SQLiteStore, path_of
 
-__all__ = ["AsyncSQLiteStore"]
+__all__ = ["AsyncSQLiteStore", "from_url"]
 
 _T = TypeVar("_T")
 _Batch: TypeAlias = "list[tuple[Sequence[bytes], asyncio.Future[Sequence[Found]]]]"
@@ -160,3 +161,18 @@ def _answer(batch: _Batch, answer: Sequence[Found] | Exception) -> None:
             else:
                 found.set_result(answer[start:end])
         start = end
+
+
+def from_url(
+    url: str,
+    *,
+    prefix: str = "coatcheck:",
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+    deadline: timedelta = timedelta(seconds=5),
+    ballast: int = 1 << 20,
+) -> Coalesced:
+    """The store in the file that a URL names, with coalescing in front; see `SQLiteStore`."""
+    store = AsyncSQLiteStore(
+        path_of(url), prefix=prefix, synchronous=synchronous, deadline=deadline, ballast=ballast
+    )
+    return Coalesced(store)

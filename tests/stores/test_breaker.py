@@ -1,0 +1,113 @@
+"""The circuit breaker: who is let through, and when."""
+
+import threading
+
+import pytest
+
+from coatcheck.errors import StoreUnavailable
+from coatcheck.stores._breaker import Breaker
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock):
+    return Breaker("the server", failures=3, rest=2.0, clock=clock)
+
+
+def admits(breaker):
+    try:
+        breaker.admit()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+def fail(breaker, times):
+    for _ in range(times):
+        breaker.admit()
+        breaker.failed()
+
+
+def test_fewer_failures_than_the_limit_leave_it_closed(breaker):
+    fail(breaker, 2)
+    assert admits(breaker)
+    assert not breaker.is_open
+
+
+def test_only_failures_in_a_row_count(breaker):
+    for _ in range(5):
+        fail(breaker, 2)
+        breaker.succeeded()
+    assert not breaker.is_open
+
+
+def test_at_the_limit_it_refuses_and_says_what_and_for_how_long(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 0.5
+    with pytest.raises(StoreUnavailable, match=r"the server failed 3 times in a row.* 1\.5 s") as caught:
+        breaker.admit()
+    assert caught.value.retry_after == 2
+
+
+def test_after_the_rest_one_caller_tries_and_the_others_still_wait(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 2.0
+    assert [admits(breaker) for _ in range(5)] == [True, False, False, False, False]
+
+
+def test_a_try_that_fails_opens_it_for_another_rest(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 2.0
+    breaker.admit()
+    clock.now += 1.0
+    breaker.failed()
+    clock.now += 1.9
+    assert not admits(breaker)
+    clock.now += 0.1
+    assert admits(breaker)
+
+
+def test_a_try_that_succeeds_lets_everybody_through_and_forgets_the_failures(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 2.0
+    breaker.admit()
+    breaker.succeeded()
+    assert all(admits(breaker) for _ in range(5))
+    fail(breaker, 2)
+    assert admits(breaker)
+
+
+def test_a_try_of_which_nothing_is_heard_is_followed_by_another(breaker, clock):
+    fail(breaker, 3)
+    for _ in range(3):
+        clock.now += 2.0
+        assert [admits(breaker) for _ in range(3)] == [True, False, False]
+
+
+def test_of_threads_that_come_at_once_one_tries(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 2.0
+    barrier, admitted = threading.Barrier(16), []
+
+    def come():
+        barrier.wait()
+        if admits(breaker):
+            admitted.append(threading.get_ident())
+
+    threads = [threading.Thread(target=come) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(admitted) == 1
