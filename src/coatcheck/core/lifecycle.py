@@ -43,7 +43,6 @@ __all__ = [
     "check_size",
     "fresh",
     "is_held",
-    "is_held_now",
     "judge",
     "needs_cookie",
     "outcome_of",
@@ -91,11 +90,6 @@ def judge(tokens: Sequence[Token], found: Sequence[Found], settings: Settings, n
         return Verdict(Standing.LIVE, token, record, (), tuple(expired), tuple(unreadable))
     standing = Standing.LATE if late and not held else Standing.NEW
     return Verdict(standing, None, None, tuple(held), tuple(expired), tuple(unreadable))
-
-
-def is_held_now(record: Record, token: Token, settings: Settings, now: int) -> bool:
-    """Whether `record` is alive, and `token` opens it."""
-    return is_alive(record, now, settings.lifetimes) and is_held(record, token, settings, now)
 
 
 def is_held(record: Record, token: Token, settings: Settings, now: int) -> bool:
@@ -225,11 +219,16 @@ def upkeep_of(state: State, settings: Settings, now: int) -> Update | None:
 
 
 def owes_nothing(state: State, settings: Settings, now: int, *, head_sent: bool) -> bool:
-    """Whether a request that looked at its session wants and owes nothing: most do, and it spares them the flow."""
+    """Whether a request that looked at its session wants and owes nothing: most do, and it spares them the flow.
+
+    Once the head has left (`head_sent`) nothing is owed any more, and `now` is not asked for.
+    """
     if state.failure is not None or state.cookie_set is not None or state.cookie_cleared:
         return False
     if not state.is_as_stored():
         return False
+    if head_sent:
+        return True
     record, token = state.record, state.token
     if (
         record is not None
@@ -240,8 +239,8 @@ def owes_nothing(state: State, settings: Settings, now: int, *, head_sent: bool)
         and settings.rotate_every_ms is None
     ):
         # What nearly every request is.
-        return head_sent or not slide_is_due(record, now, settings.lifetimes)
-    return head_sent or (upkeep_of(state, settings, now) is None and owed_token(state, settings) is None)
+        return not slide_is_due(record, now, settings.lifetimes)
+    return upkeep_of(state, settings, now) is None and owed_token(state, settings) is None
 
 
 def _rotated(update: Update, token: Token, settings: Settings) -> Token:

@@ -1,0 +1,89 @@
+"""What the benchmarks on real servers share: servers of their own, pinned to cores, and wall-clock samples side by side.
+
+Client and server are pinned to one core, then to two. On one core the time that passes is what both take together,
+as on a small machine that is full; on two they run at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+
+from tests.servers.process import HOST, Server, free_port
+
+__all__ = ["PINS", "medians", "pinned", "redis_server", "wall"]
+
+PINS = {"one core": ({0}, {0}), "two cores": ({0}, {1})}
+"""Where the client runs, and where the server."""
+
+
+@contextmanager
+def redis_server() -> Generator[tuple[Server, int]]:
+    """An empty Redis that keeps nothing on disk: the process, and its port."""
+    port = free_port()
+
+    def ready() -> bool:
+        with redis.Redis(HOST, port) as client:
+            return bool(client.ping())
+
+    with tempfile.TemporaryDirectory(prefix="coatcheck-bench-") as folder:
+        command = ["redis-server", "--port", port, "--bind", HOST, "--save", "", "--dir", folder]
+        with Server(command, directory=Path(folder), ready=ready) as server:
+            yield server, port
+
+
+@contextmanager
+def pinned(pid: int, pin: tuple[set[int], set[int]]) -> Generator[None]:
+    """While the block runs, this process and the server of that id have the cores of `pin`."""
+    everywhere = os.sched_getaffinity(0)
+    client, server = pin
+    if not client | server <= everywhere:
+        raise SystemExit("this benchmark needs two cores")
+    try:
+        _pin(pid, server)
+        os.sched_setaffinity(0, client)
+        yield
+    finally:
+        _pin(pid, everywhere)
+        os.sched_setaffinity(0, everywhere)
+
+
+def _pin(pid: int, cores: set[int]) -> None:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for process in (pid, *map(int, children)):
+        with suppress(FileNotFoundError):
+            for thread in Path(f"/proc/{process}/task").iterdir():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(int(thread.name), cores)
+
+
+def wall(call: Callable[[], object], calls: int) -> float:
+    """Microseconds that pass a call."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - start) / calls * 1e6
+
+
+def medians(
+    candidates: Mapping[str, Callable[[], object]], *, calls: int = 300, rounds: int = 21
+) -> dict[str, float]:
+    """The median microseconds a call of each candidate, every one in every round, in a new order each time."""
+    samples: dict[str, list[float]] = {name: [] for name in candidates}
+    order = list(candidates)
+    shuffle = random.Random(0).shuffle
+    for call in candidates.values():
+        wall(call, 50)
+    for _ in range(rounds):
+        shuffle(order)
+        for name in order:
+            samples[name].append(wall(candidates[name], calls))
+    return {name: statistics.median(times) for name, times in samples.items()}
