@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import time
 from typing import Any
 
 import redis.asyncio
@@ -19,7 +18,7 @@ from starsessions.stores.redis import RedisStore
 
 from benchmarks.asgi import App, bare, compare
 from benchmarks.requests import SECRET
-from benchmarks.servers import PINS, pinned, redis_server
+from benchmarks.servers import PINS, Clock, pinned, redis_server
 from coatcheck import AsyncSessions
 from coatcheck.frameworks.asgi import SessionMiddleware
 from tests.servers.process import HOST
@@ -33,11 +32,11 @@ def run() -> None:
     """Measure on one core and on two, on uvloop, and print the tables."""
     with redis_server() as (server, port):
         for pin, cores in PINS.items():
-            with pinned(server.pid, cores):
-                uvloop.run(_tables(pin, port))
+            with pinned(server.pid, cores) as clock:
+                uvloop.run(_tables(pin, port, clock))
 
 
-async def _tables(pin: str, port: int) -> None:
+async def _tables(pin: str, port: int, clock: Clock) -> None:
     client = redis.asyncio.Redis(host=HOST, port=port)
     await client.set("bare", b"x" * 300)
     options: dict[str, Any] = {"secret": SECRET, "insecure_http": True}
@@ -53,8 +52,8 @@ async def _tables(pin: str, port: int) -> None:
             "Coatcheck, Redis": SessionMiddleware(bare, sessions),
         }
         for concurrent in (1, 16, 64):
-            costs = await compare(apps, concurrent, time.perf_counter)
-            get = statistics.median([await _gets(client, concurrent) for _ in range(_ROUNDS)])
+            costs = await compare(apps, concurrent, clock)
+            get = statistics.median([await _gets(client, concurrent, clock) for _ in range(_ROUNDS)])
             print(
                 f"\n### ASGI, Redis, {pin}, {concurrent} under way: microseconds over the bare application\n"
             )
@@ -74,14 +73,14 @@ async def _tables(pin: str, port: int) -> None:
             )
 
 
-async def _gets(client: Any, concurrent: int) -> float:
-    """Microseconds that pass a GET, with as many under way."""
+async def _gets(client: Any, concurrent: int, clock: Clock) -> float:
+    """Microseconds a GET, with as many under way."""
     each = max(1, _GETS // concurrent)
 
     async def one() -> None:
         for _ in range(each):
             await client.get("bare")
 
-    start = time.perf_counter()
+    start = clock()
     await asyncio.gather(*(one() for _ in range(concurrent)))
-    return (time.perf_counter() - start) / (each * concurrent) * 1e6
+    return (clock() - start) / (each * concurrent) * 1e6

@@ -1,6 +1,6 @@
 """The cost of a whole synchronous request on a real Redis: WSGI, Flask and Django, beside what people use today.
 
-"Over the bare application" is the time that passes with the session, less the time without it.
+"Over the bare application" is what a request costs with the session, less what it costs without.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.urls import path as django_path
 from flask_session.redis import RedisSessionInterface
 
 from benchmarks.requests import FIELDS, SECRET, NoSession, flask_app, visitor, wsgi_app
-from benchmarks.servers import PINS, medians, pinned, redis_server
+from benchmarks.servers import PINS, Clock, medians, pinned, redis_server
 from coatcheck import Sessions
 from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.frameworks.wsgi import SessionMiddleware
@@ -63,14 +63,15 @@ def main() -> None:
                 ),
             }
             for pin, cores in PINS.items():
-                with pinned(server.pid, cores):
-                    _table(pin, groups, lambda: client.get("bare"))
+                with pinned(server.pid, cores) as clock:
+                    _table(pin, groups, lambda: client.get("bare"), clock)
 
 
 def _table(
     pin: str,
     groups: dict[str, tuple[WSGIApplication, dict[str, WSGIApplication]]],
     get: Callable[[], object],
+    clock: Clock,
 ) -> None:
     calls: dict[str, Callable[[], object]] = {"GET": get}
     for group, (bare, apps) in groups.items():
@@ -78,8 +79,8 @@ def _table(
         for name, app in apps.items():
             send = visitor(app)
             calls.update({f"{group} {name} {path}": send(path) for path in _PATHS})
-    costs = medians(calls)
-    print(f"\n### Redis, synchronous, {pin}: microseconds that pass a request, over the bare application\n")
+    costs = medians(calls, clock)
+    print(f"\n### Redis, synchronous, {pin}: microseconds a request, over the bare application\n")
     print(f"One bare redis-py GET takes {costs['GET']:.0f} µs; × is against it.\n")
     print("| framework | session | untouched | read | write |\n|---|---|---:|---:|---:|")
     for group, (_, apps) in groups.items():
