@@ -11,15 +11,15 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import redis
 
 from tests.servers.process import HOST, Server, free_port
 
-__all__ = ["PINS", "Clock", "medians", "pinned", "redis_server"]
+__all__ = ["PINS", "Clock", "medians", "pinned", "pinned_all", "redis_server"]
 
 Clock = Callable[[], float]
 PINS = {"one core": ({0}, {0}), "two cores": ({0}, {1})}
@@ -51,25 +51,38 @@ def pinned(pid: int, pin: tuple[set[int], set[int]]) -> Generator[Clock]:
     try:
         _pin(pid, server)
         os.sched_setaffinity(0, client)
-        yield _of_both(pid) if client == server else time.perf_counter
+        yield _of_all([pid]) if client == server else time.perf_counter
     finally:
         _pin(pid, everywhere)
         os.sched_setaffinity(0, everywhere)
 
 
+@contextmanager
+def pinned_all(pids: Sequence[int]) -> Generator[Clock]:
+    """While the block runs, this process and those servers have one core; the clock counts what they take together."""
+    with ExitStack() as stack:
+        for pid in pids:
+            stack.enter_context(pinned(pid, PINS["one core"]))
+        yield _of_all(pids)
+
+
 def _pin(pid: int, cores: set[int]) -> None:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for process in (pid, *map(int, children)):
+    for process in (pid, *_children(pid)):
         with suppress(FileNotFoundError):
             for thread in Path(f"/proc/{process}/task").iterdir():
                 with suppress(ProcessLookupError):
                     os.sched_setaffinity(int(thread.name), cores)
 
 
-def _of_both(pid: int) -> Clock:
-    """Seconds of CPU that this process and that one have taken."""
-    theirs = (~pid << 3) | 2  # the CPU clock of a process, as clock_getcpuclockid(3) makes it
-    return lambda: time.process_time() + time.clock_gettime(theirs)
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _of_all(pids: Sequence[int]) -> Clock:
+    """Seconds of CPU that this process and those have taken, and the processes that they have made."""
+    # The CPU clock of a process, as clock_getcpuclockid(3) makes it. PostgreSQL has a process for each connection.
+    theirs = [(~process << 3) | 2 for pid in pids for process in (pid, *_children(pid))]
+    return lambda: time.process_time() + sum([time.clock_gettime(clock) for clock in theirs])
 
 
 def sample(call: Callable[[], object], calls: int, clock: Clock) -> float:
