@@ -252,6 +252,8 @@ class Session(MutableMapping[Any, Any]):
             if here is None or self._moves:
                 id_ = urlsafe_b64encode(os.urandom(self._key_length))
                 key = self._key_of(id_)
+                if key == here:
+                    continue
             assert key is not None
             answer = _redis.SAVE(self._connection, [here or key, key], self._news(is_new=here is None))
             if answer == _redis.GONE:
