@@ -14,6 +14,7 @@ import json
 import logging
 import re
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ _log = logging.getLogger("coatcheck.compat.hug_store_redis")
 # Wide enough for what an own `generate_sid` may make; what doesn't fit is not worth asking Redis.
 _is_sid = re.compile(r"[A-Za-z0-9_.~+/=-]{1,512}").fullmatch
 _ATTEMPTS = 5
-_DELETED = f"{__name__}: deleted"  # in the environ
+_WATCHING = f"{__name__}: watching"  # in the environ
 
 
 class SessionMiddleware:
@@ -73,9 +74,10 @@ class SessionMiddleware:
 
     def process_request(self, request: Any, response: Any) -> None:
         """Put the session where the handler finds it. Asks nothing yet."""
-        deleted: set[str] = request.env.setdefault(_DELETED, set())
-        self.store.watch_deletes(deleted)
-        visit = _Visit(self, request.cookies.get(self.cookie_name), deleted)
+        visit = _Visit(self, request.cookies.get(self.cookie_name))
+        watching: list[Callable[[str], object]] = request.env.setdefault(_WATCHING, [])
+        watching.append(visit.is_about_to_delete)
+        self.store.watch_deletes(watching)
         request.env[self._place] = visit
         if not isinstance(request.context, _Context):
             request.context = _Context(request.context)
@@ -87,9 +89,12 @@ class SessionMiddleware:
         Raises:
             TypeError: Something in the session can't be said in JSON.
         """
+        self.store.watch_deletes(())
         visit: _Visit | None = request.env.get(self._place)
         if visit is None or (
-            isinstance(request.context, _Context) and request.context.is_awaiting(self.context_name)
+            not visit.is_deleted
+            and isinstance(request.context, _Context)
+            and request.context.is_awaiting(self.context_name)
         ):
             return
         sid = visit.end(request.context.get(self.context_name, {}))
@@ -113,34 +118,39 @@ class SessionMiddleware:
 class _Visit:
     """One request of a visitor."""
 
-    def __init__(self, middleware: SessionMiddleware, sid: str | None, deleted: set[str]) -> None:
+    def __init__(self, middleware: SessionMiddleware, sid: str | None) -> None:
         self.store: RedisStore = middleware.store
         self.middleware: SessionMiddleware = middleware
         self.sid: str | None = sid if sid is not None and _is_sid(sid) else None
-        # The records that the handler has deleted.
-        self.deleted: set[str] = deleted
+        self.is_read: bool = False
+        self.data: Any = {}
         # What was stored when it was read.
         self.before: str | None = None
-        self.is_read: bool = False
+        # Whether the handler has deleted the record.
+        self.is_deleted: bool = False
 
     def read(self) -> Any:
-        self.is_read = True
-        payload = self.store.load(self.sid) if self.sid is not None else None
-        if payload is None:
-            return {}
-        try:
-            data = decoded(payload)
-        except ValueError:
-            _log.warning("A session can't be read, since it is no JSON. It is left alone.")
-            return {}
-        self.before = json.dumps(data)
-        return data
+        if not self.is_read:
+            self.is_read = True
+            payload = self.store.load(self.sid) if self.sid is not None else None
+            if payload is not None:
+                try:
+                    self.data = decoded(payload)
+                    self.before = json.dumps(self.data)
+                except ValueError:
+                    _log.warning("A session can't be read, since it is no JSON. It is left alone.")
+        return self.data
+
+    def is_about_to_delete(self, full_key: str) -> None:
+        """Read before it is too late: what is left in the session goes on under a new id."""
+        if self.sid is not None and full_key == self.store.full_key(self.sid):
+            self.read()
+            self.is_deleted = True
 
     def end(self, data: Any) -> str | None:
         """Store `data`, if it has to be. The id that the visitor shall have, if he shall be told."""
         text = json.dumps(data)
-        was_ended = self.sid is not None and self.store.full_key(self.sid) in self.deleted
-        if self.sid is not None and not was_ended:
+        if self.sid is not None and not self.is_deleted:
             if text == self.before:
                 return self._renewed()
             if (self.before is not None or not self.is_read) and self.store.replace(self.sid, text):
@@ -148,8 +158,9 @@ class _Visit:
             if self.before is not None:
                 _log.warning("A session ended before its changes were stored; they are dropped.")
                 return None
-        # Who deletes the record himself gets a new id, for what he has left in the session or put in since.
-        return self._new(text) if data or was_ended else None
+        # Where the handler itself deleted the record, the visitor gets a new id, for what is left or put in since.
+        moves = self.is_deleted and self.before is not None
+        return self._new(text) if data or moves else None
 
     def _renewed(self) -> str | None:
         """A cookie that ends at a time is set again, as hug's own does."""
@@ -171,7 +182,7 @@ class _Context(Context):  # type: ignore[misc] # falcon ships no types
 
     _awaited: dict[str, _Visit]
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any = ()) -> None:
         self._awaited = {}
         self._all().update(context)
 

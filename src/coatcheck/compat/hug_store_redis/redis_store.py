@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import MutableSet
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Protocol
@@ -17,13 +17,13 @@ except ModuleNotFoundError as _error:
     }
     raise ModuleNotFoundError(
         f"coatcheck.compat.hug_store_redis needs hug, and hug needs {_error.name}: "
-        + _CURES.get(_error.name or "", "pip install 'coatcheck[hug,redis]'"),
+        + _CURES.get((_error.name or "").partition(".")[0], "pip install 'coatcheck[hug,redis]'"),
         name=_error.name,
     ) from _error
 
 __all__ = ["Connection", "RedisStore"]
 
-_deleted: ContextVar[MutableSet[str] | None] = ContextVar("deleted", default=None)
+_watching: ContextVar[Sequence[Callable[[str], object]]] = ContextVar("watching", default=())
 
 
 class Connection(Protocol):
@@ -92,8 +92,8 @@ class RedisStore:
     def delete(self, key: object) -> bool:
         """Remove it. Whether there was one."""
         full_key = self.full_key(key)
-        if (deleted := _deleted.get()) is not None:
-            deleted.add(full_key)
+        for is_about_to_delete in _watching.get():
+            is_about_to_delete(full_key)
         return bool(self.connection.delete(full_key) == 1)
 
     def full_key(self, key: object) -> str:
@@ -121,9 +121,9 @@ class RedisStore:
         client: Any = self.connection
         return bool(client.set(self.full_key(key), text, self.expiration, nx=True))
 
-    def watch_deletes(self, keys: MutableSet[str]) -> None:
-        """Add to `keys` each full key that is deleted from now on in this thread, or context."""
-        _deleted.set(keys)
+    def watch_deletes(self, watching: Sequence[Callable[[str], object]]) -> None:
+        """Tell these, from now on in this thread or context, the full key of each record before it is deleted."""
+        _watching.set(watching)
 
 
 def decoded(payload: bytes | str) -> Any:
