@@ -9,7 +9,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from tests.compat.hug_store_redis.quietly import hug
 from tests.servers.process import HOST
 
-_names = (f"site{number}" for number in itertools.count())
+# hug makes a module of each name.
+_names = (f"tests_hug_site{number}" for number in itertools.count())
 
 
 class _Silent(WSGIRequestHandler):
@@ -60,7 +61,7 @@ class Visitor:
         return json.loads(body) if response.headers.get_content_type() == "application/json" else body
 
 
-def api_with(*middleware, store=None, **handlers):
+def api_with(*middleware, **handlers):
     """A WSGI application of hug: each handler is called with the request, at the path of its name."""
     api = hug.API(next(_names))
     for each in middleware:

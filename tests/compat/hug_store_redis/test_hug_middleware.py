@@ -1,6 +1,7 @@
 """The store under hug's own `SessionMiddleware`, over real HTTP: section 6, and the example of the old README."""
 
 import importlib.util
+import sys
 import uuid
 
 import pytest
@@ -47,7 +48,7 @@ def test_the_example_of_the_readme(one_redis, database, raw, serve, tmp_path, mo
     path.write_text(README)
     spec = importlib.util.spec_from_file_location("readme_app", path)
     app = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "readme_app", app)
+    monkeypatch.setitem(sys.modules, "readme_app", app)
     spec.loader.exec_module(app)
     try:
         visitor = serve(app.__hug_wsgi__).visitor()
@@ -114,7 +115,7 @@ def test_the_cookie_is_set_on_a_404_too(site):
 
 
 def test_hug_s_directive_finds_the_session(store, serve):
-    api = hug.API("directive")
+    api = hug.API("tests_hug_directive")
     api.http.add_middleware(hug.middleware.SessionMiddleware(store))
 
     @hug.get("/visits", api=api)

@@ -147,8 +147,8 @@ class Session(MutableMapping[Any, Any]):
         """Store what was changed, all of it or nothing, and begin the session's life anew.
 
         Returns:
-            Whether it is stored. Not so if the session ended (was deleted, or expired) after it was looked at: it
-            stays ended, and the changes are dropped.
+            Whether it is stored. It is not, and stays ended, if the session was deleted or expired after it was
+            looked at.
         """
         now = time.time()
         if _ACCESSED not in self._changed:
@@ -309,9 +309,9 @@ class UserSession(Session):
 
     @property
     def user(self) -> Any:
-        """Whose session it is, as text once it was read from Redis; None: nobody's. Counts from the next `save` on.
+        """Whose session it is, as text once it was read from Redis, or None.
 
-        None logs the user out, and leaves the session with everything else in it: prefer `delete`.
+        What is set counts from the next `save` on. None logs the user out, and leaves the session with everything else in it: prefer `delete`.
         """
         return self.get(_USER)
 
