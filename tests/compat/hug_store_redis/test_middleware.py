@@ -4,12 +4,14 @@ import logging
 
 import falcon
 import pytest
+import redis
 
 from coatcheck.compat.hug_store_redis import RedisStore
 from coatcheck.compat.hug_store_redis.middleware import SessionMiddleware
 from coatcheck.errors import ConfigurationError
 from tests.compat.hug_store_redis.quietly import InMemoryStore, hug
 from tests.compat.hug_store_redis.site import api_with, session_of
+from tests.servers.process import HOST
 
 pytestmark = pytest.mark.servers
 
@@ -65,6 +67,13 @@ def test_an_id_that_was_made_up_is_not_adopted(site, raw, sid):
     assert visitor.get("/count") == 1
     assert visitor.cookies["sid"] != sid
     assert raw.keys() == [b"test:" + visitor.cookies["sid"].encode()]
+
+
+def test_what_never_was_an_id_is_not_asked_for():
+    with redis.Redis(HOST, 1) as nowhere:
+        client = falcon.testing.TestClient(api_with(SessionMiddleware(RedisStore(nowhere))))
+        answer = client.simulate_get("/read", headers={"Cookie": f"sid={'x' * 600}"})
+        assert (answer.status_code, answer.json) == (200, None)
 
 
 def test_reading_begins_the_life_anew_and_writes_nothing(site, raw):
@@ -237,6 +246,28 @@ def test_two_middlewares_keep_two_sessions(raw, serve):
     assert len(raw.keys()) == 2
 
 
+def test_of_two_sessions_only_the_one_that_is_asked_for_is_read(raw):
+    with redis.Redis(HOST, 1) as nowhere:
+        first = SessionMiddleware(RedisStore(nowhere), context_name="cart")
+        application = api_with(first, SessionMiddleware(RedisStore(raw)))
+        answer = falcon.testing.TestClient(application).simulate_get("/count", headers={"Cookie": "sid=abc"})
+        assert answer.json == 1
+
+
+def test_the_session_replaces_what_another_middleware_put_there(store):
+    """[KEEP] 6: as hug's own, which updates the context."""
+
+    class Other:
+        def process_request(self, request, response):
+            request.context["session"] = request.context["kept"] = "other"
+
+    def ask(request):
+        return [session_of(request), request.context["kept"]]
+
+    client = falcon.testing.TestClient(api_with(Other(), SessionMiddleware(store), ask=ask))
+    assert client.simulate_get("/ask").json == [{}, "other"]
+
+
 @pytest.mark.parametrize("path", ["/delete", "/delete_unread"])
 def test_deleting_what_is_not_there_leaves_nothing(store, raw, serve, path):
     def delete(request):
@@ -264,10 +295,12 @@ def test_a_record_that_is_deleted_unread_moves_whole(store, serve):
     assert not store.exists(old)
 
 
-def test_deletes_outside_of_a_request_are_only_that(site, store, raw):
-    visitor = site.visitor()
-    visitor.get("/count")
-    assert store.delete(visitor.cookies["sid"])
+def test_a_delete_outside_of_a_request_is_only_that(store, raw, monkeypatch):
+    client = falcon.testing.TestClient(api_with(SessionMiddleware(store)))
+    sid = client.simulate_get("/count").cookies["sid"].value
+    client.simulate_get("/untouched", headers={"Cookie": f"sid={sid}"})
+    monkeypatch.setattr(store, "load", None)
+    assert store.delete(sid)
     assert raw.keys() == []
 
 

@@ -51,6 +51,7 @@ def test_a_client_can_not_choose_its_id(vial, raw):
     session = vial.Session(id="chosen")
     assert session.id == "chosen"
     assert session.is_new
+    assert set(session) == {b"_created", b"_accessed"}
     session["color"] = "blue"
     session.save()
     assert session.id != "chosen"
@@ -199,6 +200,33 @@ def test_what_was_only_read_is_not_written(vial, raw):
     reader["b"] = "1"
     reader.save()
     assert raw.hget(first._key, "a") == b"2"
+
+
+def test_what_was_saved_is_not_written_again(vial, raw):
+    """[FIX] 2.2, as above, for what the instance itself set or removed earlier."""
+    session = saved(vial, a="1", b="1")
+    del session["b"]
+    session.save()
+    raw.hset(session._key, mapping={"a": "2", "b": "2"})
+    session["c"] = "1"
+    session.save()
+    assert raw.hmget(session._key, "a", "b") == [b"2", b"2"]
+
+
+def test_a_miss_is_looked_up_again_after_a_save(vial, raw):
+    """[TEST] 7.5: a miss goes to Redis, also on an instance that has read and saved."""
+    session = vial.Session(saved(vial, a="1").id)
+    assert session.get("color") is None
+    del session["a"]
+    session.save()
+    raw.hset(session._key, mapping={"color": "blue", "a": "2"})
+    assert (session["color"], session["a"]) == ("blue", "2")
+
+
+def test_what_was_removed_is_not_asked_for():
+    session = Vial(port=1).Session("abc")
+    del session["a"]
+    assert "a" not in session
 
 
 @pytest.mark.parametrize("how", ["deleted", "expired", "moved"])

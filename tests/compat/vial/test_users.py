@@ -150,6 +150,9 @@ def test_a_set_lives_as_long_as_the_longest_of_its_sessions(vial, raw):
     vial.UserSession(first.id, user_expires=5000).refresh()
     assert 4900 < raw.ttl("user:7") <= 5000
     assert raw.ttl("user:7") >= raw.ttl(first._key)
+    short = of_user(vial, "7", user_expires=100)
+    vial.UserSession(short.id, user_expires=100).refresh()
+    assert 4900 < raw.ttl("user:7") <= 5000
     forever = of_user(vial, "7", user_expires=False)
     assert raw.ttl("user:7") == -1
     forever.delete()
@@ -206,6 +209,11 @@ def test_rotating_moves_it_in_the_set(vial, raw):
     visitor.rotate()
     visitor.save()
     assert raw.smembers("user:7") == {visitor._key}
+    before = visitor._key
+    raw.sadd("user:7", *(f"session:{number}" for number in range(5000)))  # so that tidying would miss it
+    visitor.rotate()
+    visitor.save()
+    assert raw.smismember("user:7", [before, visitor._key]) == [0, 1]
 
 
 def test_deleting_all_sessions_of_a_user_leaves_those_of_others(vial, raw):
@@ -239,9 +247,10 @@ def test_side_by_side_warns_and_keeps_the_sets(one_redis, database, raw):
     session = of_user(vial, "7")
     assert raw.ttl("user:7") == -1
     assert raw.ttl(session._key) > 80_000
-    raw.expire("user:7", 100)
-    vial.UserSession(session.id).refresh()
-    assert raw.ttl("user:7") == -1
+    for left in (100, 1_000_000):
+        raw.expire("user:7", left)
+        vial.UserSession(session.id).refresh()
+        assert raw.ttl("user:7") == -1
     raw.expire("user:7", 100)
     assert list(vial.get_for_user("7")) == [session.id]
     assert raw.ttl("user:7") == -1

@@ -105,10 +105,7 @@ class RedisStore:
     def load(self, key: object) -> bytes | str | None:
         """The stored text, whose life begins anew; None: there is none."""
         client: Any = self.connection
-        if self.expiration is None:
-            payload: bytes | str | None = client.get(self.full_key(key))
-        else:
-            payload = client.getex(self.full_key(key), ex=self.expiration)
+        payload: bytes | str | None = client.getex(self.full_key(key), ex=self.expiration)
         return payload
 
     def replace(self, key: object, text: str) -> bool:

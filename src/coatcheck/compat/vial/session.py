@@ -42,6 +42,7 @@ class Session(MutableMapping[Any, Any]):
 
     Reads once, when it is first looked at, and lengthens the session's life by that. Changes are kept here until
     `save`, which writes them, and only them, at once. Names are iterated as bytes, values come back as `str`.
+    `clear` empties it, `delete` ends it.
 
     Attributes:
         id: What the visitor sends to be known again. None, or what he sent in vain, until the first `save`.
@@ -221,11 +222,6 @@ class Session(MutableMapping[Any, Any]):
     def __len__(self) -> int:
         self._complete()
         return len(self._cache)
-
-    def clear(self) -> None:
-        """Remove everything, at the next `save`. The session itself goes on: `delete` ends it."""
-        for field in list(self):
-            del self[field]
 
     def _complete(self) -> None:
         if not self._is_complete and self._new is not True:
