@@ -53,7 +53,7 @@ class Visitor:
             body = response.read()
         finally:
             connection.close()
-        self.status = response.status
+        self.status, self.headers = response.status, response.headers
         self.set_cookies = response.headers.get_all("Set-Cookie") or []
         for line in self.set_cookies:
             name, _, value = line.partition(";")[0].partition("=")

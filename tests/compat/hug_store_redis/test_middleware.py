@@ -208,6 +208,33 @@ def test_a_cookie_that_ends_is_renewed(store, serve):
     assert visitor.set_cookies == []
 
 
+def test_caches_are_told(store, serve):
+    def own(request, response):
+        response.set_header("Vary", "Accept")
+        response.set_header("Cache-Control", "private")
+        return session_of(request)
+
+    application = hug.API("tests_hug_caches")
+    application.http.add_middleware(SessionMiddleware(store))
+    hug.get("/own", api=application)(own)
+    visitor = serve(api_with(SessionMiddleware(store))).visitor()
+
+    def told():
+        return visitor.headers["Vary"], visitor.headers["Cache-Control"]
+
+    visitor.get("/untouched")
+    assert told() == (None, None)
+    visitor.get("/read")
+    assert told() == ("Cookie", None)
+    visitor.get("/count")
+    assert told() == ("Cookie", "no-store")
+    visitor.get("/count")
+    assert told() == ("Cookie", None)
+    answer = falcon.testing.TestClient(application.http.server()).simulate_get("/own")
+    assert answer.headers["Vary"] == "Accept, Cookie"
+    assert answer.headers["Cache-Control"] == "private"
+
+
 def test_an_id_that_is_taken_is_not_taken_over(store, serve, monkeypatch):
     store.set("victim", {"user": "7"})
     ids = ["victim", "fresh"]

@@ -5,7 +5,9 @@ also saves what a late request has read under a new id, so that a session which 
 
 - reads when the handler looks at the session, and not before;
 - writes when the session was changed, and only where the record still lies;
-- makes a record, and sets a cookie, when there is something to keep.
+- makes a record, and sets a cookie, when there is something to keep;
+- keeps caches from handing one visitor's page to another: `Vary: Cookie` where the session was looked at,
+  `Cache-Control: no-store` where a cookie is set.
 """
 
 from __future__ import annotations
@@ -98,7 +100,9 @@ class SessionMiddleware:
         ):
             return
         sid = visit.end(request.context.get(self.context_name, {}))
+        response.append_header("Vary", "Cookie")
         if sid is not None:
+            response.append_header("Cache-Control", "no-store")
             response.set_cookie(
                 self.cookie_name,
                 sid,
