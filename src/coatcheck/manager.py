@@ -81,9 +81,14 @@ class Manager:
     def _now(self) -> int:
         return int(self.settings.clock() * 1000)
 
-    def _state(self, cookies: bytes | str, client: str, *, load: Callable[[State], None] | None) -> State:
+    def _state(
+        self, cookies: bytes | str, client: str, path: str, *, load: Callable[[State], None] | None
+    ) -> State:
         raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
-        return State(raw, client, load, self._now, secrets.token_bytes, self.settings.max_bytes)
+        state = State(raw, client, load, self._now, secrets.token_bytes, self.settings.max_bytes)
+        if path:
+            state.path = path
+        return state
 
     def close_at_once(self, session: Session) -> Outcome | None:
         """What `close` would say, where it has nothing to store: for most requests. None where it has."""

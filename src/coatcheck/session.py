@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 from coatcheck.core.lifetimes import moment
 from coatcheck.core.token import handle_of
-from coatcheck.errors import CannotSendCookie, NotLoaded
+from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
 from coatcheck.record import SignIn
 from coatcheck.state import (
     CSRF,
@@ -31,7 +31,16 @@ from coatcheck.state import (
     write_field,
 )
 
-__all__ = ["Flash", "Session", "head_has_left", "is_untouched", "keep_state", "note_head", "state_of"]
+__all__ = [
+    "Flash",
+    "Session",
+    "failure_met",
+    "head_has_left",
+    "is_untouched",
+    "keep_state",
+    "note_head",
+    "state_of",
+]
 
 _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
@@ -64,6 +73,12 @@ def is_untouched(session: Session) -> bool:
     """Whether nobody has looked at the session."""
     state = session._state  # noqa: SLF001
     return state is None or not state.looked_at
+
+
+def failure_met(session: Session) -> StoreError | None:
+    """The store's failure that whoever used the session was told of: a 500 that he made of it must be a 503."""
+    state = session._state  # noqa: SLF001
+    return None if state is None else state.met
 
 
 def head_has_left(session: Session) -> bool:
@@ -105,6 +120,7 @@ class Session(MutableMapping[str, Any]):
                 )
             state.load(state)
         if state.failure is not None and state.standing is not Standing.OUTAGE:
+            state.met = state.failure
             raise state.failure
         return state
 
@@ -269,6 +285,7 @@ class Session(MutableMapping[str, Any]):
         """For what must not be pretended while the store fails."""
         state = self._look()
         if state.failure is not None:
+            state.met = state.failure
             raise state.failure
         return state
 

@@ -100,22 +100,30 @@ class Sessions(Manager):
     # A request: what the framework modules call
 
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "") -> Session: ...
+    def open(self, cookies: bytes | str, *, client: str = "", path: str = "") -> Session: ...
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "", session_type: type[SessionT]) -> SessionT: ...
     def open(
-        self, cookies: bytes | str, *, client: str = "", session_type: type[Session] = Session
+        self, cookies: bytes | str, *, client: str = "", path: str = "", session_type: type[SessionT]
+    ) -> SessionT: ...
+    def open(
+        self,
+        cookies: bytes | str,
+        *,
+        client: str = "",
+        path: str = "",
+        session_type: type[Session] = Session,
     ) -> Session:
         """The session of a request. Asks the store nothing before it is looked at.
 
         Args:
             cookies: The Cookie header as it came: its bytes, or their latin-1 text as WSGI has it; empty for none.
             client: The User-Agent header, kept with a sign-in for the user's list of devices.
+            path: The request's path within the application, decoded: where `outage` was chosen by path.
             session_type: The class of the session.
         """
-        return session_type(partial(self._begin, cookies, client))
+        return session_type(partial(self._begin, cookies, client, path))
 
-    def _begin(self, cookies: bytes | str, client: str, session: Session) -> State:
+    def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
         # Threads that share a session may look at it at once: it gets one state, which is loaded once.
         lock = threading.Lock()
 
@@ -125,7 +133,7 @@ class Sessions(Manager):
                     self._load(state, self._now())
 
         with self._beginning:
-            return keep_state(session, self._state(cookies, client, load=load))
+            return keep_state(session, self._state(cookies, client, path, load=load))
 
     def _load(self, state: State, now: int) -> None:
         flows = self._flows
@@ -366,17 +374,24 @@ class AsyncSessions(Manager):
     # A request: what the framework modules call
 
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "") -> Session: ...
+    def open(self, cookies: bytes | str, *, client: str = "", path: str = "") -> Session: ...
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "", session_type: type[SessionT]) -> SessionT: ...
+    def open(
+        self, cookies: bytes | str, *, client: str = "", path: str = "", session_type: type[SessionT]
+    ) -> SessionT: ...
     @_as(Sessions.open)
     def open(
-        self, cookies: bytes | str, *, client: str = "", session_type: type[Session] = Session
+        self,
+        cookies: bytes | str,
+        *,
+        client: str = "",
+        path: str = "",
+        session_type: type[Session] = Session,
     ) -> Session:
-        return session_type(partial(self._begin, cookies, client))
+        return session_type(partial(self._begin, cookies, client, path))
 
-    def _begin(self, cookies: bytes | str, client: str, session: Session) -> State:
-        return keep_state(session, self._state(cookies, client, load=None))
+    def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
+        return keep_state(session, self._state(cookies, client, path, load=None))
 
     @_as(Sessions.close)
     async def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:

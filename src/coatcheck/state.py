@@ -71,7 +71,9 @@ class State:
     # what differs in the instance.
     ready = False
     looked_at = False
+    path = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
+    met: StoreError | None = None  # what the handler was told of: a 500 that it answers is really a 503
     standing = Standing.UNLOADED
     presented: tuple[Token, ...] = ()
     refused = False

@@ -243,6 +243,18 @@ def test_with_the_policy_anonymous_a_store_that_fails_makes_an_empty_session_to_
     assert dict(scene.session) == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "standing"),
+    [("/goods/1", Standing.OUTAGE), ("/pay", Standing.UNLOADED), ("", Standing.UNLOADED)],
+)
+def test_the_policy_for_a_store_that_fails_may_differ_by_path(path, standing):
+    scene = Scene(make_settings(outage={"/goods": "anonymous"}))
+    scene.state.path = path
+    scene.presents(a_token())
+    play(scene.flows.load(scene.state, NOW), StoreUnavailable("down"))
+    assert scene.state.standing is standing
+
+
 def test_a_task_that_loaded_first_keeps_what_it_found_and_changed():
     scene = Scene()
     scene.presents(TOKEN)

@@ -113,7 +113,7 @@ class Flows:
             # Another task of the request has loaded it meanwhile: that it failed here is no harm.
             return
         state.failure, state.ready = error, True
-        if self._settings.outage == "anonymous":
+        if self._settings.outage_at(state.path) == "anonymous":
             state.standing = Standing.OUTAGE
         yield _event("unavailable", now, reason=f"load: {type(error).__name__}")
 
@@ -157,6 +157,7 @@ class Flows:
     def save(self, state: State, now: int, *, head_sent: bool) -> Flow[None]:
         """Store the changes so far. A new cookie goes out with the head of the response."""
         if state.failure is not None:
+            state.met = state.failure
             raise state.failure
         yield from self._commit(state, now, failed=False, head_sent=head_sent)
 
@@ -182,7 +183,11 @@ class Flows:
                 take=stored,
                 touch=state.token is not None,
             )
-            (answer,) = yield Ask("apply", ([update],))
+            try:
+                (answer,) = yield Ask("apply", ([update],))
+            except StoreError as error:
+                state.met = error
+                raise
             if isinstance(answer, Refused):
                 yield from self._lose(state, now, answer)
                 return {name: value for name, value in values.items() if name not in stored}
@@ -207,8 +212,15 @@ class Flows:
 
     def is_live(self, state: State, now: int) -> Flow[bool]:
         """Whether the session that the request holds is still held, by the store's word of now."""
-        if state.failure is not None:
-            raise state.failure
+        try:
+            if state.failure is not None:
+                raise state.failure
+            return (yield from self._is_still_held(state, now))
+        except StoreError as error:
+            state.met = error
+            raise
+
+    def _is_still_held(self, state: State, now: int) -> Flow[bool]:
         record, token = state.record, state.token
         if record is None:
             return False
@@ -385,8 +397,10 @@ class Flows:
         try:
             answers: Sequence[Applied | Refused] = yield Ask("apply", (changes,))
         except StoreError as error:
+            state.met = error
             yield _event("unavailable", now, before, reason=f"apply: {type(error).__name__}")
             raise
+        state.met = None
         ended = answers[len(changes) - len(ending) :]
         yield from self._destroyed(state, now, doomed, ended)
         for key, answer in zip(rivals, ended[len(doomed) :], strict=True):
@@ -394,7 +408,11 @@ class Flows:
                 reason = "it came with the one that signed in"
                 yield _event("destroyed", now, handle=handle_of(key), reason=reason)
         if change is not None:
-            yield from self._settle(state, now, before, change, token, answers[0], sent)
+            try:
+                yield from self._settle(state, now, before, change, token, answers[0], sent)
+            except StoreError as error:
+                state.met = error
+                raise
         if impossible is not None:
             raise impossible
         return True
@@ -513,7 +531,7 @@ class Flows:
             if update is None:
                 # The cookie that is owed names a secret that was good when the request was loaded. If somebody has
                 # signed in since, sending it would undo that.
-                if (yield from self.is_live(state, now)):
+                if (yield from self._is_still_held(state, now)):
                     state.cookie_set = owed
                 return
             sent = state.sent()
