@@ -30,6 +30,7 @@ def test_the_defaults_are_those_of_the_design():
         "insecure_http": False,
         "outage": "closed",
         "max_bytes": 256 * 1024,
+        "max_sessions_per_user": None,
         "on_event": None,
     }
     assert (
@@ -101,6 +102,10 @@ BAD = [
     ({"outage": {"/goods": "open"}}, "'closed' or 'anonymous'"),
     ({"outage": {"/goods": "anonymous", "basket": "closed"}}, "outage takes prefixes of paths"),
     ({"outage": {"/goods/*": "anonymous"}}, "write '/shop'"),
+    ({"max_sessions_per_user": 0}, "max_sessions_per_user must be at least 1"),
+    ({"max_sessions_per_user": -1}, "max_sessions_per_user must be at least 1"),
+    ({"max_sessions_per_user": True}, "max_sessions_per_user must be at least 1"),
+    ({"max_sessions_per_user": 2.0}, "max_sessions_per_user must be at least 1"),
     ({"max_bytes": 1023}, "max_bytes must be at least 1024"),
     ({"max_bytes": 0}, "max_bytes must be at least 1024"),
     ({"max_bytes": "1 MB"}, "max_bytes"),

@@ -85,6 +85,7 @@ class Options(TypedDict, total=False):
     insecure_http: bool
     outage: OutagePolicy | Mapping[str, OutagePolicy]
     max_bytes: int
+    max_sessions_per_user: int | None
     on_event: Callable[[Event], None] | None
     clock: Callable[[], float]
 
@@ -138,6 +139,10 @@ class Settings:
 
     max_bytes: int = 256 * 1024
     """How large a record may be, in bytes."""
+
+    max_sessions_per_user: int | None = None
+    """How many sessions a user may have at a time (ASVS 7.1.2): a sign-in ends those that signed in longest ago. It
+    takes one more round trip then, and one where there is something to end. None: as many as he likes."""
 
     on_event: Callable[[Event], None] | None = field(default=None, repr=False)
     """Called with each `Event`, in the request's own thread. What it raises is logged, and goes no further."""
@@ -213,6 +218,11 @@ class Settings:
             raise ConfigurationError("cookie must be a CookieSettings.")
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1024:
             raise ConfigurationError("max_bytes must be at least 1024, a whole number.")
+        most = self.max_sessions_per_user
+        if most is not None and (type(most) is not int or most < 1):
+            raise ConfigurationError(
+                "max_sessions_per_user must be at least 1, a whole number; None for no limit."
+            )
         if self.on_event is not None and not callable(self.on_event):
             raise ConfigurationError("on_event must be a callable that takes an Event.")
         if not callable(self.clock):

@@ -69,6 +69,11 @@ class Manager:
         self._use(settings, capabilities)
 
     def _use(self, settings: Settings, capabilities: Capabilities) -> None:
+        if settings.max_sessions_per_user is not None and not capabilities.users:
+            raise ConfigurationError(
+                "max_sessions_per_user needs a store that finds the sessions of a user; this one does not: leave it out, "
+                "or use another store."
+            )
         self.settings = settings
         self._flows = Flows(settings, capabilities, secrets.token_bytes)
 

@@ -748,6 +748,89 @@ def test_a_sign_in_that_can_not_be_enrolled_is_not_answered():
     assert scene.state.cookie_set is None
 
 
+# At the end of a request: a limit of the user's sessions
+
+LIMITED = make_settings(max_sessions_per_user=2)
+OTHERS = [Life(a_token(key).key, NOW - key) for key in (2, 3, 4, 5)]
+
+
+def ends(life, *, at=NOW):
+    return Destroy(key=life.key, at=at, user="ada", signed_in=life.signed_in)
+
+
+@pytest.mark.parametrize("separate_index", [False, True])
+def test_a_sign_in_ends_those_of_its_user_that_signed_in_longest_ago(separate_index):
+    scene = Scene(LIMITED, Capabilities(separate_index=separate_index)).holds(a_record())
+    scene.session.sign_in("ada")
+    lives = [Life(TOKEN.key, NOW), *OTHERS]
+    enrolled = [None] if separate_index else []
+    played = close(scene, [APPLIED], *enrolled, lives, [APPLIED, Refused.CHANGED, APPLIED])
+    assert played.operations == ["apply", *["enroll"] * separate_index, "lives_of", "apply"]
+    assert played.asked[-2].arguments == ("ada", NOW)
+    assert played.changes(-1) == [ends(life) for life in OTHERS[1:]]
+    told = [(event.kind, event.handle, event.user, event.reason) for event in played.told]
+    assert told == [
+        ("revoked", handle_of(OTHERS[1].key), "ada", "the user has 2 newer ones"),
+        ("revoked", handle_of(OTHERS[3].key), "ada", "the user has 2 newer ones"),
+        ("signed_in", HANDLE, "ada", ""),
+    ]
+    assert sets(played, scene.state.token)
+
+
+def test_a_sign_in_within_the_limit_costs_a_look_at_the_index():
+    for stands in (lambda scene: scene.holds(a_record()), lambda scene: scene.stands(Standing.NEW)):
+        scene = stands(Scene(LIMITED))
+        scene.session.sign_in("ada")
+        assert close(scene, [APPLIED], [Life(TOKEN.key, NOW), OTHERS[0]]).operations == ["apply", "lives_of"]
+
+
+def test_what_is_no_sign_in_asks_for_no_limit():
+    scene = Scene(LIMITED).stands(Standing.NEW)
+    scene.session["a"] = 1
+    assert close(scene, [APPLIED]).operations == ["apply"]
+    scene = Scene(LIMITED).holds(a_record(user="ada", signed_in=NOW))
+    scene.session["a"] = 1
+    scene.session.rotate()
+    assert close(scene, [APPLIED]).operations == ["apply"]
+
+
+def test_many_sessions_beyond_the_limit_are_ended_in_bounded_batches():
+    scene = Scene(LIMITED).holds(a_record())
+    scene.session.sign_in("ada")
+    played = close(scene, [APPLIED], MANY, *[[APPLIED] * size for size in (100, 100, 48)])
+    assert [len(played.changes(at)) for at in (2, 3, 4)] == [100, 100, 48]
+
+
+@pytest.mark.parametrize("taken_back", [[APPLIED], DOWN], ids=["taken back", "not even that"])
+@pytest.mark.parametrize("met", ["lives_of", "apply"])
+@pytest.mark.parametrize("visitor", ["with a session", "without one"])
+def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_taken_back(
+    visitor, met, taken_back
+):
+    scene = Scene(LIMITED)
+    scene = scene.holds(a_record()) if visitor == "with a session" else scene.stands(Standing.NEW)
+    scene.session.sign_in("ada")
+    answers = iter([[APPLIED], *([DOWN] if met == "lives_of" else [OTHERS, DOWN]), taken_back])
+    asked = []
+
+    def answer(ask):
+        asked.append(ask)
+        return next(answers)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        play(scene.flows.close(scene.state, NOW, failed=False, head_sent=False), otherwise=answer)
+    assert caught.value is DOWN
+    assert list(answers) == []
+    (last,) = asked[-1].arguments[0]
+    key = TOKEN.key if visitor == "with a session" else asked[0].arguments[0][0].record.key
+    assert last == Destroy(key=key, at=NOW, user="ada", signed_in=NOW)
+    assert scene.state.cookie_set is None
+    assert scene.state.met is DOWN
+
+
+# At the end of a request: signing in too late
+
+
 @pytest.mark.parametrize("refusal", [Refused.CHANGED, Refused.GONE, Refused.UNREADABLE])
 def test_a_sign_in_that_is_refused_starts_afresh_with_what_this_request_set(refusal):
     scene = Scene().holds(a_record(fields={"kept": 1, "same": 2, "read": [1], "nested": [1], "gone": 1}))

@@ -8,6 +8,7 @@ Everything that is decided on the way is decided in `coatcheck.core.lifecycle`.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -472,8 +473,8 @@ class Flows:
             yield from self._updated(state, now, before, change, token, sent)
 
     def _created(self, state: State, now: int, record: Record, token: Token | None, sent: Sent) -> Flow[None]:
-        if record.user is not None and self._capabilities.separate_index:
-            yield self._enroll(record.user, record)
+        if record.user is not None:
+            yield from self._enter(record.user, record, now)
         yield _event("created", now, record)
         if record.user is not None:
             yield _event("signed_in", now, record)
@@ -492,6 +493,31 @@ class Flows:
         }
         state.settled(sent)
 
+    def _enter(self, user: str, record: Record, now: int) -> Flow[None]:
+        """Enter a sign-in that was stored into the user's index, and end what is beyond his limit.
+
+        If that fails, so has the sign-in: nobody gets one session more than he may have.
+        """
+        if self._capabilities.separate_index:
+            yield self._enroll(user, record)
+        limit = self._settings.max_sessions_per_user
+        if limit is None:
+            return
+        try:
+            lives: Sequence[Life] = yield Ask("lives_of", (user, now))
+            for batch in _batches([_end_of(user, life, now) for life in lifecycle.surplus(lives, limit)]):
+                answers: Sequence[Applied | Refused] = yield Ask("apply", (batch,))
+                for change, answer in zip(batch, answers, strict=True):
+                    if isinstance(answer, Applied):
+                        reason = f"the user has {limit} newer ones"
+                        yield _event("revoked", now, handle=handle_of(change.key), user=user, reason=reason)
+        except StoreError as error:
+            yield _event("unavailable", now, record, reason=f"limit: {type(error).__name__}")
+            # Nobody will have its cookie: it must not take a place, nor stand in the list of devices.
+            with suppress(StoreError):
+                yield Ask("apply", ([_end_of(user, Life(record.key, record.signed_in), now)],))
+            raise
+
     def _enroll(self, user: str, record: Record) -> Ask:
         """Into the user's index, for as long as the session may live: sliding does not touch the index."""
         lifetimes = self._settings.lifetimes
@@ -504,8 +530,7 @@ class Flows:
         after = before.apply(change)
         record = before if isinstance(after, Refused) else after
         if change.sign_in is not None:
-            if self._capabilities.separate_index:
-                yield self._enroll(change.sign_in.user, record)
+            yield from self._enter(change.sign_in.user, record, now)
             yield _event("signed_in", now, record)
         elif change.rotate is not None:
             yield _event("rotated", now, record, reason="periodic" if change.rotate.derived else "")
@@ -556,6 +581,11 @@ class Flows:
         state.cookie_set, state.cookie_cleared = None, False
         handle = handle_of(state.presented[0].key) if record is None and state.presented else None
         yield _event("dropped", now, record, handle=handle, reason=refusal.value)
+
+
+def _end_of(user: str, life: Life, now: int) -> Destroy:
+    """The end of a session only while it is in this life: rotating does not change that, signing in again does."""
+    return Destroy(key=life.key, at=now, user=user, signed_in=life.signed_in)
 
 
 def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
