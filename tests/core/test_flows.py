@@ -37,6 +37,7 @@ from tests.core.scene import (
     ROTATING,
     SECOND,
     SETTINGS,
+    Dice,
     Scene,
     a_record,
     a_token,
@@ -582,6 +583,21 @@ def test_what_another_task_sets_while_the_store_is_asked_is_not_forgotten():
         flow.send([APPLIED])
     setting, _ = scene.state.changes()
     assert setting == packed(a=3, b=2)
+
+
+def test_what_another_thread_sets_while_the_change_is_being_made_is_not_forgotten():
+    class Meanwhile(Dice):
+        def __call__(self, size):
+            scene.session["late"] = scene.session["early"] = 2
+            return super().__call__(size)
+
+    scene = Scene().stands(Standing.NEW)
+    scene.flows = Flows(SETTINGS, Capabilities(), Meanwhile())
+    scene.session["early"] = 1
+    played = save(scene, [APPLIED])
+    assert dict(played.changes()[0].record.fields) == packed(early=1)
+    assert dict(scene.session) == {"early": 2, "late": 2}
+    assert dict(close(scene, [APPLIED]).changes()[0].set) == packed(early=2, late=2)
 
 
 def test_what_another_task_puts_into_a_session_that_is_just_being_made_is_not_forgotten():

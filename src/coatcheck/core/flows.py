@@ -370,6 +370,8 @@ class Flows:
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any."""
         settings = self._settings
+        # Before the change is made of it: what another thread wants in between is stored once more, not forgotten.
+        sent, before = state.sent(), state.record
         change, token = (None, None) if failed else lifecycle.change_of(state, settings, now, self._random)
         impossible = None
         if (head_sent or state.detached) and not failed and lifecycle.needs_cookie(state, change):
@@ -394,7 +396,6 @@ class Flows:
         if change is not None:
             # The new before the old, so that a crash in between loses nothing.
             changes.insert(0, change)
-        sent, before = state.sent(), state.record
         try:
             answers: Sequence[Applied | Refused] = yield Ask("apply", (changes,))
         except StoreError as error:
@@ -482,15 +483,14 @@ class Flows:
             # Another task has ended the session while it was being made.
             state.doomed = (*state.doomed, record)
             return
+        if state.record is not None:
+            # A sign-in that started afresh leaves behind what was read of the old record.
+            for name in list(state.values):
+                if name not in record.fields and state.touched.get(name) is None:
+                    state.values.pop(name, None)
         state.record, state.token, state.standing = record, token, Standing.LIVE
         state.cookie_set, state.cookie_cleared = token, False
         state.rivals = ()
-        # A sign-in that started afresh leaves behind what was read of the old record.
-        state.values = {
-            name: value
-            for name, value in state.values.items()
-            if name in record.fields or state.touched.get(name) is not None
-        }
         state.settled(sent)
 
     def _enter(self, user: str, record: Record, now: int) -> Flow[None]:
@@ -552,6 +552,7 @@ class Flows:
         owed = lifecycle.owed_token(state, self._settings)
         if record is None or token is None or (update is None and owed is None):
             return
+        life = state.life
         try:
             if update is None:
                 # The cookie that is owed names a secret that was good when the request was loaded. If somebody has
@@ -559,7 +560,6 @@ class Flows:
                 if (yield from self._is_still_held(state, now)):
                     state.cookie_set = owed
                 return
-            sent = state.sent()
             (answer,) = yield Ask("apply", ([update],))
         except StoreError as error:
             yield _event("unavailable", now, record, reason=f"upkeep: {type(error).__name__}")
@@ -571,7 +571,7 @@ class Flows:
                 else:
                     # Another ring's successor is stored; the old secret is good until it is seen.
                     update = replace(update, rotate=None)
-            yield from self._updated(state, now, record, update, token, sent)
+            yield from self._updated(state, now, record, update, token, state.sent_nothing(life))
 
     def _lose(self, state: State, now: int, refusal: Refused) -> Flow[None]:
         """The session ended, or got another secret, under this request: it is anonymous, its writes are dropped."""
