@@ -30,6 +30,7 @@ def test_the_defaults_are_those_of_the_design():
         "insecure_http": False,
         "outage": "closed",
         "max_bytes": 256 * 1024,
+        "max_sessions_per_user": None,
         "on_event": None,
     }
     assert (
@@ -97,6 +98,14 @@ BAD = [
     ({"absolute_timeout": timedelta(days=400, seconds=1)}, "400 days"),
     ({"outage": "open"}, "'closed' or 'anonymous'"),
     ({"outage": None}, "'closed' or 'anonymous'"),
+    ({"outage": ["/goods"]}, "'closed' or 'anonymous'"),
+    ({"outage": {"/goods": "open"}}, "'closed' or 'anonymous'"),
+    ({"outage": {"/goods": "anonymous", "basket": "closed"}}, "outage takes prefixes of paths"),
+    ({"outage": {"/goods/*": "anonymous"}}, "write '/shop'"),
+    ({"max_sessions_per_user": 0}, "max_sessions_per_user must be at least 1"),
+    ({"max_sessions_per_user": -1}, "max_sessions_per_user must be at least 1"),
+    ({"max_sessions_per_user": True}, "max_sessions_per_user must be at least 1"),
+    ({"max_sessions_per_user": 2.0}, "max_sessions_per_user must be at least 1"),
     ({"max_bytes": 1023}, "max_bytes must be at least 1024"),
     ({"max_bytes": 0}, "max_bytes must be at least 1024"),
     ({"max_bytes": "1 MB"}, "max_bytes"),
@@ -211,3 +220,14 @@ def test_a_manager_with_other_settings_shares_the_store_and_changes_nothing_else
         sessions.with_settings(idle_timeout=31 * DAY)
     with pytest.raises(TypeError):
         sessions.with_settings(idle=HOUR)
+
+
+def test_the_outage_policy_of_a_path_is_that_of_the_longest_prefix_and_otherwise_closed():
+    chosen = {"/goods": "anonymous", "/goods/pay": "closed"}
+    settings = Settings(secret=SECRET, outage=chosen)
+    chosen["/"] = "anonymous"
+    policies = {path: settings.outage_at(path) for path in ("", "/", "/goods", "/goods/1", "/goods/pay/2")}
+    assert list(policies.values()) == ["closed", "closed", "anonymous", "anonymous", "closed"]
+    assert Settings(secret=SECRET, outage={"/": "anonymous"}).outage_at("") == "anonymous"
+    assert Settings(secret=SECRET, outage="anonymous").outage_at("/goods") == "anonymous"
+    assert Settings(secret=SECRET).outage_at("/goods") == "closed"

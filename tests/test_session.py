@@ -1133,6 +1133,8 @@ class OneVisitor(RuleBasedStateMachine):
 
     @rule(wish=st.booleans())
     def set_permanent(self, wish):
+        if self.live and not wish and self.now >= self.start + 5 * HOUR:
+            return  # past the limit of those that are not permanent, it would end there and then
         self.session.permanent = wish
         self.wish = wish
         self.agree()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 from coatcheck.core.cookie import CookieTemplate
 from coatcheck.core.lifetimes import milliseconds
+from coatcheck.core.paths import Prefixes
 from coatcheck.core.token import Ring
 from coatcheck.errors import ConfigurationError
 from coatcheck.events import Event
@@ -18,6 +19,7 @@ from coatcheck.record import Lifetimes
 __all__ = ["CookieSettings", "Options", "OutagePolicy", "Settings"]
 
 OutagePolicy = Literal["closed", "anonymous"]
+_POLICIES = get_args(OutagePolicy)
 _LONGEST_COOKIE = timedelta(days=400)
 
 
@@ -81,8 +83,9 @@ class Options(TypedDict, total=False):
     late_window: timedelta
     cookie: CookieSettings
     insecure_http: bool
-    outage: OutagePolicy
+    outage: OutagePolicy | Mapping[str, OutagePolicy]
     max_bytes: int
+    max_sessions_per_user: int | None
     on_event: Callable[[Event], None] | None
     clock: Callable[[], float]
 
@@ -128,12 +131,18 @@ class Settings:
     """For local development and test clients on plain http only: no ``Secure``, no name prefix. On a network,
     whoever listens then reads the cookie."""
 
-    outage: OutagePolicy = "closed"
+    outage: OutagePolicy | Mapping[str, OutagePolicy] = "closed"
     """What a request gets that needs its session while the store fails. ``closed``: 503 with Retry-After.
-    ``anonymous``: an empty session that can be read; what is put in is dropped, signing in and out raise."""
+    ``anonymous``: an empty session that can be read; what is put in is dropped, signing in and out raise. A mapping
+    chooses by the path within the application: ``{"/goods": "anonymous"}`` stands for ``/goods`` and all below it; the
+    longest prefix counts, and what has none is ``closed``."""
 
     max_bytes: int = 256 * 1024
     """How large a record may be, in bytes."""
+
+    max_sessions_per_user: int | None = None
+    """How many sessions a user may have at a time (ASVS 7.1.2): a sign-in ends those that signed in longest ago. It
+    takes one more round trip then, and one where there is something to end. None: as many as he likes."""
 
     on_event: Callable[[Event], None] | None = field(default=None, repr=False)
     """Called with each `Event`, in the request's own thread. What it raises is logged, and goes no further."""
@@ -148,6 +157,7 @@ class Settings:
     rotation_grace_ms: int = field(init=False, repr=False, compare=False)
     late_window_ms: int = field(init=False, repr=False, compare=False)
     cookie_name: bytes = field(init=False, repr=False, compare=False)
+    outage_by_path: Prefixes[OutagePolicy] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._check()
@@ -165,9 +175,16 @@ class Settings:
             "rotate_every_ms": None if self.rotate_every is None else milliseconds(self.rotate_every),
             "rotation_grace_ms": milliseconds(self.rotation_grace),
             "late_window_ms": milliseconds(self.late_window),
+            "outage_by_path": Prefixes("outage", {} if isinstance(self.outage, str) else self.outage),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def outage_at(self, path: str) -> OutagePolicy:
+        """What a request for `path` gets while the store fails."""
+        if isinstance(self.outage, str):
+            return self.outage
+        return self.outage_by_path.of(path or "/") or "closed"
 
     def _check(self) -> None:
         spans = ("idle_timeout", "absolute_timeout", "remember_idle", "remember_absolute", "rotate_every")
@@ -192,12 +209,20 @@ class Settings:
                 "absolute_timeout and remember_absolute may be 400 days at most: "
                 "browsers keep no cookie longer (RFC 6265bis §5.5)."
             )
-        if self.outage not in ("closed", "anonymous"):
-            raise ConfigurationError(f"outage must be 'closed' or 'anonymous', not {self.outage!r}.")
+        for policy in self.outage.values() if isinstance(self.outage, Mapping) else [self.outage]:
+            if policy not in _POLICIES:
+                raise ConfigurationError(
+                    f"outage must be 'closed' or 'anonymous', or one of them by path, not {policy!r}."
+                )
         if not isinstance(self.cookie, CookieSettings):
             raise ConfigurationError("cookie must be a CookieSettings.")
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1024:
             raise ConfigurationError("max_bytes must be at least 1024, a whole number.")
+        most = self.max_sessions_per_user
+        if most is not None and (type(most) is not int or most < 1):
+            raise ConfigurationError(
+                "max_sessions_per_user must be at least 1, a whole number; None for no limit."
+            )
         if self.on_event is not None and not callable(self.on_event):
             raise ConfigurationError("on_event must be a callable that takes an Event.")
         if not callable(self.clock):

@@ -13,7 +13,7 @@ EventKind = Literal[
     "signed_in",
     "rotated",  # the secret changed, periodically or by `rotate`
     "destroyed",  # the visitor signed out
-    "revoked",  # it was ended from outside: `revoke`, `revoke_user`
+    "revoked",  # it was ended from outside: `revoke`, `revoke_user`, a sign-in beyond the limit
     "expired",  # a visitor came with a session that is past its limits
     "dropped",  # a late request's writes were dropped
     "unreadable",  # what lies in the store under a good token can't be read; it was left alone

@@ -69,6 +69,11 @@ class Manager:
         self._use(settings, capabilities)
 
     def _use(self, settings: Settings, capabilities: Capabilities) -> None:
+        if settings.max_sessions_per_user is not None and not capabilities.users:
+            raise ConfigurationError(
+                "max_sessions_per_user needs a store that finds the sessions of a user; this one does not: leave it out, "
+                "or use another store."
+            )
         self.settings = settings
         self._flows = Flows(settings, capabilities, secrets.token_bytes)
 
@@ -81,9 +86,14 @@ class Manager:
     def _now(self) -> int:
         return int(self.settings.clock() * 1000)
 
-    def _state(self, cookies: bytes | str, client: str, *, load: Callable[[State], None] | None) -> State:
+    def _state(
+        self, cookies: bytes | str, client: str, path: str, *, load: Callable[[State], None] | None
+    ) -> State:
         raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
-        return State(raw, client, load, self._now, secrets.token_bytes, self.settings.max_bytes)
+        state = State(raw, client, load, self._now, secrets.token_bytes, self.settings.max_bytes)
+        if path:
+            state.path = path
+        return state
 
     def close_at_once(self, session: Session) -> Outcome | None:
         """What `close` would say, where it has nothing to store: for most requests. None where it has."""

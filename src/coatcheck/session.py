@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 from coatcheck.core.lifetimes import moment
 from coatcheck.core.token import handle_of
-from coatcheck.errors import CannotSendCookie, NotLoaded
+from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
 from coatcheck.record import SignIn
 from coatcheck.state import (
     CSRF,
@@ -34,6 +34,7 @@ from coatcheck.state import (
 __all__ = [
     "Flash",
     "Session",
+    "failure_met",
     "head_has_left",
     "is_untouched",
     "keep_state",
@@ -80,6 +81,12 @@ def looked_at_in(session: Session) -> State | None:
     return state if state is not None and state.looked_at else None
 
 
+def failure_met(session: Session) -> StoreError | None:
+    """The store's failure that whoever used the session was told of: a 500 that he made of it must be a 503."""
+    state = session._state  # noqa: SLF001
+    return None if state is None else state.met
+
+
 def head_has_left(session: Session) -> bool:
     """Whether the head of the session's response has left, so that no cookie can be sent any more."""
     return session._head_sent  # noqa: SLF001
@@ -119,6 +126,7 @@ class Session(MutableMapping[str, Any]):
                 )
             state.load(state)
         if state.failure is not None and state.standing is not Standing.OUTAGE:
+            state.met = state.failure
             raise state.failure
         return state
 
@@ -283,6 +291,7 @@ class Session(MutableMapping[str, Any]):
         """For what must not be pretended while the store fails."""
         state = self._look()
         if state.failure is not None:
+            state.met = state.failure
             raise state.failure
         return state
 

@@ -100,22 +100,30 @@ class Sessions(Manager):
     # A request: what the framework modules call
 
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "") -> Session: ...
+    def open(self, cookies: bytes | str, *, client: str = "", path: str = "") -> Session: ...
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "", session_type: type[SessionT]) -> SessionT: ...
     def open(
-        self, cookies: bytes | str, *, client: str = "", session_type: type[Session] = Session
+        self, cookies: bytes | str, *, client: str = "", path: str = "", session_type: type[SessionT]
+    ) -> SessionT: ...
+    def open(
+        self,
+        cookies: bytes | str,
+        *,
+        client: str = "",
+        path: str = "",
+        session_type: type[Session] = Session,
     ) -> Session:
         """The session of a request. Asks the store nothing before it is looked at.
 
         Args:
             cookies: The Cookie header as it came: its bytes, or their latin-1 text as WSGI has it; empty for none.
             client: The User-Agent header, kept with a sign-in for the user's list of devices.
+            path: The request's path within the application, decoded: where `outage` was chosen by path.
             session_type: The class of the session.
         """
-        return session_type(partial(self._begin, cookies, client))
+        return session_type(partial(self._begin, cookies, client, path))
 
-    def _begin(self, cookies: bytes | str, client: str, session: Session) -> State:
+    def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
         # Threads that share a session may look at it at once: it gets one state, which is loaded once.
         lock = threading.Lock()
 
@@ -125,7 +133,7 @@ class Sessions(Manager):
                     self._load(state, self._now())
 
         with self._beginning:
-            return keep_state(session, self._state(cookies, client, load=load))
+            return keep_state(session, self._state(cookies, client, path, load=load))
 
     def _load(self, state: State, now: int) -> None:
         flows = self._flows
@@ -161,11 +169,11 @@ class Sessions(Manager):
             return outcome
         if is_untouched(session):
             return UNTOUCHED
-        head_sent = head_has_left(session)
-        outcome = self._run(
-            self._flows.close(state_of(session), self._now(), failed=failed, head_sent=head_sent)
-        )
-        note_head(session)
+        state = state_of(session)
+        with self._turn_of(state):
+            head_sent = head_has_left(session)
+            outcome = self._run(self._flows.close(state, self._now(), failed=failed, head_sent=head_sent))
+            note_head(session)
         self._warn_of_http(outcome, secure=secure)
         return outcome
 
@@ -198,7 +206,9 @@ class Sessions(Manager):
             CannotSendCookie: They need a new cookie, and the head has left.
         """
         self.load(session)
-        self._run(self._flows.save(state_of(session), self._now(), head_sent=head_has_left(session)))
+        state = state_of(session)
+        with self._turn_of(state):
+            self._run(self._flows.save(state, self._now(), head_sent=head_has_left(session)))
 
     def take(self, session: Session, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically: no other request gets them too.
@@ -206,12 +216,16 @@ class Sessions(Manager):
         Done when it returns, whatever becomes of the request. Names that are not there are left out.
         """
         self.load(session)
-        return self._run(self._flows.take(state_of(session), self._now(), names))
+        state = state_of(session)
+        with self._turn_of(state):
+            return self._run(self._flows.take(state, self._now(), names))
 
     def take_flashes(self, session: Session) -> list[Flash]:
         """The messages that wait, the oldest first. They are gone when it returns: each is shown once."""
         self.load(session)
-        return self._run(self._flows.take_flashes(state_of(session), self._now()))
+        state = state_of(session)
+        with self._turn_of(state):
+            return self._run(self._flows.take_flashes(state, self._now()))
 
     def is_live(self, session: Session) -> bool:
         """Whether the session still exists, by the store's word of now: for long connections."""
@@ -284,6 +298,16 @@ class Sessions(Manager):
     def sweep(self) -> int:
         """Remove expired records, in bounded batches. How many it were."""
         return self._run(self._flows.sweep(self._now(), _SWEPT_AT_A_TIME))
+
+    def _turn_of(self, state: State) -> threading.RLock:
+        """One at a time: two threads of a new visitor's request that store at once must not begin two sessions."""
+        if state.turn is None:
+            with self._beginning:
+                if state.turn is None:
+                    # Of a kind that a listener, called in the middle of one's own turn, can take again.
+                    state.turn = threading.RLock()
+        turn: threading.RLock = state.turn
+        return turn
 
     def _run(self, flow: Flow[_T]) -> _T:
         """Drive a flow: do what it asks, tell what it tells."""
@@ -368,17 +392,24 @@ class AsyncSessions(Manager):
     # A request: what the framework modules call
 
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "") -> Session: ...
+    def open(self, cookies: bytes | str, *, client: str = "", path: str = "") -> Session: ...
     @overload
-    def open(self, cookies: bytes | str, *, client: str = "", session_type: type[SessionT]) -> SessionT: ...
+    def open(
+        self, cookies: bytes | str, *, client: str = "", path: str = "", session_type: type[SessionT]
+    ) -> SessionT: ...
     @_as(Sessions.open)
     def open(
-        self, cookies: bytes | str, *, client: str = "", session_type: type[Session] = Session
+        self,
+        cookies: bytes | str,
+        *,
+        client: str = "",
+        path: str = "",
+        session_type: type[Session] = Session,
     ) -> Session:
-        return session_type(partial(self._begin, cookies, client))
+        return session_type(partial(self._begin, cookies, client, path))
 
-    def _begin(self, cookies: bytes | str, client: str, session: Session) -> State:
-        return keep_state(session, self._state(cookies, client, load=None))
+    def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
+        return keep_state(session, self._state(cookies, client, path, load=None))
 
     @_as(Sessions.close)
     async def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:

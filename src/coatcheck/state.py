@@ -72,7 +72,9 @@ class State:
     # what differs in the instance.
     ready = False
     looked_at = False
+    path = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
+    met: StoreError | None = None  # what the handler was told of: a 500 that it answers is really a 503
     standing = Standing.UNLOADED
     presented: tuple[Token, ...] = ()
     refused = False
@@ -89,7 +91,9 @@ class State:
     sign_in: SignIn | None = None
     rotate: int = 0
     life: int = 0
-    turn: Any = None  # what its tasks, or threads, wait for that store at the same time
+    turn: Any = (
+        None  # what its tasks, or threads, wait for that store at the same time; made when first needed
+    )
 
     def __init__(
         self,
@@ -132,6 +136,10 @@ class State:
             rotate=self.rotate,
         )
 
+    def sent_nothing(self, life: int) -> Sent:
+        """What upkeep sends: none of the intentions."""
+        return Sent(life=life, touched={}, fields={}, permanent=None, sign_in=None, rotate=0)
+
     def settled(self, sent: Sent) -> None:
         """Forget the intentions that were sent: they are carried out.
 
@@ -140,8 +148,10 @@ class State:
         """
         if self.touched is sent.touched:
             for name, data in sent.fields.items():
-                if name in self.touched and self.touched[name] is data:
-                    del self.touched[name]
+                wanted = self.touched.pop(name, data)
+                if wanted is not data:
+                    # It was set again since then; and if it was at this very moment, that counts.
+                    self.touched.setdefault(name, wanted)
             self.cleared = False
         if self.permanent == sent.permanent:
             self.permanent = None

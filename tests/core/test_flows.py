@@ -37,6 +37,7 @@ from tests.core.scene import (
     ROTATING,
     SECOND,
     SETTINGS,
+    Dice,
     Scene,
     a_record,
     a_token,
@@ -241,6 +242,18 @@ def test_with_the_policy_anonymous_a_store_that_fails_makes_an_empty_session_to_
     load(scene, DOWN)
     assert scene.state.standing is Standing.OUTAGE
     assert dict(scene.session) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "standing"),
+    [("/goods/1", Standing.OUTAGE), ("/pay", Standing.UNLOADED), ("", Standing.UNLOADED)],
+)
+def test_the_policy_for_a_store_that_fails_may_differ_by_path(path, standing):
+    scene = Scene(make_settings(outage={"/goods": "anonymous"}))
+    scene.state.path = path
+    scene.presents(a_token())
+    play(scene.flows.load(scene.state, NOW), StoreUnavailable("down"))
+    assert scene.state.standing is standing
 
 
 def test_a_task_that_loaded_first_keeps_what_it_found_and_changed():
@@ -572,6 +585,21 @@ def test_what_another_task_sets_while_the_store_is_asked_is_not_forgotten():
     assert setting == packed(a=3, b=2)
 
 
+def test_what_another_thread_sets_while_the_change_is_being_made_is_not_forgotten():
+    class Meanwhile(Dice):
+        def __call__(self, size):
+            scene.session["late"] = scene.session["early"] = 2
+            return super().__call__(size)
+
+    scene = Scene().stands(Standing.NEW)
+    scene.flows = Flows(SETTINGS, Capabilities(), Meanwhile())
+    scene.session["early"] = 1
+    played = save(scene, [APPLIED])
+    assert dict(played.changes()[0].record.fields) == packed(early=1)
+    assert dict(scene.session) == {"early": 2, "late": 2}
+    assert dict(close(scene, [APPLIED]).changes()[0].set) == packed(early=2, late=2)
+
+
 def test_what_another_task_puts_into_a_session_that_is_just_being_made_is_not_forgotten():
     scene = Scene().stands(Standing.NEW)
     scene.session["a"] = 1
@@ -734,6 +762,89 @@ def test_a_sign_in_that_can_not_be_enrolled_is_not_answered():
     with pytest.raises(StoreUnavailable):
         close(scene, [APPLIED], DOWN)
     assert scene.state.cookie_set is None
+
+
+# At the end of a request: a limit of the user's sessions
+
+LIMITED = make_settings(max_sessions_per_user=2)
+OTHERS = [Life(a_token(key).key, NOW - key) for key in (2, 3, 4, 5)]
+
+
+def ends(life, *, at=NOW):
+    return Destroy(key=life.key, at=at, user="ada", signed_in=life.signed_in)
+
+
+@pytest.mark.parametrize("separate_index", [False, True])
+def test_a_sign_in_ends_those_of_its_user_that_signed_in_longest_ago(separate_index):
+    scene = Scene(LIMITED, Capabilities(separate_index=separate_index)).holds(a_record())
+    scene.session.sign_in("ada")
+    lives = [Life(TOKEN.key, NOW), *OTHERS]
+    enrolled = [None] if separate_index else []
+    played = close(scene, [APPLIED], *enrolled, lives, [APPLIED, Refused.CHANGED, APPLIED])
+    assert played.operations == ["apply", *["enroll"] * separate_index, "lives_of", "apply"]
+    assert played.asked[-2].arguments == ("ada", NOW)
+    assert played.changes(-1) == [ends(life) for life in OTHERS[1:]]
+    told = [(event.kind, event.handle, event.user, event.reason) for event in played.told]
+    assert told == [
+        ("revoked", handle_of(OTHERS[1].key), "ada", "the user has 2 newer ones"),
+        ("revoked", handle_of(OTHERS[3].key), "ada", "the user has 2 newer ones"),
+        ("signed_in", HANDLE, "ada", ""),
+    ]
+    assert sets(played, scene.state.token)
+
+
+def test_a_sign_in_within_the_limit_costs_a_look_at_the_index():
+    for stands in (lambda scene: scene.holds(a_record()), lambda scene: scene.stands(Standing.NEW)):
+        scene = stands(Scene(LIMITED))
+        scene.session.sign_in("ada")
+        assert close(scene, [APPLIED], [Life(TOKEN.key, NOW), OTHERS[0]]).operations == ["apply", "lives_of"]
+
+
+def test_what_is_no_sign_in_asks_for_no_limit():
+    scene = Scene(LIMITED).stands(Standing.NEW)
+    scene.session["a"] = 1
+    assert close(scene, [APPLIED]).operations == ["apply"]
+    scene = Scene(LIMITED).holds(a_record(user="ada", signed_in=NOW))
+    scene.session["a"] = 1
+    scene.session.rotate()
+    assert close(scene, [APPLIED]).operations == ["apply"]
+
+
+def test_many_sessions_beyond_the_limit_are_ended_in_bounded_batches():
+    scene = Scene(LIMITED).holds(a_record())
+    scene.session.sign_in("ada")
+    played = close(scene, [APPLIED], MANY, *[[APPLIED] * size for size in (100, 100, 48)])
+    assert [len(played.changes(at)) for at in (2, 3, 4)] == [100, 100, 48]
+
+
+@pytest.mark.parametrize("taken_back", [[APPLIED], DOWN], ids=["taken back", "not even that"])
+@pytest.mark.parametrize("met", ["lives_of", "apply"])
+@pytest.mark.parametrize("visitor", ["with a session", "without one"])
+def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_taken_back(
+    visitor, met, taken_back
+):
+    scene = Scene(LIMITED)
+    scene = scene.holds(a_record()) if visitor == "with a session" else scene.stands(Standing.NEW)
+    scene.session.sign_in("ada")
+    answers = iter([[APPLIED], *([DOWN] if met == "lives_of" else [OTHERS, DOWN]), taken_back])
+    asked = []
+
+    def answer(ask):
+        asked.append(ask)
+        return next(answers)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        play(scene.flows.close(scene.state, NOW, failed=False, head_sent=False), otherwise=answer)
+    assert caught.value is DOWN
+    assert list(answers) == []
+    (last,) = asked[-1].arguments[0]
+    key = TOKEN.key if visitor == "with a session" else asked[0].arguments[0][0].record.key
+    assert last == Destroy(key=key, at=NOW, user="ada", signed_in=NOW)
+    assert scene.state.cookie_set is None
+    assert scene.state.met is DOWN
+
+
+# At the end of a request: signing in too late
 
 
 @pytest.mark.parametrize("refusal", [Refused.CHANGED, Refused.GONE, Refused.UNREADABLE])

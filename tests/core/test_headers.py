@@ -33,7 +33,12 @@ def test_a_response_that_looked_at_its_session_varies_by_cookie_and_may_be_cache
 
 def test_a_response_with_our_cookie_is_not_stored_by_any_cache():
     headers = changed(set_cookie=COOKIE)
-    assert sorted(headers) == [("Cache-Control", "no-store"), ("Set-Cookie", COOKIE), ("Vary", "Cookie")]
+    assert sorted(headers) == [
+        ("Cache-Control", "no-store"),
+        ("Expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("Set-Cookie", COOKIE),
+        ("Vary", "Cookie"),
+    ]
 
 
 def test_our_cookie_goes_out_once_and_last_beside_the_application_s_own():

@@ -19,11 +19,12 @@ from coatcheck.core.lifecycle import (
     outcome_of,
     owed_token,
     owes_nothing,
+    surplus,
     upkeep_of,
 )
 from coatcheck.core.token import Ring, Token
 from coatcheck.errors import NotStorable, StoreUnavailable, TooLarge
-from coatcheck.ports import Unreadable
+from coatcheck.ports import Life, Unreadable
 from coatcheck.record import Create, Rotation, SignIn, Tombstone, Update, encode
 from coatcheck.state import CSRF, Standing
 from tests.core.scene import (
@@ -742,3 +743,28 @@ def test_a_token_is_made_of_nothing_but_the_random_source():
     assert (token.key, token.secret) == (b"k" * 16, b"s" * 32)
     assert change.record.key == b"k" * 16
     assert change.record.secret == Token(b"k" * 16, b"s" * 32).hashed
+
+
+# surplus: which sessions of a user a sign-in ends
+
+LIVES = st.lists(
+    st.builds(Life, st.binary(min_size=1, max_size=1), st.integers(0, 3)),
+    unique_by=lambda life: life.key,
+    max_size=8,
+)
+
+
+def test_those_that_signed_in_longest_ago_are_too_many():
+    lives = [Life(bytes([number]) * 16, at) for number, at in enumerate((5, 9, 1, 7))]
+    assert surplus(lives, 4) == surplus(lives, 5) == surplus([], 1) == []
+    assert surplus(lives, 2) == [lives[0], lives[2]]
+    assert surplus(lives, 1) == [lives[3], lives[0], lives[2]]
+
+
+@given(lives=LIVES, limit=st.integers(1, 4), data=st.data())
+def test_what_one_sign_in_leaves_standing_of_all_no_other_ends_by_what_it_sees(lives, limit, data):
+    stands = [life for life in lives if life not in surplus(lives, limit)]
+    assert len(stands) == min(limit, len(lives))
+    seen = data.draw(st.permutations(lives).map(lambda those: those[: data.draw(st.integers(0, len(those)))]))
+    assert not set(stands) & set(surplus(seen, limit))
+    assert all(other.signed_in <= life.signed_in for life in stands for other in surplus(lives, limit))

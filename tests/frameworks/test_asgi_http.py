@@ -176,7 +176,36 @@ async def test_on_demand_it_is_loaded_when_the_handler_says_so():
             await house.get("/look", header)
 
 
-@pytest.mark.parametrize("options", [{"load": "lazy"}, {"exclude": "/static"}], ids=str)
+@pytest.mark.parametrize(
+    ("exclude", "root", "path", "excluded"),
+    [
+        (["/load"], "", "/load", True),
+        (["/load"], "", "/load/more", True),
+        (["/load"], "", "/loaded", False),
+        (["/load/"], "", "/load", False),
+        (["/load/"], "", "/load/more", True),
+        (["/"], "", "/load", True),
+        (["/load"], "/shop", "/shop/load", True),
+        (["/load"], "/shop/", "/shop/load", True),
+        (["/load"], "/shop", "/load", True),  # a server that leaves the root out
+        (["/shop"], "/shop", "/shop/load", False),
+        (["/pping"], "/sho", "/shopping", False),
+        (["/"], "/shop", "/shop", True),
+    ],
+)
+@on_each_loop
+async def test_what_is_excluded_is_named_by_its_path_within_the_application(exclude, root, path, excluded):
+    house = House(lambda scope, receive, send: answer(send), exclude=exclude)
+    cookie = await house.visitor(a=1)
+    exchange = await house.get(path, cookie, root_path=root)
+    assert ("load" not in exchange.journal) is excluded
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"load": "lazy"}, {"exclude": "/static"}, {"exclude": ["static"]}, {"exclude": ["/static/*"]}],
+    ids=str,
+)
 def test_options_that_make_no_sense_are_refused_when_the_application_is_built(options):
     with pytest.raises(ConfigurationError, match=f"^{next(iter(options))} "):
         House(by_path, **options)
@@ -228,6 +257,43 @@ async def test_where_a_framework_makes_a_500_of_an_outage_the_answer_is_a_503(op
     assert exchange.headers(b"retry-after") == [b"1"]
     assert await house.fields(cookie) == {"a": 1}
     assert (await house.get("/", cookie)).status == 200
+
+
+@pytest.mark.parametrize("other", [None, ZeroDivisionError()])
+@on_each_loop
+async def test_what_several_tasks_of_a_handler_raise_is_a_503_if_all_of_it_is_an_outage(other):
+    async def handler(scope, receive, send):
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(house.sessions.is_live(scope["session"]))
+        except* StoreUnavailable as group:
+            outage = group
+        raise ExceptionGroup("both", [outage] if other is None else [outage, other])
+
+    house = House(handler, load="on_demand")
+    cookie = await house.visitor(a=1)
+    house.failing.fail("load", error=DOWN)
+    if other is None:
+        assert (await house.get("/", cookie)).status == 503
+    else:
+        with pytest.raises(ExceptionGroup, match="both"):
+            await house.get("/", cookie)
+
+
+@on_each_loop
+async def test_an_error_that_comes_of_another_one_than_the_outage_is_raised_to_the_server():
+    async def handler(scope, receive, send):
+        try:
+            scope["session"]["a"] = 2
+            await answer(send)
+        except StoreUnavailable:
+            raise RuntimeError("another") from ZeroDivisionError()
+
+    house = House(handler)
+    cookie = await house.visitor(a=1)
+    house.failing.fail("apply", error=DOWN)
+    with pytest.raises(RuntimeError, match="another"):
+        await house.get("/", cookie)
 
 
 @on_each_loop

@@ -179,6 +179,51 @@ async def test_a_change_before_the_handshake_that_cant_be_stored_refuses_it():
 
 
 @on_each_loop
+async def test_an_outage_after_the_handshake_closes_the_websocket_with_try_again_later():
+    async def handler(scope, receive, send):
+        await send(ACCEPT)
+        scope["session"].get("a")
+
+    async def cleaning_up(scope, receive, send):
+        await send(ACCEPT)
+        try:
+            scope["session"].get("a")
+        finally:
+            await send({"type": "websocket.close", "code": 1011})
+
+    house = House(handler)
+    cookie = await house.visitor(a=1)
+    house.failing.fail("load", error=DOWN)
+    exchange = await connect(house, cookie).run()
+    assert [message["type"] for message in exchange.sent] == ["websocket.accept", "websocket.close"]
+    assert exchange.sent[-1]["code"] == 1013
+    with pytest.raises(StoreUnavailable):  # the client has gone
+        await connect(house, cookie, leaves_after=1).run()
+
+    house = House(cleaning_up)
+    cookie = await house.visitor(a=1)
+    house.failing.fail("load", error=DOWN)
+    exchange = connect(house, cookie)
+    with pytest.raises(StoreUnavailable):
+        await exchange.run()
+    assert [message.get("code") for message in exchange.sent] == [None, 1011]
+
+
+@on_each_loop
+async def test_the_outage_policy_of_a_websocket_may_differ_by_path():
+    async def handler(scope, receive, send):
+        await send({**ACCEPT, "subprotocol": str(scope["session"].get("a"))})
+
+    house = House(handler, options={"outage": {"/goods": "anonymous"}})
+    cookie = await house.visitor(a=1)
+    house.failing.fail("load", error=DOWN)
+    tolerant = await house.exchange("/goods/live", cookie, type="websocket", scheme="wss").run()
+    assert [message.get("subprotocol") for message in tolerant.sent] == ["None"]
+    strict = await house.exchange("/pay", cookie, type="websocket", scheme="wss").run()
+    assert [message["type"] for message in strict.sent] == ["websocket.close"]
+
+
+@on_each_loop
 async def test_a_refusal_of_the_applications_own_carries_the_cookie():
     async def handler(scope, receive, send):
         scope["session"]["tried"] = 1

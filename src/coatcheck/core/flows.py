@@ -8,6 +8,7 @@ Everything that is decided on the way is decided in `coatcheck.core.lifecycle`.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -137,7 +138,7 @@ class Flows:
             # Another task of the request has loaded it meanwhile: that it failed here is no harm.
             return
         state.failure, state.ready = error, True
-        if self._settings.outage == "anonymous":
+        if self._settings.outage_at(state.path) == "anonymous":
             state.standing = Standing.OUTAGE
         yield _event("unavailable", now, reason=f"load: {type(error).__name__}")
 
@@ -181,6 +182,7 @@ class Flows:
     def save(self, state: State, now: int, *, head_sent: bool) -> Flow[None]:
         """Store the changes so far. A new cookie goes out with the head of the response."""
         if state.failure is not None:
+            state.met = state.failure
             raise state.failure
         yield from self._commit(state, now, failed=False, head_sent=head_sent)
 
@@ -206,7 +208,11 @@ class Flows:
                 take=stored,
                 touch=state.token is not None,
             )
-            (answer,) = yield Ask("apply", ([update],))
+            try:
+                (answer,) = yield Ask("apply", ([update],))
+            except StoreError as error:
+                state.met = error
+                raise
             if isinstance(answer, Refused):
                 yield from self._lose(state, now, answer)
                 return {name: value for name, value in values.items() if name not in stored}
@@ -231,8 +237,15 @@ class Flows:
 
     def is_live(self, state: State, now: int) -> Flow[bool]:
         """Whether the session that the request holds is still held, by the store's word of now."""
-        if state.failure is not None:
-            raise state.failure
+        try:
+            if state.failure is not None:
+                raise state.failure
+            return (yield from self._is_still_held(state, now))
+        except StoreError as error:
+            state.met = error
+            raise
+
+    def _is_still_held(self, state: State, now: int) -> Flow[bool]:
         record, token = state.record, state.token
         if record is None:
             return False
@@ -381,6 +394,8 @@ class Flows:
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any."""
         settings = self._settings
+        # Before the change is made of it: what another thread wants in between is stored once more, not forgotten.
+        sent, before = state.sent(), state.record
         change, token = (None, None) if failed else lifecycle.change_of(state, settings, now, self._random)
         impossible = None
         if (head_sent or state.detached) and not failed and lifecycle.needs_cookie(state, change):
@@ -405,12 +420,13 @@ class Flows:
         if change is not None:
             # The new before the old, so that a crash in between loses nothing.
             changes.insert(0, change)
-        sent, before = state.sent(), state.record
         try:
             answers: Sequence[Applied | Refused] = yield Ask("apply", (changes,))
         except StoreError as error:
+            state.met = error
             yield _event("unavailable", now, before, reason=f"apply: {type(error).__name__}")
             raise
+        state.met = None
         ended = answers[len(changes) - len(ending) :]
         yield from self._destroyed(state, now, doomed, ended)
         for key, answer in zip(rivals, ended[len(doomed) :], strict=True):
@@ -418,7 +434,11 @@ class Flows:
                 reason = "it came with the one that signed in"
                 yield _event("destroyed", now, handle=handle_of(key), reason=reason)
         if change is not None:
-            yield from self._settle(state, now, before, change, token, answers[0], sent)
+            try:
+                yield from self._settle(state, now, before, change, token, answers[0], sent)
+            except StoreError as error:
+                state.met = error
+                raise
         if impossible is not None:
             raise impossible
         return True
@@ -478,8 +498,8 @@ class Flows:
             yield from self._updated(state, now, before, change, token, sent)
 
     def _created(self, state: State, now: int, record: Record, token: Token | None, sent: Sent) -> Flow[None]:
-        if record.user is not None and self._capabilities.separate_index:
-            yield self._enroll(record.user, record)
+        if record.user is not None:
+            yield from self._enter(record.user, record, now)
         yield _event("created", now, record)
         if record.user is not None:
             yield _event("signed_in", now, record)
@@ -487,16 +507,40 @@ class Flows:
             # Another task has ended the session while it was being made.
             state.doomed = (*state.doomed, record)
             return
+        if state.record is not None:
+            # A sign-in that started afresh leaves behind what was read of the old record.
+            for name in list(state.values):
+                if name not in record.fields and state.touched.get(name) is None:
+                    state.values.pop(name, None)
         state.record, state.token, state.standing = record, token, Standing.LIVE
         state.cookie_set, state.cookie_cleared = token, False
         state.rivals = ()
-        # A sign-in that started afresh leaves behind what was read of the old record.
-        state.values = {
-            name: value
-            for name, value in state.values.items()
-            if name in record.fields or state.touched.get(name) is not None
-        }
         state.settled(sent)
+
+    def _enter(self, user: str, record: Record, now: int) -> Flow[None]:
+        """Enter a sign-in that was stored into the user's index, and end what is beyond his limit.
+
+        If that fails, so has the sign-in: nobody gets one session more than he may have.
+        """
+        if self._capabilities.separate_index:
+            yield self._enroll(user, record)
+        limit = self._settings.max_sessions_per_user
+        if limit is None:
+            return
+        try:
+            lives: Sequence[Life] = yield Ask("lives_of", (user, now))
+            for batch in _batches([_end_of(user, life, now) for life in lifecycle.surplus(lives, limit)]):
+                answers: Sequence[Applied | Refused] = yield Ask("apply", (batch,))
+                for change, answer in zip(batch, answers, strict=True):
+                    if isinstance(answer, Applied):
+                        reason = f"the user has {limit} newer ones"
+                        yield _event("revoked", now, handle=handle_of(change.key), user=user, reason=reason)
+        except StoreError as error:
+            yield _event("unavailable", now, record, reason=f"limit: {type(error).__name__}")
+            # Nobody will have its cookie: it must not take a place, nor stand in the list of devices.
+            with suppress(StoreError):
+                yield Ask("apply", ([_end_of(user, Life(record.key, record.signed_in), now)],))
+            raise
 
     def _enroll(self, user: str, record: Record) -> Ask:
         """Into the user's index, for as long as the session may live: sliding does not touch the index."""
@@ -510,8 +554,7 @@ class Flows:
         after = before.apply(change)
         record = before if isinstance(after, Refused) else after
         if change.sign_in is not None:
-            if self._capabilities.separate_index:
-                yield self._enroll(change.sign_in.user, record)
+            yield from self._enter(change.sign_in.user, record, now)
             yield _event("signed_in", now, record)
         elif change.rotate is not None:
             yield _event("rotated", now, record, reason="periodic" if change.rotate.derived else "")
@@ -533,14 +576,14 @@ class Flows:
         owed = lifecycle.owed_token(state, self._settings)
         if record is None or token is None or (update is None and owed is None):
             return
+        life = state.life
         try:
             if update is None:
                 # The cookie that is owed names a secret that was good when the request was loaded. If somebody has
                 # signed in since, sending it would undo that.
-                if (yield from self.is_live(state, now)):
+                if (yield from self._is_still_held(state, now)):
                     state.cookie_set = owed
                 return
-            sent = state.sent()
             (answer,) = yield Ask("apply", ([update],))
         except StoreError as error:
             yield _event("unavailable", now, record, reason=f"upkeep: {type(error).__name__}")
@@ -552,7 +595,7 @@ class Flows:
                 else:
                     # Another ring's successor is stored; the old secret is good until it is seen.
                     update = replace(update, rotate=None)
-            yield from self._updated(state, now, record, update, token, sent)
+            yield from self._updated(state, now, record, update, token, state.sent_nothing(life))
 
     def _lose(self, state: State, now: int, refusal: Refused) -> Flow[None]:
         """The session ended, or got another secret, under this request: it is anonymous, its writes are dropped."""
@@ -562,6 +605,11 @@ class Flows:
         state.cookie_set, state.cookie_cleared = None, False
         handle = handle_of(state.presented[0].key) if record is None and state.presented else None
         yield _event("dropped", now, record, handle=handle, reason=refusal.value)
+
+
+def _end_of(user: str, life: Life, now: int) -> Destroy:
+    """The end of a session only while it is in this life: rotating does not change that, signing in again does."""
+    return Destroy(key=life.key, at=now, user=user, signed_in=life.signed_in)
 
 
 def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

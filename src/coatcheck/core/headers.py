@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 
 __all__ = ["add_vary", "amend", "forbid_storing"]
 
+_PAST = "Thu, 01 Jan 1970 00:00:00 GMT"
+
 
 def amend(
     headers: Iterable[tuple[str, str]], *, cookie_name: str, set_cookie: str | None, vary: str | None
@@ -15,7 +17,8 @@ def amend(
     Args:
         headers: The application's own, in order; its other cookies stay as they are.
         cookie_name: The session cookie's name, of which exactly one Set-Cookie goes out.
-        set_cookie: The value of our Set-Cookie, or None; with it goes ``Cache-Control: no-store``.
+        set_cookie: The value of our Set-Cookie, or None; with it go ``Cache-Control: no-store`` and an ``Expires``
+            in the past.
         vary: The request header on which the response depends, or None.
     """
     amended = list(headers)
@@ -32,6 +35,8 @@ def amend(
             if name.lower() != "set-cookie" or not value.lstrip().startswith(ours)
         ]
         amended = _joined(amended, "Cache-Control", forbid_storing)
+        # For caches that are told to ignore Cache-Control: they would give one new visitor's cookie to the next.
+        amended = _joined(amended, "Expires", lambda _: _PAST)
         amended.append(("Set-Cookie", set_cookie))
     return amended
 

@@ -14,6 +14,8 @@ The rules, and where they stand:
   the secret at random; if it is refused, a sign-in starts a fresh record with what this request set (`fresh`).
 - A request that looked at its session and changed nothing may owe a slide, a periodic rotation or the news that the
   new secret was seen (`upkeep_of`). Nothing else is ever written.
+- Of a user's sessions, those that signed in last stand; beyond ``max_sessions_per_user`` a sign-in ends the others
+  (`surplus`).
 - The cookie goes out when there is a new token, when the session's permanence changed, when the token was signed
   by an older secret of the ring, or when the visitor still shows the secret before the periodic rotation
   (`owed_token`). It is cleared when the session that came with it was destroyed, and no new one begun.
@@ -29,7 +31,7 @@ from coatcheck.config import Settings
 from coatcheck.core.lifetimes import is_alive, slide_is_due
 from coatcheck.core.token import SECRET_BYTES, SELECTOR_BYTES, Token
 from coatcheck.errors import TooLarge
-from coatcheck.ports import Found, Unreadable
+from coatcheck.ports import Found, Life, Unreadable
 from coatcheck.record import Create, Record, Rotation, Tombstone, Update, encode
 from coatcheck.state import CSRF, Standing, State
 
@@ -47,6 +49,7 @@ __all__ = [
     "outcome_of",
     "owed_token",
     "owes_nothing",
+    "surplus",
     "upkeep_of",
 ]
 
@@ -269,6 +272,15 @@ def owed_token(state: State, settings: Settings) -> Token | None:
     if token.hashed == record.previous:
         return settings.ring.successor_with(token, record.secret)
     return None if token.current else token
+
+
+def surplus(lives: Sequence[Life], limit: int) -> list[Life]:
+    """What a sign-in ends, of all the sessions of its user, so that `limit` of them stand.
+
+    The order is total: of sign-ins that run at once, each judges by what it sees, and none ends what another leaves
+    standing. What is among the newest of all is among the newest that anyone sees.
+    """
+    return sorted(lives, key=lambda life: (life.signed_in, life.key), reverse=True)[limit:]
 
 
 def check_size(record: Record, limit: int) -> None:

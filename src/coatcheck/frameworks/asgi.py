@@ -16,17 +16,17 @@ first; what is changed later is stored before the response's last byte, or when 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from coatcheck.core.headers import amend
 from coatcheck.core.lifecycle import Outcome
+from coatcheck.core.paths import Prefixes
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks.wsgi import unavailable
-from coatcheck.session import Session, is_untouched, state_of
+from coatcheck.session import Session, failure_met
 from coatcheck.sessions import AsyncSessions
-from coatcheck.state import Standing
 
-__all__ = ["SessionMiddleware", "cookies_of"]
+__all__ = ["SessionMiddleware", "cookies_of", "path_of"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -42,8 +42,8 @@ _SECURE = frozenset({"https", "wss"})
 class SessionMiddleware:
     """Gives each http and websocket connection a `Session` in ``scope["session"]``.
 
-    A `StoreError` that the application lets through becomes a 503 with Retry-After. When the server shuts down
-    (lifespan), the manager is shut down too.
+    A `StoreError` that the application lets through becomes a 503 with Retry-After, or closes a websocket with 1013
+    ("try again later"). When the server shuts down (lifespan), the manager is shut down too.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class SessionMiddleware:
             sessions: The manager.
             load: Whether to load the session before the handler, or when it says so.
             exclude: Prefixes of paths for which it is not loaded before the handler: health checks, static files.
+                ``/static`` stands for ``/static`` and all below it, not for ``/staticky``.
             shutdown: Whether to shut the manager down with the server.
         """
         if load not in ("eager", "on_demand"):
@@ -71,7 +72,8 @@ class SessionMiddleware:
         self.app = app
         self.sessions = sessions
         self._eager = load == "eager"
-        self._exclude = tuple(exclude)
+        self._exclude = Prefixes("exclude", dict.fromkeys(exclude, True)) or None
+        self._by_path = bool(sessions.settings.outage_by_path)
         self._shutdown = shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,25 +82,27 @@ class SessionMiddleware:
             await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
             return
         cookies, client = cookies_of(scope)
-        session = scope[SCOPE_KEY] = self.open(cookies, client)
-        if self._eager and not (self._exclude and scope["path"].startswith(self._exclude)):
+        path = path_of(scope) if self._by_path or self._exclude is not None else ""
+        session = scope[SCOPE_KEY] = self.open(cookies, client, path)
+        if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
         response = _Response(self.sessions, session, scope, send)
         try:
             await self.app(scope, receive, response.send)
-        except StoreError as error:
-            await response.refuse(error)
-        except BaseException:
-            # Also a cancelled request ends a session that its handler ended.
-            await self.sessions.abandon(session)
-            raise
+        except BaseException as error:
+            failure = response.failure_behind(error)
+            if failure is None:
+                # Also a cancelled request ends a session that its handler ended.
+                await self.sessions.abandon(session)
+                raise
+            await response.refuse(failure)
         else:
             if not response.refused and self.sessions.close_at_once(session) is None:
                 await self.sessions.close(session)
 
-    def open(self, cookies: bytes, client: str) -> Session:
+    def open(self, cookies: bytes, client: str, path: str = "") -> Session:
         """The session of a connection. Subclasses give it what their framework's users expect of it."""
-        return self.sessions.open(cookies, client=client)
+        return self.sessions.open(cookies, client=client, path=path)
 
     def _closing(self, send: Send) -> Send:
         async def send_last(message: Message) -> None:
@@ -121,12 +125,23 @@ def cookies_of(scope: Scope) -> tuple[bytes, str]:
     return cookies[0] if len(cookies) == 1 else b"; ".join(cookies), client
 
 
+def path_of(scope: Scope) -> str:
+    """The path within the application, which may be mounted below ``root_path``."""
+    path: str = scope["path"]
+    root: str = (scope.get("root_path") or "").rstrip("/")
+    # Servers and routers that are older than ASGI 2.4 have left the root out of the path.
+    if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
+        path = path[len(root) :]
+    return path or "/"
+
+
 class _Response:
     """One response: the session is stored before its head leaves, and again before its end."""
 
     # Every request makes one of these: what it starts with stands in the class.
     _failure: StoreError | None = None
     _streaming = False
+    _closed = False
     head_sent: bool = False
     refused: bool = False
 
@@ -142,7 +157,7 @@ class _Response:
         if self.refused:
             return
         if kind in _HEADS and not self.head_sent:
-            if message.get("status") == 500 and (failure := self._failure or _failure_of(self._session)):
+            if message.get("status") == 500 and (failure := failure_met(self._session)):
                 # What the store's failure raised, a framework in between has made a 500 of.
                 await self.refuse(failure)
                 return
@@ -161,6 +176,8 @@ class _Response:
                 self._streaming = True
             elif self._streaming:
                 await self._sessions.close(self._session)
+        elif kind == "websocket.close":
+            self._closed = True
         await self._send(message)
 
     async def _close(self) -> Outcome:
@@ -171,23 +188,48 @@ class _Response:
             self._failure = error
             raise
 
+    def failure_behind(self, error: BaseException) -> StoreError | None:
+        """The store's failure that `error`, which the application let through, stands for."""
+        # A group is of the handler's own tasks. If another kind is among its errors, that is what went wrong.
+        if (failure := _only_failures(error)) is not None:
+            return failure
+        # Starlette calls its handlers of exceptions also for what the sending of the head raises, when it is too late
+        # for them: it raises a RuntimeError from it.
+        cause = error.__cause__
+        while cause is not None and cause is not self._failure:
+            cause = cause.__cause__
+        return self._failure if cause is not None else None
+
     async def refuse(self, error: StoreError) -> None:
-        """Answer 503, where nothing was sent yet."""
+        """Answer 503 where nothing was sent yet; a websocket can also be closed later."""
         if self.refused:
             return
         await self._sessions.abandon(self._session)
+        if self._scope["type"] == "websocket":
+            await self._refuse_websocket(error)
+            return
         if self.head_sent:
             raise error
+        await self._send_503(error, "http.response")
+
+    async def _refuse_websocket(self, error: StoreError) -> None:
+        if self._closed:
+            raise error
+        http = "websocket.http.response"
+        if not self.head_sent and http in (self._scope.get("extensions") or ()):
+            await self._send_503(error, http)
+            return
         self.head_sent = self.refused = True
-        kind = "http.response"
-        if self._scope["type"] == "websocket":
-            kind = "websocket.http.response"
-            if kind not in (self._scope.get("extensions") or ()):
-                # 1013: try again later (RFC 6455 registry). Before the handshake, servers make a 403 of it.
-                await self._send(
-                    {"type": "websocket.close", "code": 1013, "reason": "session store unavailable"}
-                )
-                return
+        # 1013: try again later (RFC 6455 registry). Before the handshake, servers make a 403 of it.
+        close = {"type": "websocket.close", "code": 1013, "reason": "session store unavailable"}
+        try:
+            await self._send(close)
+        except Exception:  # noqa: BLE001 - as it says
+            # Servers differ in what they raise where the client has gone; what matters is why he was to go.
+            raise error from None
+
+    async def _send_503(self, error: StoreError, kind: str) -> None:
+        self.head_sent = self.refused = True
         status, headers, body = unavailable(error)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         await self._send({"type": f"{kind}.start", "status": int(status[:3]), "headers": raw})
@@ -209,9 +251,10 @@ class _Response:
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in amended]
 
 
-def _failure_of(session: Session) -> StoreError | None:
-    """What whoever looked at the session was told instead."""
-    if is_untouched(session):
-        return None
-    state = state_of(session)
-    return None if state.standing is Standing.OUTAGE else state.failure
+def _only_failures(error: BaseException) -> StoreError | None:
+    """The first failure of a group (of groups) in which there is nothing else."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, StoreError) else None
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    firsts = [_only_failures(each) for each in group.exceptions]
+    return None if None in firsts else firsts[0]

@@ -33,7 +33,7 @@ from coatcheck.errors import StoreError
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
 from coatcheck.frameworks.flask_settings import merged
 from coatcheck.frameworks.wsgi import close_body, cookies_of, unavailable
-from coatcheck.session import Flash, Session, state_of
+from coatcheck.session import Flash, Session, failure_met, state_of
 from coatcheck.sessions import Sessions
 from coatcheck.state import FLASH, Standing, names_in, remove_field
 
@@ -197,7 +197,10 @@ class SessionInterface(FlaskSessionInterface):
         manager = self._manager(app)
         environ = request.environ
         session = manager.open(
-            cookies_of(environ), client=environ.get("HTTP_USER_AGENT", ""), session_type=FlaskSession
+            cookies_of(environ),
+            client=environ.get("HTTP_USER_AGENT", ""),
+            path=request.path,
+            session_type=FlaskSession,
         )
         session.sessions = manager
         return session
@@ -206,6 +209,10 @@ class SessionInterface(FlaskSessionInterface):
         """Store what was changed, and write the headers; where it can't be stored, the response becomes a 503."""
         if not isinstance(session, FlaskSession):
             return
+        failure = failure_met(session) if response.status_code == 500 else None
+        if failure is not None and session.outcome is None:
+            # An error handler of the application's own, a blueprint's say, has made a 500 of it.
+            session.abandon(failure)
         if session.refusal is not None:
             _refuse(response, session.refusal)
             return

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coatcheck.core.headers import amend
 from coatcheck.errors import StoreError
-from coatcheck.session import Session
+from coatcheck.session import Session, failure_met
 from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["SessionMiddleware", "close_body", "cookies_of", "unavailable"]
+__all__ = ["SessionMiddleware", "close_body", "cookies_of", "path_of", "unavailable"]
 
 ENVIRON_KEY = "coatcheck.session"
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -52,10 +52,14 @@ class SessionMiddleware:
         """
         self.app = app
         self.sessions = sessions
+        self._by_path = bool(sessions.settings.outage_by_path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        session = self.sessions.open(cookies_of(environ), client=environ.get("HTTP_USER_AGENT", ""))
+        path = path_of(environ) if self._by_path else ""
+        session = self.sessions.open(
+            cookies_of(environ), client=environ.get("HTTP_USER_AGENT", ""), path=path
+        )
         environ[ENVIRON_KEY] = session
         response = _Response(self.sessions, session, environ, start_response)
         body: Iterable[bytes] = ()
@@ -92,6 +96,12 @@ def cookies_of(environ: WSGIEnvironment) -> str:
     """The Cookie header as it came (PEP 3333: its bytes as latin-1 text), not as a framework has parsed it."""
     header: str = environ.get("HTTP_COOKIE", "")
     return header
+
+
+def path_of(environ: WSGIEnvironment) -> str:
+    """The path within the application, decoded (PEP 3333 has its bytes as latin-1 text)."""
+    path: str = environ.get("PATH_INFO", "")
+    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def unavailable(error: StoreError) -> tuple[str, _Headers, bytes]:
@@ -157,6 +167,9 @@ class _Response:
             return
         if self._head is None:
             raise AssertionError("the application sent a body before it called start_response")
+        if self._head[0].startswith("500") and (failure := failure_met(self._session)) is not None:
+            # What the store's failure raised, a framework inside has made a 500 of.
+            raise failure
         secure = self._environ.get("wsgi.url_scheme") == "https"
         outcome = self._sessions.close(self._session, secure=secure)
         status, headers = self._head

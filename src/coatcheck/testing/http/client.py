@@ -28,6 +28,8 @@ class Request:
     """Whether it comes by https."""
     method: str = "GET"
     agent: str = "Browser/1.0"
+    mount: str = ""
+    """Where the application is mounted: SCRIPT_NAME, root_path."""
 
 
 @dataclass
@@ -115,7 +117,7 @@ def environ_of(request: Request) -> WSGIEnvironment:
     """What a WSGI server makes of a request."""
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
+        "SCRIPT_NAME": request.mount,
         "PATH_INFO": "/play",
         "QUERY_STRING": query_of(request.steps),
         "SERVER_NAME": "shop.example",

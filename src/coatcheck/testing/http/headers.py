@@ -151,6 +151,7 @@ class Headers:
                 assert len(site.cookies_in(reply)) == (steps != ("set a 1",))
                 if site.cookies_in(reply):
                     assert sorted(reply.words("cache-control")) == sorted([*kept, "no-store"])
+                    assert reply.all("expires") == ["Thu, 01 Jan 1970 00:00:00 GMT"]
 
     def test_cache_control_is_left_alone_where_no_cookie_goes_out(self, site: Site) -> None:
         browser = site.browser("set a 1")

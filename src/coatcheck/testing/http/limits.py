@@ -1,14 +1,26 @@
-"""How long a session lives (design: 16)."""
+"""How long a session lives (design: 16), and how many a user may have (design: 17)."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
+import pytest
+
+from coatcheck.errors import StoreUnavailable
+from coatcheck.ports import Store
 from coatcheck.testing.http.site import DAY, HOUR, OpenSite, Site
+from coatcheck.testing.races import Race
 
 __all__ = ["Limits"]
 
 SECOND = 1.0
+
+
+def _limited(open_site: OpenSite, limit: int, *, store: Store) -> Site:
+    if not store.capabilities.users:
+        pytest.skip("this store finds no sessions by their user (capabilities.users)")
+    return open_site(max_sessions_per_user=limit)
 
 
 class Limits:
@@ -103,3 +115,67 @@ class Limits:
         assert site.send(old).result is None
         site.sessions.sweep()
         assert site.sessions.count() == 0
+
+    # How many
+
+    def test_a_sign_in_beyond_the_limit_ends_the_session_that_signed_in_longest_ago(
+        self, open_site: OpenSite, store: Store
+    ) -> None:
+        site = _limited(open_site, 2, store=store)
+        first, second, third = site.browser("set a 1"), site.browser(), site.browser()
+        grace, anonymous = site.browser("sign_in grace"), site.browser("set a 1")
+        for browser in (first, second):
+            browser.play("sign_in ada")
+            site.advance(1)
+        for steps in (("get a",), ("rotate",), ("set b 2",)):
+            first.play(*steps)  # no use of it makes it newer
+        assert site.is_live(first, as_user="ada")
+        late = first.request("set late 1")
+        site.forget()
+        third.play("sign_in ada")
+        assert site.told == ["revoked", "created", "signed_in"]
+        assert [site.is_live(browser) for browser in (first, second, third)] == [False, True, True]
+        reply = site.send(late)
+        assert (reply.status, site.cookies_in(reply)) == (200, [])
+        site.advance(1)
+        second.play("sign_in ada")  # it is the newest now
+        site.advance(1)
+        first.play("sign_in ada")
+        assert [site.is_live(browser) for browser in (first, second, third)] == [True, True, False]
+        assert site.is_live(grace, as_user="grace")
+        assert site.is_live(anonymous)
+
+    def test_of_many_sign_ins_at_once_as_many_stand_as_may_and_they_are_the_newest(
+        self, open_site: OpenSite, store: Store
+    ) -> None:
+        site = _limited(open_site, 3, store=store)
+        old = [site.browser("sign_in ada") for _ in range(3)]
+        site.advance(1)
+        browsers = [site.browser("set a 1") if number % 2 else site.browser() for number in range(20)]
+        with Race() as race:
+            for browser in browsers:
+                race.start("sign-in", partial(browser.play, "sign_in ada"))
+        lives = site.store.lives_of("ada", site.clock.now_ms)
+        assert len(lives) == 3
+        keys = sorted((site.token_of(browser).key for browser in browsers), reverse=True)
+        assert {life.key for life in lives} == set(keys[:3])  # all in one millisecond: by their keys
+        assert sum(site.is_live(browser, as_user="ada") for browser in browsers) == 3
+        assert not any(site.is_live(browser) for browser in old)
+
+    def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_leaves_nothing(
+        self, open_site: OpenSite, store: Store
+    ) -> None:
+        site = _limited(open_site, 1, store=store)
+        device = site.browser("sign_in ada")
+        for browser in (site.browser("set a 1"), site.browser()):
+            site.advance(1)
+            site.failing.fail("lives_of", error=StoreUnavailable("the test says so"))
+            reply = browser.play("sign_in ada")
+            assert (reply.status, reply.all("set-cookie")) == (503, [])
+            site.failing.recover()
+            assert site.is_live(device, as_user="ada")
+            assert len(site.store.lives_of("ada", site.clock.now_ms)) == 1
+            site.advance(1)
+            browser.play("sign_in ada")
+            assert not site.is_live(device)
+            device = browser

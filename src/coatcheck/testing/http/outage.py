@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from coatcheck.config import OutagePolicy
 from coatcheck.errors import StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.testing.http.site import HOUR, OpenSite, Site
+from coatcheck.testing.wrappers import Method
 
 __all__ = ["Outage"]
 
@@ -130,6 +134,82 @@ class Outage:
         site.failing.fail("apply", error=DOWN)
         assert browser.play("set a 2").status == 503
         assert site.play("set a 2").status == 503
+
+    def test_the_policy_may_differ_by_path_and_the_longest_prefix_counts(self, open_site: OpenSite) -> None:
+        cases: list[tuple[dict[str, OutagePolicy], bool]] = [
+            ({"/play": "anonymous"}, True),
+            ({"/": "anonymous"}, True),
+            ({"/": "closed", "/play": "anonymous"}, True),
+            ({"/play": "closed", "/": "anonymous"}, False),
+            ({"/pl": "anonymous", "/player": "anonymous", "/play/": "anonymous"}, False),
+            ({}, False),
+        ]
+        for outage, tolerant in cases:
+            site = open_site(outage=outage)
+            browser = site.browser("set a 1")
+            cookies = dict(browser.cookies)
+            site.failing.fail("load", "apply", error=DOWN)
+            reply = browser.play("get a", "set a 2")
+            if tolerant:
+                assert (reply.status, reply.results[0]) == (200, None), outage
+                assert browser.play("sign_in ada").status == 503
+            else:
+                assert (reply.status, reply.all("retry-after")) == (503, ["1"]), outage
+            assert reply.all("set-cookie") == []
+            site.failing.recover()
+            assert browser.cookies == cookies
+            assert browser.play("get a").result == "1"
+
+    def test_the_path_that_chooses_the_policy_is_the_one_within_the_application(
+        self, open_site: OpenSite
+    ) -> None:
+        cases: list[tuple[dict[str, OutagePolicy], int]] = [
+            ({"/play": "anonymous"}, 200),
+            ({"/shop/play": "anonymous", "/shop": "anonymous"}, 503),
+        ]
+        for outage, status in cases:
+            site = open_site(outage=outage)
+            browser = site.browser("set a 1")
+            site.failing.fail("load", error=DOWN)
+            reply = site.send(replace(browser.request("get a"), mount="/shop"))
+            assert reply.status == status, (outage, reply.body, reply.raised)
+            site.failing.recover()
+
+    def test_a_500_that_the_application_makes_of_an_outage_is_a_503(self, open_site: OpenSite) -> None:
+        cases: list[tuple[OutagePolicy, Method, tuple[str, ...]]] = [
+            ("closed", "load", ("?get a",)),
+            ("closed", "load", ("?set a 2",)),
+            ("closed", "load", ("?save",)),
+            ("closed", "load", ("?is_live",)),
+            ("closed", "apply", ("set a 2", "?save")),
+            ("closed", "apply", ("?take a",)),
+            ("anonymous", "load", ("get a", "?sign_in ada")),
+            ("anonymous", "load", ("get a", "?save")),
+            ("anonymous", "load", ("get a", "?is_live")),
+        ]
+        for outage, method, steps in cases:
+            site = open_site(outage=outage)
+            browser = site.browser("set a 1", "sign_in ada")
+            site.failing.fail(method, error=DOWN)
+            reply = browser.play(*steps, "status 500", "header X-Mine: 1")
+            assert (reply.status, reply.all("retry-after")) == (503, ["1"]), (outage, method, steps)
+            assert reply.all("set-cookie") == reply.all("x-mine") == []
+            site.failing.recover()
+            assert browser.play("user", "get a").results == ["ada", "1"]
+
+    def test_a_500_of_the_applications_own_stays_one(self, open_site: OpenSite) -> None:
+        site = open_site(outage="anonymous")
+        browser = site.browser("set a 1")
+        reply = browser.play("set a 2", "status 500")
+        assert (reply.status, reply.all("retry-after")) == (500, [])
+        site.failing.fail("load", error=DOWN)
+        assert browser.play("get a", "set a 3", "status 500").status == 500
+        assert browser.play("status 500").status == 500
+        site.failing.recover()
+        site.failing.fail("apply", error=DOWN, times=1)
+        # It tried again, and it was stored: what it fails by is something else.
+        assert browser.play("set a 4", "?save", "save", "status 500").status == 500
+        assert browser.play("get a").result == "4"
 
     def test_a_store_that_fails_while_the_handler_raises_leaves_the_error_alone(self, site: Site) -> None:
         browser = site.browser("set a 1")

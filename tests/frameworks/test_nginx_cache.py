@@ -1,0 +1,173 @@
+"""A real nginx with a cache for everybody, in front of real servers: nobody gets what is somebody else's."""
+
+import os
+import shutil
+import socket
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests.servers.process import HOST, Server, free_port
+
+pytestmark = pytest.mark.xdist_group("servers")
+
+ROOT = Path(__file__).parents[2]
+HEEDING = {
+    "as it is": "",
+    # What people write when "nothing is cached".
+    "told to cache all the same": "proxy_ignore_headers Set-Cookie Cache-Control;",
+}
+IGNORING = {
+    "no Expires": "proxy_ignore_headers Set-Cookie Cache-Control Expires;",
+    "no Vary": "proxy_ignore_headers Vary;",
+}
+CACHES = HEEDING | IGNORING
+CONFIGURATION = """\
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/temporary;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+{servers}
+}}
+"""
+SERVER = """\
+    proxy_cache_path {folder}/{zone} keys_zone={zone}:1m;
+    server {{
+        listen {host}:{port};
+        location / {{
+            proxy_pass http://{host}:{upstream};
+            proxy_cache {zone};
+            proxy_cache_key $request_uri;
+            proxy_cache_valid 200 10m;
+            {ignoring}
+            add_header X-Cache $upstream_cache_status always;
+        }}
+    }}
+"""
+
+
+def nginx():
+    command = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
+    assert command, "nginx is missing: scripts/install-system servers"
+    return command
+
+
+def listens(port):
+    with socket.create_connection((HOST, port), 5):
+        return True
+
+
+@pytest.fixture(scope="module", params=["flask", "asgi"])
+def ports(request, tmp_path_factory):
+    """The port of each cache in front of one application."""
+    folder = tmp_path_factory.mktemp(request.param)
+    upstream = free_port()
+    caches = {kind: free_port() for kind in CACHES}
+    servers = [
+        SERVER.format(
+            folder=folder,
+            zone=f"cache{number}",
+            host=HOST,
+            port=caches[kind],
+            upstream=upstream,
+            ignoring=ignoring,
+        )
+        for number, (kind, ignoring) in enumerate(CACHES.items())
+    ]
+    configuration = folder / "nginx.conf"
+    configuration.write_text(CONFIGURATION.format(folder=folder, servers="".join(servers)))
+    application = Server(
+        [sys.executable, "-m", "tests.frameworks.served_cached", request.param, upstream],
+        directory=folder,
+        ready=lambda: listens(upstream),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        name="application",
+    )
+    proxy = Server(
+        [nginx(), "-p", folder, "-e", "stderr", "-c", configuration],
+        directory=folder,
+        ready=lambda: all(listens(port) for port in caches.values()),
+        name="nginx",
+    )
+    with application, proxy:
+        yield caches
+
+
+class Visitor:
+    """One who keeps his cookie."""
+
+    def __init__(self, port, name):
+        self.port = port
+        self.name = name
+        self.cookie = None
+        self.given = []
+
+    def get(self, path):
+        """The body, and what the cache did."""
+        connection = HTTPConnection(HOST, self.port, timeout=20)
+        try:
+            connection.request("GET", path, headers={} if self.cookie is None else {"Cookie": self.cookie})
+            response = connection.getresponse()
+            body = response.read().decode()
+        finally:
+            connection.close()
+        assert response.status == 200
+        for line in response.headers.get_all("Set-Cookie") or ():
+            self.cookie = line.partition(";")[0]
+            self.given.append(self.cookie)
+        return body, response.headers["X-Cache"]
+
+    def signed_in(self):
+        self.get(f"/sign-in/{self.name}")
+        return self
+
+
+@pytest.mark.parametrize("kind", HEEDING)
+def test_a_page_that_shows_who_is_signed_in_is_cached_for_its_visitor_alone(ports, kind):
+    alice, bob = (Visitor(ports[kind], name).signed_in() for name in ("alice", "bob"))
+    stranger = Visitor(ports[kind], "stranger")
+    assert [alice.get("/page") for _ in range(2)] == [("hello alice", "MISS"), ("hello alice", "HIT")]
+    assert [bob.get("/page") for _ in range(2)] == [("hello bob", "MISS"), ("hello bob", "HIT")]
+    assert stranger.get("/page")[0] == "hello None"
+    assert alice.get("/page") == ("hello alice", "HIT")
+    assert stranger.cookie is None
+
+
+@pytest.mark.parametrize("kind", HEEDING)
+def test_a_cookie_goes_to_the_visitor_whose_it_is(ports, kind):
+    strangers = [Visitor(ports[kind], "stranger") for _ in range(4)]
+    for visits in ("visit 1 of None", "visit 2 of None"):
+        assert {visitor.get("/visit")[0] for visitor in strangers} == {visits}
+    assert len({visitor.cookie for visitor in strangers}) == 4
+    for visitor in strangers[:2]:
+        # Both go to the same address, as with a form of which only the body differs.
+        visitor.name = "alice"
+        assert visitor.signed_in().get("/page")[0] == "hello alice"
+    assert len({cookie for visitor in strangers for cookie in visitor.given}) == 6
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_what_does_not_look_at_the_session_is_cached_for_everybody(ports, kind):
+    alice, stranger = Visitor(ports[kind], "alice").signed_in(), Visitor(ports[kind], "stranger")
+    alice.get("/logo")
+    assert alice.get("/logo") == stranger.get("/logo") == ("logo", "HIT")
+
+
+def test_it_is_those_headers_that_keep_them_apart(ports):
+    # Otherwise the tests above would show nothing.
+    first, second = (Visitor(ports["no Expires"], "stranger") for _ in range(2))
+    assert (first.get("/visit")[1], second.get("/visit")[1]) == ("MISS", "HIT")
+    assert first.cookie == second.cookie
+    alice, stranger = Visitor(ports["no Vary"], "alice").signed_in(), Visitor(ports["no Vary"], "stranger")
+    alice.get("/page")
+    assert stranger.get("/page") == ("hello alice", "HIT")

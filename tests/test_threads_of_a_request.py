@@ -1,0 +1,138 @@
+"""Several threads of one request that store at the same time: they take turns."""
+
+import threading
+from functools import partial
+
+import pytest
+
+from coatcheck import Sessions
+from coatcheck.session import state_of
+from coatcheck.stores.memory import MemoryStore
+from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.testing import PausingStore, Race
+from tests.visitor import SECRET
+
+PATIENCE = 20
+
+
+class Turn:
+    """A session's turn that says when somebody comes for it."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.came = threading.Semaphore(0)
+
+    def __enter__(self):
+        self.came.release()
+        self.lock.acquire()
+
+    def __exit__(self, *_):
+        self.lock.release()
+
+    def wait_for(self, number):
+        for _ in range(number):
+            assert self.came.acquire(timeout=PATIENCE), "nobody took a turn"
+
+
+def cookie_of(outcome):
+    return outcome.set_cookie.partition(";")[0]
+
+
+def known_visitor(sessions):
+    session = sessions.open("")
+    session["z"] = 0
+    session.flash("hello")
+    return cookie_of(sessions.close(session))
+
+
+SECOND = {
+    "save": lambda sessions, session: sessions.save(session),
+    "close": lambda sessions, session: sessions.close(session),
+    "abandon": lambda sessions, session: sessions.abandon(session),
+    "take": lambda sessions, session: sessions.take(session, "b"),
+    "take_flashes": lambda sessions, session: sessions.take_flashes(session),
+}
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+@pytest.mark.parametrize("second", SECOND)
+@pytest.mark.parametrize("known", [True, False], ids=["known visitor", "new visitor"])
+def test_two_threads_that_store_at_once_begin_one_session_and_lose_nothing(known, second, point):
+    store = PausingStore(MemoryStore())
+    sessions = Sessions(store, secret=SECRET)
+    cookies = known_visitor(sessions) if known else ""
+    session = sessions.open(cookies)
+    session["a"] = 1
+    turn = state_of(session).turn = Turn()
+    with Race() as race, store.hold("apply", point) as gate:
+        first = race.start("first", partial(sessions.save, session))
+        gate.wait()
+        session["b"] = 2
+        session.flash("late")
+        other = race.start("second", lambda: SECOND[second](sessions, session))
+        turn.wait_for(2)
+        gate.open()
+        first.result()
+        result = other.result()
+    if second == "take":
+        assert result == {"b": 2}
+    if second == "take_flashes":
+        assert [flash.message for flash in result] == ["hello", "late"] if known else ["late"]
+    outcome = result if second in ("close", "abandon") else sessions.close(session)
+    cookies = cookies or cookie_of(outcome)
+    expected = {"a": 1} if second in ("abandon", "take") else {"a": 1, "b": 2}
+    assert dict(sessions.open(cookies)) == expected | ({"z": 0} if known else {})
+    assert sessions.count() == 1
+
+
+def test_a_thread_that_reads_waits_for_no_turn():
+    store = PausingStore(MemoryStore())
+    sessions = Sessions(store, secret=SECRET)
+    session = sessions.open(known_visitor(sessions))
+    session["a"] = 1
+    with Race() as race, store.hold("apply") as gate:
+        race.start("writer", partial(sessions.save, session))
+        gate.wait()
+        reader = race.start("reader", lambda: (dict(session), session.handle, sessions.is_live(session)))
+        assert reader.result()[0] == {"z": 0, "a": 1}
+        gate.open()
+
+
+def test_whoever_listens_to_what_happens_may_store_in_the_middle_of_it():
+    told = []
+
+    def listen(event):
+        told.append(event.kind)
+        if len(told) == 1:
+            sessions.take_flashes(session)
+            sessions.is_live(session)
+
+    sessions = Sessions(MemoryStore(), secret=SECRET, on_event=listen)
+    session = sessions.open("")
+    session["a"] = 1
+    with Race() as race:
+        saving = race.start("saves", partial(sessions.save, session))
+        saving.result()  # Stuck, if it waited for itself
+    assert told == ["created"]
+    assert dict(sessions.open(cookie_of(sessions.close(session)))) == {"a": 1}
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_many_threads_that_save_at_once_begin_one_session(kind, tmp_path):
+    store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "sessions.db")
+    with Sessions(store, secret=SECRET) as sessions:
+        for number in range(30):
+            session = sessions.open("")
+            start = threading.Barrier(4)
+
+            def work(name, session=session, start=start):
+                start.wait(PATIENCE)
+                session[name] = 1
+                sessions.save(session)
+
+            with Race() as race:
+                for name in "abcd":
+                    race.start(name, partial(work, name))
+            cookies = cookie_of(sessions.close(session))
+            assert dict(sessions.open(cookies)) == dict.fromkeys("abcd", 1)
+            assert sessions.count() == number + 1
