@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any, Literal
+
 import pytest
 
 from coatcheck.testing.contract.batches import Batches
 from coatcheck.testing.contract.damage import Damage
 from coatcheck.testing.contract.ending import Ending
 from coatcheck.testing.contract.expiry import Expiry
-from coatcheck.testing.contract.harness import Harness
+from coatcheck.testing.contract.harness import Bench, Harness, scenario
 from coatcheck.testing.contract.parallel import Parallel
 from coatcheck.testing.contract.preconditions import Preconditions
 from coatcheck.testing.contract.taking import Taking
@@ -18,11 +21,35 @@ from coatcheck.testing.contract.writing import Writing
 
 __all__ = ["StoreContract"]
 
+_ONLY_WITH = {
+    "users": [name for name in vars(Users) if name.startswith("test_")],
+    "count": [Expiry.test_what_is_dead_is_not_counted.__name__],
+}
+
 
 class StoreContract(Writing, Taking, Preconditions, Users, Ending, Expiry, Batches, Values, Damage, Parallel):
-    """Subclass it under a name that pytest collects, and override `harness`."""
+    """Subclass it under a name that pytest collects, and override `harness`.
+
+    For a store that can't do everything, say so: ``class TestMyStore(StoreContract, lacks={"users"})``. The tests of
+    that are then none of the subclass's, and a test holds you to what you said.
+    """
+
+    lacks: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, *, lacks: Collection[Literal["users", "count"]] = (), **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if lacks:
+            cls.lacks = frozenset(lacks)
+            for capability in lacks:
+                for name in _ONLY_WITH[capability]:
+                    setattr(cls, name, None)
 
     @pytest.fixture
     def harness(self) -> Harness:
         """A harness for one test, with a store that is empty."""
         raise NotImplementedError(f"{type(self).__name__} needs a fixture `harness` that gives a Harness")
+
+    @scenario
+    async def test_what_the_suite_was_told_that_it_lacks_it_says_it_lacks(self, bench: Bench) -> None:
+        told = {name for name in self.lacks if getattr(bench.store.capabilities, name)}
+        assert not told, f"it has {', '.join(told)}, and the suite was told that it has not"
