@@ -86,7 +86,9 @@ def load(items: Items, keys: Sequence[bytes], now: int) -> Steps[list[Found]]:
     """See `coatcheck.ports.Store.load`. One round trip, and another where somebody is signed in."""
     read: Sequence[Item | None] = yield Get([items.of_record(key) for key in keys])
     found = [_found(key, item) for key, item in zip(keys, read, strict=True)]
-    users = dict.fromkeys([state.user for state in found if isinstance(state, Record) and state.user is not None])
+    users = dict.fromkeys(
+        [state.user for state in found if isinstance(state, Record) and state.user is not None]
+    )
     if not users:
         return found
     epochs: Sequence[Item | None] = yield Get([items.of_user(user) for user in users])

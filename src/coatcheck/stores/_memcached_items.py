@@ -56,9 +56,7 @@ class Items:
 
     __slots__ = ("_clock", "_prefix", "max_item_bytes")
 
-    def __init__(
-        self, prefix: str, max_item_bytes: int, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, prefix: str, max_item_bytes: int, *, clock: Callable[[], float] = time.time) -> None:
         """Check both.
 
         Raises:
@@ -73,7 +71,9 @@ class Items:
                 f"prefix= has {len(prefix)} characters; Memcached's keys leave it {_LONGEST_PREFIX}."
             )
         if not isinstance(max_item_bytes, int) or max_item_bytes < 1024:
-            raise ConfigurationError("max_item_bytes must be at least 1024: what the server was started with (-I).")
+            raise ConfigurationError(
+                "max_item_bytes must be at least 1024: what the server was started with (-I)."
+            )
         self._prefix = prefix
         self._clock = clock
         self.max_item_bytes = max_item_bytes
@@ -175,7 +175,9 @@ def servers_of_url(url: str) -> list[Server]:
         return servers_of([rest])
     hosts, _, path = rest.partition("/")
     if path:
-        raise ConfigurationError("memcached:// takes hosts, or the path of a socket (memcached:///…), not both.")
+        raise ConfigurationError(
+            "memcached:// takes hosts, or the path of a socket (memcached:///…), not both."
+        )
     return servers_of(hosts.split(",") if hosts else [])
 
 
@@ -197,14 +199,18 @@ def _server(name: str) -> Server:
     if name.startswith("/"):
         return Server(name, path=name)
     if "@" in name:
-        raise ConfigurationError("memcached:// takes no user and password: keep the servers in a private network.")
+        raise ConfigurationError(
+            "memcached:// takes no user and password: keep the servers in a private network."
+        )
     if name.startswith("["):
         host, bracket, port = name[1:].partition("]")
         port = port.removeprefix(":") if bracket else "?"
     else:
         host, _, port = name.partition(":")
     if not host or any(letter.isspace() for letter in name) or not (port or "1").isdecimal():
-        raise ConfigurationError(f"{name!r} is no server of Memcached: write host:port, [IPv6]:port or /socket.")
+        raise ConfigurationError(
+            f"{name!r} is no server of Memcached: write host:port, [IPv6]:port or /socket."
+        )
     number = int(port or _DEFAULT_PORT)
     if not 0 < number < 65536:
         raise ConfigurationError(f"{name!r}: there is no port {number}.")
@@ -240,7 +246,7 @@ def refusal(text: str, server: str) -> StoreError | None:
 
 def longest_pause(tries: int) -> float:
     """How many seconds to wait at most before the next of several tries."""
-    return min(0.05, 0.001 * 2 ** min(tries, 10))
+    return float(min(0.05, 0.001 * 2 ** min(tries, 10)))
 
 
 def seconds(name: str, span: timedelta) -> float:

@@ -131,7 +131,9 @@ def get(names: Sequence[bytes]) -> bytes:
 
 def put(wishes: Sequence[Put | Delete]) -> bytes:
     """Have items stored and removed, in this order."""
-    return b"".join([_put(wish) if isinstance(wish, Put) else b"delete %b\r\n" % wish.name for wish in wishes])
+    return b"".join(
+        [_put(wish) if isinstance(wish, Put) else b"delete %b\r\n" % wish.name for wish in wishes]
+    )
 
 
 def _put(put: Put) -> bytes:

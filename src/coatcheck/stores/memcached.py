@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
-from pymemcache.client.base import Client
-from pymemcache.exceptions import (
+from pymemcache.client.base import Client  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
+from pymemcache.exceptions import (  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
     MemcacheError,
     MemcacheServerError,
     MemcacheUnexpectedCloseError,
@@ -179,7 +179,8 @@ class MemcachedStore:
                 rest = random.uniform(0, longest_pause(tries))  # noqa: S311 - no secret
                 if time.monotonic() + rest >= until:
                     raise StoreTimeout(
-                        f"others were first {tries} times: the record is changed all the time", ambiguous=False
+                        f"others were first {tries} times: the record is changed all the time",
+                        ambiguous=False,
                     )
                 time.sleep(rest)
                 return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -362,8 +362,8 @@ class _Connection(asyncio.Protocol):
         self._reading = None
         self._finish(None)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._finish(error or ConnectionResetError("the server closed the connection"))
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._finish(exc or ConnectionResetError("the server closed the connection"))
         if not self.ended.done():
             self.ended.set_result(None)
 

@@ -11,7 +11,7 @@ from coatcheck.testing.contract.batches import Batches
 from coatcheck.testing.contract.damage import Damage
 from coatcheck.testing.contract.ending import Ending
 from coatcheck.testing.contract.expiry import Expiry
-from coatcheck.testing.contract.harness import Bench, Harness, scenario
+from coatcheck.testing.contract.harness import Harness
 from coatcheck.testing.contract.parallel import Parallel
 from coatcheck.testing.contract.preconditions import Preconditions
 from coatcheck.testing.contract.taking import Taking
@@ -31,7 +31,7 @@ class StoreContract(Writing, Taking, Preconditions, Users, Ending, Expiry, Batch
     """Subclass it under a name that pytest collects, and override `harness`.
 
     For a store that can't do everything, say so: ``class TestMyStore(StoreContract, lacks={"users"})``. The tests of
-    that are then none of the subclass's, and a test holds you to what you said.
+    that are then none of the subclass's, and the others fail if the store has it after all.
     """
 
     lacks: frozenset[str] = frozenset()
@@ -48,8 +48,3 @@ class StoreContract(Writing, Taking, Preconditions, Users, Ending, Expiry, Batch
     def harness(self) -> Harness:
         """A harness for one test, with a store that is empty."""
         raise NotImplementedError(f"{type(self).__name__} needs a fixture `harness` that gives a Harness")
-
-    @scenario
-    async def test_what_the_suite_was_told_that_it_lacks_it_says_it_lacks(self, bench: Bench) -> None:
-        told = {name for name in self.lacks if getattr(bench.store.capabilities, name)}
-        assert not told, f"it has {', '.join(told)}, and the suite was told that it has not"
