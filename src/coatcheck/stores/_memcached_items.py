@@ -20,6 +20,7 @@ from coatcheck.record import Record
 __all__ = [
     "CAPABILITIES",
     "Epoch",
+    "ItemRefused",
     "Items",
     "Server",
     "longest_pause",
@@ -28,6 +29,7 @@ __all__ = [
     "seconds",
     "servers_of",
     "servers_of_url",
+    "too_large",
 ]
 
 CAPABILITIES: Capabilities = Capabilities(
@@ -235,13 +237,26 @@ def placement(servers: Sequence[Server]) -> Callable[[bytes], int]:
     return place
 
 
-def refusal(text: str, server: str) -> StoreError | None:
-    """The error that a server's own words stand for; None: the item is too large for it."""
+class ItemRefused(StoreError):
+    """The server takes no item that is so large."""
+
+
+def refusal(text: str, server: str) -> StoreError:
+    """The error that a server's own words stand for."""
     if "too large" in text:
-        return None
+        return ItemRefused(f"{server} refused: {text}")
     if "out of memory" in text:
         return StoreFull(f"{server} has no room left: {text}")
     return StoreError(f"{server} refused: {text}")
+
+
+def too_large(server: str, data: bytes, limit: int) -> TooLarge:
+    """What a store makes of an `ItemRefused`."""
+    return TooLarge(
+        f"{server} takes no item so large: was it started with a lower -I than max_item_bytes says?",
+        size=len(data),
+        limit=limit,
+    )
 
 
 def longest_pause(tries: int) -> float:

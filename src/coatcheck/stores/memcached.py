@@ -36,6 +36,7 @@ from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, Steps
 from coatcheck.stores._memcached_items import (
     CAPABILITIES,
+    ItemRefused,
     Items,
     Server,
     longest_pause,
@@ -44,6 +45,7 @@ from coatcheck.stores._memcached_items import (
     seconds,
     servers_of,
     servers_of_url,
+    too_large,
 )
 
 __all__ = ["MemcachedStore", "from_url"]
@@ -227,15 +229,8 @@ class _Node:
                     stored = client.add(put.name, put.data, put.lifetime, noreply=False)
                 else:
                     stored = client.cas(put.name, put.data, put.token, put.lifetime, noreply=False)
-        except MemcacheServerError as error:
-            refused = refusal(str(error.args[0] if error.args else ""), self._name)
-            if refused is not None:
-                raise refused from error
-            raise TooLarge(
-                f"{self._name} takes no item so large: was it started with a lower -I than max_item_bytes says?",
-                size=len(put.data),
-                limit=self._max_item_bytes,
-            ) from error
+        except ItemRefused as error:
+            raise too_large(self._name, put.data, self._max_item_bytes) from error
         return bool(stored)
 
     def delete(self, name: bytes, until: float) -> bool:
@@ -288,9 +283,9 @@ class _Node:
         except (OSError, MemcacheUnexpectedCloseError, MemcacheUnknownError) as error:
             own.breaker.failed()
             raise StoreUnavailable(f"{self._name} can't be reached: {error}") from error
-        except MemcacheServerError:
+        except MemcacheServerError as error:
             own.breaker.succeeded()
-            raise
+            raise refusal(_words(error), self._name) from error
         except MemcacheError as error:
             raise StoreError(f"{self._name} refused: {type(error).__name__}") from error
         finally:
@@ -318,6 +313,11 @@ class _Node:
             own.free.append(cast("Client", client))
         else:
             client.close()
+
+
+def _words(error: MemcacheServerError) -> str:
+    words = error.args[0] if error.args else b""
+    return words.decode("ascii", "replace") if isinstance(words, bytes) else str(words)
 
 
 class _Own:
@@ -400,17 +400,17 @@ def _judged_client(client: object) -> _Commands:
         ConfigurationError: It says what is missing.
     """
     kind = type(client).__name__
+    if hasattr(client, "hasher"):
+        raise ConfigurationError(
+            f"client={kind} moves what lies on a dead server to another, and sessions that were ended would come back: "
+            "give the servers themselves, and Coatcheck shares the records out."
+        )
     for name in ("gets_many", "add", "cas", "delete", "version", "close"):
         method = getattr(client, name, None)
         if not callable(method):
             raise ConfigurationError(f"client={kind} can't do {name}: give a pymemcache.PooledClient.")
         if inspect.iscoroutinefunction(method):
             raise ConfigurationError(f"client={kind} is async: MemcachedStore takes a synchronous one.")
-    if hasattr(client, "hasher"):
-        raise ConfigurationError(
-            f"client={kind} moves what lies on a dead server to another, and sessions that were ended would come back: "
-            "give the servers themselves, and Coatcheck shares the records out."
-        )
     if hasattr(client, "sock"):
         raise ConfigurationError(f"client={kind} is for one thread: give a pymemcache.PooledClient.")
     if getattr(client, "ignore_exc", False):

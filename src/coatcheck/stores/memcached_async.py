@@ -25,6 +25,7 @@ from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, Steps
 from coatcheck.stores._memcached_items import (
     CAPABILITIES,
+    ItemRefused,
     Items,
     Server,
     longest_pause,
@@ -33,6 +34,7 @@ from coatcheck.stores._memcached_items import (
     seconds,
     servers_of,
     servers_of_url,
+    too_large,
 )
 from coatcheck.stores.coalesce import Lane, Tasks
 
@@ -248,13 +250,9 @@ class _Node:
         if isinstance(answer, bool):
             return answer
         refused = refusal(answer, self._name)
-        if refused is not None or isinstance(wish, Delete):
-            raise refused or StoreError(f"{self._name} refused: {answer}")
-        raise TooLarge(
-            f"{self._name} takes no item so large: was it started with a lower -I than max_item_bytes says?",
-            size=len(wish.data),
-            limit=self._max_item_bytes,
-        )
+        if isinstance(refused, ItemRefused) and isinstance(wish, Put):
+            raise too_large(self._name, wish.data, self._max_item_bytes) from refused
+        raise refused
 
     async def ping(self) -> None:
         await self._ask(wire.VERSION, wire.Version(), ambiguous=False)
