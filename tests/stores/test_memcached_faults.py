@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -380,7 +381,8 @@ def test_an_answer_to_something_else_is_never_a_session(colour):
                 pytest.raises(Exception) as caught,
             ):
                 load(store, signed_in("ada"))
-            assert type(caught.value).__module__ == "coatcheck.errors", caught.value
+            assert type(caught.value).__module__.startswith("coatcheck."), caught.value
+            assert "somebody" not in "".join(traceback.format_exception(caught.value))
             listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
@@ -530,7 +532,7 @@ def test_a_record_of_any_lifetime_is_there_and_has_an_end(colour, memcached, sec
         name = Items(its, 1 << 20).of_record(record.key)
         answer = memcached.ask(b"mg " + name + b" t\r\n")
         left = int(answer.split(b" t")[1])
-        assert seconds - 60 < left <= seconds + 2
+        assert seconds - 60 < left <= seconds + 3
         assert left > 0
 
 

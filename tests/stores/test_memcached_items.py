@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -38,6 +38,7 @@ def items(prefix="coatcheck:", size=1 << 20, at=1_700_000_000.0):
 # Names
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=16), st.text(min_size=1, max_size=255))
 def test_whatever_the_key_and_the_user_the_names_are_within_the_rules(key, user):
     user = user.encode("utf-8", "replace").decode()
@@ -119,6 +120,7 @@ def test_a_lifetime_is_a_span_up_to_thirty_days_then_a_date_and_never_for_ever(l
     assert items().lifetime(round((1_700_000_000 + left) * 1000)) == told
 
 
+@settings(deadline=None)
 @given(st.integers(0, 253_402_300_799_999))
 def test_no_record_is_ever_stored_without_an_end(expires):
     assert items().lifetime(expires) != 0
@@ -239,11 +241,12 @@ def test_another_server_gets_its_share_and_no_item_moves_between_the_others():
 def told(flow, *answers):
     """What a flow wants, when it is given these answers; an error is thrown in. What it returns comes last."""
     wishes = [next(flow)]
-    try:
-        for answer in answers:
-            wishes.append(flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer))
-    except StopIteration as stop:
-        wishes.append(stop.value)
+    for answer in answers:
+        try:
+            wish = flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
+        except StopIteration as stop:
+            wish = stop.value
+        wishes.append(wish)
     return wishes
 
 
@@ -357,6 +360,7 @@ def test_commands_are_those_of_the_protocol():
     assert wire.put(wishes) == b"add a 0 60 4\r\nx\r\ny\r\ncas b 0 -1 0 17\r\n\r\ndelete c\r\n"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_no_bytes_break_the_reading_of_answers(data, size):
     for reading in (wire.Values([b"a"]), wire.Answers(2), wire.Version()):

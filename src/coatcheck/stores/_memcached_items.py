@@ -113,7 +113,7 @@ class Items:
         if left <= 0:
             return -1  # gone at once
         left += 1
-        return left if left <= _LONGEST_SPAN else ceil(now) + left
+        return left if left <= _LONGEST_SPAN else int(now) + left
 
 
 class Epoch(Struct, frozen=True, kw_only=True):

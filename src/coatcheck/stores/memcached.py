@@ -280,9 +280,13 @@ class _Node:
             raise StoreTimeout(
                 f"{self._name} did not answer in time", ambiguous=ambiguous and asked
             ) from error
-        except (OSError, MemcacheUnexpectedCloseError, MemcacheUnknownError) as error:
+        except (OSError, MemcacheUnexpectedCloseError) as error:
             own.breaker.failed()
             raise StoreUnavailable(f"{self._name} can't be reached: {error}") from error
+        except (MemcacheUnknownError, LookupError, ValueError):
+            # It quotes what came, which may be part of somebody's session.
+            own.breaker.failed()
+            raise StoreUnavailable(f"{self._name} gave an answer to something else") from None
         except MemcacheServerError as error:
             own.breaker.succeeded()
             raise refusal(_words(error), self._name) from error
