@@ -202,8 +202,11 @@ class _Desk(Tasks):
         turn.wanted += 1
         try:
             try:
-                async with asyncio.timeout_at(until):
-                    await turn.lock.acquire()
+                if turn.lock.locked():
+                    async with asyncio.timeout_at(until):
+                        await turn.lock.acquire()
+                else:
+                    await turn.lock.acquire()  # at once
             except TimeoutError as error:
                 raise StoreTimeout("it did not get to this change in time", ambiguous=False) from error
             try:
