@@ -16,7 +16,7 @@ from coatcheck.stores.memcached_async import AsyncMemcachedStore
 from tests.demo.halves import SiteVisitor
 from tests.demo.process import free_port, run
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
-from tests.stores.memcached_bench import PATIENT
+from tests.stores.memcached_bench import WAITING
 
 pytestmark = pytest.mark.servers
 HALVES = ("/", "/express")
@@ -25,8 +25,8 @@ HALVES = ("/", "/express")
 @pytest.fixture
 def site(memcached, compiled):  # noqa: F811
     its = prefix()
-    store = MemcachedStore(memcached.address, prefix=its, deadline=PATIENT)
-    twin = AsyncMemcachedStore(memcached.address, prefix=its, deadline=PATIENT)
+    store = MemcachedStore(memcached.address, prefix=its, **WAITING)
+    twin = AsyncMemcachedStore(memcached.address, prefix=its, **WAITING)
     options = {"secret": secrets.token_urlsafe(32), "insecure_http": True}
     with TestClient(Site(store, twin, compiled=compiled, **options)) as portal:
         yield portal
@@ -88,7 +88,7 @@ def test_what_a_page_cost_is_told_in_calls_since_one_may_be_two_round_trips(visi
 def test_the_traced_stores_pass_on_that_all_are_ended(memcached):  # noqa: F811
     told = []
     its = prefix()
-    store = MemcachedStore(memcached.address, prefix=its, deadline=PATIENT)
+    store = MemcachedStore(memcached.address, prefix=its, **WAITING)
     TracedStore(store, told.append).revoke_all("ada", 1, 2, None)
     store.close()
 

@@ -19,6 +19,7 @@ LIFETIMES = Lifetimes(DAY, 30 * DAY, 30 * DAY, 90 * DAY)
 COLOURS = {"sync": MemcachedStore, "async": AsyncMemcachedStore}
 PATIENT = timedelta(seconds=10)
 """A deadline for tests of something else, on a machine that is busy."""
+WAITING = {"deadline": PATIENT, "connect_deadline": PATIENT}
 
 
 def now():
@@ -93,7 +94,7 @@ class Waited:
 @contextmanager
 def opened(colour, servers, **options):
     """A store of that colour, to be called without waiting."""
-    store = COLOURS[colour](servers, **{"deadline": PATIENT, **options})
+    store = COLOURS[colour](servers, **{**WAITING, **options})
     store = Waited(store) if colour == "async" else store
     try:
         yield store
@@ -112,7 +113,7 @@ class BlockingManager(Blocking):
 @contextmanager
 def managed(colour, servers, *, store_options=None, **options):
     """A manager of that colour, to be called without waiting."""
-    store = COLOURS[colour](servers, **{"deadline": PATIENT, **(store_options or {})})
+    store = COLOURS[colour](servers, **{**WAITING, **(store_options or {})})
     options = {"secret": SECRET, **options}
     manager = Sessions(store, **options) if colour == "sync" else BlockingManager(store, **options)
     try:

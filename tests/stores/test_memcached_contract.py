@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import timedelta
 
 import pytest
 from hypothesis import settings
@@ -13,6 +12,7 @@ from coatcheck.testing import ManualClock
 from coatcheck.testing.contract import Harness, StoreContract
 from coatcheck.testing.model import StoreMachine
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.stores.memcached_bench import WAITING
 
 pytestmark = pytest.mark.servers
 LACKS = {"users", "count"}
@@ -29,7 +29,7 @@ class MemcachedHarness(Harness):
 
     async def open(self):
         # A busy machine may keep a thread waiting for longer than one who waits for a page would.
-        return self.make(self.server.address, prefix=self.prefix, deadline=timedelta(seconds=10))
+        return self.make(self.server.address, prefix=self.prefix, **WAITING)
 
     async def plant(self, key, data):
         self.server.write(self.name(key), data)

@@ -10,7 +10,7 @@ from coatcheck.stores.memcached_async import AsyncMemcachedStore
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
 from tests.servers.proxy import Proxy
 from tests.stores.memcached_bench import (
-    PATIENT,
+    WAITING,
     apply,
     create,
     destroy,
@@ -85,7 +85,7 @@ def test_what_many_tasks_ask_at_once_goes_together(proxy, memcached):  # noqa: F
         records = [create(store) for _ in range(64)]
 
     async def all_at_once():
-        store = AsyncMemcachedStore(f"127.0.0.1:{proxy.port}", prefix=its, deadline=PATIENT)
+        store = AsyncMemcachedStore(f"127.0.0.1:{proxy.port}", prefix=its, **WAITING)
         with proxy.counting() as reading:
             found = await asyncio.gather(*(store.load([record.key], now()) for record in records))
         assert [list(states) for states in found] == [[record] for record in records]

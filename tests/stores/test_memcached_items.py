@@ -14,7 +14,7 @@ from coatcheck import Sessions
 from coatcheck.errors import ConfigurationError, StoreError, StoreFull, TooLarge
 from coatcheck.record import APPLIED, Refused, decode, encode
 from coatcheck.stores import _memcached_wire as wire
-from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, apply
+from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, apply, revoke_all
 from coatcheck.stores._memcached_items import (
     Epoch,
     ItemRefused,
@@ -270,6 +270,13 @@ def test_a_change_that_finds_no_room_is_an_error():
     record = a_record()
     with pytest.raises(StoreFull):
         told(apply(items(), update(record, set={"a": b"1"})), [Item(encode(record), b"1")], StoreFull("no"))
+
+
+def test_ending_all_on_a_full_server_leaves_no_epoch_and_so_no_session_that_counts():
+    epoch = Epoch(ended=1, newest=5, expires=10)
+    for lying in (None, Item(epoch.encode(), b"1")):
+        wishes = told(revoke_all(items(), "ada", 7, 10, None), [lying], StoreFull("no room"), False)
+        assert wishes[2:] == [Delete(items().of_user("ada")), None]
 
 
 def test_who_came_second_waits_a_moment_and_begins_anew_with_what_is_there_now():

@@ -189,7 +189,13 @@ def revoke_all(items: Items, user: str, at: int, until: int, keep: bytes | None)
                 revoked=max(epoch.revoked, at),
                 kept=keep if stays and keep is not None else b"",
             )
-        if (yield _put_epoch(items, epoch_name, ended, epoch_item)):
+        try:
+            done = yield _put_epoch(items, epoch_name, ended, epoch_item)
+        except StoreFull:
+            # Without an epoch none of them counts either, not even the one to keep: better that than to go on.
+            yield Delete(epoch_name)
+            return
+        if done:
             return
 
 

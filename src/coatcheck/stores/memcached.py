@@ -253,15 +253,17 @@ class _Node:
             lock.release()
 
     def close(self) -> None:
-        own = self._mine()
-        while own.free:
-            own.free.pop().close()
+        own, self._own = self._mine(), _Own(self._name)
+        own.drop()  # and what is under way is not given back to it, but closed
 
     def _mine(self) -> _Own:
         """What this process has of the server. A child of a fork begins anew: two must not talk on one connection."""
-        if self._own.pid != os.getpid():
-            self._own = _Own(self._name)
-        return self._own
+        own = self._own
+        if own.pid != os.getpid():
+            own, before = _Own(self._name), own
+            self._own = own
+            before.drop()  # here; the parent has them still
+        return own
 
     @contextmanager
     def _asking(self, until: float, *, ambiguous: bool) -> Generator[_Commands]:
@@ -269,17 +271,16 @@ class _Node:
         own = self._mine()
         own.breaker.admit()
         client: _Commands | None = None
-        asked = done = False
+        done = False
         try:
             client = self._borrow(own, until)
-            asked = True
             yield client
             done = True
         except TimeoutError as error:
             own.breaker.failed()
-            raise StoreTimeout(
-                f"{self._name} did not answer in time", ambiguous=ambiguous and asked
-            ) from error
+            if client is None:
+                raise StoreTimeout(f"{self._name} took no connection in time", ambiguous=False) from error
+            raise StoreTimeout(f"{self._name} did not answer in time", ambiguous=ambiguous) from error
         except (OSError, MemcacheUnexpectedCloseError) as error:
             own.breaker.failed()
             raise StoreUnavailable(f"{self._name} can't be reached: {error}") from error
@@ -298,8 +299,7 @@ class _Node:
         own.breaker.succeeded()
 
     def _borrow(self, own: _Own, until: float) -> _Commands:
-        while own.free:
-            client = own.free.pop()
+        while (client := own.take()) is not None:
             connection = cast("_Connection", client.sock)
             # Idle, it has nothing to say: if it has, the server ended it, or it is out of step.
             if not select.select([connection], [], [], 0)[0]:
@@ -332,6 +332,18 @@ class _Own:
         self.free: deque[Client] = deque()
         self.turns = [threading.Lock() for _ in range(_TURNS)]
         self.breaker = Breaker(name)
+
+    def take(self) -> Client | None:
+        """A connection that is not in use, the last that was; None: there is none."""
+        try:
+            return self.free.pop()  # not asked before whether there is one: another thread may take it
+        except IndexError:
+            return None
+
+    def drop(self) -> None:
+        """Close the connections that are not in use."""
+        while (client := self.take()) is not None:
+            client.close()
 
 
 class _ReadyNode(_Node):

@@ -285,8 +285,9 @@ class _Node:
                 answer = await connection.ask(request, reading)
         except TimeoutError as error:
             self._breaker.failed()
-            asked = ambiguous and connection is not None
-            raise StoreTimeout(f"{self._name} did not answer in time", ambiguous=asked) from error
+            if connection is None:
+                raise StoreTimeout(f"{self._name} took no connection in time", ambiguous=False) from error
+            raise StoreTimeout(f"{self._name} did not answer in time", ambiguous=ambiguous) from error
         except (OSError, wire.OutOfStep) as error:
             self._breaker.failed()
             raise StoreUnavailable(f"{self._name} can't be reached: {error}") from error
