@@ -25,6 +25,7 @@ from tests.servers.proxy import Proxy
 from tests.stores.memcached_bench import (
     DAY,
     WAITING,
+    a_record,
     apply,
     create,
     destroy,
@@ -185,14 +186,14 @@ def test_of_tasks_who_wait_for_their_turn_those_who_are_too_late_are_told_so(pro
         store = AsyncMemcachedStore(
             f"127.0.0.1:{proxy.port}", prefix=its, deadline=timedelta(milliseconds=300)
         )
-        record = a_record()
+        record, desk = a_record(), store._desk()
         proxy.silent = True
         changes = [update(record, set={"a": b"%d" % number}) for number in range(5)]
         answers = await asyncio.gather(*(store.apply([change]) for change in changes), return_exceptions=True)
         assert [type(answer) for answer in answers] == [StoreTimeout] * 5
         proxy.silent = False
         await store.close()
-        assert not any(desk._turns for desk in store._desks.values())
+        assert desk._turns == {}
 
     loops.run(play())
 
