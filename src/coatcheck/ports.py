@@ -18,7 +18,16 @@ from msgspec import Struct
 
 from coatcheck.record import Applied, Change, Record, Refused, Tombstone
 
-__all__ = ["AsyncStore", "Capabilities", "Found", "Life", "Store", "Unreadable"]
+__all__ = [
+    "AsyncRevokesAll",
+    "AsyncStore",
+    "Capabilities",
+    "Found",
+    "Life",
+    "RevokesAll",
+    "Store",
+    "Unreadable",
+]
 
 
 class Unreadable(Struct, frozen=True):
@@ -45,6 +54,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         users: It finds the sessions of a user: `lives_of` answers.
         separate_index: A user's index is not written together with the record, so that signing in needs `enroll`.
         tombstones: A destroyed record leaves a tombstone, by which late requests are told from strangers.
+        revokes_all: It can end all sessions of a user without finding them: it has `RevokesAll.revoke_all`.
         count: `count` answers.
         coalesce_loads: In async, loads that arrive while others are on their way are worth sending together.
         coalesce_changes: The same for changes.
@@ -52,6 +62,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
     users: bool = True
     separate_index: bool = False
+    revokes_all: bool = False
     tombstones: bool = True
     count: bool = True
     coalesce_loads: bool = True
@@ -147,4 +158,30 @@ class AsyncStore(Protocol):
 
     async def close(self) -> None:
         """See `Store.close`."""
+        ...
+
+
+class RevokesAll(Protocol):
+    """What a store has besides, where it can't find a user's sessions, and can end them (`Capabilities.revokes_all`)."""
+
+    def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
+        """End every session of `user` whose sign-in was stored and enrolled before the call.
+
+        When it returns, `load` gives none of them as a record, and no change is applied to one. A sign-in that is
+        enrolled after it stands.
+
+        Args:
+            user: Whose.
+            at: The caller's clock, in milliseconds since 1970.
+            until: When the last session that there may be ends at the latest: no note of this is needed longer.
+            keep: The key of a session to leave alone. One that does not count any more is not brought back by it.
+        """
+        ...
+
+
+class AsyncRevokesAll(Protocol):
+    """The same for an event loop."""
+
+    async def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
+        """See `RevokesAll.revoke_all`."""
         ...

@@ -70,7 +70,8 @@ class Sessions(Manager):
         """Make a manager on the store that a URL names.
 
         Args:
-            url: ``memory://``, ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+            url: ``memory://``, ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or
+                ``memcached://host:port,host:port``.
             options: The fields of `Settings`, and what the store itself takes.
 
         Raises:
@@ -245,6 +246,9 @@ class Sessions(Manager):
             limit: How many at most.
             after: The handle of the last one that was seen, to go on behind it. If that has ended since, there is
                 no place to go on from: the list is empty.
+
+        Raises:
+            ConfigurationError: The store keeps no lists (Memcached).
         """
         records = self._run(self._flows.of_user(checked_user(user), self._now()))
         return infos(records, handle_or_none(current), limit, after)
@@ -265,11 +269,18 @@ class Sessions(Manager):
         Args:
             user: The id that was given to `Session.sign_in`.
             keep: A session, or its handle, to leave alone.
+
+        Returns:
+            How many; 0 from a store that ends them without finding them (Memcached).
         """
         return self._run(self._flows.revoke_user(checked_user(user), self._now(), handle_or_none(keep)))
 
     def update_user(self, user: str, values: Mapping[str, Any]) -> int:
-        """Set fields in every live session of a user. In how many it was."""
+        """Set fields in every live session of a user. In how many it was.
+
+        Raises:
+            ConfigurationError: The store keeps no lists (Memcached).
+        """
         return self._run(self._flows.update_user(checked_user(user), values, self._now()))
 
     @contextmanager
@@ -288,7 +299,11 @@ class Sessions(Manager):
         self._run(self._flows.close_edit(state, self._now(), handle))
 
     def count(self) -> int:
-        """How many live sessions there are."""
+        """How many live sessions there are.
+
+        Raises:
+            ConfigurationError: The store can't count them (Memcached).
+        """
         return self._run(self._flows.count(self._now()))
 
     def ping(self) -> None:

@@ -21,8 +21,10 @@ class StoreOptions(Options, total=False):
 
     prefix: str
     deadline: timedelta
+    connect_deadline: timedelta
     synchronous: Literal["NORMAL", "FULL"]
     ballast: int
+    max_item_bytes: int
 
 
 _STORE_OPTIONS = StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
@@ -42,9 +44,16 @@ _MEMORY = _Kind("memory:from_url", "memory:async_from_url", "memory://")
 _SQLITE = _Kind(
     "sqlite:from_url", "sqlite_async:from_url", "sqlite:///relative/path.db, sqlite:////absolute/path.db"
 )
+_MEMCACHED = _Kind(
+    "memcached:from_url",
+    "memcached_async:from_url",
+    "memcached://host:port,host:port, memcached:///path/of/a/socket",
+    "memcached",
+)
 _KINDS: Mapping[str, _Kind] = {
     "memory": _MEMORY,
     "sqlite": _SQLITE,
+    "memcached": _MEMCACHED,
 }
 """The stores that are built in, by the scheme of their URLs."""
 _KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))

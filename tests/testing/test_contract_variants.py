@@ -33,6 +33,27 @@ def test_what_a_store_says_it_can_not_do_is_skipped_and_nothing_else():
     }
 
 
+def test_what_a_class_says_its_store_lacks_is_not_tested_and_nothing_else_is_left_out():
+    class Lacking(StoreContract, lacks={"users", "count"}):
+        pass
+
+    missing = {
+        name for name in dir(StoreContract) if name.startswith("test_") and getattr(Lacking, name) is None
+    }
+    of_users = {name for name in vars(Users) if name.startswith("test_")}
+    assert missing == of_users | {"test_what_is_dead_is_not_counted"}
+    for name in (name for name in dir(Lacking) if name.startswith("test_") and name not in missing):
+        getattr(Lacking(), name)(MemoryHarness(NoTombstonesStore()))
+
+
+def test_a_class_that_says_its_store_lacks_what_it_has_fails():
+    class Lacking(StoreContract, lacks={"count"}):
+        pass
+
+    with pytest.raises(AssertionError, match="lacks count, and it has it"):
+        Lacking().test_a_destroyed_record_is_never_changed_again(MemoryHarness())
+
+
 def test_a_class_without_a_harness_is_told_what_it_lacks(tmp_path):
     output = run_pytest(
         tmp_path,

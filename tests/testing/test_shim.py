@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import threading
 
-from coatcheck.ports import AsyncStore, Store
+from coatcheck.ports import AsyncRevokesAll, AsyncStore, RevokesAll, Store
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AwaitableStore, awaitable
 
@@ -33,8 +33,11 @@ def test_it_has_every_method_of_the_port_and_none_else():
     def methods(of):
         return {name for name in vars(of) if not name.startswith("_")}
 
-    assert methods(AwaitableStore) == methods(AsyncStore) == methods(Store)
-    for name in methods(AsyncStore) - {"capabilities"}:
+    assert methods(AsyncStore) == methods(Store)
+    assert methods(AsyncRevokesAll) == methods(RevokesAll)
+    assert methods(AwaitableStore) == methods(AsyncStore) | methods(AsyncRevokesAll)
+    for name in methods(AwaitableStore) - {"capabilities"}:
         assert inspect.iscoroutinefunction(getattr(AwaitableStore, name))
-        expected = inspect.signature(getattr(AsyncStore, name))
+        port = AsyncStore if name in methods(AsyncStore) else AsyncRevokesAll
+        expected = inspect.signature(getattr(port, name))
         assert inspect.signature(getattr(AwaitableStore, name)) == expected

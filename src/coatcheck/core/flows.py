@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from coatcheck.core import codec, lifecycle
 from coatcheck.core.cookie import values_of
 from coatcheck.core.lifetimes import is_alive, moment
 from coatcheck.core.token import Token, handle_of, key_of
-from coatcheck.errors import CannotSendCookie, SessionGone, StoreError, StoreUnavailable
+from coatcheck.errors import CannotSendCookie, ConfigurationError, SessionGone, StoreError, StoreUnavailable
 from coatcheck.events import Event, EventKind
 from coatcheck.ports import Capabilities, Found, Life
 from coatcheck.record import Applied, Change, Create, Destroy, Record, Refused, Update
@@ -291,8 +291,13 @@ class Flows:
         """End every session of `user` that was answered before; how many it were.
 
         Each is ended only while it is in the life that was found: rotating does not change that, signing in again
-        begins another, which stands.
+        begins another, which stands. A store that can't find them, and can end them all the same, does so; it does not
+        know how many it were: 0.
         """
+        if self._capabilities.revokes_all:
+            yield from self._revoke_all(user, now, keep)
+            return 0
+        self._need("users", "end the sessions of a user")
         lives: Sequence[Life] = yield Ask("lives_of", (user, now))
         changes = [
             Destroy(key=life.key, at=now, user=user, signed_in=life.signed_in)
@@ -310,8 +315,15 @@ class Flows:
                     )
         return ended
 
+    def _revoke_all(self, user: str, now: int, keep: str | None) -> Flow[None]:
+        # Where `keep` is no handle, it names no session that could be kept.
+        kept = None if keep is None else key_of(keep)
+        yield Ask("revoke_all", (user, now, now + self._longest_life, kept))
+        yield _event("revoked", now, user=user, reason="the user's all")
+
     def update_user(self, user: str, values: Mapping[str, Any], now: int) -> Flow[int]:
         """Set fields in every live session of `user`; in how many it was."""
+        self._need("users", "find the sessions of a user")
         fields: dict[str, bytes] = {}
         for name, value in values.items():
             check_name(name)
@@ -335,6 +347,7 @@ class Flows:
 
     def of_user(self, user: str, now: int) -> Flow[list[Record]]:
         """The live records of `user`, the newest sign-in first."""
+        self._need("users", "find the sessions of a user")
         lives: Sequence[Life] = yield Ask("lives_of", (user, now))
         records: list[Record] = []
         for batch in _batches([life.key for life in lives]):
@@ -350,6 +363,7 @@ class Flows:
 
     def count(self, now: int) -> Flow[int]:
         """How many live sessions there are."""
+        self._need("count", "count sessions")
         counted: int = yield Ask("count", (now,))
         return counted
 
@@ -544,9 +558,22 @@ class Flows:
 
     def _enroll(self, user: str, record: Record) -> Ask:
         """Into the user's index, for as long as the session may live: sliding does not touch the index."""
-        lifetimes = self._settings.lifetimes
-        end = record.signed_in + max(lifetimes.absolute, lifetimes.remember_absolute)
+        end = record.signed_in + self._longest_life
         return Ask("enroll", (user, Life(record.key, record.signed_in), end))
+
+    @property
+    def _longest_life(self) -> int:
+        """How long (ms) after its sign-in a session can live at most."""
+        lifetimes = self._settings.lifetimes
+        return max(lifetimes.absolute, lifetimes.remember_absolute)
+
+    def _need(self, capability: Literal["users", "count"], what: str) -> None:
+        """Refuse what the store can't do."""
+        if not getattr(self._capabilities, capability):
+            raise ConfigurationError(
+                f"This store can't {what}: Memcached, for one, keeps no lists. The stores in "
+                "SQLite, Redis, PostgreSQL, MySQL, MariaDB and memory can."
+            )
 
     def _updated(
         self, state: State, now: int, before: Record, change: Update, token: Token | None, sent: Sent

@@ -12,6 +12,7 @@ from coatcheck.demo.forms import form, say, visitor
 from coatcheck.demo.history import History
 from coatcheck.demo.pages import page
 from coatcheck.demo.wording import GOODBYE, NAME_WANTED, visitor_name
+from coatcheck.frameworks.flask import FlaskSession
 
 __all__ = ["account"]
 
@@ -63,7 +64,7 @@ def devices() -> flask.Response:
     session = visitor()
     if session.user is None:
         return _to("account.sign_in_page")
-    found = session.sessions.of_user(session.user, current=session)
+    found = session.sessions.of_user(session.user, current=session) if _has_lists(session) else None
     return page("devices.html", devices=found, now=datetime.now(UTC))
 
 
@@ -74,6 +75,8 @@ def end_device() -> flask.Response:
     session, handle = visitor(), flask.request.form.get("handle", "")
     if session.user is None:
         return _to("account.sign_in_page")
+    if not _has_lists(session):
+        raise BadRequest("The store of this shop keeps no list of devices.")
     his = session.sessions.of_user(session.user, current=session)
     if any(info.current for info in his if info.handle == handle):
         raise BadRequest("This device is the one in your hands: sign out instead.")
@@ -92,6 +95,9 @@ def end_others() -> flask.Response:
     if session.user is None:
         return _to("account.sign_in_page")
     ended = session.sessions.revoke_user(session.user, keep=session)
+    if not _has_lists(session):
+        say("All other devices are signed out now.")
+        return _to("account.devices")
     devices = "One other device is" if ended == 1 else f"{ended} other devices are"
     say(f"{devices} signed out now." if ended else "There was no other device.")
     return _to("account.devices")
@@ -102,6 +108,11 @@ def happened() -> flask.Response:
     """What the session layer did for this visitor's last requests."""
     handle = visitor().handle
     return page("happened.html", requests=[] if handle is None else _history().of(handle))
+
+
+def _has_lists(session: FlaskSession) -> bool:
+    """Whether the store finds the sessions of a user. Memcached can only end them."""
+    return session.sessions.store.capabilities.users
 
 
 def _history() -> History:

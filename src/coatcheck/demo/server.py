@@ -40,7 +40,9 @@ def serve(store_url: str, *, host: str, port: int) -> None:
         store = store_from_url(store_url, {})
         with closing(store):
             options = Options(secret=secret_for(store_url), insecure_http=True)
-            Sessions(store, **options).sweep()
+            sessions = Sessions(store, **options)
+            sessions.ping()  # a store that can't be reached is told of before the shop opens
+            sessions.sweep()
             app = Site(store, async_twin(store, store_url), **options)
             server = uvicorn.Server(_config(app))
             with suppress(KeyboardInterrupt):

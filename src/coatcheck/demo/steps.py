@@ -24,13 +24,14 @@ __all__ = [
     "load_step",
     "plain_step",
     "redacted",
+    "revoke_step",
     "sweep_step",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One call of the store, which is one round trip."""
+    """One call of the store, which is one round trip to most."""
 
     call: str
     """The store's method: ``load``, ``apply``, ``lives_of``…"""
@@ -43,6 +44,8 @@ class Step:
     """What it was about, in words."""
     wrote: bool = False
     """Whether anything in the store is different now."""
+    several: bool = False
+    """Whether it may have been more than one round trip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,11 @@ class Request:
     steps: tuple[Step, ...]
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     """What the session layer put on the response; the cookie's value is left out."""
+
+    @property
+    def counted(self) -> str:
+        """What the steps are."""
+        return "call" if any(step.several for step in self.steps) else "round trip"
 
     @property
     def in_store(self) -> float:
@@ -105,7 +113,12 @@ def apply_step(changes: Sequence[Change], answers: Sequence[Applied | Refused], 
 
 def enroll_step(took: float) -> Step:
     """That `Store.enroll` returned."""
-    return Step(call="enroll", milliseconds=took, told=("added to the list of devices",), wrote=True)
+    return Step(call="enroll", milliseconds=took, told=("noted the sign-in under the user",), wrote=True)
+
+
+def revoke_step(took: float) -> Step:
+    """That `RevokesAll.revoke_all` returned."""
+    return Step(call="revoke_all", milliseconds=took, told=("ended this user’s sessions",), wrote=True)
 
 
 def lives_step(lives: Sequence[Life], took: float) -> Step:

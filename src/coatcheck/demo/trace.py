@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import TypeVar, cast
 
 from coatcheck.demo.steps import (
     Step,
@@ -14,10 +15,11 @@ from coatcheck.demo.steps import (
     lives_step,
     load_step,
     plain_step,
+    revoke_step,
     sweep_step,
 )
 from coatcheck.errors import StoreError
-from coatcheck.ports import AsyncStore, Capabilities, Found, Life, Store
+from coatcheck.ports import AsyncRevokesAll, AsyncStore, Capabilities, Found, Life, RevokesAll, Store
 from coatcheck.record import Applied, Change, Refused
 
 __all__ = ["AsyncTracedStore", "TracedStore"]
@@ -30,7 +32,7 @@ class TracedStore:
 
     def __init__(self, store: Store, tell: Callable[[Step], None]) -> None:
         self._store = store
-        self._tell = tell
+        self._tell = _honest(tell, store.capabilities)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -53,6 +55,12 @@ class TracedStore:
         """See `Store.enroll`."""
         _, took = self._timed("enroll", lambda: self._store.enroll(user, life, expires))
         self._tell(enroll_step(took))
+
+    def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
+        """See `RevokesAll.revoke_all`."""
+        store = cast("RevokesAll", self._store)
+        _, took = self._timed("revoke_all", lambda: store.revoke_all(user, at, until, keep))
+        self._tell(revoke_step(took))
 
     def lives_of(self, user: str, now: int) -> Sequence[Life]:
         """See `Store.lives_of`."""
@@ -96,7 +104,7 @@ class AsyncTracedStore:
 
     def __init__(self, store: AsyncStore, tell: Callable[[Step], None]) -> None:
         self._store = store
-        self._tell = tell
+        self._tell = _honest(tell, store.capabilities)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -119,6 +127,12 @@ class AsyncTracedStore:
         """See `Store.enroll`."""
         _, took = await self._timed("enroll", lambda: self._store.enroll(user, life, expires))
         self._tell(enroll_step(took))
+
+    async def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
+        """See `RevokesAll.revoke_all`."""
+        store = cast("AsyncRevokesAll", self._store)
+        _, took = await self._timed("revoke_all", lambda: store.revoke_all(user, at, until, keep))
+        self._tell(revoke_step(took))
 
     async def lives_of(self, user: str, now: int) -> Sequence[Life]:
         """See `Store.lives_of`."""
@@ -155,6 +169,13 @@ class AsyncTracedStore:
             self._tell(failed_step(call, error, _since(began)))
             raise
         return answer, _since(began)
+
+
+def _honest(tell: Callable[[Step], None], capabilities: Capabilities) -> Callable[[Step], None]:
+    """`tell`, which hears of a store that looks up a user's epoch that its calls are more than a round trip."""
+    if not capabilities.revokes_all:
+        return tell
+    return lambda step: tell(replace(step, several=True))
 
 
 def _since(began: float) -> float:

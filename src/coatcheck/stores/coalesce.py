@@ -11,14 +11,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
 from coatcheck.errors import ConfigurationError, StoreUnavailable, twin_of
-from coatcheck.ports import AsyncStore, Capabilities, Found, Life
+from coatcheck.ports import AsyncRevokesAll, AsyncStore, Capabilities, Found, Life
 from coatcheck.record import Applied, Change, Refused
 
-__all__ = ["Coalesced"]
+__all__ = ["Coalesced", "Lane", "Tasks"]
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -77,6 +77,11 @@ class Coalesced:
         """See `Store.enroll`."""
         await self._desk().alone(self._store.enroll(user, life, expires))
 
+    async def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
+        """See `RevokesAll.revoke_all`; only of a store that has it."""
+        store = cast("AsyncRevokesAll", self._store)
+        await self._desk().alone(store.revoke_all(user, at, until, keep))
+
     async def lives_of(self, user: str, now: int) -> Sequence[Life]:
         """See `Store.lives_of`."""
         return await self._desk().alone(self._store.lives_of(user, now))
@@ -119,25 +124,34 @@ class Coalesced:
             raise StoreUnavailable("the store is closed")
 
 
-class _Desk:
+class Tasks:
     """What one event loop has on its way. It does not hold the loop, which would then never be let go."""
 
-    def __init__(self, store: AsyncStore, largest_batch: int, in_flight: int) -> None:
+    def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._store = store
-        self.loads: _Lane[bytes, Found] = _Lane(self, self._load, largest_batch, in_flight, for_nobody=False)
-        self.changes: _Lane[Change, Applied | Refused] = _Lane(
-            self, self._apply, largest_batch, in_flight, for_nobody=True
-        )
 
     def start(self, work: Coroutine[Any, Any, _T], context: Context | None = None) -> asyncio.Task[_T]:
+        """Do `work` in a task of its own."""
         task = asyncio.get_running_loop().create_task(work, context=context)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
 
     async def alone(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for `work`, which goes on when the waiting is cancelled."""
         return await asyncio.shield(self.start(work))
+
+
+class _Desk(Tasks):
+    """What one event loop has on its way to one store."""
+
+    def __init__(self, store: AsyncStore, largest_batch: int, in_flight: int) -> None:
+        super().__init__()
+        self._store = store
+        self.loads: Lane[bytes, Found] = Lane(self, self._load, largest_batch, in_flight, for_nobody=False)
+        self.changes: Lane[Change, Applied | Refused] = Lane(
+            self, self._apply, largest_batch, in_flight, for_nobody=True
+        )
 
     async def _load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
         # Parallel requests of one visitor ask for one record.
@@ -155,12 +169,12 @@ _Member: TypeAlias = "tuple[Sequence[_Item], asyncio.Future[Sequence[_Answer]], 
 """One caller's part of a batch: what is asked for, where the answers go, and the caller's time."""
 
 
-class _Lane(Generic[_Item, _Answer]):
+class Lane(Generic[_Item, _Answer]):
     """Callers that wait for the same kind of thing, and the batches that carry them."""
 
     def __init__(
         self,
-        desk: _Desk,
+        desk: Tasks,
         send: Callable[[Sequence[_Item], int], Awaitable[Sequence[_Answer]]],
         largest_batch: int,
         in_flight: int,
@@ -177,6 +191,7 @@ class _Lane(Generic[_Item, _Answer]):
         self._boarding: asyncio.Task[None] | None = None
 
     def submit(self, items: Sequence[_Item], now: int = 0) -> asyncio.Future[Sequence[_Answer]]:
+        """The answers to `items`, which go out with those of others."""
         answers: asyncio.Future[Sequence[_Answer]] = asyncio.get_running_loop().create_future()
         if not items:
             answers.set_result(())

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar, cast
 
-from coatcheck.ports import AsyncStore, Capabilities, Found, Life, Store
+from coatcheck.ports import AsyncStore, Capabilities, Found, Life, RevokesAll, Store
 from coatcheck.record import Applied, Change, Refused
 
 __all__ = ["AwaitableStore", "awaitable"]
@@ -39,6 +39,9 @@ class AwaitableStore:
 
     async def enroll(self, user: str, life: Life, expires: int) -> None:
         await self._call(self._store.enroll, user, life, expires)
+
+    async def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
+        await self._call(cast("RevokesAll", self._store).revoke_all, user, at, until, keep)
 
     async def lives_of(self, user: str, now: int) -> Sequence[Life]:
         return await self._call(self._store.lives_of, user, now)

@@ -238,6 +238,9 @@ def scenario(test: Callable[[S, Bench], Coroutine[None, None, None]]) -> Callabl
 
     async def at_a_bench(self: S, harness: Harness) -> None:
         async with Bench(harness) as bench:
+            for capability in getattr(self, "lacks", ()):
+                has = getattr(bench.store.capabilities, capability)
+                assert not has, f"the suite was told that the store lacks {capability}, and it has it"
             await test(self, bench)
 
     def run(self: S, harness: Harness) -> None:
