@@ -273,7 +273,7 @@ def _bounded(kind: type) -> type:
                 raise TimeoutError("the deadline is over")
             limit: float = self.socket_connect_timeout  # type: ignore[has-type]
             self.socket_connect_timeout = min(limit, left)
-            return _BoundedSocket(cast("Any", super())._connect())
+            return _BoundedSocket(cast("Any", super())._connect())  # noqa: SLF001 - its only hook
 
     Bounded.__name__ = f"Bounded{kind.__name__}"
     return Bounded
