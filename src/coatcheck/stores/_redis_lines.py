@@ -20,7 +20,7 @@ from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, is_reply, said
 from coatcheck.stores._redis_words import Reply
 
-__all__ = ["Lines", "PoolLines", "arguments_of"]
+__all__ = ["Lines", "PoolLines", "arguments_of", "broken_off"]
 
 
 class _Window(threading.local):
@@ -70,8 +70,7 @@ class Lines:
         except Exception as error:
             # Never read on: what comes next would be the answer to this call.
             self._drop(connection)
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         except BaseException:
             self._drop(connection)
             raise
@@ -131,8 +130,7 @@ class Lines:
             connection.connect()
         except Exception as error:
             self._drop(connection)
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=False) from error
+            raise broken_off(self.breaker, self._where, error, sent=False) from error
         except BaseException:
             self._drop(connection)
             raise
@@ -175,8 +173,7 @@ class PoolLines:
             replies = [_read(connection) for _ in range(count)]
         except Exception as error:
             self._end(connection)
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         except BaseException:
             self._end(connection)
             raise
@@ -197,6 +194,14 @@ class PoolLines:
             with suppress(Exception):
                 connection.disconnect()
             self._pool.release(connection)
+
+
+def broken_off(breaker: Breaker, where: str, error: Exception, *, sent: bool) -> Broken:
+    """What to raise when a round trip did not come to its end; the breaker is told."""
+    broken = Broken(where, error, sent=sent)
+    if broken.is_outage:
+        breaker.failed()
+    return broken
 
 
 def _read(connection: Any) -> Reply:

@@ -10,8 +10,8 @@ from typing import Any
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores._breaker import Breaker
-from coatcheck.stores._redis_errors import Broken, is_reply, said
-from coatcheck.stores._redis_lines import arguments_of
+from coatcheck.stores._redis_errors import is_reply, said
+from coatcheck.stores._redis_lines import arguments_of, broken_off
 from coatcheck.stores._redis_words import Reply
 
 __all__ = ["AsyncLines", "AsyncPoolLines"]
@@ -50,10 +50,11 @@ class AsyncLines:
             StoreUnavailable: The breaker is open, or the store is closed.
         """
         self.breaker.admit()
-        sent, connection = False, None
+        sent, its_turn, connection = False, False, None
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 await self._turns.acquire()
+                its_turn = True
                 try:
                     connection = await self._take()
                     sent = count > 1
@@ -70,13 +71,12 @@ class AsyncLines:
         except StoreUnavailable:
             raise
         except Exception as error:
-            if connection is None and isinstance(error, TimeoutError) and self._turns.locked():
+            if not its_turn and isinstance(error, TimeoutError):
                 raise StoreTimeout(
                     f"all {self._most} connections to {self._where} are taken; see max_connections",
                     ambiguous=False,
                 ) from error
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         self.breaker.succeeded()
         if self._closed:
             await self._drop(connection)
@@ -159,8 +159,7 @@ class AsyncPoolLines:
                 finally:
                     await self._pool.release(connection)
         except Exception as error:
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         self.breaker.succeeded()
         return replies
 
