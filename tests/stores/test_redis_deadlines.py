@@ -121,6 +121,16 @@ def test_a_call_is_tried_again_on_another_connection(behind, proxy, monkeypatch)
     behind(scenario, deadline=timedelta(seconds=5), connect_deadline=timedelta(seconds=5))
 
 
+def test_connections_may_break_as_often_as_they_like(behind, proxy):
+    async def scenario(bench):
+        record = await bench.create()
+        for _ in range(130):  # the drivers' pools count to a hundred
+            proxy.reset()
+            assert await bench.load(record) == record
+
+    behind(scenario, deadline=timedelta(seconds=5))
+
+
 def test_what_may_have_been_done_is_done_again_only_where_twice_is_the_same(behind, proxy):
     async def scenario(bench):
         record = await bench.create()

@@ -33,12 +33,12 @@ _window = _Window()
 
 
 class Lines:
-    """Connections that are ours alone, made by `make`. Safe for threads and across forks."""
+    """Connections that are ours alone. Safe for threads and across forks."""
 
     def __init__(self, pool: Any, where: str, *, most: int) -> None:
-        """Take over the making of connections from a pool of redis-py, which lends none itself."""
-        pool.connection_class = _bounded(pool.connection_class)
-        self._make: Callable[[], Any] = pool.make_connection
+        """Make connections as `pool` does, a pool of redis-py that lends none itself, nor counts any."""
+        self._pool = pool
+        self._kind: Any = _bounded(pool.connection_class)
         self._where = where
         self._most = most
         self._closed = False
@@ -126,7 +126,7 @@ class Lines:
             self._open += 1
         connection = None
         try:
-            connection = self._make()
+            connection = self._kind(**self._pool.connection_kwargs)
             connection.connect()
         except Exception as error:
             self._drop(connection)

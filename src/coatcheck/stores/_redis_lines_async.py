@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,16 +22,16 @@ class AsyncLines:
     def __init__(
         self, pool: Any, where: str, *, most: int, connect_deadline: float, breaker: Breaker
     ) -> None:
-        """Take over the making of connections from `pool`, which lends none itself.
+        """Make connections as `pool` does, which lends none itself, nor counts any.
 
         Args:
-            pool: It makes connections by `make_connection`.
+            pool: What has a `connection_class` and `connection_kwargs`: a pool of redis-py, or a node of a cluster.
             where: The server's name in messages.
             most: How many connections there are at most; who finds all of them taken waits.
             connect_deadline: For how many seconds connecting may take, logging in included.
             breaker: What is known of the server, by all event loops.
         """
-        self._make: Callable[[], Any] = pool.make_connection
+        self._pool = pool
         self._where = where
         self._most = most
         self._connect_deadline = connect_deadline
@@ -114,7 +113,7 @@ class AsyncLines:
             await self._drop(connection)
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        connection = self._make()
+        connection = self._pool.connection_class(**self._pool.connection_kwargs)
         self._open.add(connection)
         try:
             async with asyncio.timeout(self._connect_deadline):

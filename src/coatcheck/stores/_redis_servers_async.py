@@ -124,7 +124,7 @@ class _AsyncCluster(AsyncServers):
                 line = AsyncPoolLines(_Lender(node), node.name, breaker=breaker)
             else:
                 line = AsyncLines(
-                    _Maker(node),
+                    node,
                     node.name,
                     most=self._limits.max_connections,
                     connect_deadline=self._limits.connect_deadline,
@@ -142,18 +142,8 @@ class _AsyncCluster(AsyncServers):
             self._asked = time.monotonic()
 
 
-class _Maker:
-    """What a pool does for `AsyncLines`, by a node of a cluster, which has no pool."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-
-    def make_connection(self) -> Any:
-        return self._node.connection_class(**self._node.connection_kwargs)
-
-
 class _Lender:
-    """The same for `AsyncPoolLines`."""
+    """What a pool does for `AsyncPoolLines`, by a node of a cluster, which has no pool."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
