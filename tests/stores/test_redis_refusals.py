@@ -14,7 +14,7 @@ from coatcheck.stores.redis_async import from_url as async_from_url
 from coatcheck.testing.contract.harness import Bench, hashed
 from coatcheck.testing.shim import awaitable
 from tests.servers.process import HOST, until
-from tests.stores.redis_single import RedisHarness, ask, redis_server
+from tests.stores.redis_single import PATIENT, RedisHarness, ask, redis_server
 
 pytestmark = pytest.mark.servers
 
@@ -27,7 +27,7 @@ def at(request):
         async def with_store():
             harness = RedisHarness(port, **login)
             bench = Bench(harness)
-            bench.store = awaitable(request.param(harness.url, prefix=harness.prefix))
+            bench.store = awaitable(request.param(harness.url, prefix=harness.prefix, **PATIENT))
             try:
                 await scenario(bench)
             finally:
