@@ -25,6 +25,13 @@ class StoreOptions(Options, total=False):
     synchronous: Literal["NORMAL", "FULL"]
     ballast: int
     max_item_bytes: int
+    client: Any
+    max_connections: int
+    tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    sentinel_username: str | None
+    sentinel_password: str | None
 
 
 _STORE_OPTIONS = StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
@@ -50,10 +57,17 @@ _MEMCACHED = _Kind(
     "memcached://host:port,host:port, memcached:///path/of/a/socket",
     "memcached",
 )
+_REDIS = _Kind("redis:from_url", "redis_async:from_url", "redis://host:port/0", "redis")
 _KINDS: Mapping[str, _Kind] = {
     "memory": _MEMORY,
     "sqlite": _SQLITE,
     "memcached": _MEMCACHED,
+    **{
+        f"{scheme}{suffix}": _REDIS
+        for scheme in ("redis", "rediss", "valkey", "valkeys")
+        for suffix in ("", "+sentinel", "+cluster")
+    },
+    "unix": _REDIS,
 }
 """The stores that are built in, by the scheme of their URLs."""
 _KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))

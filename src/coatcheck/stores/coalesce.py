@@ -14,7 +14,7 @@ from contextvars import Context
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
-from coatcheck.errors import ConfigurationError, StoreUnavailable, twin_of
+from coatcheck.errors import ConfigurationError, StoreError, StoreUnavailable, twin_of
 from coatcheck.ports import AsyncRevokesAll, AsyncStore, Capabilities, Found, Life
 from coatcheck.record import Applied, Change, Refused
 
@@ -158,7 +158,14 @@ class _Desk(Tasks):
         unique = list(dict.fromkeys(keys))
         if len(unique) == len(keys):
             return await self._store.load(keys, now)
-        under = dict(zip(unique, await self._store.load(unique, now), strict=True))
+        try:
+            found = await self._store.load(unique, now)
+        except StoreError as error:
+            if error.answers:
+                answers = dict(zip(unique, error.answers, strict=True))
+                error.answers = tuple([answers[key] for key in keys])
+            raise
+        under = dict(zip(unique, found, strict=True))
         return [under[key] for key in keys]
 
     async def _apply(self, changes: Sequence[Change], _now: int) -> Sequence[Applied | Refused]:
@@ -251,16 +258,19 @@ class Lane(Generic[_Item, _Answer]):
             answers = await self._send(items, max([now for _, _, now in batch]))
             if len(answers) != len(items):
                 raise StoreUnavailable(f"the store gave {len(answers)} answers to {len(items)} questions")  # noqa: TRY301
-        except StoreUnavailable as error:
+        except StoreError as error:
+            if len(error.answers) == len(items) and len(batch) > 1:
+                # Some were done, and must not be done twice.
+                _share_out(batch, list(error.answers))
+                return
+            if not isinstance(error, StoreUnavailable):
+                await self._one_by_one(batch, error)
+                return
             # Nobody's fault, and what was sent may have been done: asking again could do it twice.
             for member in batch:
                 _fail(member, error if len(batch) == 1 else twin_of(error))
         except Exception as error:  # noqa: BLE001 - it goes to the caller whose it is
-            if len(batch) == 1:
-                _fail(batch[0], error)
-                return
-            for member in batch:
-                await self._deliver([member])
+            await self._one_by_one(batch, error)
         else:
             start = 0
             for wanted, answer, _ in batch:
@@ -268,6 +278,29 @@ class Lane(Generic[_Item, _Answer]):
                 if not answer.done():
                     answer.set_result(answers[start:end])
                 start = end
+
+    async def _one_by_one(self, batch: list[_Member[_Item, _Answer]], error: Exception) -> None:
+        if len(batch) == 1:
+            _fail(batch[0], error)
+            return
+        for member in batch:
+            await self._deliver([member])
+
+
+def _share_out(batch: Sequence[_Member[Any, Any]], answers: Sequence[Any]) -> None:
+    """Where some of a batch failed: give each member its part of the answers, or the first failure in it."""
+    start = 0
+    for member in batch:
+        items, answer, _ = member
+        end = start + len(items)
+        part = answers[start:end]
+        start = end
+        if (error := next((each for each in part if isinstance(each, StoreError)), None)) is not None:
+            error = twin_of(error)
+            error.answers = tuple(part) if len(part) > 1 else ()
+            _fail(member, error)
+        elif not answer.done():
+            answer.set_result(part)
 
 
 def _fail(member: _Member[Any, Any], error: Exception) -> None:
