@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coatcheck.record import Record, Update, encode
+from coatcheck.record import Record, RecordError, Update, decode, encode
 from coatcheck.stores._redis_words import Words
 from coatcheck.stores.redis import from_url
 from coatcheck.testing.clock import START
@@ -158,6 +158,51 @@ def test_text_is_what_python_takes_for_text(in_the_server, raw, where):
         head[1] = 1
         data = bytes(head[:-1]) + signed + b"\x80"
     assert_equal(in_the_server, data, update_of(record, set={"b": b"4"}))
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_the_short_way_of_a_plain_update_is_equal_too(in_the_server, signed_in):
+    """Most updates only set and remove fields, and take it; it must not be taken where the long way does otherwise."""
+    spliced = 0
+
+    @settings(max_examples=400, deadline=None, database=None, suppress_health_check=ANY)
+    @given(cases(), st.data())
+    def equal(case, data):
+        nonlocal spliced
+        found, change = case
+        if found is None or not isinstance(change, Update):
+            return
+        try:
+            record = decode(change.key, found)
+        except RecordError:
+            record = None
+        secret = record.secret if isinstance(record, Record) else bytes(32)
+        if isinstance(record, Record):
+            names = data.draw(
+                st.lists(st.sampled_from([*record.fields, "new", "näme", "n" * 32]), max_size=3)
+            )
+            record = replace(record, previous=None, seen=0)
+            if signed_in:
+                record = replace(record, user="ada", signed_in=record.created, client="Browser/1.0")
+            found = encode(record)
+            values = st.binary(max_size=300)
+            change = replace(
+                change, set={name: data.draw(values) for name in names}, at=min(change.at, record.expires)
+            )
+            spliced += change.at < record.expires
+        plain = Update(
+            key=change.key,
+            at=change.at,
+            lifetimes=change.lifetimes,
+            grace=change.grace,
+            secret=secret,
+            set=change.set,
+            remove=change.remove,
+        )
+        assert_equal(in_the_server, found, plain)
+
+    equal()
+    assert spliced > 50
 
 
 @pytest.mark.soak

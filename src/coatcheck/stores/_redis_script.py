@@ -172,9 +172,109 @@ local function decode(key, data)
 end
 """
 
-_UPDATE = r"""
+_UPDATE_PLAIN = r"""
 local flags, key, at, idle, absolute, remember_idle, remember_absolute, grace, removes, takes =
   struct.unpack('>I4c16I8I8I8I8I8I8I4I4', ARGV[1])
+local data = redis.pcall('GET', KEYS[1])
+if not data then return -1 end
+
+-- Nearly every update sets or removes a few fields of a record in its plainest form, and holds its current secret. It
+-- is spliced where it stands, which takes a third of the time. Nil: it is not such a case, and nothing was written.
+local function splice()
+  local byte, sub, find = string.byte, string.sub, string.find
+  local LAST = 253402300799999
+  if flags ~= 9 or takes > 0 or type(data) ~= 'string' or #data < 75 then return nil end
+  local version, kind = byte(data, 1, 2)
+  if version ~= 1 or kind > 3 or sub(data, 3, 18) ~= key or sub(data, 19, 50) ~= ARGV[2] then return nil end
+  local secret_at, created, last_used, expires = struct.unpack('>I6I6I6I6', data, 51)
+  if secret_at > LAST or created > LAST or last_used > LAST or expires > LAST then return nil end
+  if at >= expires then return -1 end
+  local start, map = created, 75
+  if kind % 2 == 1 then
+    if #data < 85 then return nil end
+    local signed_in, user_size, client_size = struct.unpack('>I6I2I2', data, 75)
+    map = 85 + user_size + client_size
+    if signed_in > LAST or find(sub(data, 85, map - 1), '[\128-\255]') then return nil end
+    if signed_in > 0 then start = signed_in end
+  end
+
+  local wanted, places = {}, {}
+  for i = 3, 2 + removes do wanted[ARGV[i]] = 0 end
+  for i = 3 + removes, #ARGV, 2 do
+    if wanted[ARGV[i]] then return nil end
+    wanted[ARGV[i]] = i + 1
+  end
+  local count, here, size = byte(data, map), map + 1, #data
+  if not count or count < 128 or count > 143 then return nil end
+  count = count - 128
+  local left, seen, pieces, n, copied = count, {}, {}, 0, here
+  for _ = 1, count do
+    local head = byte(data, here)
+    if not head or head < 160 or head > 191 then return nil end
+    local from = here + head - 159
+    local name = sub(data, here + 1, from - 1)
+    if seen[name] or find(name, '[\128-\255]') then return nil end
+    seen[name] = true
+    local form, high, low = byte(data, from, from + 2)
+    local value
+    if form == 196 then
+      if not high then return nil end
+      value = from + 2
+      from = value + high
+    elseif form == 197 then
+      if not low or high == 0 then return nil end
+      value = from + 3
+      from = value + high * 256 + low
+    else
+      return nil
+    end
+    local what = wanted[name]
+    if what == 0 then
+      n = n + 1
+      pieces[n] = sub(data, copied, here - 1)
+      copied, left = from, left - 1
+    elseif what then
+      local new = ARGV[what]
+      n = n + 1
+      pieces[n] = sub(data, copied, value - (form == 196 and 2 or 3) - 1)
+      n = n + 1
+      pieces[n] = (#new < 256 and string.char(196, #new) or struct.pack('>BI2', 197, #new)) .. new
+      copied = from
+      places[what] = true
+    end
+    here = from
+  end
+  if here ~= size + 1 then return nil end
+  n = n + 1
+  pieces[n] = sub(data, copied)
+  for i = 3 + removes, #ARGV, 2 do
+    local name, new = ARGV[i], ARGV[i + 1]
+    if #new > 65535 then return nil end
+    if not places[i + 1] then
+      if #name > 31 then return nil end
+      left, n = left + 1, n + 1
+      pieces[n] = string.char(160 + #name) .. name
+        .. (#new < 256 and string.char(196, #new) or struct.pack('>BI2', 197, #new)) .. new
+    end
+  end
+  if left > 15 then return nil end
+
+  if at > last_used then last_used = at end
+  if kind >= 2 then
+    expires = math.min(last_used + remember_idle, start + remember_absolute)
+  else
+    expires = math.min(last_used + idle, start + absolute)
+  end
+  local new = sub(data, 1, 62) .. struct.pack('>I6I6', last_used, expires) .. sub(data, 75, map - 1)
+    .. string.char(128 + left) .. table.concat(pieces)
+  redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', math.max(expires - at, SHORTEST_LIFE)))
+  return 1
+end
+local spliced = splice()
+if spliced then return spliced end
+"""
+
+_UPDATE = r"""
 local function has(flag) return flags % (flag * 2) >= flag end
 local next_argument = 1
 local function argument()
@@ -182,8 +282,6 @@ local function argument()
   return ARGV[next_argument]
 end
 
-local data = redis.pcall('GET', KEYS[1])
-if not data then return -1 end
 local state = type(data) == 'string' and decode(key, data)
 if not state then return -3 end
 if state.tombstone or at >= state.expires then return -1 end
@@ -324,7 +422,7 @@ class Script(Struct, frozen=True):
 
 def update_scripts(shortest_life: int = SHORTEST_LIFE) -> tuple[Script, Script]:
     """What an `Update` makes of a record: for one that must run also when memory is full, and for any other."""
-    text = f"local SHORTEST_LIFE = {shortest_life}\n{_DECODE}{_UPDATE}"
+    text = f"local SHORTEST_LIFE = {shortest_life}\n{_UPDATE_PLAIN}{_DECODE}{_UPDATE}"
     return Script.of(_WHEN_FULL + text), Script.of(_UNLESS_FULL + text)
 
 
