@@ -15,7 +15,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from coatcheck.errors import ConfigurationError, DecodeError, NotStorable
@@ -99,6 +99,7 @@ _KNOWN: dict[str, Any] = {
     "uuid.UUID": UUID,
 }
 """What may be named without being allowed. None of it does anything but make a value; none of it can be changed."""
+_ONLY_READ = {"builtins.object", "copyreg._reconstructor"}
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
@@ -130,9 +131,9 @@ class _Pickler(pickle.Pickler):
         """Asked for everything but plain values: instances, and the classes and functions that they name."""
         is_global = isinstance(obj, type | FunctionType | BuiltinFunctionType)
         name = _name(obj if is_global else type(obj))
-        if name not in _KNOWN and name not in self._allowed:
-            raise _Refused(name)
-        return NotImplemented
+        if name in self._allowed or (name in _KNOWN and name not in _ONLY_READ):
+            return NotImplemented
+        raise _Refused(name)
 
 
 class Pickles:
@@ -188,10 +189,10 @@ class Pickles:
         Raises:
             DecodeError: As `loads`, or it is no dict.
         """
-        values = self.loads(data)
+        values: dict[Any, Any] = self.loads(data)
         if not isinstance(values, dict):
             raise DecodeError("It is no dict.")
-        return cast("dict[Any, Any]", values)
+        return values
 
 
 @lru_cache(maxsize=32)

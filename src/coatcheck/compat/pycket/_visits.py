@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, cast
@@ -59,7 +60,11 @@ class Visit:
         self._cookies = cookies
         self._is_real = isinstance(handler, RequestHandler)
         self._id: str | bytes | None = None
-        self._made = False  # by this request, so that nothing lies under it but what this request has stored
+        self._choosing = threading.Lock()
+        self._is_ours = False  # chosen by this request; the cookie that came names another
+        self._made = (
+            False  # made by this request, so that nothing lies under it but what this request has stored
+        )
         self._stored: set[tuple[int, str]] = set()
         self._due: Callable[[], None] | None = None
         self._records: list[Record] = []
@@ -73,7 +78,7 @@ class Visit:
         how: _How = {
             "is_absent": self._made and place not in self._stored,
             "may_replace": may_replace,
-            "stored": lambda: self._has_stored(place),
+            "stored": lambda: self._has_stored(session_id, place),
         }
         loop = _running_loop()
         if loop is not None and self._is_real and not self._head_has_left():
@@ -89,11 +94,11 @@ class Visit:
     def session_id(self) -> str | bytes:
         """The id from the cookie, otherwise one that nobody has yet."""
         # A stand-in may have another cookie each time; a request has one.
-        if not self._made and (self._id is None or not self._is_real):
-            self._id = self._id_from_cookie()
-        if self._id is None:
-            self._id, self._made = str(uuid4()), True
-        return self._id
+        # Threads of one handler agree on the id.
+        with self._choosing:
+            if not self._is_ours and (self._id is None or not self._is_real):
+                self._id = self._id_from_cookie()
+            return self._choose(made=True) if self._id is None else self._id
 
     def may_write(self) -> None:
         """Raise `CannotSendCookie` where the visitor would never learn his id."""
@@ -111,7 +116,8 @@ class Visit:
 
     def start_anew(self) -> None:
         """Take another id; what lies under the one from the cookie is left alone."""
-        self._id, self._made, self._stored, self._due = str(uuid4()), True, set(), None
+        self._choose(made=True)
+        self._due = None
         self._records.clear()
 
     def rotate(self, drivers: list[Driver]) -> None:
@@ -126,7 +132,7 @@ class Visit:
         new = str(uuid4())
         for driver in drivers:
             driver.move(old, new)
-        self._id, self._made, self._stored = new, False, set()
+        self._choose(new, made=False)
         self._owe(self._set_cookie)
 
     def destroy(self, drivers: list[Driver]) -> None:
@@ -142,8 +148,13 @@ class Visit:
         self.start_anew()
         self._due = due
 
-    def _has_stored(self, place: tuple[int, str]) -> None:
-        if self._made:
+    def _choose(self, session_id: str | None = None, *, made: bool) -> str:
+        self._id = chosen = session_id or str(uuid4())
+        self._is_ours, self._made, self._stored = True, made, set()
+        return chosen
+
+    def _has_stored(self, session_id: str | bytes, place: tuple[int, str]) -> None:
+        if self._made and session_id == self._id:
             if not self._stored:
                 self._owe(self._set_cookie)
             self._stored.add(place)
@@ -158,9 +169,8 @@ class Visit:
 
     def _id_from_cookie(self) -> str | bytes | None:
         read = self._handler.get_secure_cookie
-        days = self._days()
-        if self._is_real and days > _SIGNED_FOR and takes(read, "max_age_days"):
-            found = read(self._name, max_age_days=days)
+        if self._is_real and self._days() > _SIGNED_FOR and takes(read, "max_age_days"):
+            found = read(self._name, max_age_days=self._days())
         else:
             found = read(self._name)
         return cast("str | bytes | None", found)
@@ -215,7 +225,7 @@ class Visit:
 
     def _leave(self) -> None:
         self.settle()
-        if self._due is None and self._id is not None and not self._made and self._is_old():
+        if self._due is None and self._id is not None and not self._is_ours and self._is_old():
             self._due = self._set_cookie
         due, self._due = self._due, None
         if due is not None:
