@@ -20,8 +20,8 @@ SECRET = "Python rocks!"
 class Site:
     """An application, served in a thread with a loop of its own."""
 
-    def __init__(self, handlers, **settings):
-        self.application = Application(handlers, **{"cookie_secret": SECRET, **settings})
+    def __init__(self, handlers, application=None, **settings):
+        self.application = application or Application(handlers, **{"cookie_secret": SECRET, **settings})
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._clients = []
