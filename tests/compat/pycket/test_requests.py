@@ -328,6 +328,25 @@ class TestEnding:
             assert visitor.get("/bye").text == "'see you'"
             assert visitor.get("/look").text == "{}"
 
+    @pytest.mark.parametrize("engine", ["redis", "memcached"])
+    def test_what_was_put_in_before_logging_out_is_gone_too_and_was_never_written(
+        self, engine, redis_proxy, memcached_proxy
+    ):
+        def leave(self):
+            self.session["a"] = 1
+            self.session.destroy()
+
+        proxy = redis_proxy if engine == "redis" else memcached_proxy
+        with site(settings_for(engine, proxy.port), put=put, leave=leave, look=look) as running:
+            running.visitor().get("/put")
+            running.visitor(cookies={"PYCKET_ID": signed("warm")}).get("/leave")
+            visitor = running.visitor()
+            kept = visitor.get("/put").cookies
+            with proxy.counting() as counted:
+                visitor.get("/leave")
+            assert counted.round_trips == 3  # read, and two records deleted
+            assert running.visitor(cookies=kept).get("/look").text == "{}"
+
     def test_signing_in_can_change_the_id(self, settings):
         """[3.2 no rotation: offer it]"""
 
@@ -392,7 +411,7 @@ class TestWhenThingsBreak:
         """[FIX 3.4 pickle.loads of the store's content]"""
         dbs(0).set("unreadable", raw, ex=500)
         with site(redis_settings, put=put, look=look) as running:
-            visitor = running.visitor(cookies={"PYCKET_ID": signed("unreadable")})
+            visitor = running.visitor(headers={"Cookie": "PYCKET_ID=" + signed("unreadable", days_ago=4)})
             answer = visitor.get("/look")
             assert answer.text == "{}"
             assert cookies_of(answer) == []

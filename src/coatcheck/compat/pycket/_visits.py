@@ -21,17 +21,19 @@ _DAY = 86400
 _SIGNED_FOR = 31
 """For how many days Tornado takes a signed value, unless told otherwise."""
 _VISITS = "_pycket_visits"
+_making = threading.Lock()  # for threads that one handler has started
 
 
 def visit_of(handler: Any, cookie_name: str, cookies: Callable[[], Mapping[str, Any]]) -> Visit:
     """The visit that this handler answers: one for all managers that are made of it."""
-    visits: dict[str, Visit] | None = getattr(handler, _VISITS, None)
-    if visits is None:
-        visits = {}
-        setattr(handler, _VISITS, visits)
-    if cookie_name not in visits:
-        visits[cookie_name] = Visit(handler, cookie_name, cookies)
-    return visits[cookie_name]
+    with _making:
+        visits: dict[str, Visit] | None = getattr(handler, _VISITS, None)
+        if visits is None:
+            visits = {}
+            setattr(handler, _VISITS, visits)
+        if cookie_name not in visits:
+            visits[cookie_name] = Visit(handler, cookie_name, cookies)
+        return visits[cookie_name]
 
 
 class _How(TypedDict):
@@ -128,7 +130,6 @@ class Visit:
         if self._head_has_left():
             raise CannotSendCookie("A new id needs a cookie, and the head of the response has left.")
         self.settle()
-        self._leave_turns(drivers, old)
         new = str(uuid4())
         for driver in drivers:
             driver.move(old, new)
@@ -138,7 +139,10 @@ class Visit:
     def destroy(self, drivers: list[Driver]) -> None:
         """Have nothing lie under the id any more. What is put in afterwards gets a new one."""
         old = self.session_id()
-        self._leave_turns(drivers, old, drop=True)
+        loop = _running_loop()
+        if loop is not None:
+            for driver in drivers:
+                leave_turn(loop, driver, old, drop=True)
         if not self._made or self._stored:
             for driver in drivers:
                 driver.delete(old)
@@ -158,12 +162,6 @@ class Visit:
             if not self._stored:
                 self._owe(self._set_cookie)
             self._stored.add(place)
-
-    def _leave_turns(self, drivers: list[Driver], session_id: str | bytes, *, drop: bool = False) -> None:
-        loop = _running_loop()
-        if loop is not None:
-            for driver in drivers:
-                leave_turn(loop, driver, session_id, drop=drop)
 
     # The cookie
 
@@ -217,8 +215,7 @@ class Visit:
         send = self._handler.flush
 
         def flush(*args: Any, **kwargs: Any) -> Any:
-            if not self._head_has_left():
-                act()
+            act()
             return send(*args, **kwargs)
 
         self._handler.flush = flush
