@@ -4,6 +4,7 @@ Lines of the specification are named in brackets: by number of its chapter, and 
 """
 
 import pickle
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,21 @@ from tests.compat.pycket.site import StubHandler, StubVisitor
 from tests.servers.process import HOST, until
 
 pytestmark = pytest.mark.servers
+
+
+def test_the_names_are_where_they_have_always_been():
+    """[3 names] [4 names: without driver and ConfigurationError]"""
+    names = {
+        "pycket.session": ("SessionManager", "SessionMixin", "ConfigurationError", "create_mixin"),
+        "pycket.notification": ("NotificationManager", "NotificationMixin"),
+        "pycket.driver": ("Driver", "RedisDriver", "MemcachedDriver", "DriverFactory"),
+        "pycket01.session": ("SessionManager", "SessionMixin", "create_mixin"),
+        "pycket01.notification": ("NotificationManager", "NotificationMixin"),
+    }
+    for module, expected in names.items():
+        found = import_module(f"coatcheck.compat.{module}")
+        assert set(expected) <= set(found.__all__)
+        assert all(hasattr(found, name) for name in found.__all__)
 
 
 @pytest.fixture(params=["redis", "memcached", "0.1"])

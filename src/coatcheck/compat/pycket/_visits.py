@@ -120,7 +120,6 @@ class Visit:
         """Take another id; what lies under the one from the cookie is left alone."""
         self._choose(made=True)
         self._due = None
-        self._records.clear()
 
     def rotate(self, drivers: list[Driver]) -> None:
         """Have everything lie under a new id, and nothing under the old one."""
@@ -148,9 +147,8 @@ class Visit:
                 driver.delete(old)
             if not self._head_has_left():
                 self._owe(self._clear_cookie)
-        due = self._due
-        self.start_anew()
-        self._due = due
+        self._records.clear()
+        self._choose(made=True)
 
     def _choose(self, session_id: str | None = None, *, made: bool) -> str:
         self._id = chosen = session_id or str(uuid4())

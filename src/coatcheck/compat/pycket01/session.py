@@ -29,11 +29,13 @@ class SessionManager(Manager):
     dataset: Any = None
     """The client of Redis, once it is needed."""
 
+    _made: Driver | None = None
+
     def _driver(self) -> Driver:
-        driver = self._driver_of(self.DB_SETTING, self.DB)
+        driver = self._made = self._made or self._driver_of(self.DB_SETTING, self.DB)
         if self.dataset is None:
             self.dataset = driver.setup_client()
-        driver.client = self.dataset
+        driver.client, driver.EXPIRE_SECONDS = self.dataset, self.EXPIRE_SECONDS
         return driver
 
     def _drivers(self) -> list[Driver]:
@@ -48,15 +50,13 @@ class SessionManager(Manager):
         side_by_side = bool(settings.get("side_by_side"))
         if side_by_side:
             warn_of_side_by_side()
-        driver = DriverFactory().create(
+        return DriverFactory().create(
             "redis",
             {db_setting: db, **{name: settings[name] for name in settings if name not in _OURS}},
             db_setting,
             side_by_side=side_by_side,
             allow=settings.get("allow", ()),
         )
-        driver.EXPIRE_SECONDS = self.EXPIRE_SECONDS
-        return driver
 
     def _cookies(self) -> Mapping[str, Any]:
         cookies: Mapping[str, Any] = self.handler.settings.get("pycket_cookies", {})
