@@ -69,6 +69,7 @@ def test_memcached_tells_its_statistics(made):
     """[3.4 client.get_stats() is not None] [7.8]"""
     one = made("memcached")
     one.get("lazy")
+    assert one.client.get("lazy") is None
     ((name, stats),) = one.client.get_stats()
     assert name.endswith("(1)")
     assert int(stats["curr_connections"]) > 0
@@ -218,7 +219,7 @@ def test_memcached_out_of_reach_is_an_error_and_never_an_empty_session():
 
 
 def test_memcached_that_does_not_answer_is_given_up(memcached_proxy):
-    storage = {**settings_for("memcached", memcached_proxy.port)["storage"], "socket_timeout": 0.2}
+    storage = {**settings_for("memcached", memcached_proxy.port)["storage"], "socket_timeout": 2}
     one = MemcachedDriver(storage)
     one.get("warm")
     memcached_proxy.silent = True
@@ -331,3 +332,22 @@ def test_the_base_of_drivers_does_nothing_by_itself():
     ):
         with pytest.raises(NotImplementedError):
             call()
+
+
+def test_a_new_id_that_redis_refuses_is_an_error_and_the_old_one_stays(redis_settings, monkeypatch):
+    def refuse(*_):
+        raise redis.ResponseError("READONLY You can't write against a read only replica.")
+
+    handler = StubHandler(redis_settings)
+    session = handler.session
+    session["a"] = 1
+    monkeypatch.setattr(session.driver.client, "rename", refuse)
+    with pytest.raises(redis.ResponseError):
+        session.rotate()
+    assert session["a"] == 1
+
+
+def test_what_a_function_takes_that_does_not_tell():
+    assert not driver.takes(dict, "ex")
+    assert not driver.takes(lambda ex_: ex_, "ex")
+    assert driver.takes(lambda **_: None, "ex")

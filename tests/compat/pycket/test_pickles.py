@@ -119,7 +119,19 @@ def test_what_python_2_wrote_is_read(protocol):
 @pytest.mark.parametrize(
     "value",
     [object(), Cart(), Level.HIGH, Text("a"), Point(1, 2), helper, len, Cart, [].append, lambda: 1, iter(())],
-    ids=repr,
+    ids=[
+        "object",
+        "instance",
+        "enum",
+        "str",
+        "tuple",
+        "function",
+        "builtin",
+        "class",
+        "method",
+        "lambda",
+        "iterator",
+    ],
 )
 def test_anything_else_is_refused_when_it_is_set(value):
     """[FIX 3.4 any picklable value]"""

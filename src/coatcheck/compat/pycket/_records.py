@@ -118,17 +118,18 @@ class Record:
 
     def take(self, name: Any) -> Any:
         """The value under a name, which is then gone from the store: nobody else gets it. `MISSING` if there is none."""
+        taken = MISSING
         for values, before in self._tries():
-            if values.get(name) is None:
-                return values.get(name, MISSING)
-            taken = values.pop(name)
+            taken = values.pop(name, MISSING)
+            if taken is None or taken is MISSING:
+                break
             swapped = self._driver.swap(self._id, before, self._driver.pickles.dumps(values))
             self._snapshot = swapped.now
             if swapped.done:
                 self._stored()
                 self.forget()
-                return taken
-        raise AssertionError
+                break
+        return taken
 
     def settle(self) -> None:
         """As `write`; and if an earlier write failed, in whatever place, raise its error here as well."""

@@ -42,8 +42,8 @@ class SessionManager(Manager):
         from coatcheck.compat.pycket01.notification import NotificationManager
 
         kinds = (SessionManager, NotificationManager)
-        others = [self._driver_of(kind.DB_SETTING, kind.DB) for kind in kinds]
-        return [self._driver(), *(driver for driver in others if driver.setup_client() is not self.dataset)]
+        others = [kind for kind in kinds if kind.DB_SETTING != self.DB_SETTING]
+        return [self._driver(), *(self._driver_of(kind.DB_SETTING, kind.DB) for kind in others)]
 
     def _driver_of(self, db_setting: str, db: int) -> Driver:
         settings: Mapping[str, Any] = self.handler.settings.get("pycket_redis", {})
