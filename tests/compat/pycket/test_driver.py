@@ -205,8 +205,12 @@ def test_a_swap_is_not_asked_again(memcached_proxy):
     one = handler.notifications.driver
     before = one.load(handler.session_id)
     memcached_proxy.drop_replies()
-    with pytest.raises(StoreUnavailable, match=str(memcached_proxy.port)):
+    with (
+        memcached_proxy.counting() as counted,
+        pytest.raises(StoreUnavailable, match=str(memcached_proxy.port)),
+    ):
         one.swap(handler.session_id, before, pickle.dumps({}))
+    assert counted.connections == 0
 
 
 def test_memcached_out_of_reach_is_an_error_and_never_an_empty_session():
