@@ -1,0 +1,25 @@
+"""`NotificationMixin` for request handlers, and `NotificationManager`: values that are read once, in another database."""
+
+from __future__ import annotations
+
+from coatcheck.compat.pycket._manager import ReadOnce
+from coatcheck.compat.pycket01.session import SessionManager, create_mixin
+
+__all__ = ["NotificationManager", "NotificationMixin"]
+
+
+class NotificationManager(ReadOnce, SessionManager):
+    """A visitor's notifications. `get` returns one and takes it out, and no other request gets it."""
+
+    DB: int = 1
+    DB_SETTING: str = "db_notifications"
+
+
+class NotificationMixin:
+    """Gives a request handler `notifications`."""
+
+    @property
+    def notifications(self) -> NotificationManager:
+        """The visitor's notifications."""
+        manager: NotificationManager = create_mixin(self, "__notification_manager", NotificationManager)
+        return manager

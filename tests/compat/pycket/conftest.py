@@ -1,0 +1,97 @@
+"""A Redis and a Memcached of our own, one of each per test process, and the applications that use them."""
+
+import socket
+
+import pytest
+import redis
+from pymemcache.client.base import Client
+
+from coatcheck.compat.pycket import driver
+from tests.servers.process import HOST, Server, free_port
+from tests.servers.proxy import Proxy
+
+
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory):
+    directory, port = tmp_path_factory.mktemp("redis"), free_port()
+    command = ["redis-server", "--port", port, "--bind", HOST, "--save", "", "--dir", directory]
+    with redis.Redis(HOST, port) as client, Server(command, directory=directory, ready=client.ping):
+        yield port
+
+
+@pytest.fixture(scope="session")
+def memcached_port(tmp_path_factory):
+    directory, port = tmp_path_factory.mktemp("memcached"), free_port()
+    command = ["memcached", "-u", "nobody", "-l", HOST, "-p", port, "-U", 0]
+    with Server(command, directory=directory, ready=lambda: _answers(port)):
+        yield port
+
+
+def _answers(port):
+    with socket.create_connection((HOST, port), timeout=5) as connection:
+        connection.sendall(b"version\r\n")
+        return connection.recv(100).startswith(b"VERSION")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _let_go_of_connections():
+    yield
+    for client, _ in driver._clients.values():
+        getattr(client, "connection_pool", client).close()
+    driver._clients.clear()
+
+
+@pytest.fixture
+def dbs(redis_port):
+    """What lies in Redis, by the number of its database."""
+    clients = {}
+
+    def of(number):
+        if number not in clients:
+            clients[number] = redis.Redis(HOST, redis_port, db=number)
+        return clients[number]
+
+    yield of
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture
+def memcached(memcached_port):
+    """What lies in Memcached."""
+    client = Client((HOST, memcached_port), default_noreply=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def redis_proxy(redis_port):
+    with Proxy(redis_port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def memcached_proxy(memcached_port):
+    with Proxy(memcached_port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["redis", "memcached"])
+def settings(request, redis_port, memcached_port):
+    """Settings of pycket 0.3, for each of its engines."""
+    return settings_for(request.param, redis_port if request.param == "redis" else memcached_port)
+
+
+@pytest.fixture
+def redis_settings(redis_port):
+    return settings_for("redis", redis_port)
+
+
+@pytest.fixture
+def memcached_settings(memcached_port):
+    return settings_for("memcached", memcached_port)
+
+
+def settings_for(engine, port, **more):
+    storage = {"host": HOST, "port": port} if engine == "redis" else {"servers": (f"{HOST}:{port}",)}
+    return {"engine": engine, "storage": storage, **more}
