@@ -23,6 +23,8 @@ class StoreOptions(Options, total=False):
     deadline: timedelta
     synchronous: Literal["NORMAL", "FULL"]
     ballast: int
+    client: Any
+    connect_deadline: timedelta
 
 
 _STORE_OPTIONS = StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
@@ -42,9 +44,16 @@ _MEMORY = _Kind("memory:from_url", "memory:async_from_url", "memory://")
 _SQLITE = _Kind(
     "sqlite:from_url", "sqlite_async:from_url", "sqlite:///relative/path.db, sqlite:////absolute/path.db"
 )
+_POSTGRESQL = _Kind(
+    "sql:from_url", "sql_async:from_url", "postgresql://user:password@host/database", "postgresql"
+)
+_MYSQL = _Kind("sql:from_url", "sql_async:from_url", "mysql://user:password@host/database", "mysql")
 _KINDS: Mapping[str, _Kind] = {
     "memory": _MEMORY,
     "sqlite": _SQLITE,
+    "postgresql": _POSTGRESQL,
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
 }
 """The stores that are built in, by the scheme of their URLs."""
 _KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))

@@ -39,8 +39,10 @@ class PostgreSQL(Server):
             shutil.chown(self.folder, "postgres", "postgres")
         data = self.folder / "data"
         made = subprocess.run(
-            [*self._as, BIN / "initdb", "-D", data, "-U", self.user, "-A", "trust", "-E", "UTF8"]
-            + ["--no-locale", "--no-sync"],
+            [
+                *(*self._as, BIN / "initdb", "-D", data, "-U", self.user, "-A", "trust"),
+                *("-E", "UTF8", "--no-locale", "--no-sync"),
+            ],
             cwd=self.folder,
             capture_output=True,
             text=True,

@@ -53,9 +53,10 @@ SERVERS = {"postgresql": postgresql, "mysql": mariadb}
 class Place:
     """Tables of their own on a server."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, server=None):
         self.kind = kind
-        self.server = SERVERS[kind]()
+        self.server = SERVERS[kind]() if server is None else server
+        self._connection = None
         self.prefix = f"t{os.getpid()}_{next(_numbers)}:"
         self.tables = tables(self.prefix)
         self.sessions, self.meta = self.tables.sessions.name, self.tables.meta.name
@@ -67,7 +68,12 @@ class Place:
         return self.server.url()
 
     def execute(self, sql, parameters=None):
-        return self.server.execute(sql, parameters)
+        """Its rows, past the store, on a connection that stays."""
+        if self._connection is None:
+            self._connection = self.server.connect()
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
 
     def rows(self):
         return self.execute(f"SELECT count(*) FROM {self.sessions}")[0][0]
@@ -75,6 +81,8 @@ class Place:
     def drop(self):
         for name in (self.sessions, self.meta):
             self.execute(f"DROP TABLE IF EXISTS {name}")
+        self._connection.close()
+        self._connection = None
 
     def store(self, **options):
         return SQLStore(self.url, prefix=self.prefix, **options)
@@ -101,9 +109,7 @@ class SQLHarness(Harness):
         )
 
     async def raw(self, key):
-        found = self.place.execute(
-            f"SELECT data FROM {self.place.sessions} WHERE {self.key} = %s", (key,)
-        )
+        found = self.place.execute(f"SELECT data FROM {self.place.sessions} WHERE {self.key} = %s", (key,))
         return bytes(found[0][0]) if found else None
 
     async def clean(self):
@@ -122,24 +128,14 @@ class MariaDBHarness(SQLHarness):
     kind = "mysql"
 
 
-class AsyncPostgreSQLHarness(SQLHarness):
-    async def open(self):
-        return self.place.async_store()
-
-
-class AsyncMariaDBHarness(MariaDBHarness):
-    async def open(self):
-        return self.place.async_store()
-
-
 class CoalescedPostgreSQLHarness(SQLHarness):
     async def open(self):
-        return Coalesced(self.place.async_store(), largest_batch=8)
+        return Coalesced(self.place.async_store())
 
 
 class CoalescedMariaDBHarness(MariaDBHarness):
     async def open(self):
-        return Coalesced(self.place.async_store(), largest_batch=8)
+        return Coalesced(self.place.async_store())
 
 
 class SQLiteThroughSQLAlchemyHarness(Harness):

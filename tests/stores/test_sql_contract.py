@@ -8,8 +8,6 @@ from coatcheck.stores.sql_async import AsyncSQLStore
 from coatcheck.testing.contract import StoreContract
 from coatcheck.testing.model import StoreMachine
 from tests.stores.sql_servers import (
-    AsyncMariaDBHarness,
-    AsyncPostgreSQLHarness,
     CoalescedMariaDBHarness,
     CoalescedPostgreSQLHarness,
     MariaDBHarness,
@@ -27,12 +25,6 @@ class TestPostgreSQL(StoreContract):
         return PostgreSQLHarness()
 
 
-class TestAsyncPostgreSQL(StoreContract):
-    @pytest.fixture
-    def harness(self):
-        return AsyncPostgreSQLHarness()
-
-
 class TestCoalescedPostgreSQL(StoreContract):
     @pytest.fixture
     def harness(self):
@@ -43,12 +35,6 @@ class TestMariaDB(StoreContract):
     @pytest.fixture
     def harness(self):
         return MariaDBHarness()
-
-
-class TestAsyncMariaDB(StoreContract):
-    @pytest.fixture
-    def harness(self):
-        return AsyncMariaDBHarness()
 
 
 class TestCoalescedMariaDB(StoreContract):

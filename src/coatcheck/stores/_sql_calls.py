@@ -63,7 +63,8 @@ class Desk:
     def statements(self, engine: Engine) -> Statements:
         """What to say to this database; asks the server for its version, the first time."""
         if self._statements is None:
-            if engine.dialect.server_version_info is None:  # type: ignore[attr-defined]
+            dialect: Any = engine.dialect
+            if dialect.server_version_info is None:
                 engine.raw_connection().close()
             self._statements = Statements(self.tables, engine.dialect)
         return self._statements

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -12,6 +13,7 @@ from coatcheck.errors import ConfigurationError
 
 __all__ = ["async_engine", "engine", "shown", "url_of"]
 
+_T = TypeVar("_T")
 _POSTGRESQL, _MYSQL = "postgresql", "mysql"
 _DRIVERS = {_POSTGRESQL: ("psycopg", "psycopg"), _MYSQL: ("pymysql", "aiomysql")}
 _MOST_CONNECTIONS = 10  # of one process
@@ -28,7 +30,9 @@ def url_of(url: str) -> URL:
     try:
         made = make_url(f"{dialect}://{rest}")
     except Exception as error:  # its own kind, or a ValueError for a port that is no number
-        raise ConfigurationError(f"That is no URL of a database: {scheme}://user:password@host/database.") from error
+        raise ConfigurationError(
+            f"That is no URL of a database: {scheme}://user:password@host/database."
+        ) from error
     if not made.database:
         raise ConfigurationError(f"The URL names no database: {scheme}://user:password@host/database.")
     return made
@@ -45,7 +49,9 @@ def engine(url: URL, *, deadline: float, connect_deadline: float) -> Engine:
     dialect, arguments = _arguments(url, deadline, connect_deadline)
     if dialect == _MYSQL:
         arguments |= {"read_timeout": deadline, "write_timeout": deadline}
-    made = create_engine(
+    made = _with_driver(
+        create_engine,
+        dialect,
         url.set(drivername=f"{dialect}+{_DRIVERS[dialect][0]}"),
         connect_args=arguments,
         poolclass=QueuePool,
@@ -66,10 +72,10 @@ def async_engine(url: URL, *, deadline: float, connect_deadline: float) -> Async
     """The same for an event loop."""
     dialect, arguments = _arguments(url, deadline, connect_deadline)
     if dialect == _POSTGRESQL:
-        from coatcheck.stores._sql_psycopg import BoundedAsyncConnection
-
-        arguments["async_creator_fn"] = BoundedAsyncConnection.connect
-    made = create_async_engine(
+        arguments["async_creator_fn"] = _connect_psycopg
+    made = _with_driver(
+        create_async_engine,
+        dialect,
         url.set(drivername=f"{dialect}+{_DRIVERS[dialect][1]}"),
         connect_args=arguments,
         poolclass=AsyncAdaptedQueuePool,
@@ -77,6 +83,26 @@ def async_engine(url: URL, *, deadline: float, connect_deadline: float) -> Async
     )
     _prepare(made.sync_engine, dialect, deadline)
     return made
+
+
+async def _connect_psycopg(*args: Any, **kwargs: Any) -> Any:
+    from coatcheck.stores._sql_psycopg import BoundedAsyncConnection
+
+    return await BoundedAsyncConnection.connect(*args, **kwargs)
+
+
+def _with_driver(make: Callable[..., _T], dialect: str, url: URL, **options: Any) -> _T:
+    """Make an engine, which imports its driver.
+
+    Raises:
+        ModuleNotFoundError: It is missing; the message names the extra that brings it.
+    """
+    try:
+        return make(url, **options)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{dialect}:// needs {error.name}: pip install 'coatcheck[{dialect}]'"
+        ) from error
 
 
 def _pool(deadline: float) -> dict[str, Any]:

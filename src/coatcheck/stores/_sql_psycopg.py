@@ -45,7 +45,7 @@ class BoundedAsyncConnection(AsyncConnection[Any]):
 
     until: float = math.inf
 
-    async def wait(self, gen: PQGen[_T], interval: float = _INTERVAL, timeout: float | None = None) -> _T:
+    async def wait(self, gen: PQGen[_T], interval: float = _INTERVAL, timeout: float | None = None) -> _T:  # noqa: ASYNC109 - psycopg's own
         """See `psycopg.AsyncConnection.wait`; where that, when cancelled, waits for the server, this does not."""
         try:
             async with asyncio.timeout(None if self.until == math.inf else self.until - time.monotonic()):

@@ -28,7 +28,7 @@ from coatcheck.stores._sql_table import Tables
 
 __all__ = ["Statement", "Statements"]
 
-_YES = literal_column("1")
+_YES: ColumnElement[int] = literal_column("1")
 _SKIPS_SINCE_MARIADB, _SKIPS_SINCE_MYSQL = (10, 6), (8, 0, 1)
 
 
@@ -43,7 +43,9 @@ class Statement:
         self.text: str = compiled.string
         self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)
         # What SQLAlchemy adds of its own, as an OFFSET of 0.
-        self._fixed = {name: value for name, value in (compiled.params or {}).items() if not name.startswith("b_")}
+        self._fixed = {
+            name: value for name, value in (compiled.params or {}).items() if not name.startswith("b_")
+        }
 
     def bound(self, values: Mapping[str, object]) -> Any:
         """The values as the driver takes them."""
@@ -80,7 +82,11 @@ class Statements:
         self.format: Statement = self.in_words(select(made.meta.c.format))
         row = (column.data, column.version)
         self.read: Statement = self.in_words(select(*row).where(column.key == key))
-        changed = {column.data: self._value("data"), column.expires: _number("expires"), column.version: _number("version")}
+        changed = {
+            column.data: self._value("data"),
+            column.expires: _number("expires"),
+            column.version: _number("version"),
+        }
         everything = {
             **changed,
             column.user_id: self._value("user"),
@@ -111,7 +117,9 @@ class Statements:
         if self.is_postgresql:
             # As an array, since a subquery that locks may be run again for each row that it is compared with.
             keys = func.array(self._locking(dead, skip=True).scalar_subquery(), type_=ARRAY(LargeBinary()))
-            self.sweep = self.in_words(delete(sessions).where(column.key == any_(keys), column.expires <= now))
+            self.sweep = self.in_words(
+                delete(sessions).where(column.key == any_(keys), column.expires <= now)
+            )
         self.read_several = cache(self._read_several)
         self.lock = cache(self._lock)
         self.delete_dead = cache(self._delete_dead)

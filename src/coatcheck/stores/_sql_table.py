@@ -7,6 +7,7 @@ another, no trailing space is folded away, and a NUL is a byte like any other.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ FORMAT = 1
 """The layout of the tables. It stands in the one row of the table of that purpose."""
 
 _PREFIX = re.compile(r"[a-z][a-z0-9_:]{0,38}[_:]")
-_ON_MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
+_ON_MYSQL: Mapping[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
 _LONGEST_USER = 255 * 4  # characters, and bytes of UTF-8 in each
 DIALECTS: tuple[str, ...] = ("postgresql", "mysql", "sqlite")
 """What `ddl` speaks; MariaDB speaks as MySQL does."""

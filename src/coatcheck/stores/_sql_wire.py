@@ -24,7 +24,9 @@ _BORN = "coatcheck.born"
 class Wire:
     """A connection of the pool, ours until it is given back or thrown away."""
 
-    def __init__(self, engine: Engine, statements: Statements, *, until: float, suspect: float, own: bool) -> None:
+    def __init__(
+        self, engine: Engine, statements: Statements, *, until: float, suspect: float, own: bool
+    ) -> None:
         """Take a connection.
 
         Args:

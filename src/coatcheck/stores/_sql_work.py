@@ -264,7 +264,7 @@ class Writing:
                 continue
             if isinstance(change, Create):
                 version = _new_version()
-                values = _everything(change.record, version)
+                values: Mapping[str, object] = _everything(change.record, version)
                 if not self._insert(wire, values):
                     answers[number] = Refused.EXISTS
                     continue

@@ -125,7 +125,9 @@ class AsyncSQLStore:
         return engine
 
     def _new_engine(self, url: URL) -> AsyncEngine:
-        return _sql_engines.async_engine(url, deadline=self._deadline, connect_deadline=self._connect_deadline)
+        return _sql_engines.async_engine(
+            url, deadline=self._deadline, connect_deadline=self._connect_deadline
+        )
 
     async def _call(self, work: Callable[[Wire], _T], *, checked: bool = True) -> _T:
         call = Call(self._desk, work, checked=checked)
