@@ -47,7 +47,20 @@ def databases_that_end():
         _started.pop().__exit__()
 
 
+@cache
+def postgresql_to_break():
+    """One that keeps what it acknowledged when it is killed, and that other tests don't use."""
+    return _start(PostgreSQL(synchronous_commit="on"))
+
+
+@cache
+def mariadb_to_break():
+    """The same."""
+    return _start(MariaDB("--innodb-flush-log-at-trx-commit=2"))
+
+
 SERVERS = {"postgresql": postgresql, "mysql": mariadb}
+TO_BREAK = {"postgresql": postgresql_to_break, "mysql": mariadb_to_break}
 
 
 class Place:
@@ -75,8 +88,16 @@ class Place:
             cursor.execute(sql, parameters)
             return cursor.fetchall() if cursor.description else []
 
+    def reconnect(self):
+        """After the server's connections have ended."""
+        self._connection.close()
+        self._connection = None
+
     def rows(self):
         return self.execute(f"SELECT count(*) FROM {self.sessions}")[0][0]
+
+    def versions(self):
+        return [version for (version,) in self.execute(f"SELECT version FROM {self.sessions}")]
 
     def drop(self):
         for name in (self.sessions, self.meta):

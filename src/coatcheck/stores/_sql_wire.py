@@ -40,13 +40,8 @@ class Wire:
         self._until = until
         self._dialect: Any = engine.dialect
         self._own = own
-        connection: Any = engine.raw_connection()
+        connection = self._connection = _taken(engine, suspect)
         try:
-            while connection.info.setdefault(_BORN, time.monotonic()) < suspect:
-                connection.invalidate()
-                connection.close()
-                connection = engine.raw_connection()
-            self._connection = connection
             driver = connection.driver_connection
             # psycopg's, where it is ours; PyMySQL's.
             self._waits = hasattr(driver, "until")
@@ -59,8 +54,7 @@ class Wire:
                 self._dialect.set_isolation_level(connection.dbapi_connection, "AUTOCOMMIT")
             self._cursor = connection.cursor()
         except BaseException:
-            connection.invalidate()
-            connection.close()
+            self.throw_away()
             raise
         self.in_transaction: bool = False
 
@@ -132,3 +126,13 @@ class Wire:
     def _commits_by_itself(self) -> bool:
         detect = getattr(self._dialect, "detect_autocommit_setting", None)
         return detect is not None and bool(detect(self._connection.dbapi_connection))
+
+
+def _taken(engine: Engine, suspect: float) -> Any:
+    """A connection of the pool's that was made after that moment."""
+    while True:
+        connection: Any = engine.raw_connection()
+        if connection.info.setdefault(_BORN, time.monotonic()) >= suspect:
+            return connection
+        connection.invalidate()
+        connection.close()

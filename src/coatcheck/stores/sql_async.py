@@ -30,6 +30,7 @@ from coatcheck.stores.coalesce import Coalesced
 __all__ = ["AsyncSQLStore", "from_url"]
 
 _T = TypeVar("_T")
+_GRACE = 0.1  # seconds
 
 
 class AsyncSQLStore:
@@ -132,9 +133,9 @@ class AsyncSQLStore:
     async def _call(self, work: Callable[[Wire], _T], *, checked: bool = True) -> _T:
         call = Call(self._desk, work, checked=checked)
         engine = self._engine().sync_engine
-        patience = self._deadline + self._connect_deadline
         try:
-            async with asyncio.timeout(patience):
+            # A little more than the call has: who notices first by himself can say more.
+            async with asyncio.timeout(self._deadline + _GRACE):
                 while True:
                     try:
                         return await greenlet_spawn(call.attempt, engine)
