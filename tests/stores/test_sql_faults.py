@@ -65,7 +65,7 @@ def attempts(monkeypatch):
 
 def idle_in_transaction(place):
     if place.kind == "postgresql":
-        told = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'"
+        told = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
         return place.execute(told)[0][0]
     time.sleep(0.15)  # as in `waiting`
     return place.execute(

@@ -15,13 +15,17 @@ first; what is changed later is stored before the response's last byte, or when 
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from coatcheck.core.headers import amend
 from coatcheck.core.lifecycle import Outcome
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks.wsgi import unavailable
+from coatcheck.manager import log
 from coatcheck.session import Session, is_untouched, state_of
 from coatcheck.sessions import AsyncSessions
 from coatcheck.state import Standing
@@ -54,6 +58,7 @@ class SessionMiddleware:
         load: Literal["eager", "on_demand"] = "eager",
         exclude: Iterable[str] = (),
         shutdown: bool = True,
+        sweep_every: timedelta | None = None,
     ) -> None:
         """Wrap an application.
 
@@ -63,7 +68,11 @@ class SessionMiddleware:
             load: Whether to load the session before the handler, or when it says so.
             exclude: Prefixes of paths for which it is not loaded before the handler: health checks, static files.
             shutdown: Whether to shut the manager down with the server.
+            sweep_every: How often to remove expired records from the store while the server runs, give or take a
+                half; None: never. For a server that tells of its start (lifespan).
         """
+        if sweep_every is not None and sweep_every < timedelta(seconds=1):
+            raise ConfigurationError("sweep_every must be a timedelta of at least one second.")
         if load not in ("eager", "on_demand"):
             raise ConfigurationError(f"load must be 'eager' or 'on_demand', not {load!r}.")
         if isinstance(exclude, str):
@@ -73,6 +82,7 @@ class SessionMiddleware:
         self._eager = load == "eager"
         self._exclude = tuple(exclude)
         self._shutdown = shutdown
+        self._sweep_every = sweep_every
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -101,12 +111,31 @@ class SessionMiddleware:
         return self.sessions.open(cookies, client=client)
 
     def _closing(self, send: Send) -> Send:
+        sweeping: asyncio.Task[None] | None = None
+
         async def send_last(message: Message) -> None:
-            if self._shutdown and message["type"].startswith("lifespan.shutdown."):
-                await self.sessions.shutdown()
+            nonlocal sweeping
+            kind = message["type"]
+            if kind == "lifespan.startup.complete" and self._sweep_every is not None:
+                sweeping = asyncio.create_task(self._sweep_now_and_then(self._sweep_every.total_seconds()))
+            if kind.startswith("lifespan.shutdown."):
+                if sweeping is not None:
+                    sweeping.cancel()
+                    await asyncio.wait([sweeping])
+                if self._shutdown:
+                    await self.sessions.shutdown()
             await send(message)
 
         return send_last
+
+    async def _sweep_now_and_then(self, seconds: float) -> None:
+        while True:
+            # Not all workers at the same moment.
+            await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            try:
+                await self.sessions.sweep()
+            except StoreError as error:
+                log.warning("expired sessions could not be removed: %s", error)
 
 
 def cookies_of(scope: Scope) -> tuple[bytes, str]:
