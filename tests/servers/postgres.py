@@ -77,15 +77,16 @@ class PostgreSQL(Server):
     def pause(self):
         """The server itself, and the process of each connection."""
         super().pause()
-        for pid in self._children():
+        for pid in self.children():
             os.kill(pid, signal.SIGSTOP)
 
     def resume(self):
-        for pid in self._children():
+        for pid in self.children():
             os.kill(pid, signal.SIGCONT)
         super().resume()
 
-    def _children(self):
+    def children(self):
+        """The processes of its connections, and of its housekeeping."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def connect(self, **options):

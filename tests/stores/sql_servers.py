@@ -21,6 +21,7 @@ from tests.servers.postgres import PostgreSQL
 
 _started = []
 _numbers = itertools.count()
+_left = {}
 
 
 def _start(server):
@@ -43,6 +44,10 @@ def mariadb():
 def databases_that_end():
     """Import it where one of these servers is used."""
     yield
+    for places in _left.values():
+        for place in places:
+            place.reconnect()
+    _left.clear()
     while _started:
         _started.pop().__exit__()
 
@@ -63,12 +68,19 @@ SERVERS = {"postgresql": postgresql, "mysql": mariadb}
 TO_BREAK = {"postgresql": postgresql_to_break, "mysql": mariadb_to_break}
 
 
-class Place:
-    """Tables of their own on a server."""
+def a_place(kind, server=None):
+    """Tables of one's own, with nothing in them, until one leaves."""
+    server = SERVERS[kind]() if server is None else server
+    left = _left.get((kind, server))
+    return left.pop() if left else Place(kind, server)
 
-    def __init__(self, kind, server=None):
+
+class Place:
+    """Tables on a server."""
+
+    def __init__(self, kind, server):
         self.kind = kind
-        self.server = SERVERS[kind]() if server is None else server
+        self.server = server
         self._connection = None
         self.prefix = f"t{os.getpid()}_{next(_numbers)}:"
         self.tables = tables(self.prefix)
@@ -90,8 +102,9 @@ class Place:
 
     def reconnect(self):
         """After the server's connections have ended."""
-        self._connection.close()
-        self._connection = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def rows(self):
         return self.execute(f"SELECT count(*) FROM {self.sessions}")[0][0]
@@ -99,11 +112,10 @@ class Place:
     def versions(self):
         return [version for (version,) in self.execute(f"SELECT version FROM {self.sessions}")]
 
-    def drop(self):
-        for name in (self.sessions, self.meta):
-            self.execute(f"DROP TABLE IF EXISTS {name}")
-        self._connection.close()
-        self._connection = None
+    def leave(self):
+        """Let another test have the tables: to make some takes longer than most tests."""
+        self.execute(f"DELETE FROM {self.sessions}")
+        _left.setdefault((self.kind, self.server), []).append(self)
 
     def store(self, **options):
         return SQLStore(self.url, prefix=self.prefix, **options)
@@ -117,7 +129,7 @@ class SQLHarness(Harness):
 
     def __init__(self):
         super().__init__()
-        self.place = Place(self.kind)
+        self.place = a_place(self.kind)
 
     async def open(self):
         return self.place.store()
@@ -134,7 +146,7 @@ class SQLHarness(Harness):
         return bytes(found[0][0]) if found else None
 
     async def clean(self):
-        self.place.drop()
+        self.place.leave()
 
     @property
     def key(self):

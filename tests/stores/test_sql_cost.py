@@ -14,7 +14,7 @@ from tests.servers.proxy import Proxy
 from tests.stores.sql_bench import NOW, a_record, create, destroy, load, update
 from tests.stores.sql_servers import (
     SERVERS,
-    Place,
+    a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture(params=SERVERS)
 def place(request):
-    made = Place(request.param)
+    made = a_place(request.param)
     yield made
-    made.drop()
+    made.leave()
 
 
 @pytest.fixture

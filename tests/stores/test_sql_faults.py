@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.servers.proxy import Proxy
 from tests.stores.sql_bench import NOW, a_record, create, destroy, fields, load, update
 from tests.stores.sql_servers import (
     TO_BREAK,
-    Place,
+    a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
 
@@ -30,12 +31,12 @@ SLACK = 8  # seconds over a deadline, on a machine that is busy with other thing
 
 @pytest.fixture(params=TO_BREAK)
 def place(request):
-    made = Place(request.param, TO_BREAK[request.param]())
+    made = a_place(request.param, TO_BREAK[request.param]())
     try:
         yield made
         until(lambda: idle_in_transaction(made) == 0, "no connection is left in a transaction")
     finally:
-        made.drop()
+        made.leave()
 
 
 @pytest.fixture
@@ -104,6 +105,13 @@ def locked(place, record):
     cursor.execute(f"SELECT 1 FROM {place.sessions} WHERE {key} = %s FOR UPDATE", (record.key,))
     cursor.fetchall()
     return connection
+
+
+def stands_still(place):
+    """Whether all threads of the server's processes are stopped; a signal takes a moment."""
+    pids = [place.server.pid, *place.server.children()] if place.kind == "postgresql" else [place.server.pid]
+    stats = [path.read_text() for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats} == {"T"}
 
 
 class InThread:
@@ -329,6 +337,7 @@ def test_a_server_that_stands_still_is_a_timeout_and_goes_on_afterwards(place):
         load(store, record)
         place.server.pause()
         try:
+            until(lambda: stands_still(place), "it stands still")
             stopped = time.monotonic()
             while time.monotonic() - stopped < 3:
                 began = time.monotonic()

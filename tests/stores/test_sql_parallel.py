@@ -17,7 +17,7 @@ from coatcheck.stores.coalesce import Coalesced
 from tests.stores.sql_bench import NOW, a_record, create, destroy, fields, load, update
 from tests.stores.sql_servers import (
     SERVERS,
-    Place,
+    a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
 
@@ -28,9 +28,9 @@ SLACK = 10  # more than that, where the machine is busy
 
 @pytest.fixture(params=SERVERS)
 def place(request):
-    made = Place(request.param)
+    made = a_place(request.param)
     yield made
-    made.drop()
+    made.leave()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.servers.process import until
 from tests.stores.sql_bench import DAY, NOW, create, fields, load, update
 from tests.stores.sql_servers import (
     SERVERS,
-    Place,
+    a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
 
@@ -24,9 +24,9 @@ BATCH = 1000
 
 @pytest.fixture(params=SERVERS)
 def place(request):
-    made = Place(request.param)
+    made = a_place(request.param)
     yield made
-    made.drop()
+    made.leave()
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ class LockWaits:
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_million_expired_records_are_swept_under_load_and_nobody_waits_for_a_lock():
-    place = Place("postgresql")
+    place = a_place("postgresql")
     expired_rows(place, 1_000_000)
     store = place.store()
     records = [create(store, fields={}) for _ in range(50)]
@@ -225,4 +225,4 @@ def test_a_million_expired_records_are_swept_under_load_and_nobody_waits_for_a_l
     assert waits.samples > 100
     assert waits.longest < 0.05
     store.close()
-    place.drop()
+    place.leave()
