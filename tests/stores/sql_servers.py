@@ -78,14 +78,14 @@ def a_place(kind, server=None):
 class Place:
     """Tables on a server."""
 
-    def __init__(self, kind, server):
+    def __init__(self, kind, server, *, make=True):
         self.kind = kind
         self.server = server
         self._connection = None
         self.prefix = f"t{os.getpid()}_{next(_numbers)}:"
         self.tables = tables(self.prefix)
         self.sessions, self.meta = self.tables.sessions.name, self.tables.meta.name
-        for statement in making(self.tables):
+        for statement in making(self.tables) if make else ():
             self.execute(str(statement.compile(dialect=dialect_named(kind))))
 
     @property
@@ -108,6 +108,16 @@ class Place:
 
     def rows(self):
         return self.execute(f"SELECT count(*) FROM {self.sessions}")[0][0]
+
+    def indexes(self):
+        if self.kind == "postgresql":
+            return {
+                name
+                for (name,) in self.execute(
+                    "SELECT indexname FROM pg_indexes WHERE tablename = %s", (self.sessions,)
+                )
+            }
+        return {row[2] for row in self.execute(f"SHOW INDEX FROM {self.sessions}")}
 
     def versions(self):
         return [version for (version,) in self.execute(f"SELECT version FROM {self.sessions}")]

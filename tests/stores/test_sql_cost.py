@@ -4,6 +4,8 @@ import asyncio
 from contextlib import closing
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from coatcheck.record import APPLIED, Create, SignIn
 from coatcheck.stores import _sql_calls
@@ -197,3 +199,36 @@ def test_in_async_what_arrives_together_goes_together(place, proxy, said):
         await store.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_an_engine_made_as_the_docs_say_costs_no_more_than_our_own(place, proxy, colour):
+    url = place.server.url(proxy.port)
+    settings = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
+    if colour == "async":
+        driver = {"postgresql": "psycopg", "mysql": "aiomysql"}[place.kind]
+
+        async def scenario():
+            engine = create_async_engine(url.replace("://", f"+{driver}://"), **settings)
+            store = AsyncSQLStore(engine, prefix=place.prefix)
+            record = a_record()
+            await store.apply([Create(record)])
+            with proxy.counting() as counted:
+                await store.load([record.key], NOW)
+                await store.apply([update(record, set={"a": b"1"})])
+            await engine.dispose()
+            return counted.round_trips
+
+        assert asyncio.run(scenario()) == 2
+        return
+    driver = {"postgresql": "psycopg", "mysql": "pymysql"}[place.kind]
+    engine = create_engine(url.replace("://", f"+{driver}://"), **settings)
+    plain = create_engine(url.replace("://", f"+{driver}://"))
+    trips = []
+    for one in (engine, plain):
+        with closing(SQLStore(one, prefix=place.prefix)) as store:
+            record = create(store)
+            trips.append(counted(proxy, lambda store=store, record=record: load(store, record)))
+    assert trips == ([1, 1] if place.kind == "postgresql" else [1, 6])
+    engine.dispose()
+    plain.dispose()

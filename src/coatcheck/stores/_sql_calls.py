@@ -101,6 +101,7 @@ class Call(Generic[_T]):
         self._checked = checked
         self._attempts = 0
         self._lost = False
+        self._answered = False
         self.until: float = time.monotonic() + desk.deadline
         if desk.closed:
             raise StoreUnavailable(f"{desk.name}: the store is closed")
@@ -137,7 +138,8 @@ class Call(Generic[_T]):
 
     def overdue(self) -> StoreError:
         """What to raise where the caller has noticed that its time is over."""
-        self._desk.breaker.failed()
+        if not self._answered:
+            self._desk.breaker.failed()
         return failure(Kind.OVERDUE, Overdue(), self._desk.name, ambiguous=self._in_doubt)
 
     @property
@@ -160,6 +162,7 @@ class Call(Generic[_T]):
         if wire is not None:
             self._part(wire, kind)
         if is_definite(kind, error):
+            self._answered = True
             if isinstance(self._work, Writing):
                 self._work.was_refused()
             desk.breaker.succeeded()
@@ -177,7 +180,9 @@ class Call(Generic[_T]):
                 return Again(0 if wire is not None else random.uniform(0, _RECONNECT))  # noqa: S311 - no secret
             if now >= self.until:
                 kind = Kind.OVERDUE
-        if kind in {Kind.LOST, Kind.OVERDUE, Kind.REFUSED, Kind.NO_CONNECTION}:
+        # A server that answers, but keeps one waiting for a lock, can be reached; so can one to whom a pool that is
+        # too small for the load leads.
+        if kind in {Kind.LOST, Kind.OVERDUE, Kind.REFUSED} and not self._answered:
             desk.breaker.failed()
         if kind is Kind.NO_TABLE:
             return desk.no_tables()

@@ -121,11 +121,16 @@ def _arguments(url: URL, deadline: float, connect_deadline: float) -> tuple[str,
     """What the driver's `connect` takes besides the URL."""
     if url.get_backend_name() == _POSTGRESQL:
         milliseconds = round(deadline * 1000)
-        limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        limits = {
+            "statement_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
+            # Sooner, so that it is the server that says that somebody is in the way.
+            "lock_timeout": milliseconds // 2,
+        }
         return _POSTGRESQL, {
             "connect_timeout": max(2, round(connect_deadline)),  # libpq takes no less than 2
             "tcp_user_timeout": milliseconds,
-            "options": " ".join(f"-c {name}={milliseconds}" for name in limits),
+            "options": " ".join(f"-c {name}={limit}" for name, limit in limits.items()),
             "application_name": "coatcheck",
             # The statements are few and simple: a prepared one saves less than it costs to prepare it on each
             # connection, and a pooler between here and the server may not know of it.
