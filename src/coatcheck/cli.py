@@ -32,6 +32,7 @@ __all__ = ["command", "main"]
 _P = ParamSpec("_P")
 _FAILED, _BAD_USE = 1, 2
 _AT_A_TIME = 1000
+_MAKE_THEIR_OWN = ("memory", "sqlite")
 _SECONDS_OF_SILENCE = 5
 
 
@@ -227,11 +228,13 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str | None
 
 def db_create(*, store: str, prefix: str) -> None:
     """Make the tables of a store in a database."""
+    if store.partition(":")[0] in _MAKE_THEIR_OWN:
+        raise ConfigurationError("This store needs no tables to be made: it makes what it needs.")
     made = store_from_url(store, {"prefix": prefix})
     with closing(made):
         create: Callable[[], None] | None = getattr(made, "create_tables", None)
         if create is None:
-            raise ConfigurationError("This store needs no tables to be made: it makes what it needs.")
+            raise ConfigurationError("This store has no tables.")
         create()
     _print(f"The tables of prefix {prefix} are there.")
 

@@ -208,9 +208,10 @@ def test_the_application_s_transaction_is_none_of_ours(place):
 
 def test_an_engine_whose_pool_is_empty_is_a_timeout(place):
     engine = create_engine(url_for(place, 0), pool_size=1, max_overflow=0, pool_timeout=0.05)
-    with closing(SQLStore(engine, prefix=place.prefix)) as store, engine.connect():
-        with pytest.raises(StoreUnavailable, match="no connection of the pool came free"):
-            store.load([bytes(16)], NOW)
+    store = SQLStore(engine, prefix=place.prefix)
+    told = pytest.raises(StoreUnavailable, match="no connection of the pool came free")
+    with closing(store), engine.connect(), told:
+        store.load([bytes(16)], NOW)
     engine.dispose()
 
 

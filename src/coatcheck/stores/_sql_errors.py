@@ -96,12 +96,13 @@ def kind_of(error: BaseException, driver: Any) -> Kind | None:
     if not isinstance(error, driver.Error | exc.SQLAlchemyError):
         return None
     code = code_of(error)
-    if hasattr(error, "sqlite_errorcode"):
+    result: Any = getattr(error, "sqlite_errorcode", None)
+    if result is not None:
         if "no such table" in str(error):
             return Kind.NO_TABLE
         if "already exists" in str(error):
             return Kind.EXISTS
-        return _RESULTS.get(error.sqlite_errorcode & 0xFF, Kind.OTHER)
+        return _RESULTS.get(result & 0xFF, Kind.OTHER)
     if isinstance(code, str):
         return _STATES.get(code) or _CLASSES.get(code[:2], Kind.OTHER)
     if isinstance(code, int):

@@ -43,8 +43,9 @@ class Statement:
         self.text: str = compiled.string
         self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)
         # What SQLAlchemy adds of its own, as an OFFSET of 0.
-        self._fixed = {
-            name: value for name, value in (compiled.params or {}).items() if not name.startswith("b_")
+        given: Mapping[str, object] = compiled.params or {}
+        self._fixed: dict[str, object] = {
+            name: value for name, value in given.items() if not name.startswith("b_")
         }
 
     def bound(self, values: Mapping[str, object]) -> Any:
