@@ -96,6 +96,7 @@ DRIVERS = {
     "stores.sql": {"sqlalchemy"},
     "stores.sql_*": {"sqlalchemy"},
     "stores._sql_*": {"sqlalchemy"},
+    "stores._sql_psycopg": {"psycopg"},
     "frameworks.flask*": {"flask", "flask_login", "markupsafe", "werkzeug"},
     "frameworks.starlette": {"starlette"},
     "frameworks.fastapi": {"fastapi", "starlette"},

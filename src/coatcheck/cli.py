@@ -1,4 +1,4 @@
-"""The ``coatcheck`` command: ``demo``, ``secret``, ``sweep``.
+"""The ``coatcheck`` command: ``db``, ``demo``, ``secret``, ``sweep``.
 
 It needs click (``pip install 'coatcheck[demo]'``), but for ``coatcheck secret`` and ``coatcheck --version``, which
 every installation has.
@@ -6,16 +6,23 @@ every installation has.
 
 from __future__ import annotations
 
+import random
+import re
 import secrets
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from functools import wraps
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ParamSpec
 
 from coatcheck import __version__
-from coatcheck.errors import CoatcheckError, ConfigurationError
+from coatcheck.errors import CoatcheckError, ConfigurationError, StoreUnavailable
+from coatcheck.ports import Store
 from coatcheck.sessions import Sessions
+from coatcheck.urls import store_from_url
 
 if TYPE_CHECKING:
     import click
@@ -24,6 +31,9 @@ __all__ = ["command", "main"]
 
 _P = ParamSpec("_P")
 _FAILED, _BAD_USE = 1, 2
+_AT_A_TIME = 1000
+_MAKE_THEIR_OWN = ("memory", "sqlite")
+_SECONDS_OF_SILENCE = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,6 +95,53 @@ def command() -> click.Group:
                     show_default=True,
                     help="The `prefix` setting of the application.",
                 ),
+                click.Option(
+                    ["--every"],
+                    metavar="TIME",
+                    callback=_seconds,
+                    help="Go on, and sweep again so often: 90s, 10m, 1h. Until SIGINT or SIGTERM.",
+                ),
+            ],
+        )
+    )
+    group.add_command(_database())
+    return group
+
+
+def _database() -> click.Group:
+    import click
+
+    prefix = click.Option(
+        ["--prefix"],
+        default="coatcheck:",
+        show_default=True,
+        help="The `prefix` setting of the application.",
+    )
+    group = click.Group("db", help="The tables of the sessions in PostgreSQL, MySQL or MariaDB.")
+    group.add_command(
+        click.Command(
+            "create",
+            callback=_plainly(db_create),
+            help="Make the tables, unless they are there. Changes none that is.",
+            params=[
+                click.Option(["--store"], required=True, metavar="URL", help="Where the sessions are kept."),
+                prefix,
+            ],
+        )
+    )
+    group.add_command(
+        click.Command(
+            "ddl",
+            callback=_plainly(db_ddl),
+            help="Print the statements that make the tables, for migrations of the application's own.",
+            params=[
+                click.Option(
+                    ["--dialect"],
+                    required=True,
+                    type=click.Choice(["postgresql", "mysql", "mariadb", "sqlite"]),
+                    help="Of which database.",
+                ),
+                prefix,
             ],
         )
     )
@@ -105,8 +162,11 @@ def secret() -> None:
     _print(secrets.token_urlsafe(32))
 
 
-def sweep(*, store: str, prefix: str) -> None:
-    """Remove what has expired from a store that is there, and print how many records it was."""
+def sweep(*, store: str, prefix: str, every: float | None = None) -> None:
+    """Remove what has expired from a store that is there, and print how many records it was.
+
+    With `every` (seconds) again and again, until the process is told to stop.
+    """
     from coatcheck.demo.secret import sqlite_file
 
     path = sqlite_file(store)
@@ -114,8 +174,78 @@ def sweep(*, store: str, prefix: str) -> None:
         # Opening it would make it, so that a mistyped name would look like a store with nothing to sweep.
         raise ConfigurationError(f"There is no file {path}.")
     with Sessions.from_url(store, secret=secrets.token_urlsafe(32), prefix=prefix) as sessions:
-        swept = sessions.sweep()
-    _print(f"{swept} expired {'session' if swept == 1 else 'sessions'} removed")
+        if every is None:
+            _print(_removed(_swept(sessions.store)))
+            return
+        with suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            while True:
+                _sweep_again(sessions.store)
+                # Not all at the same moment, where several were started at one.
+                time.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+
+
+def _sweep_again(store: Store) -> None:
+    began = time.monotonic()
+    try:
+        removed = _removed(_swept(store))
+    except StoreUnavailable as error:
+        # It may be there again the next time.
+        _complain(str(error))
+    else:
+        _print(f"{removed} in {time.monotonic() - began:.1f} s")
+
+
+def _swept(store: Store) -> int:
+    """Sweep in batches until nothing is left, and tell of it now and then; how many records it was."""
+    swept, told = 0, time.monotonic()
+    while True:
+        removed = store.sweep(int(time.time() * 1000), _AT_A_TIME)
+        swept += removed
+        if removed < _AT_A_TIME:
+            return swept
+        if time.monotonic() - told >= _SECONDS_OF_SILENCE:
+            told = time.monotonic()
+            _print(f"{_removed(swept)} so far")
+
+
+def _removed(number: int) -> str:
+    return f"{number} expired {'session' if number == 1 else 'sessions'} removed"
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """What ``90s``, ``10m``, ``1h`` or ``2d`` comes to."""
+    import click
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0
+    if not seconds:
+        raise click.BadParameter(f"{text!r} is no time: write 90s, 10m, 1h or 2d.")
+    return float(seconds)
+
+
+def db_create(*, store: str, prefix: str) -> None:
+    """Make the tables of a store in a database."""
+    if store.partition(":")[0] in _MAKE_THEIR_OWN:
+        raise ConfigurationError("This store needs no tables to be made: it makes what it needs.")
+    made = store_from_url(store, {"prefix": prefix})
+    with closing(made):
+        create: Callable[[], None] | None = getattr(made, "create_tables", None)
+        if create is None:
+            raise ConfigurationError("This store has no tables.")
+        create()
+    _print(f"The tables of prefix {prefix} are there.")
+
+
+def db_ddl(*, dialect: str, prefix: str) -> None:
+    """Print the statements that make the tables."""
+    try:
+        from coatcheck.stores._sql_table import ddl
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"This needs {error.name}: pip install 'coatcheck[sql]'") from error
+    sys.stdout.write(ddl(dialect, prefix))
 
 
 def _plainly(run: Callable[_P, None]) -> Callable[_P, None]:
@@ -138,8 +268,14 @@ def _plainly(run: Callable[_P, None]) -> Callable[_P, None]:
 
 def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"coatcheck: {' '.join(message.split())}\n")
+    sys.stderr.flush()
 
 
 def _fail(message: str, code: int) -> None:
-    sys.stderr.write(f"coatcheck: {' '.join(message.split())}\n")
+    _complain(message)
     raise SystemExit(code)

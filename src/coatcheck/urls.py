@@ -58,6 +58,10 @@ _MEMCACHED = _Kind(
     "memcached",
 )
 _REDIS = _Kind("redis:from_url", "redis_async:from_url", "redis://host:port/0", "redis")
+_POSTGRESQL = _Kind(
+    "sql:from_url", "sql_async:from_url", "postgresql://user:password@host/database", "postgresql"
+)
+_MYSQL = _Kind("sql:from_url", "sql_async:from_url", "mysql://user:password@host/database", "mysql")
 _KINDS: Mapping[str, _Kind] = {
     "memory": _MEMORY,
     "sqlite": _SQLITE,
@@ -68,6 +72,9 @@ _KINDS: Mapping[str, _Kind] = {
         for suffix in ("", "+sentinel", "+cluster")
     },
     "unix": _REDIS,
+    "postgresql": _POSTGRESQL,
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
 }
 """The stores that are built in, by the scheme of their URLs."""
 _KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))

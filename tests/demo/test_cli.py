@@ -13,9 +13,16 @@ import click.testing
 import pytest
 
 import coatcheck
-from coatcheck import Sessions
+from coatcheck import Sessions, StoreUnavailable
+from coatcheck import cli as cli_module
 from coatcheck.cli import command, main
+from coatcheck.stores.memory import MemoryStore
 from tests.demo.process import run
+from tests.stores.sql_servers import (
+    SERVERS,
+    Place,
+    databases_that_end,  # noqa: F401 - a fixture
+)
 
 SECRET = "LzNAh6yy0bFqEtYxTt0SL2Ve3nJ9nQpmPvWkE1sGd4o"
 DAYS = 24 * 60 * 60
@@ -47,7 +54,7 @@ def test_the_command_and_the_module_tell_their_version():
 
 def test_without_a_word_it_lists_what_it_can(cli):
     result = cli()
-    for name in ("demo", "secret", "sweep"):
+    for name in ("db", "demo", "secret", "sweep"):
         assert re.search(rf"^  {name} ", result.output, re.MULTILINE)
 
 
@@ -186,3 +193,140 @@ def test_the_command_as_a_process_fails_in_one_line(tmp_path):
     done = run("sweep", "--store", "sqlite:///typo.db", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "coatcheck: There is no file typo.db.\n"
+
+
+# Databases
+
+
+@pytest.fixture(params=SERVERS)
+def database(request):
+    """Tables that are not there yet."""
+    made = Place(request.param, SERVERS[request.param](), make=False)
+    yield made
+    for name in (made.sessions, made.meta):
+        made.execute(f"DROP TABLE IF EXISTS {name}")
+    made.reconnect()
+
+
+@pytest.mark.servers
+def test_db_create_makes_the_tables_once_and_sweep_then_sweeps_them(cli, database):
+    where = ("--store", database.url, "--prefix", database.prefix)
+    result = cli("sweep", *where)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "coatcheck db create" in result.stderr
+    for _ in range(2):
+        assert cli("db", "create", *where).output == f"The tables of prefix {database.prefix} are there.\n"
+    with Sessions.from_url(
+        database.url, secret=SECRET, prefix=database.prefix, clock=lambda: time.time() - 3 * DAYS
+    ) as sessions:
+        session = sessions.open(b"")
+        session["k"] = "v"
+        sessions.close(session)
+    assert cli("sweep", *where).output == "1 expired session removed\n"
+
+
+@pytest.mark.servers
+def test_db_create_that_fails_is_told_in_one_line(cli, database):
+    cli("db", "create", "--store", database.url, "--prefix", database.prefix)
+    database.execute(f"UPDATE {database.meta} SET format = 2")
+    result = cli("db", "create", "--store", database.url, "--prefix", database.prefix)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("coatcheck: the tables of prefix")
+    assert result.stderr.count("\n") == 1
+
+
+def test_db_create_is_nothing_for_a_store_that_makes_what_it_needs(cli, tmp_path):
+    for url in ("memory://", f"sqlite:///{tmp_path}/sessions.db"):
+        result = cli("db", "create", "--store", url)
+        assert result.exit_code == 2
+        assert "needs no tables" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_db_ddl_prints_what_makes_the_tables_and_nothing_else(cli):
+    printed = cli("db", "ddl", "--dialect", "postgresql", "--prefix", "shop:").output
+    assert printed.startswith("CREATE TABLE shop_sessions (")
+    assert printed.endswith("INSERT INTO shop_meta (format) VALUES (1);\n")
+    result = cli("db", "ddl", "--dialect", "postgresql", "--prefix", "No good")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("coatcheck: prefix must be")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("2d", 172_800), ("01s", 1)]
+)
+def test_a_time_is_a_number_and_a_letter(cli, monkeypatch, text, seconds):
+    slept, sweeps = [], []
+
+    def sleep(how_long):
+        slept.append(how_long)
+        if len(slept) == 20:
+            raise KeyboardInterrupt
+
+    class Store(MemoryStore):
+        def sweep(self, now, limit):
+            sweeps.append(limit)
+            if len(sweeps) == 3:
+                raise StoreUnavailable("gone for a moment")
+            return super().sweep(now, limit)
+
+    monkeypatch.setattr(cli_module.time, "sleep", sleep)
+    monkeypatch.setattr(cli_module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(
+        Sessions, "from_url", lambda *_, **options: Sessions(Store(), secret=options["secret"])
+    )
+    result = cli("sweep", "--store", "memory://", "--every", text)
+    assert result.exit_code == 0
+    assert result.stdout.count("0 expired sessions removed in 0.") == 19
+    assert result.stderr == "coatcheck: gone for a moment\n"
+    assert all(0.9 * seconds <= one <= 1.1 * seconds for one in slept)
+    assert len(set(slept)) > 1
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1m", "1.5h", "10 m", "1w", "9999999s"])
+def test_what_is_no_time_is_refused(cli, text):
+    result = cli("sweep", "--store", "memory://", f"--every={text}")
+    assert result.exit_code == 2
+    assert "write 90s, 10m, 1h or 2d" in result.stderr
+
+
+def test_a_long_sweep_says_how_far_it_is(cli, monkeypatch):
+    left, now = [2500], [0.0]
+
+    class Store(MemoryStore):
+        def sweep(self, _now, limit):
+            now[0] += 6
+            removed = min(limit, left[0])
+            left[0] -= removed
+            return removed
+
+    monkeypatch.setattr(cli_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        Sessions, "from_url", lambda *_, **options: Sessions(Store(), secret=options["secret"])
+    )
+    assert cli("sweep", "--store", "memory://").output == (
+        "1000 expired sessions removed so far\n2000 expired sessions removed so far\n"
+        "2500 expired sessions removed\n"
+    )
+
+
+@pytest.mark.servers
+def test_sweep_goes_on_until_it_is_told_to_stop(database):
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "coatcheck", "db", "create"),
+            *("--store", database.url, "--prefix", database.prefix),
+        ],
+        check=True,
+        timeout=60,
+        stdout=subprocess.DEVNULL,
+    )
+    command = [sys.executable, "-m", "coatcheck", "sweep", "--every", "1s"]
+    with subprocess.Popen(
+        [*command, "--store", database.url, "--prefix", database.prefix], stdout=subprocess.PIPE, text=True
+    ) as sweeper:
+        for _ in range(2):
+            assert sweeper.stdout.readline().startswith("0 expired sessions removed in ")
+        sweeper.terminate()
+        sweeper.communicate(timeout=60)
+    assert sweeper.returncode == 0

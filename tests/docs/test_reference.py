@@ -9,7 +9,7 @@ from datetime import timedelta
 from coatcheck import CookieSettings, Sessions, Settings
 from coatcheck.config import Options
 from coatcheck.events import KINDS
-from coatcheck.stores import redis
+from coatcheck.stores import redis, sql
 from coatcheck.stores.memcached import MemcachedStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.urls import StoreOptions
@@ -75,15 +75,22 @@ def test_the_table_of_redis_has_every_option_with_its_default():
     assert told_defaults("Redis and Valkey") == defaults
 
 
+def test_the_table_of_databases_has_every_option_with_its_default():
+    parameters = inspect.signature(sql.from_url).parameters.values()
+    defaults = {parameter.name: parameter.default for parameter in parameters if parameter.name != "url"}
+    assert told_defaults("PostgreSQL, MySQL, MariaDB") == defaults
+
+
 def test_every_option_of_a_store_stands_in_a_table_and_no_other_does():
     options = StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
-    tables = ("The store", "Memcached", "Redis and Valkey")
+    tables = ("The store", "Memcached", "Redis and Valkey", "PostgreSQL, MySQL, MariaDB")
     assert {option for table in tables for option in told_defaults(table)} == options
 
 
 def test_the_table_of_urls_names_stores_that_open(empty_folder):
     urls = [row[0].strip("`") for row in rows_under("URLs", "settings")]
-    assert {url.partition(":")[0] for url in urls} == {"memory", "sqlite", "memcached", "redis"}
+    schemes = {"memory", "sqlite", "memcached", "redis", "postgresql", "mysql"}
+    assert {url.partition(":")[0] for url in urls} == schemes
     for url in urls[:2]:
         Sessions.from_url(url, secret="2GOUdJrAmBtVgvT2N6tA5QMrcvFBmxHRgHr1aQt9mlo").shutdown()
 
@@ -94,7 +101,7 @@ def test_the_table_of_events_has_every_kind():
 
 
 def test_no_page_mentions_what_is_not_there_as_if_it_were():
-    planned = r"postgresql://|mysql://|mariadb://|client_keys=|encrypt="
+    planned = r"client_keys=|encrypt="
     assert not re.findall(planned, ALL)
 
 

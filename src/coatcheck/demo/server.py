@@ -39,6 +39,8 @@ def serve(store_url: str, *, host: str, port: int) -> None:
     with _listening(host, port) as listener:
         store = store_from_url(store_url, {})
         with closing(store):
+            if (create := getattr(store, "create_tables", None)) is not None:
+                create()  # a server's, which are not made by using them
             options = Options(secret=secret_for(store_url), insecure_http=True)
             sessions = Sessions(store, **options)
             sessions.ping()  # a store that can't be reached is told of before the shop opens

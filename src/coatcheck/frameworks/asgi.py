@@ -15,7 +15,10 @@ first; what is changed later is stored before the response's last byte, or when 
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from datetime import timedelta
 from typing import Any, Literal, TypeAlias, cast
 
 from coatcheck.core.headers import amend
@@ -23,6 +26,7 @@ from coatcheck.core.lifecycle import Outcome
 from coatcheck.core.paths import Prefixes
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks.wsgi import unavailable
+from coatcheck.manager import log
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import AsyncSessions
 
@@ -54,6 +58,7 @@ class SessionMiddleware:
         load: Literal["eager", "on_demand"] = "eager",
         exclude: Iterable[str] = (),
         shutdown: bool = True,
+        sweep_every: timedelta | None = None,
     ) -> None:
         """Wrap an application.
 
@@ -64,7 +69,11 @@ class SessionMiddleware:
             exclude: Prefixes of paths for which it is not loaded before the handler: health checks, static files.
                 ``/static`` stands for ``/static`` and all below it, not for ``/staticky``.
             shutdown: Whether to shut the manager down with the server.
+            sweep_every: How often to remove expired records from the store while the server runs, give or take a
+                half; None: never. For a server that tells of its start (lifespan).
         """
+        if sweep_every is not None and sweep_every < timedelta(seconds=1):
+            raise ConfigurationError("sweep_every must be a timedelta of at least one second.")
         if load not in ("eager", "on_demand"):
             raise ConfigurationError(f"load must be 'eager' or 'on_demand', not {load!r}.")
         if isinstance(exclude, str):
@@ -75,6 +84,7 @@ class SessionMiddleware:
         self._exclude = Prefixes("exclude", dict.fromkeys(exclude, True)) or None
         self._by_path = bool(sessions.settings.outage_by_path)
         self._shutdown = shutdown
+        self._sweep_every = sweep_every
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -105,12 +115,31 @@ class SessionMiddleware:
         return self.sessions.open(cookies, client=client, path=path)
 
     def _closing(self, send: Send) -> Send:
+        sweeping: asyncio.Task[None] | None = None
+
         async def send_last(message: Message) -> None:
-            if self._shutdown and message["type"].startswith("lifespan.shutdown."):
-                await self.sessions.shutdown()
+            nonlocal sweeping
+            kind = message["type"]
+            if kind == "lifespan.startup.complete" and self._sweep_every is not None:
+                sweeping = asyncio.create_task(self._sweep_now_and_then(self._sweep_every.total_seconds()))
+            if kind.startswith("lifespan.shutdown."):
+                if sweeping is not None:
+                    sweeping.cancel()
+                    await asyncio.wait([sweeping])
+                if self._shutdown:
+                    await self.sessions.shutdown()
             await send(message)
 
         return send_last
+
+    async def _sweep_now_and_then(self, seconds: float) -> None:
+        while True:
+            # Not all workers at the same moment.
+            await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            try:
+                await self.sessions.sweep()
+            except StoreError as error:
+                log.warning("expired sessions could not be removed: %s", error)
 
 
 def cookies_of(scope: Scope) -> tuple[bytes, str]:

@@ -1,0 +1,137 @@
+"""What a driver's error means: whether to ask again, and what to tell the caller."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from sqlalchemy import exc
+
+from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
+
+__all__ = ["Kind", "Overdue", "code_of", "failure", "is_definite", "kind_of"]
+
+
+class Overdue(Exception):
+    """The deadline passed while a statement was on its way."""
+
+
+class Kind(enum.Enum):
+    """What went wrong."""
+
+    LOST = "the connection failed"
+    BUSY = "another transaction was in the way"
+    OVERDUE = "it took too long"
+    NO_CONNECTION = "no connection of the pool came free"
+    REFUSED = "the server takes no connection of ours"
+    READ_ONLY = "the database takes no writes"
+    FULL = "the database has no room left"
+    NO_TABLE = "the tables are not there"
+    EXISTS = "the key is taken"
+    OTHER = "the database refused"
+
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_STATES: dict[str, Kind] = {
+    "40001": Kind.BUSY,  # serialization_failure
+    "40P01": Kind.BUSY,  # deadlock_detected
+    "55P03": Kind.BUSY,  # lock_not_available
+    "57014": Kind.OVERDUE,  # query_canceled: by statement_timeout
+    "25P03": Kind.LOST,  # idle_in_transaction_session_timeout
+    "25006": Kind.READ_ONLY,  # read_only_sql_transaction
+    "53100": Kind.FULL,  # disk_full
+    "53300": Kind.LOST,  # too_many_connections
+    "57P01": Kind.LOST,  # admin_shutdown
+    "57P02": Kind.LOST,  # crash_shutdown
+    "57P03": Kind.LOST,  # cannot_connect_now
+    "57P05": Kind.LOST,  # idle_session_timeout
+    "42P01": Kind.NO_TABLE,  # undefined_table
+    "23505": Kind.EXISTS,  # unique_violation
+    "42P07": Kind.EXISTS,  # duplicate_table
+}
+_CLASSES: dict[str, Kind] = {"08": Kind.LOST, "28": Kind.REFUSED, "3D": Kind.REFUSED, "58": Kind.LOST}
+# https://mariadb.com/kb/en/mariadb-error-codes/ and MySQL's: the same where both have one.
+_NUMBERS: dict[int, Kind] = {
+    **dict.fromkeys((0, 1040, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031), Kind.LOST),
+    **dict.fromkeys((2002, 2003, 2006, 2012, 2013, 2014, 2027, 2055), Kind.LOST),
+    **dict.fromkeys((1205, 1213, 3572), Kind.BUSY),
+    **dict.fromkeys((1317, 1969, 3024), Kind.OVERDUE),
+    **dict.fromkeys((1044, 1045, 1049, 1129, 1130, 1698), Kind.REFUSED),
+    **dict.fromkeys((1290, 1792, 1836, 3100), Kind.READ_ONLY),
+    **dict.fromkeys((1021, 1114, 3), Kind.FULL),
+    1146: Kind.NO_TABLE,
+    **dict.fromkeys((1050, 1061, 1062), Kind.EXISTS),
+}
+# https://www.sqlite.org/rescode.html
+_RESULTS: dict[int, Kind] = {
+    5: Kind.BUSY,
+    6: Kind.BUSY,
+    8: Kind.READ_ONLY,
+    13: Kind.FULL,
+    14: Kind.REFUSED,
+    19: Kind.EXISTS,
+}
+
+
+def code_of(error: BaseException) -> str | int | None:
+    """The code by which the database names the error: an SQLSTATE, or a number."""
+    for one in (error, error.__cause__):
+        if one is not None and one.args and isinstance(one.args[0], int):
+            return one.args[0]  # MySQL's, whose SQLSTATEs say less
+        for name in ("sqlstate", "pgcode", "sqlite_errorcode"):
+            code: Any = getattr(one, name, None)
+            if isinstance(code, str | int):
+                return code
+    return None
+
+
+def kind_of(error: BaseException, driver: Any) -> Kind | None:
+    """What `error` means; `driver` is the DB-API module, which has its classes of errors. None: it is no error of it."""
+    if isinstance(error, Overdue):
+        return Kind.OVERDUE
+    if isinstance(error, exc.TimeoutError):
+        return Kind.NO_CONNECTION
+    if isinstance(error, OSError | EOFError | exc.DisconnectionError):
+        return Kind.LOST
+    if not isinstance(error, driver.Error | exc.SQLAlchemyError):
+        return None
+    code = code_of(error)
+    result: Any = getattr(error, "sqlite_errorcode", None)
+    if result is not None:
+        if "no such table" in str(error):
+            return Kind.NO_TABLE
+        if "already exists" in str(error):
+            return Kind.EXISTS
+        return _RESULTS.get(result & 0xFF, Kind.OTHER)
+    if isinstance(code, str):
+        return _STATES.get(code) or _CLASSES.get(code[:2], Kind.OTHER)
+    if isinstance(code, int):
+        return _NUMBERS.get(code, Kind.OTHER)
+    # Without a code the driver itself found the fault: the connection broke, or could not be made.
+    return Kind.LOST if isinstance(error, (driver.OperationalError, driver.InterfaceError)) else Kind.OTHER
+
+
+def is_definite(kind: Kind, error: BaseException) -> bool:
+    """Whether the server said by this error that the statement did nothing."""
+    if kind in {Kind.LOST, Kind.NO_CONNECTION, Kind.REFUSED}:
+        return False
+    return kind is not Kind.OVERDUE or code_of(error) is not None
+
+
+def failure(kind: Kind, error: BaseException, where: str, *, ambiguous: bool = False) -> StoreError:
+    """What the caller is told. Of the driver's own words nothing: they may quote what was to be written."""
+    code = code_of(error)
+    told = f"{where}: {kind.value} ({type(error).__name__}{'' if code is None else f' {code}'})"
+    match kind:
+        case Kind.OVERDUE | Kind.NO_CONNECTION | Kind.BUSY:
+            return StoreTimeout(told, ambiguous=ambiguous)
+        case Kind.READ_ONLY:
+            return StoreReadOnly(told)
+        case Kind.FULL:
+            return StoreFull(told)
+        case Kind.LOST | Kind.REFUSED:
+            if ambiguous:
+                return StoreTimeout(f"{told}; whether it wrote is not known", ambiguous=True)
+            return StoreUnavailable(told)
+        case _:
+            return StoreError(told)
