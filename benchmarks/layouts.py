@@ -66,9 +66,9 @@ class Framed:
     name = "framed string"
 
     def __init__(self, url: str) -> None:
-        from coatcheck.stores.redis import RedisStore
+        from coatcheck.stores.redis import from_url
 
-        self.store: Store = RedisStore.from_url(url)
+        self.store: Store = from_url(url)
 
     def create(self, record: Record, values: Mapping[str, Any]) -> None:
         self.store.apply([Create(record)])

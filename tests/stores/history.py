@@ -101,7 +101,10 @@ def judge(done, final, *, forgiven=(), immortal=()):
 
 def _foreign(done, final, complain):
     seen = [(did.session, did.saw) for did in done if did.kind == "read" and did.opened]
-    for session, marks in [*seen, *((session, marks) for session, marks in final.items() if marks is not None)]:
+    for session, marks in [
+        *seen,
+        *((session, marks) for session, marks in final.items() if marks is not None),
+    ]:
         for mark in marks:
             if mark.split("/")[1] != session:
                 complain(f"I1: {session} showed {mark}")
@@ -114,7 +117,11 @@ def _undead(done, final, verdict, forgiven):
             ended[did.session] = min(did.told, ended.get(did.session, did.told))
     for session, at in ended.items():
         later = any(
-            did.kind == "read" and did.session == session and did.opened and did.outcome == OK and did.asked > at
+            did.kind == "read"
+            and did.session == session
+            and did.opened
+            and did.outcome == OK
+            and did.asked > at
             for did in done
         )
         if later or final.get(session) is not None:
