@@ -134,9 +134,12 @@ class StoreError(CoatcheckError):
 
     Attributes:
         retry_after: After how many seconds a client may try again; goes into ``Retry-After``.
+        answers: Where only some members of a batch failed, what became of each: its answer, or its error. Empty
+            where it is one error for all.
     """
 
     retry_after = 1
+    answers: tuple[object, ...] = ()
 
 
 class StoreUnavailable(StoreError):

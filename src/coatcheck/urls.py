@@ -23,6 +23,14 @@ class StoreOptions(Options, total=False):
     deadline: timedelta
     synchronous: Literal["NORMAL", "FULL"]
     ballast: int
+    client: Any
+    connect_deadline: timedelta
+    max_connections: int
+    tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    sentinel_username: str | None
+    sentinel_password: str | None
 
 
 _STORE_OPTIONS = StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
@@ -42,9 +50,16 @@ _MEMORY = _Kind("memory:from_url", "memory:async_from_url", "memory://")
 _SQLITE = _Kind(
     "sqlite:from_url", "sqlite_async:from_url", "sqlite:///relative/path.db, sqlite:////absolute/path.db"
 )
+_REDIS = _Kind("redis:from_url", "redis_async:from_url", "redis://host:port/0", "redis")
 _KINDS: Mapping[str, _Kind] = {
     "memory": _MEMORY,
     "sqlite": _SQLITE,
+    **{
+        f"{scheme}{suffix}": _REDIS
+        for scheme in ("redis", "rediss", "valkey", "valkeys")
+        for suffix in ("", "+sentinel", "+cluster")
+    },
+    "unix": _REDIS,
 }
 """The stores that are built in, by the scheme of their URLs."""
 _KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))

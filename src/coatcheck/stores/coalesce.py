@@ -14,7 +14,7 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from coatcheck.errors import ConfigurationError, StoreUnavailable, twin_of
+from coatcheck.errors import ConfigurationError, StoreError, StoreUnavailable, twin_of
 from coatcheck.ports import AsyncStore, Capabilities, Found, Life
 from coatcheck.record import Applied, Change, Refused
 
@@ -136,7 +136,13 @@ class _Desk:
     async def _load(self, wanted: Sequence[tuple[bytes, int]]) -> Sequence[Found]:
         # Parallel requests of one visitor ask for one record.
         unique = list(dict.fromkeys([key for key, _ in wanted]))
-        found = await self._store.load(unique, max([now for _, now in wanted]))
+        try:
+            found = await self._store.load(unique, max([now for _, now in wanted]))
+        except StoreError as error:
+            if error.answers:
+                answers = dict(zip(unique, error.answers, strict=True))
+                error.answers = tuple([answers[key] for key, _ in wanted])
+            raise
         if len(unique) == len(wanted):
             return found
         under = dict(zip(unique, found, strict=True))
@@ -232,23 +238,43 @@ class _Lane(Generic[_Item, _Answer]):
             answers = await self._send(items)
             if len(answers) != len(items):
                 raise StoreUnavailable(f"the store gave {len(answers)} answers to {len(items)} questions")  # noqa: TRY301
-        except StoreUnavailable as error:
+        except StoreError as error:
+            if len(error.answers) == len(items) and len(batch) > 1:
+                # Some were done, and must not be done twice.
+                _share_out(batch, error.answers)
+                return
+            if not isinstance(error, StoreUnavailable):
+                await self._one_by_one(batch, error)
+                return
             # Nobody's fault, and what was sent may have been done: asking again could do it twice.
             for member in batch:
                 _fail(member, error if len(batch) == 1 else twin_of(error))
         except Exception as error:  # noqa: BLE001 - it goes to the caller whose it is
-            if len(batch) == 1:
-                _fail(batch[0], error)
-                return
-            for member in batch:
-                await self._deliver([member])
+            await self._one_by_one(batch, error)
         else:
-            start = 0
-            for member in batch:
-                end = start + len(member.items)
-                if not member.answers.done():
-                    member.answers.set_result(answers[start:end])
-                start = end
+            _share_out(batch, answers)
+
+    async def _one_by_one(self, batch: list[_Member[_Item, _Answer]], error: Exception) -> None:
+        if len(batch) == 1:
+            _fail(batch[0], error)
+            return
+        for member in batch:
+            await self._deliver([member])
+
+
+def _share_out(batch: Sequence[_Member[Any, Any]], answers: Sequence[Any]) -> None:
+    """Give each member its part of the answers, or, if there are failures in it, the first of them."""
+    start = 0
+    for member in batch:
+        end = start + len(member.items)
+        part = answers[start:end]
+        start = end
+        if (error := next((answer for answer in part if isinstance(answer, StoreError)), None)) is not None:
+            error = twin_of(error)
+            error.answers = tuple(part) if len(part) > 1 else ()
+            _fail(member, error)
+        elif not member.answers.done():
+            member.answers.set_result(part)
 
 
 def _fail(member: _Member[Any, Any], error: Exception) -> None:

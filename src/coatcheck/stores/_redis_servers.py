@@ -1,0 +1,147 @@
+"""Which server is asked: the only one, or that of the cluster to which the key belongs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import Any, Protocol
+
+from coatcheck.stores import _redis_clients as clients
+from coatcheck.stores._redis_errors import Broken, Said
+from coatcheck.stores._redis_lines import Lines, PoolLines
+from coatcheck.stores._redis_url import Address, Limits
+from coatcheck.stores._redis_words import Reply
+
+__all__ = ["Servers", "their_servers", "url_servers"]
+
+_ASKED_ANEW = 0.2
+"""How often (seconds) a cluster is asked at most where its keys are: all callers see a failure at the same time."""
+
+
+class _Line(Protocol):
+    def exchange(self, data: bytes, count: int, until: float) -> list[Reply]: ...
+    def renew(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Servers:
+    """One server; also the one that Sentinels name, which may be another with each connection.
+
+    Attributes:
+        line: The connections to it, if there is but one.
+    """
+
+    line: _Line | None
+
+    def __init__(self, line: _Line) -> None:
+        self.line = line
+        self._one = line
+
+    def line_of(self, key: bytes, moved: Said | None) -> _Line:
+        """The connections to the server that has the key, or to which it was moved."""
+        return self._one
+
+    def all(self, until: float) -> list[_Line]:
+        """The connections to each server that may be written to."""
+        return [self._one]
+
+    def renew(self, until: float) -> None:
+        """Ask anew where the server is, if a connection can't be trusted to know."""
+        self._one.renew()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._one.close()
+
+
+class _Cluster(Servers):
+    def __init__(self, make: Any, where: str, *, limits: Limits | None) -> None:
+        self.line = None
+        self._make = make
+        self._where = where
+        self._limits = limits
+        self._client: Any = None
+        self._lines: dict[str, _Line] = {}
+        self._lock = threading.Lock()
+        self._asked = 0.0
+        self._closed = False
+
+    def line_of(self, key: bytes, moved: Said | None) -> _Line:
+        client = self._connected()
+        try:
+            node = None
+            if moved is not None and moved.address is not None:
+                node = client.get_node(*moved.address)
+                if node is None:
+                    self._ask_anew(client)
+                    node = client.get_node(*moved.address)
+            return self._line_to(client, node or client.get_node_from_key(key))
+        except Exception as error:
+            raise Broken(self._where, error, sent=False) from error
+
+    def all(self, until: float) -> list[_Line]:
+        client = self._connected()
+        return [self._line_to(client, node) for node in client.get_primaries()]
+
+    def renew(self, until: float) -> None:
+        if self._client is not None:
+            self._ask_anew(self._client)
+
+    def close(self) -> None:
+        self._closed = True
+        for line in list(self._lines.values()):
+            line.close()
+        if self._limits is not None and self._client is not None:
+            with suppress(Exception):
+                self._client.close()
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            with self._lock:
+                if self._client is None:
+                    try:
+                        self._client = self._make()
+                    except Exception as error:
+                        raise Broken(self._where, error, sent=False) from error
+        return self._client
+
+    def _line_to(self, client: Any, node: Any) -> _Line:
+        line = self._lines.get(node.name)
+        if line is None:
+            with self._lock:
+                line = self._lines.get(node.name)
+                if line is None:
+                    pool = client.get_redis_connection(node).connection_pool
+                    if self._limits is None:
+                        line = PoolLines(pool, node.name)
+                    else:
+                        line = Lines(pool, node.name, most=self._limits.max_connections)
+                    if self._closed:
+                        line.close()
+                    self._lines[node.name] = line
+        return line
+
+    def _ask_anew(self, client: Any) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._asked + _ASKED_ANEW:
+                return
+            with suppress(Exception):
+                client.nodes_manager.initialize()
+            self._asked = time.monotonic()
+
+
+def url_servers(address: Address, limits: Limits) -> Servers:
+    """The servers that a URL names. Nothing is connected before it is asked for."""
+    if address.kind == "cluster":
+        return _Cluster(lambda: clients.cluster(address, limits), address.where, limits=limits)
+    return Servers(Lines(clients.pool(address, limits), address.where, most=limits.max_connections))
+
+
+def their_servers(client: Any) -> Servers:
+    """The servers of a client of the application's own."""
+    where = "the server of the client that was given"
+    if getattr(client, "connection_pool", None) is None:
+        return _Cluster(lambda: client, "the cluster of the client that was given", limits=None)
+    return Servers(PoolLines(client.connection_pool, where))

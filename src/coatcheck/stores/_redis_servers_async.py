@@ -1,0 +1,257 @@
+"""The same as `_redis_servers` for event loops: each has servers, and so connections, of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from coatcheck.errors import ConfigurationError
+from coatcheck.stores import _redis_clients as clients
+from coatcheck.stores._breaker import Breaker
+from coatcheck.stores._redis_errors import Broken, Said
+from coatcheck.stores._redis_lines_async import AsyncLines, AsyncPoolLines
+from coatcheck.stores._redis_url import Address, Limits
+from coatcheck.stores._redis_words import Reply
+
+__all__ = ["AsyncServers", "PerLoop", "their_servers", "url_servers"]
+
+_ASKED_ANEW = 0.2
+
+
+class _Line(Protocol):
+    async def exchange(self, data: bytes, count: int, until: float) -> list[Reply]: ...
+    async def renew(self) -> None: ...
+    async def close(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+class AsyncServers:
+    """See `_redis_servers.Servers`."""
+
+    def __init__(self, line: _Line) -> None:
+        self._one = line
+
+    async def line_of(self, key: bytes, moved: Said | None) -> _Line:
+        """The connections to the server that has the key, or to which it was moved."""
+        return self._one
+
+    async def all(self) -> list[_Line]:
+        """The connections to each server that may be written to."""
+        return [self._one]
+
+    async def renew(self) -> None:
+        """Ask anew where the server is, if a connection can't be trusted to know."""
+        await self._one.renew()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._one.close()
+
+    def abandon(self) -> None:
+        """Let go of them at once, without a loop to wait in."""
+        self._one.abandon()
+
+
+class _AsyncCluster(AsyncServers):
+    def __init__(
+        self, make: Callable[[], Any], where: str, breakers: dict[str, Breaker], limits: Limits | None
+    ) -> None:
+        self._make = make
+        self._where = where
+        self._limits = limits
+        self._client: Any = None
+        self._lines: dict[str, _Line] = {}
+        self._breakers = breakers
+        self._lock = asyncio.Lock()
+        self._asked = 0.0
+
+    async def line_of(self, key: bytes, moved: Said | None) -> _Line:
+        client = await self._connected()
+        try:
+            node = None
+            if moved is not None and moved.address is not None:
+                node = client.get_node(*moved.address)
+                if node is None:
+                    await self._ask_anew(client)
+                    node = client.get_node(*moved.address)
+            return self._line_to(node or client.get_node_from_key(key))
+        except Exception as error:
+            raise Broken(self._where, error, sent=False) from error
+
+    async def all(self) -> list[_Line]:
+        client = await self._connected()
+        return [self._line_to(node) for node in client.get_primaries()]
+
+    async def renew(self) -> None:
+        if self._client is not None:
+            await self._ask_anew(self._client)
+
+    async def close(self) -> None:
+        for line in self._lines.values():
+            await line.close()
+        if self._limits is not None and self._client is not None:
+            with suppress(Exception):
+                await self._client.aclose()
+
+    def abandon(self) -> None:
+        for line in self._lines.values():
+            line.abandon()
+
+    async def _connected(self) -> Any:
+        if self._client is None:
+            async with self._lock:
+                if self._client is None:
+                    client = self._make()
+                    try:
+                        await client.initialize()
+                    except Exception as error:
+                        with suppress(Exception):
+                            await client.aclose()
+                        raise Broken(self._where, error, sent=False) from error
+                    self._client = client
+        return self._client
+
+    def _line_to(self, node: Any) -> _Line:
+        line = self._lines.get(node.name)
+        if line is None:
+            breaker = self._breakers.setdefault(node.name, Breaker(node.name))
+            if self._limits is None:
+                line = AsyncPoolLines(_Lender(node), node.name, breaker=breaker)
+            else:
+                line = AsyncLines(
+                    _Maker(node),
+                    node.name,
+                    most=self._limits.max_connections,
+                    connect_deadline=self._limits.connect_deadline,
+                    breaker=breaker,
+                )
+            self._lines[node.name] = line
+        return line
+
+    async def _ask_anew(self, client: Any) -> None:
+        async with self._lock:
+            if time.monotonic() < self._asked + _ASKED_ANEW:
+                return
+            with suppress(Exception):
+                await client.nodes_manager.initialize()
+            self._asked = time.monotonic()
+
+
+class _Maker:
+    """What a pool does for `AsyncLines`, by a node of a cluster, which has no pool."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def make_connection(self) -> Any:
+        return self._node.connection_class(**self._node.connection_kwargs)
+
+
+class _Lender:
+    """The same for `AsyncPoolLines`."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    async def get_connection(self) -> Any:
+        return self._node.acquire_connection()
+
+    async def release(self, connection: Any) -> None:
+        self._node.release(connection)
+
+    async def disconnect(self, *, inuse_connections: bool) -> None:
+        await self._node.disconnect_free_connections()
+
+
+class PerLoop:
+    """The servers, for each event loop anew, and for each process."""
+
+    def __init__(
+        self, make: Callable[[], AsyncServers], *, is_cluster: bool, for_one_loop: bool = False
+    ) -> None:
+        self._make = make
+        self._for_one_loop = for_one_loop
+        self.is_cluster: bool = is_cluster
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._servers: dict[asyncio.AbstractEventLoop, AsyncServers] = {}
+
+    def here(self) -> AsyncServers:
+        """Those of the running loop."""
+        loop = asyncio.get_running_loop()
+        servers = self._servers.get(loop)
+        if servers is None or self._pid != os.getpid():
+            servers = self._anew(loop)
+        return servers
+
+    async def close(self) -> None:
+        """Close the connections of the running loop, and have those of other loops closed by them."""
+        here = asyncio.get_running_loop()
+        servers, self._servers = self._servers, {}
+        for loop, its in servers.items():
+            if loop is here:
+                await its.close()
+            elif loop.is_closed():
+                its.abandon()
+            else:
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(its.abandon)
+
+    def _anew(self, loop: asyncio.AbstractEventLoop) -> AsyncServers:
+        if self._pid != os.getpid():
+            # Forked: those connections are the parent's. To be closed would tell nobody; to be used is out of the question.
+            _inherited.append(self._servers)
+            self._start()
+        # A loop would never be let go while its connections are kept.
+        for other in [other for other in list(self._servers) if other.is_closed()]:
+            self._servers.pop(other).abandon()
+        if self._for_one_loop and self._servers:
+            raise ConfigurationError(
+                "The client that was given is in use by another event loop; give a URL, of which each loop has its own."
+            )
+        servers = self._servers[loop] = self._make()
+        return servers
+
+
+_inherited: list[object] = []
+
+
+def url_servers(address: Address, limits: Limits) -> PerLoop:
+    """The servers that a URL names. Nothing is connected before it is asked for."""
+    breakers: dict[str, Breaker] = {}
+    breaker = Breaker(address.where)
+
+    def make() -> AsyncServers:
+        if address.kind == "cluster":
+            return _AsyncCluster(
+                lambda: clients.async_cluster(address, limits), address.where, breakers, limits
+            )
+        line = AsyncLines(
+            clients.async_pool(address, limits),
+            address.where,
+            most=limits.max_connections,
+            connect_deadline=limits.connect_deadline,
+            breaker=breaker,
+        )
+        return AsyncServers(line)
+
+    return PerLoop(make, is_cluster=address.kind == "cluster")
+
+
+def their_servers(client: Any) -> PerLoop:
+    """The servers of a client of the application's own."""
+    is_cluster = getattr(client, "connection_pool", None) is None
+
+    def make() -> AsyncServers:
+        if is_cluster:
+            return _AsyncCluster(lambda: client, "the cluster of the client that was given", {}, None)
+        where = "the server of the client that was given"
+        return AsyncServers(AsyncPoolLines(client.connection_pool, where, breaker=Breaker(where)))
+
+    return PerLoop(make, is_cluster=is_cluster, for_one_loop=True)

@@ -1,0 +1,384 @@
+"""What is said to a Redis server, and how its replies are read. How it is sent is the business of each colour.
+
+A conversation is a generator: it yields the commands of one round trip, and is sent their replies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Generator, Iterable, Sequence
+from struct import Struct as Layout
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+
+from coatcheck.errors import ConfigurationError, StoreError
+from coatcheck.ports import Found, Life, Unreadable
+from coatcheck.record import (
+    APPLIED,
+    TOMBSTONE_LIFE,
+    Applied,
+    Change,
+    Create,
+    Destroy,
+    Record,
+    RecordError,
+    Refused,
+    Tombstone,
+    Update,
+    decode,
+    encode,
+)
+from coatcheck.stores import _redis_script as script
+from coatcheck.stores._redis_errors import Said, failure_of
+from coatcheck.stores._redis_script import Script
+
+__all__ = ["Command", "Reply", "Talk", "Words", "done", "found", "only_answers", "packed"]
+
+_T = TypeVar("_T")
+Reply: TypeAlias = Any
+"""What a server said: bytes, a number, a list, None, or an exception: `Said`, or a `StoreError` if it said nothing."""
+Talk: TypeAlias = "Generator[Sequence[Command], Sequence[Reply], _T]"
+
+_AT_ONCE = 128
+"""How many keys go into one round trip where there may be any number."""
+_LATE = 60_000
+"""For how long (ms) an expired life stays in the index: another process's clock may be that much behind."""
+_HEAD_SIZE = 74
+"""The part of a record in front of what differs in length, in which its kind and its end stand."""
+_UPDATE = Layout(">I16sQQQQQQII")
+_DESTROY = Layout(">I16sQQ")
+_UPDATED: dict[int, Applied | Refused] = {
+    script.APPLIED: APPLIED,
+    script.NOT_ROTATED: Applied(rotated=False),
+    script.GONE: Refused.GONE,
+    script.CHANGED: Refused.CHANGED,
+    script.UNREADABLE: Refused.UNREADABLE,
+}
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
+_FROM_URLSAFE = bytes.maketrans(b"-_", b"+/")
+
+
+class Command(NamedTuple):
+    """One command, as it goes out.
+
+    Attributes:
+        key: The key by which a cluster finds the server.
+        data: Its bytes.
+        writes: Whether it changes anything.
+        again: Whether it may be sent again when it is not known whether it was done: doing it twice is the same.
+        text: The same with the text of the script that it names, for a server that does not know it.
+    """
+
+    key: bytes
+    data: bytes
+    writes: bool = False
+    again: bool = True
+    text: bytes | None = None
+
+
+def packed(*parts: bytes) -> bytes:
+    """A command in the protocol of Redis (RESP: an array of bulk strings)."""
+    pieces = [b"*%d\r\n" % len(parts)]
+    pieces += [b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]
+    return b"".join(pieces)
+
+
+class Words:
+    """The commands of one store, all of whose keys begin with `prefix`."""
+
+    def __init__(self, prefix: str, *, shortest_life: int = script.SHORTEST_LIFE) -> None:
+        """Check the prefix.
+
+        Raises:
+            ConfigurationError: It is not a str of printable ASCII without spaces, or has braces, by which a cluster
+                would put all sessions on one server.
+        """
+        if (
+            not isinstance(prefix, str)
+            or not prefix.isascii()
+            or not prefix.isprintable()
+            or len(prefix) > 200
+        ):
+            raise ConfigurationError("prefix must be a str of up to 200 printable ASCII characters")
+        if set(prefix) & set("{} "):
+            raise ConfigurationError(
+                "prefix must not contain braces (by them a cluster picks the server) or spaces"
+            )
+        self._prefix = prefix.encode()
+        size = len(self._prefix) + 22
+        self._get = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b" % (size, self._prefix)
+        self._when_full, self._unless_full = script.update_scripts(shortest_life)
+        self._destroy, self._enroll, self._forget = (
+            script.destroy_script(),
+            script.enroll_script(),
+            script.forget_script(),
+        )
+        self._shortest_life = shortest_life
+
+    def name(self, key: bytes) -> bytes:
+        """Where the record of `key` lies: the prefix, and the key in base64url."""
+        return self._prefix + b2a_base64(key, newline=False)[:22].translate(_URLSAFE)
+
+    def index(self, user: str) -> bytes:
+        """Where a user's index lies. Hashed, so that no name of a user means anything to the server."""
+        return self._prefix + b"user:" + hashlib.sha256(user.encode()).hexdigest().encode()
+
+    def get(self, key: bytes) -> bytes:
+        """The command that reads one record."""
+        return b"%b%b\r\n" % (self._get, b2a_base64(key, newline=False)[:22].translate(_URLSAFE))
+
+    def load(self, keys: Sequence[bytes], *, together: bool) -> Talk[Sequence[Found | StoreError]]:
+        """What lies under each key; with `together`, by one command for all."""
+        names = [self.name(key) for key in keys]
+        if len(keys) == 1 or not together:
+            replies = yield [Command(name, self.get(key)) for key, name in zip(keys, names, strict=True)]
+            return [found(key, reply) for key, reply in zip(keys, replies, strict=True)]
+        if not keys:
+            return []
+        # MGET says of what is no string that it is not there. EXISTS counts it: nearly always they agree.
+        values, there = yield [
+            Command(names[0], packed(b"MGET", *names)),
+            Command(names[0], packed(b"EXISTS", *names)),
+        ]
+        if isinstance(values, Exception):
+            return [found(key, values) for key in keys]
+        answers = [found(key, value) for key, value in zip(keys, values, strict=True)]
+        if there != sum(value is not None for value in values):
+            doubtful = [place for place, value in enumerate(values) if value is None]
+            replies = yield [Command(names[place], self.get(keys[place])) for place in doubtful]
+            for place, reply in zip(doubtful, replies, strict=True):
+                answers[place] = found(keys[place], reply)
+        return answers
+
+    def apply(self, changes: Sequence[Change]) -> Talk[Sequence[Applied | Refused | StoreError]]:
+        """Apply each change by a command of its own, all in one round trip."""
+        replies = yield from self._run([self._command(change) for change in changes])
+        answers: list[Applied | Refused | StoreError] = []
+        refused: list[int] = []
+        for place, (change, reply) in enumerate(zip(changes, replies, strict=True)):
+            if isinstance(reply, Said) and _asks_nothing(change):
+                refused.append(place)
+            answers.append(_answer(change, reply))
+        if refused:
+            # A script may be refused where a plain DEL is not, and logging out must work whenever anything does.
+            names = [self.name(changes[place].key) for place in refused]
+            replies = yield [Command(name, packed(b"DEL", name), writes=True) for name in names]
+            for place, reply in zip(refused, replies, strict=True):
+                if isinstance(reply, int):
+                    answers[place] = APPLIED if reply else Refused.GONE
+        return answers
+
+    def enroll(self, user: str, life: Life, expires: int) -> Talk[None]:
+        """Enter a life into the index of its user, by a script that only ever moves forward."""
+        longest = b"%d" % max(expires - life.signed_in, self._shortest_life)
+        (reply,) = yield from self._run(
+            [self._call(self._enroll, self.index(user), life.key, b"%d" % life.signed_in, longest)]
+        )
+        done(reply)
+
+    def lives_of(self, user: str, now: int, *, together: bool) -> Talk[list[Life]]:
+        """The live ones of the index, newest first; those of which nothing is left are taken out of it."""
+        index = self.index(user)
+        (reply,) = yield [Command(index, packed(b"ZRANGE", index, b"0", b"-1", b"WITHSCORES"))]
+        scores = _scores(done(reply))
+        entered = list(scores)
+        lives: list[Life] = []
+        over: list[bytes] = []
+        for start in range(0, len(entered), _AT_ONCE):
+            keys = entered[start : start + _AT_ONCE]
+            states = yield from self.load(keys, together=together)
+            for key, state in zip(keys, states, strict=True):
+                if isinstance(state, StoreError):
+                    raise state  # without it the list would not be complete
+                if isinstance(state, Record) and state.user == user and now < state.expires:
+                    lives.append(Life(key, state.signed_in))
+                elif not isinstance(state, Unreadable) and not (
+                    isinstance(state, Record) and state.user == user and now < state.expires + _LATE
+                ):
+                    over.append(key)
+        for start in range(0, len(over), _AT_ONCE):
+            pairs = [part for key in over[start : start + _AT_ONCE] for part in (key, b"%d" % scores[key])]
+            # Best effort: the next call comes by them again.
+            yield from self._run([self._call(self._forget, index, *pairs)])
+        return sorted(lives, key=lambda life: (-life.signed_in, life.key))
+
+    def walk(self, cursor: bytes) -> bytes:
+        """The command for the next stretch of all keys, from `cursor` on, on one server."""
+        pattern = b"".join(b"\\%c" % byte if byte in b"*?[]^-\\" else b"%c" % byte for byte in self._prefix)
+        return packed(b"SCAN", cursor, b"MATCH", pattern + b"?" * 22, b"COUNT", b"1000")
+
+    def heads(self, names: Iterable[bytes]) -> list[Command]:
+        """The commands for the heads of what lies there."""
+        last = b"%d" % (_HEAD_SIZE - 1)
+        return [Command(name, packed(b"GETRANGE", name, b"0", last)) for name in names]
+
+    def live_among(self, names: Sequence[bytes], replies: Sequence[Reply], now: int) -> int:
+        """How many of the heads are those of live records."""
+        return sum(self._is_live(name, reply, now) for name, reply in zip(names, replies, strict=True))
+
+    def _is_live(self, name: bytes, reply: Reply, now: int) -> bool:
+        if isinstance(reply, StoreError):
+            raise reply
+        if not isinstance(reply, bytes) or len(reply) < _HEAD_SIZE:
+            return False
+        text = name[len(self._prefix) :].translate(_FROM_URLSAFE)
+        # The head, and no fields. Where it says that more follows, that is not asked for.
+        head = reply[:1] + bytes([reply[1] & ~5 if reply[1] < 8 else reply[1]]) + reply[2:]
+        try:
+            state = decode(a2b_base64(text + b"=="), head if reply[1] == 128 else head + b"\x80")
+        except (RecordError, ValueError):
+            return False
+        return isinstance(state, Record) and now < state.expires
+
+    def _command(self, change: Change) -> Command:
+        match change:
+            case Create(record=record):
+                life = max(record.expires - record.last_used, self._shortest_life)
+                name = self.name(record.key)
+                return Command(
+                    name,
+                    packed(b"SET", name, encode(record), b"NX", b"PX", b"%d" % life),
+                    writes=True,
+                    again=False,
+                )
+            case Destroy():
+                flags = (change.user is not None) | (change.signed_in is not None) << 1
+                head = _DESTROY.pack(flags, change.key, change.at, change.signed_in or 0)
+                tombstone = encode(Tombstone(change.key, change.at + TOMBSTONE_LIFE))
+                return self._call(
+                    self._destroy, self.name(change.key), head, tombstone, (change.user or "").encode()
+                )
+            case Update():
+                return self._update(change)
+
+    def _update(self, change: Update) -> Command:
+        flags, limits, rotate = 0, change.lifetimes, change.rotate
+        parts: list[bytes] = []
+        if change.secret is not None:
+            flags |= 1
+            parts.append(change.secret)
+        if change.user is not None:
+            flags |= 2
+            parts.append(change.user.encode())
+        flags |= change.clear << 2 | change.touch << 3 | change.seen << 4
+        if change.permanent is not None:
+            flags |= 32 | change.permanent << 6
+        if rotate is not None:
+            flags |= 256 | rotate.derived << 9
+            parts.append(rotate.secret)
+        if change.sign_in is not None:
+            flags |= 128
+            parts += [change.sign_in.user.encode(), change.sign_in.client.encode()]
+        parts += [name.encode() for name in change.remove]
+        parts += [name.encode() for name in change.take]
+        for name, value in change.set.items():
+            parts += [name.encode(), value]
+        head = _UPDATE.pack(
+            flags,
+            change.key,
+            change.at,
+            limits.idle,
+            limits.absolute,
+            limits.remember_idle,
+            limits.remember_absolute,
+            change.grace,
+            len(change.remove),
+            len(change.take),
+        )
+        # What puts in more than it takes out must not fill the last of the memory: others need it for logging out.
+        grows = change.set or change.sign_in is not None
+        return self._call(
+            self._unless_full if grows else self._when_full,
+            self.name(change.key),
+            head,
+            *parts,
+            again=not change.take and change.sign_in is None and (rotate is None or rotate.derived),
+        )
+
+    def _call(self, called: Script, key: bytes, *arguments: bytes, again: bool = True) -> Command:
+        data = packed(b"EVALSHA", called.sha, b"1", key, *arguments)
+        text = packed(b"EVAL", called.text, b"1", key, *arguments)
+        return Command(key, data, writes=True, again=again, text=text)
+
+    def _run(self, commands: Sequence[Command]) -> Talk[Sequence[Reply]]:
+        """The replies, after those whose script the server did not know were sent with its text."""
+        replies = yield commands
+        unknown = [
+            place
+            for place, reply in enumerate(replies)
+            if isinstance(reply, Said) and reply.code == "NOSCRIPT"
+        ]
+        if not unknown:
+            return replies
+        replies = list(replies)
+        answers = yield [
+            command._replace(data=command.text or command.data)
+            for command in (commands[place] for place in unknown)
+        ]
+        for place, answer in zip(unknown, answers, strict=True):
+            replies[place] = answer
+        return replies
+
+
+def found(key: bytes, reply: Reply) -> Found | StoreError:
+    """What lies under a key, by the reply to a GET."""
+    if reply is None:
+        return None
+    if isinstance(reply, bytes):
+        try:
+            return decode(key, reply)
+        except RecordError as error:
+            return Unreadable(str(error))
+    if isinstance(reply, Said) and reply.code == "WRONGTYPE":
+        return Unreadable("what lies there is no string, and so not of this store")
+    return failure_of(reply)
+
+
+def done(reply: Reply) -> Reply:
+    """The reply, if it is no failure.
+
+    Raises:
+        StoreError: It is one.
+    """
+    if isinstance(reply, Exception):
+        raise failure_of(reply)
+    return reply
+
+
+def only_answers(answers: Sequence[_T | StoreError]) -> Sequence[_T]:
+    """The answers, if none is a failure.
+
+    Raises:
+        StoreError: The first failure. Of several members, it says in `answers` what became of each.
+    """
+    for answer in answers:
+        if isinstance(answer, StoreError):
+            if len(answers) > 1:
+                answer.answers = tuple(answers)
+            raise answer
+    return cast("Sequence[_T]", answers)
+
+
+def _answer(change: Change, reply: Reply) -> Applied | Refused | StoreError:
+    if isinstance(reply, int):
+        return _UPDATED[reply]
+    if isinstance(reply, Exception):
+        return failure_of(reply)
+    if isinstance(change, Create):
+        return APPLIED if reply else Refused.EXISTS
+    if isinstance(change, Update) and change.take:
+        rotated, *values = cast("list[Any]", reply)
+        taken = {name: value for name, value in zip(change.take, values, strict=True) if value is not None}
+        return Applied(taken, bool(rotated))
+    return failure_of(reply)
+
+
+def _asks_nothing(change: Change) -> bool:
+    return isinstance(change, Destroy) and change.user is None and change.signed_in is None
+
+
+def _scores(reply: Any) -> dict[bytes, int]:
+    # As pairs, from a client that speaks RESP3.
+    if reply and isinstance(reply[0], list):
+        return {member: int(score) for member, score in reply}
+    return {member: int(score) for member, score in zip(reply[::2], reply[1::2], strict=True)}
