@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -32,8 +32,10 @@ class _Line(Protocol):
 class AsyncServers:
     """See `_redis_servers.Servers`."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, sentinels: Sequence[Any] = ()) -> None:
+        """Take the connections to it, and the clients that ask Sentinels which one it is."""
         self._one = line
+        self._sentinels = sentinels
 
     async def line_of(self, key: bytes, moved: Said | None) -> _Line:
         """The connections to the server that has the key, or to which it was moved."""
@@ -50,10 +52,15 @@ class AsyncServers:
     async def close(self) -> None:
         """Close the connections."""
         await self._one.close()
+        for sentinel in self._sentinels:
+            with suppress(Exception):
+                await sentinel.aclose()
 
     def abandon(self) -> None:
         """Let go of them at once, without a loop to wait in."""
         self._one.abandon()
+        for sentinel in self._sentinels:
+            clients.abandon_pool(sentinel.connection_pool)
 
 
 class _AsyncCluster(AsyncServers):
@@ -232,14 +239,15 @@ def url_servers(address: Address, limits: Limits) -> PerLoop:
             return _AsyncCluster(
                 lambda: clients.async_cluster(address, limits), address.where, breakers, limits
             )
+        pool = clients.async_pool(address, limits)
         line = AsyncLines(
-            clients.async_pool(address, limits),
+            pool,
             address.where,
             most=limits.max_connections,
             connect_deadline=limits.connect_deadline,
             breaker=breaker,
         )
-        return AsyncServers(line)
+        return AsyncServers(line, clients.sentinels_of(pool))
 
     return PerLoop(make, is_cluster=address.kind == "cluster")
 
