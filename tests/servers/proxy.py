@@ -234,7 +234,7 @@ class _Link:
                     await target.drain()
                     if self.proxy.slice:
                         await asyncio.sleep(0)
-                if self.is_reset:
+                if self.is_reset and target is self.up:
                     # A reset now could overtake what was passed on. The server ends the connection when it has it.
                     self.up.write_eof()
                     await asyncio.sleep(_PATIENCE)

@@ -192,6 +192,7 @@ class TlsServer:
             "tls_ca": str(certificates.ca),
             "tls_cert": str(certificates.certificate("client")),
             "tls_key": str(certificates.key("client")),
+            "max_connections": 4,  # each shakes hands first, which takes long
         }
 
     def ask(self, *command):

@@ -27,7 +27,18 @@ def redis_server(*options):
     """A server on a free port, that saves nothing; gives the port."""
     with tempfile.TemporaryDirectory(prefix="coatcheck-redis-") as directory:
         port = free_port()
-        command = ["redis-server", "--port", port, "--bind", HOST, "--save", "", *options]
+        command = [
+            "redis-server",
+            "--port",
+            port,
+            "--bind",
+            HOST,
+            "--save",
+            "",
+            "--repl-diskless-sync-delay",
+            0,
+            *options,
+        ]
         ready = lambda: ask(port, "PING").startswith(b"+PONG")
         with Server(command, directory=directory, ready=ready, name="redis") as server:
             server.port = port
@@ -42,11 +53,11 @@ def new_prefix():
 class RedisHarness(Harness):
     """Each `open` is a store as another process has it. The clock may be moved: what expires is judged by it."""
 
-    def __init__(self, port):
+    def __init__(self, port, login=""):
         super().__init__()
         self.port, self.prefix = port, new_prefix()
-        self.url = f"redis://{HOST}:{port}"
-        self.inspector = from_url(self.url, prefix=self.prefix)
+        self.url = f"redis://{login}{HOST}:{port}"
+        self.inspector = from_url(f"redis://{HOST}:{port}", prefix=self.prefix)
 
     async def open(self):
         return from_url(self.url, prefix=self.prefix)

@@ -1,294 +1,243 @@
-"""A Redis server that answers, but does not do what it is asked: full, read only, with something else under the key."""
+"""What the server refuses: out of memory, a replica, no permission, another type. Each hits its own change only."""
 
-import os
-import time
+import asyncio
+import socket
+from contextlib import contextmanager
 
 import pytest
 
-from coatcheck import AsyncSessions, Sessions
-from coatcheck.errors import StoreFull, StoreReadOnly
-from coatcheck.events import Event
-from coatcheck.ports import Unreadable
-from coatcheck.record import Applied, Create, Destroy, RecordError, Refused, Tombstone, decode, encode, settle
-from coatcheck.stores import redis, redis_async
-from coatcheck.testing.http import Browser, Portal
-from coatcheck.testing.http.site import SECRET
-from tests.frameworks import test_asgi, test_wsgi
-from tests.servers.process import free_port, until
-from tests.servers.redis import single
-from tests.stores.redis_scene import BOTH_COLOURS, staged
+from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailable
+from coatcheck.ports import Life, Unreadable
+from coatcheck.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
+from coatcheck.stores.redis import from_url
+from coatcheck.stores.redis_async import from_url as async_from_url
+from coatcheck.testing.contract.harness import Bench, hashed
+from coatcheck.testing.shim import awaitable
+from tests.servers.process import HOST, until
+from tests.stores.redis_single import RedisHarness, ask, redis_server
 
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(scope="module")
-def spoiled():
-    """A server of its own, whose settings a test may spoil."""
-    with single(enable_debug_command="yes") as server:
-        yield server
+@pytest.fixture(params=[from_url, async_from_url], ids=["sync", "async"])
+def at(request):
+    """Runs a scenario at a bench of a server, with a store of each colour."""
 
-
-@pytest.fixture
-def server(spoiled):
-    yield spoiled
-    for name, value in (("maxmemory", 0), ("min-replicas-to-write", 0), ("save", "")):
-        spoiled.ask("CONFIG", "SET", name, value)
-    spoiled.ask("REPLICAOF", "NO", "ONE")
-
-
-class Site:
-    """An application of either colour on that server."""
-
-    def __init__(self, colour, server, prefix):
-        self.events: list[Event] = []
-        options = {"secret": SECRET, "on_event": self.events.append}
-        if colour == "sync":
-            self.sessions = Sessions(redis.from_url(server.url, prefix=prefix), **options)
-            self.client = test_wsgi.build(self.sessions)
-            self.close = self.sessions.shutdown
-        else:
-            self.portal = Portal()
-            self.sessions = self.portal.call(self._made(server.url, prefix, options))
-            self.client = test_asgi.build(self.sessions, self.portal)
-
-    async def _made(self, url, prefix, options):
-        return AsyncSessions(redis_async.from_url(url, prefix=prefix), **options)
-
-    def close(self):
-        self.portal.call(self.sessions.shutdown())
-        self.portal.close()
-
-    def browser(self, *steps):
-        browser = Browser(lambda request: self.client.send(request, lambda _: None))
-        reply = browser.play(*steps)
-        assert reply.status == 200, reply.body
-        return browser
-
-
-@pytest.fixture(params=["sync", "async"])
-def site(request, server, prefix):
-    site = Site(request.param, server, prefix)
-    yield site
-    site.close()
-
-
-# F-10: out of memory
-
-
-@BOTH_COLOURS
-def test_out_of_memory_what_reads_or_takes_away_works_and_what_adds_says_that_it_is_full(
-    colour, server, prefix
-):
-    with staged(colour, server, prefix) as scene:
-        record, other, third = scene.stored(), scene.stored(), scene.stored(user="ada", signed_in=scene.now)
-        server.ask("CONFIG", "SET", "maxmemory", 1)
-        assert scene.store.load([record.key], scene.now) == [record]
-        for change in (
-            scene.update(record),  # a slide
-            scene.update(record, take=("a",)),
-            scene.update(record, remove=frozenset({"b"})),
-            Destroy(key=other.key, at=scene.now),
-            Destroy(key=third.key, at=scene.now, user="ada", signed_in=scene.now),
-        ):
-            (answer,) = scene.store.apply([change])
-            assert isinstance(answer, Applied), change
-        assert scene.found(record).fields == {}
-        assert not isinstance(scene.found(other), type(record))
-        for change in (Create(scene.record()), scene.update(record, set={"a": os.urandom(50)})):
-            with pytest.raises(StoreFull):
-                scene.store.apply([change])
-        server.ask("CONFIG", "SET", "maxmemory", 0)
-        assert scene.store.apply([Create(scene.record())]) == [Applied()]
-
-
-@BOTH_COLOURS
-def test_out_of_memory_a_batch_fails_only_for_those_that_add(colour, server, prefix):
-    with staged(colour, server, prefix) as scene:
-        kept, ended = scene.stored(), scene.stored()
-        server.ask("CONFIG", "SET", "maxmemory", 1)
-        with pytest.raises(StoreFull):
-            scene.store.apply([scene.update(kept, set={"c": b"3"}), Destroy(key=ended.key, at=scene.now)])
-        assert scene.found(kept) == kept
-        assert not isinstance(scene.found(ended), type(ended))
-
-
-def test_out_of_memory_visitors_read_and_log_out_and_are_told_that_nothing_new_is_kept(site, server):
-    reader, leaver = (
-        site.browser("set a 1", "sign_in ada"),
-        site.browser("set a 1", "sign_in bob", "flash bye"),
-    )
-    stolen = leaver.twin()
-    server.ask("CONFIG", "SET", "maxmemory", 1)
-    cookies = dict(reader.cookies)
-    for _ in range(3):
-        reply = reader.play("get a", "user")
-        assert (reply.status, reply.results) == (200, ["1", "ada"])
-        reply = reader.play("set a 2")
-        assert reply.status == 503
-        assert reply.all("retry-after")
-        assert reply.all("set-cookie") == []
-    assert [flash[1] for flash in leaver.play("take_flashes").results[0]] == ["bye"]
-    assert leaver.play("sign_out").status == 200
-    assert stolen.play("is_new", "user").results == [True, None]
-    assert reader.cookies == cookies
-    server.ask("CONFIG", "SET", "maxmemory", 0)
-    assert reader.play("set a 2", "get a").results[1] == "2"
-
-
-# F-11: it takes no writes
-
-
-def read_only(server):
-    server.ask("REPLICAOF", "127.0.0.1", free_port())
-
-
-def no_replicas(server):
-    server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
-
-
-def no_disk(server):
-    # It can't replace a folder by the file that it has written.
-    (server.directory / "dump.rdb" / "full").mkdir(parents=True, exist_ok=True)
-    server.ask("CONFIG", "SET", "save", "3600 1")
-    server.ask("BGSAVE")
-    until(lambda: server.told("persistence")["rdb_last_bgsave_status"] == "err", "it can't save")
-
-
-@pytest.mark.parametrize("spoil", [read_only, no_replicas, no_disk])
-@BOTH_COLOURS
-def test_a_server_that_takes_no_writes_is_read_and_says_so(colour, spoil, server, prefix):
-    with staged(colour, server, prefix) as scene:
-        record = scene.stored()
-        spoil(server)
-        assert scene.store.load([record.key], scene.now) == [record]
-        for change in scene.changes(record).values():
-            start = time.monotonic()
-            with pytest.raises(StoreReadOnly):
-                scene.store.apply([change])
-            assert time.monotonic() - start < 5
-        assert scene.found(record) == record
-
-
-@pytest.mark.parametrize("spoil", [read_only, no_replicas, no_disk])
-def test_a_logout_that_the_server_refuses_is_not_pretended(spoil, site, server):
-    browser = site.browser("set a 1", "sign_in ada")
-    cookies = dict(browser.cookies)
-    spoil(server)
-    assert browser.play("get a", "user").results == ["1", "ada"]
-    for steps in (("sign_out",), ("set a 2",), ("sign_in bob",)):
-        reply = browser.play(*steps)
-        assert reply.status == 503
-        assert reply.all("set-cookie") == []
-    assert browser.cookies == cookies
-    server.ask("REPLICAOF", "NO", "ONE")
-    server.ask("CONFIG", "SET", "min-replicas-to-write", 0)
-    server.ask("CONFIG", "SET", "save", "")
-    stolen = browser.twin()
-    assert browser.play("sign_out").status == 200
-    assert stolen.play("is_new").result is True
-
-
-# F-22: what lies there is no record
-
-
-def plant(scene, server, prefix, record, data):
-    from base64 import urlsafe_b64encode
-
-    name = prefix.encode() + urlsafe_b64encode(record.key)[:22]
-    with server.client() as client:
-        client.set(name, data, px=1_000_000)
-    return name
-
-
-@BOTH_COLOURS
-def test_each_flipped_byte_is_read_as_the_record_format_says_and_written_by_nobody(
-    colour, redis_server, prefix
-):
-    with staged(colour, redis_server, prefix) as scene:
-        record = scene.record(user="ada", signed_in=scene.now, fields={"a": b"1"})
-        whole = encode(record)
-        unreadable = 0
-        for place in range(len(whole)):
-            data = bytearray(whole)
-            data[place] ^= 0x80 if place % 2 else 0x01
-            name = plant(scene, redis_server, prefix, record, bytes(data))
+    def run(port, scenario, **login):
+        async def with_store():
+            harness = RedisHarness(port, **login)
+            bench = Bench(harness)
+            bench.store = awaitable(request.param(harness.url, prefix=harness.prefix))
             try:
-                expected = decode(record.key, bytes(data))
-            except RecordError:
-                expected = None
-            (found,) = scene.store.load([record.key], scene.now)
-            assert isinstance(found, Unreadable) if expected is None else found == expected
-            unreadable += expected is None
-            change = scene.update(record, set={"b": b"2"})
-            settled = settle(bytes(data), change)
-            assert scene.store.apply([change]) == [settled.answer]
-            left = redis_server.ask("GET", name)
-            assert left == (bytes(data) if settled.state is None else encode(settled.state))
-        assert unreadable > 40
+                await scenario(bench)
+            finally:
+                await bench.store.close()
+                harness.inspector.close()
+
+        asyncio.run(with_store())
+
+    return run
 
 
-@BOTH_COLOURS
-def test_each_cut_record_is_unreadable_left_alone_and_can_be_destroyed(colour, redis_server, prefix):
-    with staged(colour, redis_server, prefix) as scene:
-        record = scene.record(user="ada", signed_in=scene.now, fields={"a": b"1"})
-        whole = encode(record)
-        for size in range(len(whole)):
-            name = plant(scene, redis_server, prefix, record, whole[:size])
-            (found,) = scene.store.load([record.key], scene.now)
-            assert isinstance(found, Unreadable)
-            assert scene.store.apply([scene.update(record, set={"b": b"2"})]) == [Refused.UNREADABLE]
-            assert redis_server.ask("GET", name) == whole[:size]
-        assert scene.store.apply([Destroy(key=record.key, at=scene.now)]) == [Applied()]
-        assert isinstance(scene.found(record), Tombstone | None)
+@pytest.fixture(scope="module")
+def small():
+    with redis_server("--maxmemory-policy", "noeviction") as server:
+        yield server.port
 
 
-FOREIGN = {
-    "list": ("RPUSH", b"x"),
-    "set": ("SADD", b"x"),
-    "hash": ("HSET", b"x", b"y"),
-    "sorted set": ("ZADD", 1, b"x"),
-    "stream": ("XADD", "*", b"x", b"y"),
-}
+@contextmanager
+def out_of_memory(port):
+    """The server has less memory than it uses."""
+    ask(port, "CONFIG", "SET", "maxmemory", 1)
+    try:
+        assert ask(port, "SET", "a", "b").startswith(b"-OOM")
+        yield
+    finally:
+        ask(port, "CONFIG", "SET", "maxmemory", 0)
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
-@BOTH_COLOURS
-def test_a_key_that_holds_something_else_is_unreadable_and_left_alone(colour, kind, redis_server, prefix):
-    command, *arguments = FOREIGN[kind]
-    with staged(colour, redis_server, prefix) as scene:
-        record, other = scene.stored(), scene.stored()
-        name = plant(scene, redis_server, prefix, record, b"")
-        with redis_server.client() as client:
-            client.delete(name)
-            client.execute_command(command, name, *arguments)
-            client.pexpire(name, 1_000_000)
-            before = client.dump(name)
-            for keys in ([record.key], [other.key, record.key]):
-                found = scene.store.load(keys, scene.now)
-                assert isinstance(found[-1], Unreadable)
-                assert list(found[:-1]) == [other][: len(keys) - 1]
-            assert scene.store.apply([scene.update(record, set={"a": b"3"})]) == [Refused.UNREADABLE]
-            assert scene.store.apply([Create(record)]) == [Refused.EXISTS]
-            assert client.dump(name) == before
-        assert scene.store.apply([Destroy(key=record.key, at=scene.now)]) == [Applied()]
-        assert not isinstance(scene.found(record), Unreadable)
+def test_out_of_memory_reading_sliding_and_logging_out_work_and_writing_is_full(small, at):
+    async def scenario(bench):
+        records = [await bench.create(bench.signed_in("ada")) for _ in range(8)]
+        anonymous = await bench.create()
+        with out_of_memory(small):
+            later = bench.start + 3_600_000
+            assert await bench.store.load([records[0].key], bench.start) == [records[0]]
+            assert len(await bench.store.load([record.key for record in records], bench.start)) == 8
+            assert await bench.apply(bench.update(records[0], at=later)) == APPLIED
+            taken = await bench.apply(bench.update(records[1], take=("theme",), at=later))
+            assert taken == Applied({"theme": b"dark"})
+            assert await bench.apply(bench.update(records[2], clear=True)) == APPLIED
+            assert await bench.apply(bench.update(records[3], rotate=Rotation(hashed("new")))) == APPLIED
+            assert len(await bench.lives_of("ada")) == 8
+            for refused in (
+                Create(bench.record()),
+                bench.update(records[4], set={"a": b"1"}),
+                bench.update(anonymous, sign_in=SignIn("ada")),
+            ):
+                with pytest.raises(StoreFull):
+                    await bench.apply(refused)
+            with pytest.raises(StoreFull):
+                await bench.store.enroll("ada", Life(anonymous.key, bench.start), later)
+            for record in records[:6]:
+                assert await bench.apply(bench.destroy(record)) == APPLIED
+                assert isinstance(await bench.load(record), Tombstone)
+            his = bench.destroy(records[6], user="ada", signed_in=records[6].signed_in)
+            assert await bench.apply(his) == APPLIED
+            assert await bench.keys_of("ada") == [records[7].key]
+        assert await bench.apply(Create(bench.record())) == APPLIED
+
+    at(small, scenario)
 
 
-def test_a_visitor_whose_record_is_spoiled_begins_anew_and_it_is_told(site, server, prefix):
-    browser = site.browser("set a 1")
-    other = site.browser("set a 2")
-    key = site.sessions.settings.ring.verify(next(iter(browser.cookies.values())).encode()).key
-    from base64 import urlsafe_b64encode
+def test_in_a_batch_each_is_told_what_became_of_it_and_nothing_is_done_twice(small, at):
+    async def scenario(bench):
+        one, other = await bench.create(), await bench.create()
+        with out_of_memory(small):
+            changes = [
+                bench.update(one, take=("theme",)),
+                bench.update(other, set={"a": b"1"}),
+                bench.destroy(other),
+            ]
+            if hasattr(bench.store, "_desk"):
+                # As of three callers, whose changes leave together.
+                answers = await asyncio.gather(
+                    *(bench.store.apply([change]) for change in changes), return_exceptions=True
+                )
+                assert answers[0] == [Applied({"theme": b"dark"})]
+                assert isinstance(answers[1], StoreFull)
+                assert answers[2] == [APPLIED]
+            else:
+                with pytest.raises(StoreFull) as raised:
+                    await bench.store.apply(changes)
+                assert raised.value.answers[0] == Applied({"theme": b"dark"})
+                assert isinstance(raised.value.answers[1], StoreFull)
+                assert raised.value.answers[2] == APPLIED
 
-    name = prefix.encode() + urlsafe_b64encode(key)[:22]
-    server.ask("DEL", name)
-    server.ask("RPUSH", name, "x")
-    site.events.clear()
-    reply = browser.play("get a", "is_new")
-    assert (reply.status, reply.results) == (200, [None, True])
-    assert [event.kind for event in site.events] == ["unreadable"]
-    assert browser.play("set a 3").status == 200
-    assert browser.play("get a").result == "3"
-    assert other.play("get a").result == "2"
-    assert server.ask("LRANGE", name, 0, -1) == [b"x"]
-    server.ask("DEL", name)
+    at(small, scenario)
+
+
+def test_a_replica_takes_no_writes_and_is_read(redis_port, at):
+    with redis_server("--replicaof", HOST, str(redis_port)) as replica:
+        until(lambda: b"master_link_status:up" in ask(replica.port, "INFO", "replication"), "it follows")
+
+        async def scenario(bench):
+            record = bench.record()
+            for change in (Create(record), bench.update(record, set={"a": b"1"}), bench.destroy(record)):
+                with pytest.raises(StoreReadOnly):
+                    await bench.apply(change)
+            with pytest.raises(StoreReadOnly):
+                await bench.store.enroll("ada", Life(record.key, bench.start), bench.start + 1)
+            assert await bench.store.load([record.key], bench.start) == [None]
+
+        at(replica.port, scenario)
+
+
+def test_too_few_replicas_are_read_only(at):
+    with redis_server("--min-replicas-to-write", "1") as server:
+
+        async def scenario(bench):
+            with pytest.raises(StoreReadOnly):
+                await bench.apply(Create(bench.record()))
+            with pytest.raises(StoreReadOnly):
+                await bench.apply(bench.destroy(bench.record()))
+
+        at(server.port, scenario)
+
+
+def test_what_is_no_string_is_unreadable_for_that_key_alone(redis_port, at):
+    async def scenario(bench):
+        good, list_, absent = await bench.create(), bench.record(), bench.record()
+        bench.harness.command("RPUSH", bench.harness.name(list_.key), "not", "ours")
+        bench.harness.command("PEXPIRE", bench.harness.name(list_.key), 60_000)
+        assert isinstance(await bench.load(list_), Unreadable)
+        keys = [absent.key, list_.key, good.key, list_.key]
+        nothing, unreadable, found, again = await bench.store.load(keys, bench.start)
+        assert (nothing, found) == (None, good)
+        assert isinstance(unreadable, Unreadable)
+        assert isinstance(again, Unreadable)
+        assert await bench.apply(bench.update(list_, set={"a": b"1"})) is Refused.UNREADABLE
+        assert await bench.apply(bench.destroy(list_, user="ada")) is Refused.UNREADABLE
+        assert await bench.apply(Create(list_)) is Refused.EXISTS
+        assert bench.harness.command("LLEN", bench.harness.name(list_.key)) == 2
+        assert await bench.store.count(bench.start) == 1
+        assert await bench.apply(bench.destroy(list_)) == APPLIED
+        assert isinstance(await bench.load(list_), Tombstone)
+
+    at(redis_port, scenario)
+
+
+ACL = (
+    "+get +mget +exists +set +del +evalsha +eval +zrange +zadd +zscore +zrem +zremrangebyscore +pttl +pexpire"
+    " +scan +getrange +ping"
+)
+
+
+def test_a_user_who_may_do_what_the_message_names_can_do_everything(redis_port, at):
+    async def scenario(bench):
+        rules = [f"~{bench.harness.prefix}*", *ACL.split()]
+        bench.harness.command("ACL", "SETUSER", "shop", "reset", "on", ">p@:/#?%w", *rules)
+        record = await bench.create(bench.signed_in("ada"))
+        assert await bench.apply(bench.update(record, set={"a": b"1"})) == APPLIED
+        assert await bench.keys_of("ada") == [record.key]
+        assert await bench.store.count(bench.start) == 1
+        await bench.store.ping()
+        assert len(await bench.store.load([record.key, bench.record().key], bench.start)) == 2
+        assert await bench.apply(bench.destroy(record)) == APPLIED
+        assert await bench.keys_of("ada") == []
+
+    at(redis_port, scenario, login="shop:p%40%3A%2F%23%3F%25w@")
+
+
+@pytest.mark.parametrize("rules", [["-@all"], ["+get", "+set"]])
+def test_a_user_who_may_not_is_told_what_he_needs(redis_port, at, rules):
+    async def scenario(bench):
+        bench.harness.command("ACL", "SETUSER", "poor", "reset", "on", ">secret-word", "~*", *rules)
+        with pytest.raises(StoreUnavailable, match=r"\+evalsha") as raised:
+            await bench.apply(bench.update(bench.record()))
+        assert "secret-word" not in str(raised.value)
+
+    at(redis_port, scenario, login="poor:secret-word@")
+
+
+def test_logging_out_falls_back_to_a_plain_delete_where_scripts_are_refused(redis_port, at):
+    async def scenario(bench):
+        bench.harness.command("ACL", "SETUSER", "plain", "reset", "on", ">word", "~*", "+get", "+set", "+del")
+        record = bench.record()
+        assert await bench.apply(Create(record)) == APPLIED
+        assert await bench.apply(bench.destroy(record)) == APPLIED
+        assert await bench.load(record) is None
+        assert await bench.apply(bench.destroy(record)) is Refused.GONE
+        with pytest.raises(StoreUnavailable):
+            await bench.apply(bench.destroy(record, user="ada"))
+
+    at(redis_port, scenario, login="plain:word@")
+
+
+@pytest.mark.parametrize("login", ["nobody:secret-word@", ":secret-word@"])
+def test_a_wrong_password_is_said_and_not_shown(redis_port, at, login):
+    async def scenario(bench):
+        for work in (bench.store.load([bench.record().key], bench.start), bench.store.ping()):
+            with pytest.raises(StoreError) as raised:
+                await work
+            assert isinstance(raised.value, StoreUnavailable)
+            assert "password" in str(raised.value)
+            assert "secret-word" not in repr(raised.value)
+
+    at(redis_port, scenario, login=login)
+
+
+def test_a_busy_server_is_unavailable_and_is_asked_again_later(at):
+    with (
+        redis_server("--busy-reply-threshold", "50") as server,
+        socket.create_connection((HOST, server.port)) as connection,
+    ):
+        connection.sendall(b"EVAL 'while true do end' 0\r\n")
+        until(lambda: ask(server.port, "PING").startswith(b"-BUSY"), "it is busy")
+
+        async def scenario(bench):
+            with pytest.raises(StoreUnavailable, match="busy"):
+                await bench.load(bench.record())
+
+        at(server.port, scenario)
+        ask(server.port, "SCRIPT", "KILL")

@@ -78,6 +78,11 @@ class Broken(Exception):
             return "READONLY"
         return _code_by_class(self.cause)
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether the server can't be reached, and not that it turned the caller away."""
+        return self.code not in {"NOAUTH", "WRONGPASS", "NOPERM"}
+
     def failure(self, *, writes: bool) -> StoreError:
         """What it means for one command."""
         if isinstance(self.cause, StoreError):

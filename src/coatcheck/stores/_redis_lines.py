@@ -20,7 +20,7 @@ from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, is_reply, said
 from coatcheck.stores._redis_words import Reply
 
-__all__ = ["Lines", "PoolLines", "arguments_of"]
+__all__ = ["Lines", "PoolLines", "arguments_of", "broken_off"]
 
 
 class _Window(threading.local):
@@ -33,12 +33,12 @@ _window = _Window()
 
 
 class Lines:
-    """Connections that are ours alone, made by `make`. Safe for threads and across forks."""
+    """Connections that are ours alone. Safe for threads and across forks."""
 
     def __init__(self, pool: Any, where: str, *, most: int) -> None:
-        """Take over the making of connections from a pool of redis-py, which lends none itself."""
-        pool.connection_class = _bounded(pool.connection_class)
-        self._make: Callable[[], Any] = pool.make_connection
+        """Make connections as `pool` does, a pool of redis-py that lends none itself, nor counts any."""
+        self._pool = pool
+        self._kind: Any = _bounded(pool.connection_class)
         self._where = where
         self._most = most
         self._closed = False
@@ -70,8 +70,7 @@ class Lines:
         except Exception as error:
             # Never read on: what comes next would be the answer to this call.
             self._drop(connection)
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         except BaseException:
             self._drop(connection)
             raise
@@ -127,12 +126,11 @@ class Lines:
             self._open += 1
         connection = None
         try:
-            connection = self._make()
+            connection = self._kind(**self._pool.connection_kwargs)
             connection.connect()
         except Exception as error:
             self._drop(connection)
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=False) from error
+            raise broken_off(self.breaker, self._where, error, sent=False) from error
         except BaseException:
             self._drop(connection)
             raise
@@ -175,8 +173,7 @@ class PoolLines:
             replies = [_read(connection) for _ in range(count)]
         except Exception as error:
             self._end(connection)
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         except BaseException:
             self._end(connection)
             raise
@@ -197,6 +194,14 @@ class PoolLines:
             with suppress(Exception):
                 connection.disconnect()
             self._pool.release(connection)
+
+
+def broken_off(breaker: Breaker, where: str, error: Exception, *, sent: bool) -> Broken:
+    """What to raise when a round trip did not come to its end; the breaker is told."""
+    broken = Broken(where, error, sent=sent)
+    if broken.is_outage:
+        breaker.failed()
+    return broken
 
 
 def _read(connection: Any) -> Reply:
@@ -273,7 +278,7 @@ def _bounded(kind: type) -> type:
                 raise TimeoutError("the deadline is over")
             limit: float = self.socket_connect_timeout  # type: ignore[has-type]
             self.socket_connect_timeout = min(limit, left)
-            return _BoundedSocket(cast("Any", super())._connect())
+            return _BoundedSocket(cast("Any", super())._connect())  # noqa: SLF001 - its only hook
 
     Bounded.__name__ = f"Bounded{kind.__name__}"
     return Bounded

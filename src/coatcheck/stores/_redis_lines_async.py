@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores._breaker import Breaker
-from coatcheck.stores._redis_errors import Broken, is_reply, said
-from coatcheck.stores._redis_lines import arguments_of
+from coatcheck.stores._redis_errors import is_reply, said
+from coatcheck.stores._redis_lines import arguments_of, broken_off
 from coatcheck.stores._redis_words import Reply
 
 __all__ = ["AsyncLines", "AsyncPoolLines"]
@@ -23,16 +22,16 @@ class AsyncLines:
     def __init__(
         self, pool: Any, where: str, *, most: int, connect_deadline: float, breaker: Breaker
     ) -> None:
-        """Take over the making of connections from `pool`, which lends none itself.
+        """Make connections as `pool` does, which lends none itself, nor counts any.
 
         Args:
-            pool: It makes connections by `make_connection`.
+            pool: What has a `connection_class` and `connection_kwargs`: a pool of redis-py, or a node of a cluster.
             where: The server's name in messages.
             most: How many connections there are at most; who finds all of them taken waits.
             connect_deadline: For how many seconds connecting may take, logging in included.
             breaker: What is known of the server, by all event loops.
         """
-        self._make: Callable[[], Any] = pool.make_connection
+        self._pool = pool
         self._where = where
         self._most = most
         self._connect_deadline = connect_deadline
@@ -50,10 +49,11 @@ class AsyncLines:
             StoreUnavailable: The breaker is open, or the store is closed.
         """
         self.breaker.admit()
-        sent, connection = False, None
+        sent, its_turn, connection = False, False, None
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 await self._turns.acquire()
+                its_turn = True
                 try:
                     connection = await self._take()
                     sent = count > 1
@@ -70,13 +70,12 @@ class AsyncLines:
         except StoreUnavailable:
             raise
         except Exception as error:
-            if connection is None and isinstance(error, TimeoutError) and self._turns.locked():
+            if not its_turn and isinstance(error, TimeoutError):
                 raise StoreTimeout(
                     f"all {self._most} connections to {self._where} are taken; see max_connections",
                     ambiguous=False,
                 ) from error
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         self.breaker.succeeded()
         if self._closed:
             await self._drop(connection)
@@ -114,7 +113,7 @@ class AsyncLines:
             await self._drop(connection)
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        connection = self._make()
+        connection = self._pool.connection_class(**self._pool.connection_kwargs)
         self._open.add(connection)
         try:
             async with asyncio.timeout(self._connect_deadline):
@@ -159,8 +158,7 @@ class AsyncPoolLines:
                 finally:
                     await self._pool.release(connection)
         except Exception as error:
-            self.breaker.failed()
-            raise Broken(self._where, error, sent=sent) from error
+            raise broken_off(self.breaker, self._where, error, sent=sent) from error
         self.breaker.succeeded()
         return replies
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -130,7 +131,7 @@ class _AsyncCluster(AsyncServers):
                 line = AsyncPoolLines(_Lender(node), node.name, breaker=breaker)
             else:
                 line = AsyncLines(
-                    _Maker(node),
+                    node,
                     node.name,
                     most=self._limits.max_connections,
                     connect_deadline=self._limits.connect_deadline,
@@ -148,18 +149,8 @@ class _AsyncCluster(AsyncServers):
             self._asked = time.monotonic()
 
 
-class _Maker:
-    """What a pool does for `AsyncLines`, by a node of a cluster, which has no pool."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-
-    def make_connection(self) -> Any:
-        return self._node.connection_class(**self._node.connection_kwargs)
-
-
 class _Lender:
-    """The same for `AsyncPoolLines`."""
+    """What a pool does for `AsyncPoolLines`, by a node of a cluster, which has no pool."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
@@ -187,7 +178,9 @@ class PerLoop:
 
     def _start(self) -> None:
         self._pid = os.getpid()
+        self._lock = threading.Lock()
         self._servers: dict[asyncio.AbstractEventLoop, AsyncServers] = {}
+        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
     def here(self) -> AsyncServers:
         """Those of the running loop."""
@@ -200,30 +193,46 @@ class PerLoop:
     async def close(self) -> None:
         """Close the connections of the running loop, and have those of other loops closed by them."""
         here = asyncio.get_running_loop()
-        servers, self._servers = self._servers, {}
-        for loop, its in servers.items():
+        for loop, its in list(self._servers.items()):
             if loop is here:
-                await its.close()
-            elif loop.is_closed():
-                its.abandon()
+                await self._ends[loop].aclose()
             else:
+                self._servers.pop(loop, None)
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(its.abandon)
 
     def _anew(self, loop: asyncio.AbstractEventLoop) -> AsyncServers:
         if self._pid != os.getpid():
-            # Forked: those connections are the parent's. To be closed would tell nobody; to be used is out of the question.
-            _inherited.append(self._servers)
+            # Forked: those connections are the parent's, not to be used, nor to be closed.
+            _inherited.append((self._servers, self._ends))
             self._start()
-        # A loop would never be let go while its connections are kept.
-        for other in [other for other in list(self._servers) if other.is_closed()]:
-            self._servers.pop(other).abandon()
-        if self._for_one_loop and self._servers:
-            raise ConfigurationError(
-                "The client that was given is in use by another event loop; give a URL, of which each loop has its own."
-            )
-        servers = self._servers[loop] = self._make()
+        with self._lock:
+            # A loop would never be let go while its connections are kept.
+            for other in [other for other in self._servers if other.is_closed()]:
+                self._servers.pop(other).abandon()
+                self._ends.pop(other, None)
+            if self._for_one_loop and self._servers:
+                raise ConfigurationError(
+                    "The client that was given is in use by another event loop; give a URL, of which each loop has"
+                    " its own connections."
+                )
+            servers = self._servers[loop] = self._make()
+            end = self._ends[loop] = self._until_the_loop_ends(loop, servers)
+        # A loop that is shut down in order (`asyncio.run` does it) ends its asynchronous generators; so this one closes
+        # the connections in time. Its beginning waits for nothing.
+        with suppress(StopIteration):
+            end.__anext__().send(None)
         return servers
+
+    async def _until_the_loop_ends(
+        self, loop: asyncio.AbstractEventLoop, servers: AsyncServers
+    ) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._servers.pop(loop, None)
+            self._ends.pop(loop, None)
+            await servers.close()
 
 
 _inherited: list[object] = []

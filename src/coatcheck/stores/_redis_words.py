@@ -66,14 +66,21 @@ class Command(NamedTuple):
         data: Its bytes.
         writes: Whether it changes anything.
         again: Whether it may be sent again when it is not known whether it was done: doing it twice is the same.
-        text: The same with the text of the script that it names, for a server that does not know it.
+        script: The script that it names.
+        arguments: What that script is sent.
     """
 
     key: bytes
     data: bytes
     writes: bool = False
     again: bool = True
-    text: bytes | None = None
+    script: Script | None = None
+    arguments: tuple[bytes, ...] = ()
+
+    def in_full(self) -> Command:
+        """The same with the text of its script, for a server that does not know it."""
+        assert self.script is not None
+        return self._replace(data=packed(b"EVAL", self.script.text, *self.arguments))
 
 
 def packed(*parts: bytes) -> bytes:
@@ -296,9 +303,9 @@ class Words:
         )
 
     def _call(self, called: Script, key: bytes, *arguments: bytes, again: bool = True) -> Command:
-        data = packed(b"EVALSHA", called.sha, b"1", key, *arguments)
-        text = packed(b"EVAL", called.text, b"1", key, *arguments)
-        return Command(key, data, writes=True, again=again, text=text)
+        arguments = (b"1", key, *arguments)
+        data = packed(b"EVALSHA", called.sha, *arguments)
+        return Command(key, data, writes=True, again=again, script=called, arguments=arguments)
 
     def _run(self, commands: Sequence[Command]) -> Talk[Sequence[Reply]]:
         """The replies, after those whose script the server did not know were sent with its text."""
@@ -311,10 +318,7 @@ class Words:
         if not unknown:
             return replies
         replies = list(replies)
-        answers = yield [
-            command._replace(data=command.text or command.data)
-            for command in (commands[place] for place in unknown)
-        ]
+        answers = yield [commands[place].in_full() for place in unknown]
         for place, answer in zip(unknown, answers, strict=True):
             replies[place] = answer
         return replies

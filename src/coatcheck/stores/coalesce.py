@@ -241,7 +241,7 @@ class _Lane(Generic[_Item, _Answer]):
         except StoreError as error:
             if len(error.answers) == len(items) and len(batch) > 1:
                 # Some were done, and must not be done twice.
-                _share_out(batch, error.answers)
+                _share_out(batch, list(error.answers))
                 return
             if not isinstance(error, StoreUnavailable):
                 await self._one_by_one(batch, error)
