@@ -7,6 +7,7 @@ invariants:
 - I1: a session only ever shows what its own visitor wrote;
 - I2: what was ended (a session, a secret), and said to be, opens nothing that is asked for later;
 - I3: what was said to be written is there at the end; what is there at the end was written, or may have been;
+- I4: a visitor never sees less than he was told before, nor that he is logged out;
 - I6: whatever lies in the store has an expiry;
 - I7: every answer is right, or says that the store fails: no other error, and no cookie with it.
 
@@ -91,6 +92,7 @@ def judge(done, final, *, forgiven=(), immortal=()):
     _foreign(done, final, complain)
     _undead(done, final, verdict, forgiven)
     _lost(done, final, verdict, forgiven)
+    _backwards(done, verdict, forgiven)
     for name in immortal:
         complain(f"I6: {name} has no expiry")
     for did in done:
@@ -147,6 +149,30 @@ def _lost(done, final, verdict, forgiven):
             did = writes.get(mark)
             if mark.split("/")[1] == session and (did is None or did.outcome == FAILED):
                 verdict.violations.append(f"I3: {mark} was never written")
+
+
+def _backwards(done, verdict, forgiven):
+    ends = {}
+    for did in done:
+        if did.kind == "end":
+            ends[did.session] = min(did.asked, ends.get(did.session, did.asked))
+    writes = {}
+    for did in done:
+        if did.kind == "write" and did.outcome == OK:
+            writes.setdefault(did.session, []).append(did)
+    for read in done:
+        if read.kind != "read" or read.outcome != OK or read.told >= ends.get(read.session, float("inf")):
+            continue
+        known = [did for did in writes.get(read.session, ()) if did.told < read.asked]
+        if not read.opened and known:
+            told = min(did.told for did in known)
+            kind = verdict.lost if _within(told, forgiven) else verdict.violations
+            kind.append(f"I4: {read.session} was there, and is not")
+        elif read.opened:
+            for did in known:
+                if did.wrote not in read.saw:
+                    kind = verdict.lost if _within(did.told, forgiven) else verdict.violations
+                    kind.append(f"I4: {did.wrote} was acknowledged, and is not seen")
 
 
 def _within(moment, forgiven):

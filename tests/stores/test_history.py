@@ -29,15 +29,19 @@ POSSIBLE = {
     "what may have been ended is gone": ([wrote(A), ended("s", outcome=UNKNOWN)], {"s": None}),
     "what may have been ended is there": ([wrote(A), ended("s", outcome=UNKNOWN)], {"s": {A}}),
     "a read that began before the end": ([wrote(A), read("s", A, at=3.05), ended("s")], {"s": None}),
+    "a read beside a write": ([wrote(A, at=1), wrote(B, at=1.95), read("s", A)], {"s": {A, B}}),
+    "a read beside the end": ([wrote(A), ended("s"), read("s", opened=False, at=3.05)], {"s": None}),
     "a session that nobody wrote to": ([read("s", opened=False)], {"s": None}),
 }
 IMPOSSIBLE = {
-    "another's mark is read": ([wrote(A), read("s", "w/t/7")], {"s": {A}}, "I1"),
+    "another's mark is read": ([wrote(A), read("s", A, "w/t/7")], {"s": {A}}, "I1"),
     "another's mark is there at the end": ([wrote(A)], {"s": {A, "w/t/7"}}, "I1"),
     "what was ended is read": ([wrote(A), ended("s"), read("s", A, at=4)], {"s": None}, "I2"),
     "what was ended is there at the end": ([wrote(A), ended("s")], {"s": {A}}, "I2"),
     "what was written is lost": ([wrote(A), wrote(B)], {"s": {A}}, "I3"),
     "a session is gone that nobody ended": ([wrote(A)], {"s": None}, "I3"),
+    "what was written is not seen": ([wrote(A), wrote(B), read("s", A)], {"s": {A, B}}, "I4"),
+    "a visitor is logged out": ([wrote(A), read("s", opened=False)], {"s": {A}}, "I4"),
     "what failed is there": ([wrote(A), wrote(B, FAILED)], {"s": {A, B}}, "I3"),
     "what nobody wrote is there": ([wrote(A)], {"s": {A, B}}, "I3"),
 }
@@ -72,6 +76,8 @@ def test_an_answer_that_is_neither_right_nor_a_typed_error_is_a_violation():
     [
         ([wrote(A, at=0), wrote(B, at=5)], {"s": {A}}),
         ([wrote(A, at=5)], {"s": None}),
+        ([wrote(A, at=5), read("s", opened=False, at=8)], {"s": {A}}),
+        ([wrote(A, at=0), wrote(B, at=5), read("s", A, at=8)], {"s": {A, B}}),
         ([wrote(A, at=0), ended("s", at=5)], {"s": {A}}),
     ],
 )

@@ -8,18 +8,13 @@ from contextlib import suppress
 import pytest
 from redis.exceptions import ResponseError
 
-from coatcheck import AsyncSessions, Sessions
 from coatcheck.errors import StoreFull, StoreReadOnly
-from coatcheck.events import Event
 from coatcheck.ports import Unreadable
 from coatcheck.record import Applied, Create, Destroy, RecordError, Refused, Tombstone, decode, encode, settle
-from coatcheck.stores import redis, redis_async
-from coatcheck.testing.http import Browser, Portal
-from coatcheck.testing.http.site import SECRET
-from tests.frameworks import test_asgi, test_wsgi
 from tests.servers.process import free_port, until
 from tests.servers.redis import single
 from tests.stores.redis_scene import BOTH_COLOURS, staged
+from tests.stores.redis_site import RedisSite
 
 pytestmark = pytest.mark.servers
 
@@ -39,40 +34,10 @@ def server(spoiled):
     spoiled.ask("REPLICAOF", "NO", "ONE")
 
 
-class Site:
-    """An application of either colour on that server."""
-
-    def __init__(self, colour, server, prefix):
-        self.events: list[Event] = []
-        options = {"secret": SECRET, "on_event": self.events.append}
-        if colour == "sync":
-            self.sessions = Sessions(redis.from_url(server.url, prefix=prefix), **options)
-            self.client = test_wsgi.build(self.sessions)
-            self.close = self.sessions.shutdown
-        else:
-            self.portal = Portal()
-            self.sessions = self.portal.call(self._made(server.url, prefix, options))
-            self.client = test_asgi.build(self.sessions, self.portal)
-
-    async def _made(self, url, prefix, options):
-        return AsyncSessions(redis_async.from_url(url, prefix=prefix), **options)
-
-    def close(self):
-        self.portal.call(self.sessions.shutdown())
-        self.portal.close()
-
-    def browser(self, *steps):
-        browser = Browser(lambda request: self.client.send(request, lambda _: None))
-        reply = browser.play(*steps)
-        assert reply.status == 200, reply.body
-        return browser
-
-
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["wsgi", "asgi"])
 def site(request, server, prefix):
-    site = Site(request.param, server, prefix)
-    yield site
-    site.close()
+    with RedisSite(request.param, server.url, prefix) as site:
+        yield site
 
 
 # F-10: out of memory
@@ -283,8 +248,7 @@ def test_a_key_that_holds_something_else_is_unreadable_and_left_alone(colour, ki
 def test_a_visitor_whose_record_is_spoiled_begins_anew_and_it_is_told(site, server, prefix):
     browser = site.browser("set a 1")
     other = site.browser("set a 2")
-    key = site.sessions.settings.ring.verify(next(iter(browser.cookies.values())).encode()).key
-    name = prefix.encode() + urlsafe_b64encode(key)[:22]
+    name = prefix.encode() + urlsafe_b64encode(site.key_of(browser))[:22]
     server.ask("DEL", name)
     server.ask("RPUSH", name, "x")
     site.events.clear()
