@@ -110,11 +110,15 @@ def test_ten_nodes_die_one_after_the_other(redis_cluster, prefix):
 @pytest.fixture
 def pair():
     """A primary, and a replica of it behind a proxy."""
-    with folder() as directory, RedisServer(directory) as primary, Proxy(primary.port) as link:
-        with RedisServer(directory) as replica:
-            replica.ask("REPLICAOF", HOST, link.port)
-            until(lambda: replica.told("replication")["master_link_status"] == "up", "it follows")
-            yield primary, replica, link
+    with (
+        folder() as directory,
+        RedisServer(directory) as primary,
+        Proxy(primary.port) as link,
+        RedisServer(directory) as replica,
+    ):
+        replica.ask("REPLICAOF", HOST, link.port)
+        until(lambda: replica.told("replication")["master_link_status"] == "up", "it follows")
+        yield primary, replica, link
 
 
 def test_a_logout_that_was_acknowledged_is_lost_where_the_replica_that_takes_over_had_not_got_it(
