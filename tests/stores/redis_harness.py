@@ -18,6 +18,11 @@ PATIENT = {"deadline": timedelta(seconds=30), "connect_deadline": timedelta(seco
 """A hundred who shake hands at once on a busy machine are no outage."""
 
 
+def name_of(prefix, key):
+    """Where the record of a key lies."""
+    return prefix.encode() + urlsafe_b64encode(key)[:22]
+
+
 class RedisHarness(Harness):
     """A prefix of its own. Each `open` is a store as another process has it.
 
@@ -37,7 +42,7 @@ class RedisHarness(Harness):
         return redis.from_url(self.target.url, **self.options)
 
     def name(self, key):
-        return self.prefix.encode() + urlsafe_b64encode(key)[:22]
+        return name_of(self.prefix, key)
 
     def names(self):
         return list(self.admin.scan_iter(match=f"{self.prefix}*", count=10_000))

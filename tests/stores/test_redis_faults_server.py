@@ -2,7 +2,6 @@
 
 import os
 import time
-from base64 import urlsafe_b64encode
 from contextlib import suppress
 
 import pytest
@@ -13,6 +12,7 @@ from coatcheck.ports import Unreadable
 from coatcheck.record import Applied, Create, Destroy, RecordError, Refused, Tombstone, decode, encode, settle
 from tests.servers.process import free_port, until
 from tests.servers.redis import single
+from tests.stores.redis_harness import name_of
 from tests.stores.redis_scene import BOTH_COLOURS, staged
 from tests.stores.redis_site import RedisSite
 
@@ -165,7 +165,7 @@ def test_a_logout_that_the_server_refuses_is_not_pretended(spoil, site, server):
 
 
 def plant(scene, server, prefix, record, data):
-    name = prefix.encode() + urlsafe_b64encode(record.key)[:22]
+    name = name_of(prefix, record.key)
     with server.client() as client:
         client.set(name, data, px=1_000_000)
     return name
@@ -248,7 +248,7 @@ def test_a_key_that_holds_something_else_is_unreadable_and_left_alone(colour, ki
 def test_a_visitor_whose_record_is_spoiled_begins_anew_and_it_is_told(site, server, prefix):
     browser = site.browser("set a 1")
     other = site.browser("set a 2")
-    name = prefix.encode() + urlsafe_b64encode(site.key_of(browser))[:22]
+    name = name_of(prefix, site.key_of(browser))
     server.ask("DEL", name)
     server.ask("RPUSH", name, "x")
     site.events.clear()

@@ -3,10 +3,12 @@
 import pytest
 from hypothesis import settings
 
+from coatcheck.record import Applied
 from coatcheck.testing.contract import StoreContract
 from coatcheck.testing.model import StoreMachine
 from tests.servers.fixtures_redis import IN_A_CLUSTER, UNDER_SENTINEL
-from tests.stores.redis_harness import AsyncRedisHarness, RedisHarness
+from tests.stores.redis_harness import AsyncRedisHarness, RedisHarness, name_of
+from tests.stores.redis_scene import BOTH_COLOURS, Scene, opened
 
 pytestmark = pytest.mark.servers
 
@@ -17,10 +19,11 @@ class OnTwoColours(StoreContract):
         return request.param(target)
 
 
-class TestBehindTlsAndAcl(OnTwoColours):
+class TestBehindTlsAndAcl(StoreContract):
+    # In one colour: each test shakes hands anew, which takes most of its time. The other is in test_redis_acl.
     @pytest.fixture
-    def target(self, redis_tls):
-        return redis_tls
+    def harness(self, redis_tls):
+        return AsyncRedisHarness(redis_tls)
 
 
 @UNDER_SENTINEL
@@ -35,6 +38,17 @@ class TestInACluster(OnTwoColours):
     @pytest.fixture
     def target(self, redis_cluster):
         return redis_cluster
+
+
+@BOTH_COLOURS
+def test_over_a_socket_file_it_is_the_same(colour, redis_server, prefix):
+    with opened(colour, f"unix://{redis_server.socket}", prefix=prefix) as store:
+        scene = Scene(None, store, store)
+        record = scene.stored()
+        changes = [scene.update(record, set={"c": b"3"}), scene.update(record, take=("a",))]
+        assert store.apply(changes) == [Applied(), Applied({"a": b"1"})]
+        assert scene.found(record).fields == {"b": b"2", "c": b"3"}
+        assert redis_server.ask("EXISTS", name_of(prefix, record.key)) == 1
 
 
 def machine(harness, target):
