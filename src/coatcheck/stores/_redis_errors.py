@@ -79,9 +79,14 @@ class Broken(Exception):
         return _code_by_class(self.cause)
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether the server turned the caller away, and would do so again."""
+        return self.code in {"NOAUTH", "WRONGPASS", "NOPERM"}
+
+    @property
     def is_outage(self) -> bool:
-        """Whether the server can't be reached, and not that it turned the caller away."""
-        return self.code not in {"NOAUTH", "WRONGPASS", "NOPERM"}
+        """Whether the server can't be reached; not so where a pool had no connection left."""
+        return not self.is_refusal and not _is_a(self.cause, "MaxConnectionsError")
 
     def failure(self, *, writes: bool) -> StoreError:
         """What it means for one command."""
@@ -89,19 +94,18 @@ class Broken(Exception):
             return self.cause
         if (code := self.code) is not None:
             return _with_cause(failure_of(Said(code)), self.cause)
-        names = {kind.__name__ for kind in type(self.cause).__mro__}
-        if "TimeoutError" in names:
+        if _is_a(self.cause, "TimeoutError"):
             error: StoreError = StoreTimeout(
                 f"{self.where} did not answer within the deadline", ambiguous=self.sent and writes
             )
         else:
-            error = StoreUnavailable(f"{self.where} can't be reached ({type(self.cause).__name__})")
+            error = StoreUnavailable(f"{self.where} can't be reached ({type(_root_of(self.cause)).__name__})")
         return _with_cause(error, self.cause)
 
 
 def is_reply(error: Exception) -> bool:
     """Whether a driver's error is a server's answer to one command, after which the next answer can be read."""
-    return any(kind.__name__ == "ResponseError" for kind in type(error).__mro__)
+    return _is_a(error, "ResponseError")
 
 
 def said(error: Exception) -> Said:
@@ -126,6 +130,10 @@ def failure_of(reply: object) -> StoreError:
     return StoreUnavailable(f"the server answered with a {type(reply).__name__}, which it should not")
 
 
+def _is_a(error: Exception, name: str) -> bool:
+    return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
 def _code_by_class(error: Exception) -> str | None:
     if str(error).startswith(("WRONGPASS", "invalid username-password")):
         return "WRONGPASS"
@@ -133,6 +141,16 @@ def _code_by_class(error: Exception) -> str | None:
         if kind.__name__ in _CODES:
             return _CODES[kind.__name__]
     return None
+
+
+def _root_of(error: BaseException) -> BaseException:
+    # The drivers wrap everything in a ConnectionError; a certificate that does not fit should be called so.
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return error
 
 
 def _with_cause(error: StoreError, cause: Exception) -> StoreError:

@@ -81,7 +81,7 @@ class Exchange:
             command = self.commands[place]
             self.replies[place] = broken.failure(writes=command.writes)
             self.moved.pop(place, None)
-            if broken.is_outage and (not done or command.again):
+            if not broken.is_refusal and (not done or command.again):
                 self._again.append(place)
 
     def refused(self, places: Sequence[int], error: StoreError) -> None:

@@ -20,7 +20,10 @@ from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, is_reply, said
 from coatcheck.stores._redis_words import Reply
 
-__all__ = ["Lines", "PoolLines", "arguments_of", "broken_off"]
+__all__ = ["Lines", "PoolLines", "arguments_of", "broken_off", "most_of", "none_free", "sentinels_of"]
+
+
+_FROM_A_POOL = 50
 
 
 class _Window(threading.local):
@@ -90,17 +93,18 @@ class Lines:
         """Close what is idle now, and the rest as it is given back."""
         self._closed = True
         self.renew()
+        for sentinel in sentinels_of(self._pool):
+            with suppress(Exception):
+                sentinel.close()
 
     def _take(self, until: float) -> Any:
         if self._pid != os.getpid():
             self._start()  # the parent's connections stay the parent's
-        while True:
+        while self._idle:
             try:
                 connection = self._idle.pop()
-            except IndexError:
-                if self._closed:
-                    raise StoreUnavailable("the store is closed") from None
-                return self._connect(until)
+            except IndexError:  # another thread was faster
+                break
             try:
                 if not connection.can_read():
                     return connection
@@ -108,6 +112,9 @@ class Lines:
                 pass
             # It has something to read that nobody asked for, or its end.
             self._drop(connection)
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return self._connect(until)
 
     def _connect(self, until: float) -> Any:
         with self._free:
@@ -115,10 +122,7 @@ class Lines:
                 self._waiting += 1
                 try:
                     if not self._idle and not self._free.wait(until - time.monotonic()):
-                        raise StoreTimeout(
-                            f"all {self._most} connections to {self._where} are taken; see max_connections",
-                            ambiguous=False,
-                        )
+                        raise none_free(self._where, self._most)
                 finally:
                     self._waiting -= 1
                 with suppress(IndexError):
@@ -157,13 +161,31 @@ class PoolLines:
     def __init__(self, pool: Any, where: str) -> None:
         self._pool = pool
         self._where = where
-        self.breaker: Breaker = Breaker(where)
+        self._most = most_of(pool)
         # Before 5.3, and in valkey-py, its argument must be there; since then it must not.
         self._arguments: tuple[str, ...] = arguments_of(pool.get_connection)
+        self.breaker: Breaker = Breaker(where)
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._turns = threading.Semaphore(self._most)
 
     def exchange(self, data: bytes, count: int, until: float) -> list[Reply]:
         """See `Lines.exchange`."""
         self.breaker.admit()
+        if self._pid != os.getpid():
+            self._start()
+        if not self._turns.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise none_free(self._where, self._most)
+        try:
+            replies = self._exchange(data, count)
+        finally:
+            self._turns.release()
+        self.breaker.succeeded()
+        return replies
+
+    def _exchange(self, data: bytes, count: int) -> list[Reply]:
         sent, connection = False, None
         try:
             connection = self._pool.get_connection(*self._arguments)
@@ -178,7 +200,6 @@ class PoolLines:
             self._end(connection)
             raise
         self._pool.release(connection)
-        self.breaker.succeeded()
         return replies
 
     def renew(self) -> None:
@@ -194,6 +215,22 @@ class PoolLines:
             with suppress(Exception):
                 connection.disconnect()
             self._pool.release(connection)
+
+
+def most_of(pool: Any) -> int:
+    """How many connections a pool lends at a time. Beyond that the drivers' own fail at once; here callers wait."""
+    most = getattr(pool, "max_connections", None)
+    return min(most, _FROM_A_POOL) if isinstance(most, int) and most > 0 else _FROM_A_POOL
+
+
+def none_free(where: str, most: int) -> StoreTimeout:
+    """What to raise for who waited for a connection in vain."""
+    return StoreTimeout(f"all {most} connections to {where} are taken; see max_connections", ambiguous=False)
+
+
+def sentinels_of(pool: Any) -> list[Any]:
+    """The clients by which a pool of redis-py asks Sentinels, if it does."""
+    return list(getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()))
 
 
 def broken_off(breaker: Breaker, where: str, error: Exception, *, sent: bool) -> Broken:

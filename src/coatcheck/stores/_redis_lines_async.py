@@ -7,10 +7,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from coatcheck.errors import StoreTimeout, StoreUnavailable
+from coatcheck.errors import StoreUnavailable
 from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import is_reply, said
-from coatcheck.stores._redis_lines import arguments_of, broken_off
+from coatcheck.stores._redis_lines import arguments_of, broken_off, most_of, none_free, sentinels_of
 from coatcheck.stores._redis_words import Reply
 
 __all__ = ["AsyncLines", "AsyncPoolLines"]
@@ -71,10 +71,7 @@ class AsyncLines:
             raise
         except Exception as error:
             if not its_turn and isinstance(error, TimeoutError):
-                raise StoreTimeout(
-                    f"all {self._most} connections to {self._where} are taken; see max_connections",
-                    ambiguous=False,
-                ) from error
+                raise none_free(self._where, self._most) from error
             raise broken_off(self.breaker, self._where, error, sent=sent) from error
         self.breaker.succeeded()
         if self._closed:
@@ -91,7 +88,14 @@ class AsyncLines:
     async def close(self) -> None:
         """Close what is idle now, and the rest as it is given back."""
         self._closed = True
-        await self.renew()
+        while self._idle:
+            connection = self._idle.pop()
+            self._open.discard(connection)
+            with suppress(Exception):
+                await connection.disconnect()  # TLS says goodbye: a loop that ends must not end before
+        for sentinel in sentinels_of(self._pool):
+            with suppress(Exception):
+                await sentinel.aclose()
 
     def abandon(self) -> None:
         """Let go of all connections at once: their loop is closed, or another process's."""
@@ -135,6 +139,8 @@ class AsyncPoolLines:
     def __init__(self, pool: Any, where: str, *, breaker: Breaker) -> None:
         self._pool = pool
         self._where = where
+        self._most = most_of(pool)
+        self._turns = asyncio.Semaphore(self._most)
         # Before 5.3, and in valkey-py, its argument must be there; since then it must not.
         self._arguments: tuple[str, ...] = arguments_of(pool.get_connection)
         self.breaker: Breaker = breaker
@@ -142,9 +148,10 @@ class AsyncPoolLines:
     async def exchange(self, data: bytes, count: int, until: float) -> list[Reply]:
         """See `AsyncLines.exchange`."""
         self.breaker.admit()
-        sent = False
+        sent = its_turn = False
         try:
-            async with asyncio.timeout(until - time.monotonic()):
+            async with asyncio.timeout(until - time.monotonic()), self._turns:
+                its_turn = True
                 connection = await self._pool.get_connection(*self._arguments)
                 try:
                     sent = count > 1
@@ -158,6 +165,8 @@ class AsyncPoolLines:
                 finally:
                     await self._pool.release(connection)
         except Exception as error:
+            if not its_turn and isinstance(error, TimeoutError):
+                raise none_free(self._where, self._most) from error
             raise broken_off(self.breaker, self._where, error, sent=sent) from error
         self.breaker.succeeded()
         return replies
