@@ -9,6 +9,7 @@ from datetime import timedelta
 from coatcheck import CookieSettings, Sessions, Settings
 from coatcheck.config import Options
 from coatcheck.events import KINDS
+from coatcheck.stores import redis
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.urls import StoreOptions
 from tests.docs.pages import DOCS, PAGES, ROOT
@@ -58,12 +59,18 @@ def test_the_table_of_the_store_has_every_option_with_its_default():
     parameters = inspect.signature(SQLiteStore).parameters.values()
     defaults = {parameter.name: parameter.default for parameter in parameters if parameter.name != "path"}
     assert told_defaults("The store") == defaults
-    assert set(defaults) == StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
+    parameters = inspect.signature(redis.from_url).parameters.values()
+    redis_defaults = {
+        parameter.name: parameter.default for parameter in parameters if parameter.name != "url"
+    }
+    assert told_defaults("The store on Redis") == redis_defaults
+    options = StoreOptions.__annotations__.keys() - Options.__annotations__.keys()
+    assert {*defaults, *redis_defaults} == options
 
 
 def test_the_table_of_urls_names_stores_that_open(empty_folder):
     urls = [row[0].strip("`") for row in rows_under("URLs", "settings")]
-    assert {url.partition(":")[0] for url in urls} == {"memory", "sqlite"}
+    assert {url.partition(":")[0] for url in urls} == {"memory", "sqlite", "redis"}
     for url in urls[:2]:
         Sessions.from_url(url, secret="2GOUdJrAmBtVgvT2N6tA5QMrcvFBmxHRgHr1aQt9mlo").shutdown()
 
@@ -74,7 +81,7 @@ def test_the_table_of_events_has_every_kind():
 
 
 def test_no_page_mentions_what_is_not_there_as_if_it_were():
-    planned = r"redis://|valkey://|memcached://|postgresql://|mysql://|mariadb://|client_keys=|encrypt="
+    planned = r"memcached://|postgresql://|mysql://|mariadb://|client_keys=|encrypt="
     assert not re.findall(planned, ALL)
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 import tempfile
 from contextlib import contextmanager
+from datetime import timedelta
 
 from coatcheck.stores.redis import from_url
 from coatcheck.stores.redis_async import from_url as async_from_url
@@ -12,6 +13,8 @@ from coatcheck.testing.contract import Harness
 from tests.servers.process import HOST, Server, free_port
 
 _numbers = itertools.count()
+PATIENT = {"deadline": timedelta(seconds=30), "connect_deadline": timedelta(seconds=30)}
+"""For tests that are not about deadlines, on machines that have much to do."""
 
 
 def ask(port, *parts):
@@ -57,10 +60,10 @@ class RedisHarness(Harness):
         super().__init__()
         self.port, self.prefix = port, new_prefix()
         self.url = f"redis://{login}{HOST}:{port}"
-        self.inspector = from_url(f"redis://{HOST}:{port}", prefix=self.prefix)
+        self.inspector = from_url(f"redis://{HOST}:{port}", prefix=self.prefix, **PATIENT)
 
     async def open(self):
-        return from_url(self.url, prefix=self.prefix)
+        return from_url(self.url, prefix=self.prefix, **PATIENT)
 
     async def plant(self, key, data):
         self.command("SET", self.name(key), data, "PX", 86_400_000)
@@ -108,9 +111,9 @@ def command(store, *parts):
 
 class AsyncRedisHarness(RedisHarness):
     async def open(self):
-        return async_from_url(self.url, prefix=self.prefix)._store
+        return async_from_url(self.url, prefix=self.prefix, **PATIENT)._store
 
 
 class CoalescedRedisHarness(RedisHarness):
     async def open(self):
-        return async_from_url(self.url, prefix=self.prefix)
+        return async_from_url(self.url, prefix=self.prefix, **PATIENT)

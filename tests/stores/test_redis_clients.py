@@ -14,7 +14,7 @@ from coatcheck.stores.redis_async import AsyncRedisStore
 from coatcheck.testing.contract import StoreContract
 from coatcheck.testing.contract.harness import Bench
 from tests.servers.process import HOST, free_port
-from tests.stores.redis_single import RedisHarness
+from tests.stores.redis_single import PATIENT, RedisHarness
 from tests.visitor import SECRET, Visitor
 
 pytestmark = pytest.mark.servers
@@ -26,9 +26,9 @@ class TheirClientHarness(RedisHarness):
         self.clients = []
 
     async def open(self):
-        client = redis.Redis(host=HOST, port=self.port, socket_timeout=5)
+        client = redis.Redis(host=HOST, port=self.port, socket_timeout=30)
         self.clients.append(client)
-        return RedisStore(client, prefix=self.prefix)
+        return RedisStore(client, prefix=self.prefix, deadline=PATIENT["deadline"])
 
     async def clean(self):
         await super().clean()
@@ -40,7 +40,7 @@ class TheirAsyncClientHarness(TheirClientHarness):
     async def open(self):
         client = redis.asyncio.Redis(host=HOST, port=self.port, protocol=2)
         self.clients.append(client)
-        return AsyncRedisStore(client, prefix=self.prefix)
+        return AsyncRedisStore(client, prefix=self.prefix, deadline=PATIENT["deadline"])
 
     async def clean(self):
         await RedisHarness.clean(self)
@@ -61,7 +61,7 @@ class TestTheirsAsync(StoreContract):
 
 
 def test_a_session_is_kept_by_a_ready_client_and_closing_it_is_theirs(redis_port):
-    client = redis.Redis(host=HOST, port=redis_port, db=4, socket_timeout=5)
+    client = redis.Redis(host=HOST, port=redis_port, db=4, socket_timeout=30)
     with Sessions.from_url("redis://", secret=SECRET, client=client) as sessions:
         visitor = Visitor(sessions)
         with visitor.request() as session:
@@ -198,7 +198,7 @@ class NotRedisPy:
 def test_a_client_with_classes_of_its_own_is_understood(redis_port):
     harness = RedisHarness(redis_port)
     bench = Bench(harness)
-    client = redis.Redis(host=HOST, port=redis_port, socket_timeout=5)
+    client = redis.Redis(host=HOST, port=redis_port, socket_timeout=30)
     store = RedisStore(NotRedisPy(client), prefix=harness.prefix)
     record, list_ = bench.record(), bench.record()
     client.script_flush()

@@ -6,7 +6,7 @@ from coatcheck.stores._redis_words import Words
 from coatcheck.stores.redis import from_url
 from coatcheck.testing.equivalence import check_apply
 from tests.servers.process import HOST
-from tests.stores.redis_single import command, new_prefix
+from tests.stores.redis_single import PATIENT, command, new_prefix
 
 pytestmark = pytest.mark.servers
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.servers
 def in_the_server(redis_port):
     """What the store makes of a change, and what lies there then."""
     prefix = new_prefix()
-    store = from_url(f"redis://{HOST}:{redis_port}", prefix=prefix)
+    store = from_url(f"redis://{HOST}:{redis_port}", prefix=prefix, **PATIENT)
     # Records that are over in a millisecond must still lie there when they are looked at.
     store._words = Words(prefix, shortest_life=60_000)
 

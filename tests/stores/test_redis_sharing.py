@@ -16,7 +16,7 @@ from coatcheck.stores.redis_async import from_url as async_from_url
 from coatcheck.testing.contract.harness import LIFETIMES, Bench
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
-from tests.stores.redis_single import RedisHarness, command, new_prefix
+from tests.stores.redis_single import PATIENT, RedisHarness, command, new_prefix
 
 pytestmark = pytest.mark.servers
 
@@ -70,7 +70,7 @@ def test_a_fork_uses_none_of_its_parents_connections(bench):
 
 def test_an_async_store_in_a_fork_makes_connections_of_its_own(bench):
     harness = bench.harness
-    front = async_from_url(harness.url, prefix=harness.prefix)
+    front = async_from_url(harness.url, prefix=harness.prefix, **PATIENT)
     record = bench.record()
 
     async def client_id():
@@ -101,7 +101,7 @@ def test_an_async_store_in_a_fork_makes_connections_of_its_own(bench):
 
 def test_each_loop_has_connections_of_its_own_and_a_closed_loop_is_let_go(bench):
     harness = bench.harness
-    front = async_from_url(harness.url, prefix=harness.prefix)
+    front = async_from_url(harness.url, prefix=harness.prefix, **PATIENT)
     record = bench.record()
     harness.inspector.apply([Create(record)])
 
@@ -122,7 +122,7 @@ def test_each_loop_has_connections_of_its_own_and_a_closed_loop_is_let_go(bench)
 
 def test_threads_share_as_many_connections_as_they_need_at_a_time(bench, redis_port):
     with Proxy(redis_port) as proxy:
-        store = from_url(f"redis://{HOST}:{proxy.port}", prefix=new_prefix())
+        store = from_url(f"redis://{HOST}:{proxy.port}", prefix=new_prefix(), **PATIENT)
         record = bench.record()
         store.apply([Create(record)])
         with proxy.counting() as counted, ThreadPoolExecutor(8) as threads:
@@ -134,7 +134,7 @@ def test_threads_share_as_many_connections_as_they_need_at_a_time(bench, redis_p
 
 def change_its_own_fields(url, prefix, record, name, at):
     """A hundred requests of one process, each with a field of its own."""
-    store = from_url(url, prefix=prefix)
+    store = from_url(url, prefix=prefix, **PATIENT)
 
     def change(number):
         update = Update(key=record.key, at=at, lifetimes=LIFETIMES, set={f"{name}{number}": b"1"})

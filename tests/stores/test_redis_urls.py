@@ -14,7 +14,7 @@ from coatcheck.stores import redis_async as async_module
 from coatcheck.stores._redis_url import Address, address_of
 from coatcheck.stores.redis import RedisStore
 from tests.servers.process import HOST, free_port
-from tests.stores.redis_single import ask, redis_server
+from tests.stores.redis_single import PATIENT, ask, redis_server
 from tests.visitor import SECRET, Visitor
 
 PASSWORD = "p@:/#?%w"
@@ -171,6 +171,7 @@ def everywhere(tmp_path_factory):
 
 def visit(url, **options):
     """A session kept and read by each colour, over the same URL."""
+    options = {**PATIENT, **options}
     with Sessions.from_url(url, secret=SECRET, **options) as sessions:
         visitor = Visitor(sessions)
         with visitor.request() as session:
@@ -214,7 +215,7 @@ def test_a_certificate_that_is_missing_or_not_known_is_no_way_in(everywhere, opt
     directory, _, port = everywhere
     options = {name: str(directory / value) for name, value in options.items()}
     with (
-        Sessions.from_url(f"rediss://{HOST}:{port}", secret=SECRET, **options) as sessions,
+        Sessions.from_url(f"rediss://{HOST}:{port}", secret=SECRET, **PATIENT, **options) as sessions,
         pytest.raises(StoreUnavailable, match=message),
     ):
         sessions.ping()

@@ -8,7 +8,7 @@ from coatcheck.ports import Life
 from coatcheck.record import APPLIED, Create, SignIn, encode
 from coatcheck.stores.redis import RedisStore
 from coatcheck.testing.contract.harness import Bench
-from tests.stores.redis_single import AsyncRedisHarness, RedisHarness
+from tests.stores.redis_single import PATIENT, AsyncRedisHarness, RedisHarness
 
 pytestmark = pytest.mark.servers
 DAY = 86_400_000
@@ -92,7 +92,9 @@ def test_healing_never_removes_who_signed_in_meanwhile(redis_port):
         async with Bench(harness) as bench:
             record = await bench.create(bench.signed_in("ada"))
             await bench.apply(bench.update(record, sign_in=SignIn("grace")))
-            store = SignsInMeanwhile(harness.inspector._servers, prefix=harness.prefix)
+            store = SignsInMeanwhile(
+                harness.inspector._servers, prefix=harness.prefix, deadline=PATIENT["deadline"]
+            )
 
             def sign_in():
                 change = bench.update(record, at=bench.start + 5, sign_in=SignIn("ada"))

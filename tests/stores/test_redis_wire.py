@@ -13,7 +13,7 @@ from coatcheck.testing.contract.harness import LIFETIMES, Bench
 from coatcheck.testing.shim import awaitable
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
-from tests.stores.redis_single import RedisHarness, new_prefix
+from tests.stores.redis_single import PATIENT, RedisHarness, ask, new_prefix
 
 pytestmark = pytest.mark.servers
 
@@ -30,7 +30,7 @@ def on_the_wire(request, redis_port, proxy):
 
     def run(scenario):
         async def at_the_wire():
-            store = awaitable(request.param(f"redis://{HOST}:{proxy.port}", prefix=new_prefix()))
+            store = awaitable(request.param(f"redis://{HOST}:{proxy.port}", prefix=new_prefix(), **PATIENT))
             bench = Bench(RedisHarness(redis_port))
             warm = bench.record()
             await store.apply([Create(warm)])
@@ -110,12 +110,12 @@ def test_a_change_is_all_that_is_sent_not_the_record(on_the_wire, proxy):
 
 
 def test_connecting_tells_the_server_nothing_that_it_need_not_know(redis_port, proxy):
-    store = from_url(f"redis://{HOST}:{proxy.port}", prefix=new_prefix())
+    store = from_url(f"redis://{HOST}:{proxy.port}", prefix=new_prefix(), **PATIENT)
     with proxy.recording() as transcript:
         store.ping()
     assert b"".join(data for way, data in transcript if way == "sent") == b"*1\r\n$4\r\nPING\r\n"
     store.close()
-    store = from_url(f"redis://{HOST}:{proxy.port}/3", prefix=new_prefix())
+    store = from_url(f"redis://{HOST}:{proxy.port}/3", prefix=new_prefix(), **PATIENT)
     with proxy.counting() as counted:
         store.ping()
     assert counted.round_trips == 2
@@ -131,8 +131,6 @@ def test_nothing_is_connected_before_it_is_needed(proxy):
 
 
 def test_what_a_script_does_not_know_is_sent_again_in_full(on_the_wire, proxy, redis_port):
-    from tests.stores.redis_single import ask
-
     async def scenario(store, bench):
         records = [bench.record() for _ in range(3)]
         await store.apply([Create(record) for record in records])
