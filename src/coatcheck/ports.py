@@ -2,7 +2,8 @@
 
 A store keeps records under keys. It knows keys, records and changes, and nothing of tokens, cookies, codecs,
 sessions or settings. It speaks in batches: several keys to load, several changes to apply, answered one by one
-and in order. A batch that fails as a whole raises a `StoreError`; the caller then retries its members alone.
+and in order. A batch that fails as a whole raises a `StoreError`; the caller then retries its members alone. Where
+only some members failed, and others were done, the error's `answers` say what became of each.
 
 To write one: keep the bytes of `coatcheck.record.encode` under the key, and let `coatcheck.record.settle` decide
 what a change makes of them, inside a transaction or a compare-and-swap. Then run the shipped contract suite

@@ -212,6 +212,33 @@ async def test_a_member_that_fails_is_asked_again_alone_and_fails_only_its_calle
     assert [good, *others] == [answers(kind, *numbers) for numbers in ((1, 2), (3,), (4, 5))]
 
 
+@pytest.mark.parametrize("kind_of_error", [StoreFull, StoreUnavailable])
+@KINDS
+@on_each_loop
+async def test_where_only_some_members_failed_each_is_told_his_part_and_nothing_is_sent_again(
+    kind, kind_of_error
+):
+    desk = Desk()
+    wanted = [(1, 2), (66,), (3, 66, 4), (5,)] + ([(2,)] if kind == "load" else [])
+    tasks = [desk.ask(kind, *numbers) for numbers in wanted]
+    await desk.settle()
+    (call,) = desk.wire.calls
+    make = found if kind == "load" else applied
+    each = kind_of_error("full")
+    error = kind_of_error("full")
+    error.answers = tuple(each if number == 66 else make(number) for number in call.numbers)
+    call.fail(error)
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(desk.wire.calls) == 1
+    assert [told[0], told[3], *told[4:]] == [
+        answers(kind, *wanted[place]) for place in (0, 3, *range(4, len(wanted)))
+    ]
+    assert type(told[1]) is kind_of_error
+    assert told[1].answers == ()
+    assert type(told[2]) is kind_of_error
+    assert told[2].answers == (make(3), each, make(4))
+
+
 @KINDS
 @on_each_loop
 async def test_a_batch_of_one_that_fails_is_not_sent_again(kind):

@@ -261,7 +261,7 @@ def test_who_waits_for_a_connection_in_vain_gets_a_timeout(redis_port):
 
     async def scenario():
         front = async_from_url(url, max_connections=2, **SHORT)
-        line = await front._store._loops.here().line_of(b"", None)
+        line = await front._store._loops.here().line_of(b"", None, 0.0)
         for _ in range(2):
             await line._turns.acquire()
         with pytest.raises(StoreTimeout, match="max_connections"):

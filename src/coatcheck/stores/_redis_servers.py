@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from coatcheck.stores import _redis_clients as clients
+from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
-from coatcheck.stores._redis_lines import Lines, PoolLines
+from coatcheck.stores._redis_lines import Lines, PoolLines, broken_off
 from coatcheck.stores._redis_url import Address, Limits
 from coatcheck.stores._redis_words import Reply
 
@@ -41,7 +42,7 @@ class Servers:
         self._one = line
         self._sentinels = sentinels
 
-    def line_of(self, key: bytes, moved: Said | None) -> _Line:
+    def line_of(self, key: bytes, moved: Said | None, until: float) -> _Line:
         """The connections to the server that has the key, or to which it was moved."""
         return self._one
 
@@ -69,30 +70,32 @@ class _Cluster(Servers):
         self._limits = limits
         self._client: Any = None
         self._lines: dict[str, _Line] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # for asking, which takes a while
+        self._making = threading.Lock()
         self._asked = 0.0
+        self._breaker = Breaker(where)
         self._closed = False
 
-    def line_of(self, key: bytes, moved: Said | None) -> _Line:
-        client = self._connected()
+    def line_of(self, key: bytes, moved: Said | None, until: float) -> _Line:
+        client = self._connected(until)
         try:
             node = None
             if moved is not None and moved.address is not None:
                 node = client.get_node(*moved.address)
                 if node is None:
-                    self._ask_anew(client)
+                    self._ask_anew(client, until)
                     node = client.get_node(*moved.address)
             return self._line_to(client, node or client.get_node_from_key(key))
         except Exception as error:
             raise Broken(self._where, error, sent=False) from error
 
     def all(self, until: float) -> list[_Line]:
-        client = self._connected()
+        client = self._connected(until)
         return [self._line_to(client, node) for node in client.get_primaries()]
 
     def renew(self, until: float) -> None:
         if self._client is not None:
-            self._ask_anew(self._client)
+            self._ask_anew(self._client, until)
 
     def close(self) -> None:
         self._closed = True
@@ -102,20 +105,30 @@ class _Cluster(Servers):
             with suppress(Exception):
                 self._client.close()
 
-    def _connected(self) -> Any:
+    def _connected(self, until: float) -> Any:
         if self._client is None:
-            with self._lock:
+            self._breaker.admit()
+            with self._one_at_a_time(until):
                 if self._client is None:
                     try:
                         self._client = self._make()
                     except Exception as error:
-                        raise Broken(self._where, error, sent=False) from error
+                        raise broken_off(self._breaker, self._where, error, sent=False) from error
         return self._client
+
+    @contextmanager
+    def _one_at_a_time(self, until: float) -> Generator[None]:
+        if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise Broken(self._where, TimeoutError("others are asking where the servers are"), sent=False)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _line_to(self, client: Any, node: Any) -> _Line:
         line = self._lines.get(node.name)
         if line is None:
-            with self._lock:
+            with self._making:
                 line = self._lines.get(node.name)
                 if line is None:
                     pool = client.get_redis_connection(node).connection_pool
@@ -128,14 +141,13 @@ class _Cluster(Servers):
                     self._lines[node.name] = line
         return line
 
-    def _ask_anew(self, client: Any) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if now < self._asked + _ASKED_ANEW:
-                return
-            with suppress(Exception):
-                client.nodes_manager.initialize()
-            self._asked = time.monotonic()
+    def _ask_anew(self, client: Any, until: float) -> None:
+        with suppress(Exception), self._one_at_a_time(until):
+            if time.monotonic() >= self._asked + _ASKED_ANEW:
+                try:
+                    client.nodes_manager.initialize()
+                finally:
+                    self._asked = time.monotonic()
 
 
 def url_servers(address: Address, limits: Limits) -> Servers:

@@ -14,6 +14,7 @@ from coatcheck.errors import ConfigurationError
 from coatcheck.stores import _redis_clients as clients
 from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
+from coatcheck.stores._redis_lines import broken_off
 from coatcheck.stores._redis_lines_async import AsyncLines, AsyncPoolLines
 from coatcheck.stores._redis_url import Address, Limits
 from coatcheck.stores._redis_words import Reply
@@ -38,15 +39,15 @@ class AsyncServers:
         self._one = line
         self._sentinels = sentinels
 
-    async def line_of(self, key: bytes, moved: Said | None) -> _Line:
+    async def line_of(self, key: bytes, moved: Said | None, until: float) -> _Line:
         """The connections to the server that has the key, or to which it was moved."""
         return self._one
 
-    async def all(self) -> list[_Line]:
+    async def all(self, until: float) -> list[_Line]:
         """The connections to each server that may be written to."""
         return [self._one]
 
-    async def renew(self) -> None:
+    async def renew(self, until: float) -> None:
         """Ask anew where the server is, if a connection can't be trusted to know."""
         await self._one.renew()
 
@@ -77,26 +78,26 @@ class _AsyncCluster(AsyncServers):
         self._lock = asyncio.Lock()
         self._asked = 0.0
 
-    async def line_of(self, key: bytes, moved: Said | None) -> _Line:
-        client = await self._connected()
+    async def line_of(self, key: bytes, moved: Said | None, until: float) -> _Line:
+        client = await self._connected(until)
         try:
             node = None
             if moved is not None and moved.address is not None:
                 node = client.get_node(*moved.address)
                 if node is None:
-                    await self._ask_anew(client)
+                    await self._ask_anew(client, until)
                     node = client.get_node(*moved.address)
             return self._line_to(node or client.get_node_from_key(key))
         except Exception as error:
             raise Broken(self._where, error, sent=False) from error
 
-    async def all(self) -> list[_Line]:
-        client = await self._connected()
+    async def all(self, until: float) -> list[_Line]:
+        client = await self._connected(until)
         return [self._line_to(node) for node in client.get_primaries()]
 
-    async def renew(self) -> None:
+    async def renew(self, until: float) -> None:
         if self._client is not None:
-            await self._ask_anew(self._client)
+            await self._ask_anew(self._client, until)
 
     async def close(self) -> None:
         for line in self._lines.values():
@@ -109,19 +110,27 @@ class _AsyncCluster(AsyncServers):
         for line in self._lines.values():
             line.abandon()
 
-    async def _connected(self) -> Any:
+    async def _connected(self, until: float) -> Any:
         if self._client is None:
-            async with self._lock:
-                if self._client is None:
-                    client = self._make()
-                    try:
-                        await client.initialize()
-                    except Exception as error:
-                        with suppress(Exception):
-                            await client.aclose()
-                        raise Broken(self._where, error, sent=False) from error
-                    self._client = client
+            breaker = self._breakers.setdefault("", Breaker(self._where))
+            breaker.admit()
+            try:
+                async with asyncio.timeout(until - time.monotonic()), self._lock:
+                    if self._client is None:
+                        self._client = await self._initialized()
+            except Exception as error:
+                raise broken_off(breaker, self._where, error, sent=False) from error
         return self._client
+
+    async def _initialized(self) -> Any:
+        client = self._make()
+        try:
+            await client.initialize()
+        except BaseException:
+            with suppress(Exception):
+                await client.aclose()
+            raise
+        return client
 
     def _line_to(self, node: Any) -> _Line:
         line = self._lines.get(node.name)
@@ -140,13 +149,14 @@ class _AsyncCluster(AsyncServers):
             self._lines[node.name] = line
         return line
 
-    async def _ask_anew(self, client: Any) -> None:
-        async with self._lock:
-            if time.monotonic() < self._asked + _ASKED_ANEW:
-                return
-            with suppress(Exception):
-                await client.nodes_manager.initialize()
-            self._asked = time.monotonic()
+    async def _ask_anew(self, client: Any, until: float) -> None:
+        with suppress(Exception):
+            async with asyncio.timeout(until - time.monotonic()), self._lock:
+                if time.monotonic() >= self._asked + _ASKED_ANEW:
+                    try:
+                        await client.nodes_manager.initialize()
+                    finally:
+                        self._asked = time.monotonic()
 
 
 class _Lender:

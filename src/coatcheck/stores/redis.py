@@ -158,9 +158,12 @@ class RedisStore:
         shares: dict[Any, list[int]] = {}
         for place in exchange.pending:
             try:
-                to = line or self._servers.line_of(exchange.commands[place].key, exchange.moved.get(place))
+                key, moved = exchange.commands[place].key, exchange.moved.get(place)
+                to = line or self._servers.line_of(key, moved, exchange.until)
             except Broken as broken:
                 exchange.broke([place], broken)
+            except StoreError as error:
+                exchange.refused([place], error)
             else:
                 shares.setdefault(to, []).append(place)
         for to, places in shares.items():

@@ -90,10 +90,7 @@ class AsyncRedisStore:
 
     async def _lines(self) -> list[Any]:
         try:
-            async with asyncio.timeout(self._deadline):
-                return list(await self._loops.here().all())
-        except TimeoutError as error:
-            raise Broken("the cluster", error, sent=False).failure(writes=False) from error
+            return list(await self._loops.here().all(time.monotonic() + self._deadline))
         except Broken as broken:
             raise broken.failure(writes=False) from broken.cause
 
@@ -114,7 +111,7 @@ class AsyncRedisStore:
                 await asyncio.sleep(pause)
             if exchange.renew:
                 exchange.renew = False
-                await (line or servers).renew()
+                await (line.renew() if line else servers.renew(exchange.until))
             await self._send(exchange, servers, line)
         return exchange.replies
 
@@ -123,9 +120,12 @@ class AsyncRedisStore:
         shares: dict[Any, list[int]] = {}
         for place in exchange.pending:
             try:
-                to = line or await servers.line_of(exchange.commands[place].key, exchange.moved.get(place))
+                key, moved = exchange.commands[place].key, exchange.moved.get(place)
+                to = line or await servers.line_of(key, moved, exchange.until)
             except Broken as broken:
                 exchange.broke([place], broken)
+            except StoreError as error:
+                exchange.refused([place], error)
             else:
                 shares.setdefault(to, []).append(place)
         if len(shares) == 1:
