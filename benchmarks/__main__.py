@@ -9,6 +9,7 @@ SUITES = {
     "asgi": "benchmarks.asgi:run",
     "redis": "benchmarks.redis_requests:main",
     "redis-asgi": "benchmarks.redis_asgi:run",
+    "layouts": "benchmarks.layouts:main",
     "sql": "benchmarks.sql_requests:main",
 }
 

@@ -9,6 +9,7 @@ connections that stand as well::
         proxy.silent = True             # takes everything, passes nothing on
         proxy.slice = 1                 # passes on so many bytes at a time
         proxy.cut_reply_after(17)       # the next replies' first 17 bytes, then the end of the connection
+        proxy.cut_request_after(17)     # the next requests' first 17 bytes arrive, then a reset
         proxy.drop_replies()            # what is asked arrives, the reply is a reset
         proxy.down(); proxy.up()        # refuses connections, and ends those that stand
         with proxy.counting() as counted: …
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from tests.servers.process import HOST, free_port
 
 _CHUNK = 1 << 16
+_PATIENCE = 5  # seconds
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Proxy:
         self.silent = False
         self.slice = None
         self._cut, self._cut_resets = None, False
+        self._cut_request = None
 
     def __enter__(self):
         self._thread.start()
@@ -115,6 +118,10 @@ class Proxy:
         """Pass on the first `size` bytes of what comes back from now on, then end that connection in order."""
         self._cut, self._cut_resets = size, False
 
+    def cut_request_after(self, size):
+        """Pass on the first `size` bytes of what is asked from now on, then reset that connection, and all later ones."""
+        self._cut_request = size
+
     def drop_replies(self):
         """What is asked arrives, and is done; of the reply nothing comes back but a reset."""
         self._cut, self._cut_resets = 0, True
@@ -155,7 +162,7 @@ class _Link:
         self.up = None
         self.asked = False
         self.task = asyncio.current_task()
-        self.is_cut = False
+        self.is_cut = self.is_reset = False
 
     async def run(self):
         proxy = self.proxy
@@ -175,6 +182,8 @@ class _Link:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self.is_reset:
+                self.reset()
 
     def _sent(self, data):
         total = self.proxy.total
@@ -183,12 +192,19 @@ class _Link:
             self.asked = True
             total.round_trips += 1
         self._record("sent", data)
+        left = self.proxy._cut_request
+        if left is not None:
+            self.proxy._cut_request = max(0, left - len(data))
+            self.is_reset = left <= len(data)
+            return data[:left]
         return data
 
     def _received(self, data):
         self.asked = False
         self.proxy.total.received += len(data)
         self._record("received", data)
+        if self.is_reset:
+            return b""
         cut = self.proxy._cut
         if cut is None:
             return data
@@ -218,6 +234,11 @@ class _Link:
                     await target.drain()
                     if self.proxy.slice:
                         await asyncio.sleep(0)
+                if self.is_reset and target is self.up:
+                    # A reset now could overtake what was passed on. The server ends the connection when it has it.
+                    self.up.write_eof()
+                    await asyncio.sleep(_PATIENCE)
+                    return
                 if self.is_cut:
                     if self.proxy._cut_resets:
                         self.reset()

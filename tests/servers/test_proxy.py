@@ -127,3 +127,22 @@ def test_down_refuses_and_ends_and_up_takes_again(proxy, connection):
     proxy.up()
     with socket.create_connection((HOST, proxy.port), timeout=5) as again:
         assert ask(again, b"hello") == b"hello"
+
+
+def test_a_request_is_cut_where_it_is_told_and_what_came_before_that_arrives(proxy, echo):
+    with socket.create_server((HOST, 0)) as listener:
+        proxy.target = listener.getsockname()[1]
+        proxy.cut_request_after(4)
+        with socket.create_connection((HOST, proxy.port), timeout=5) as client:
+            client.sendall(b"one two")
+            server, _ = listener.accept()
+            with server:
+                assert server.recv(10) == b"one "
+                server.sendall(b"an answer that nobody gets")
+                assert server.recv(10) == b""
+            with pytest.raises(ConnectionResetError):
+                client.recv(10)
+    proxy.target = echo
+    proxy.heal()
+    with socket.create_connection((HOST, proxy.port), timeout=5) as client:
+        assert ask(client, b"whole") == b"whole"

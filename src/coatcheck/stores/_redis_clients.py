@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from inspect import iscoroutinefunction, signature
 from typing import Any
 
@@ -19,7 +20,7 @@ from redis.retry import Retry
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores._redis_url import Address, Limits
 
-__all__ = ["async_cluster", "async_pool", "check", "cluster", "pool"]
+__all__ = ["abandon_pool", "async_cluster", "async_pool", "check", "cluster", "pool", "sentinels_of"]
 
 # Their constructors have no types.
 _Sentinel: Any = redis.sentinel.Sentinel
@@ -112,6 +113,18 @@ def async_cluster(address: Address, limits: Limits) -> Any:
         **_options(address, limits, asynchronous=True),
         **address.tls_options(),
     )
+
+
+def sentinels_of(pool: Any) -> list[Any]:
+    """The clients by which a pool asks Sentinels; they hold connections of their own."""
+    return list(getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()))
+
+
+def abandon_pool(pool: Any) -> None:
+    """Let go of what a pool of redis-py's asyncio half holds, without a loop to wait in."""
+    for connection in (*pool._available_connections, *pool._in_use_connections):  # noqa: SLF001 - there is no public way
+        with suppress(Exception):
+            connection._close()  # noqa: SLF001 - as above
 
 
 def check(client: Any, *, asynchronous: bool) -> None:

@@ -30,11 +30,11 @@ _UNLESS_FULL = "#!lua\n"
 
 _DECODE = r"""
 local LAST = 253402300799999
-local byte, sub = string.byte, string.sub
+local byte, sub, find, concat = string.byte, string.sub, string.find, table.concat
 
 -- What Python's strict UTF-8 decoder accepts.
 local function is_text(s)
-  if not string.find(s, '[\128-\255]') then return true end
+  if not find(s, '[\128-\255]') then return true end
   local i, n = 1, #s
   while i <= n do
     local a, b, c, d = byte(s, i, i + 3)
@@ -78,97 +78,140 @@ local function value_head(size)
   return struct.pack('>BI4', 198, size)
 end
 
-local NAME_WIDTHS = {[217] = 1, [218] = 2, [219] = 4}
-local VALUE_WIDTHS = {[196] = 1, [197] = 2, [198] = 4}
+local function map_head(count)
+  if count < 16 then return string.char(128 + count) end
+  if count < 65536 then return struct.pack('>BI2', 222, count) end
+  return struct.pack('>BI4', 223, count)
+end
 
--- The fields from `at` on. Each keeps its place; `raw` is its name and value as they stand there.
-local function fields_from(data, at)
-  local kind, count = byte(data, at), nil
+-- How many fields there are, by the head of their map at `at`, and where they begin.
+local function map_at(data, at)
+  local kind = byte(data, at)
   if not kind then return nil end
-  if kind >= 128 and kind <= 143 then
-    count, at = kind - 128, at + 1
-  elseif kind == 222 then
-    count, at = size_of(data, at + 1, 2), at + 3
-  elseif kind == 223 then
-    count, at = size_of(data, at + 1, 4), at + 5
-  end
+  if kind >= 128 and kind <= 143 then return kind - 128, at + 1 end
+  local width = kind == 222 and 2 or kind == 223 and 4
+  return width and size_of(data, at + 1, width), at + 1 + (width or 0)
+end
+
+-- The size and the beginning of the name at `at`; nil: there is none. `plain`: it stands as we would write it.
+local function name_at(data, at)
+  local kind = byte(data, at)
+  if not kind then return nil end
+  if kind >= 160 and kind <= 191 then return kind - 160, at + 1, true end
+  local width = kind == 217 and 1 or kind == 218 and 2 or kind == 219 and 4
+  local size = width and size_of(data, at + 1, width)
+  if not size then return nil end
+  return size, at + 1 + width, size >= (width == 1 and 32 or width == 2 and 256 or 65536)
+end
+
+-- The same of a value.
+local function value_at(data, at)
+  local kind = byte(data, at)
+  local width = kind == 196 and 1 or kind == 197 and 2 or kind == 198 and 4
+  local size = width and size_of(data, at + 1, width)
+  if not size then return nil end
+  return size, at + 1 + width, width == 1 or size >= (width == 2 and 256 or 65536)
+end
+
+-- Where each of the fields begins that stand from `at` on, the place of each name, how many there are, and where the
+-- first begins; nil, unless they stand exactly as we write them. This is done for every write: it makes no string but
+-- the names, and calls nothing that it can do without.
+local function fields_of(data, at)
+  local count
+  count, at = map_at(data, at)
   if not count then return nil end
-  local names, raws, first, last, place, n = {}, {}, {}, {}, {}, 0
-  for _ = 1, count do
-    local start, plain, size, width = at, true, nil, nil
-    kind = byte(data, at)
-    if not kind then return nil end
-    if kind >= 160 and kind <= 191 then
+  local begin, starts, place, names = at, {}, {}, {}
+  for i = 1, count do
+    starts[i] = at
+    local kind, size, plain = byte(data, at), nil, true
+    if kind and kind >= 160 and kind <= 191 then
       size, at = kind - 160, at + 1
     else
-      width = NAME_WIDTHS[kind]
-      size = width and size_of(data, at + 1, width)
-      if not size then return nil end
-      at = at + 1 + width
-      plain = size >= 32 and (width == 1 or size >= (width == 2 and 256 or 65536))
+      size, at, plain = name_at(data, at)
+      if not plain then return nil end
     end
     local name = sub(data, at, at + size - 1)
-    if #name < size or not is_text(name) then return nil end
+    if place[name] then return nil end
+    place[name], names[i] = i, name
     at = at + size
-    width = VALUE_WIDTHS[byte(data, at) or 0]
-    size = width and size_of(data, at + 1, width)
-    if not size then return nil end
-    plain = plain and (width == 1 or size >= (width == 2 and 256 or 65536))
-    local from = at + 1 + width
-    at = from + size
-    if at - 1 > #data then return nil end
-    local raw
-    if plain then
-      raw = sub(data, start, at - 1)
+    kind, size = byte(data, at, at + 1)
+    if kind == 196 and size then
+      at = at + 2 + size
     else
-      raw = name_head(#name) .. name .. value_head(size) .. sub(data, from, at - 1)
+      size, at, plain = value_at(data, at)
+      if not plain then return nil end
+      at = at + size
     end
+  end
+  if at - 1 ~= #data then return nil end
+  if find(concat(names), '[\128-\255]') then
+    for i = 1, count do
+      if not is_text(names[i]) then return nil end
+    end
+  end
+  starts[count + 1] = at
+  return starts, place, count, begin
+end
+
+-- The map of fields from `at` on, as we would write it; nil if it can't be read. Of a name that is there twice, the
+-- last value counts, in the place of the first.
+local function rewritten(data, at)
+  local count
+  count, at = map_at(data, at)
+  if not count then return nil end
+  local raws, place, n = {}, {}, 0
+  for _ = 1, count do
+    local size
+    size, at = name_at(data, at)
+    if not size then return nil end
+    local name = sub(data, at, at + size - 1)
+    if #name < size or not is_text(name) then return nil end
+    size, at = value_at(data, at + size)
+    if not size or at + size - 1 > #data then return nil end
     local i = place[name]
     if not i then
       n = n + 1
-      i = n
-      place[name] = i
+      i, place[name] = n, n
     end
-    names[i], raws[i], first[i], last[i] = name, raw, from, at - 1
+    raws[i] = name_head(#name) .. name .. value_head(size) .. sub(data, at, at + size - 1)
+    at = at + size
   end
   if at - 1 ~= #data then return nil end
-  return {data = data, raws = raws, first = first, last = last, place = place, n = n}
+  return map_head(n) .. concat(raws)
 end
 
--- The record in `data`; nil if it can't be read, or is another key's. A tombstone is a record that is over.
-local function decode(key, data)
+-- Where the map of fields begins in the record `data`, and its bookkeeping; nil if it can't be read, or is another
+-- key's. A tombstone has no fields: it gives 0, and its end.
+local function head_of(key, data)
   if #data < 74 then return nil end
   local version, flags, own, secret, secret_at, created, last_used, expires =
     struct.unpack('>BBc16c32I6I6I6I6', data)
   if version ~= 1 or own ~= key then return nil end
   if secret_at > LAST or created > LAST or last_used > LAST or expires > LAST then return nil end
-  if flags == 128 and #data == 74 and secret == string.rep('\0', 32)
-    and secret_at == 0 and created == 0 and last_used == 0 then
-    return {tombstone = true, expires = expires}
+  if flags > 7 then
+    if flags == 128 and #data == 74 and secret == string.rep('\0', 32)
+      and secret_at == 0 and created == 0 and last_used == 0 then
+      return 0, expires
+    end
+    return nil
   end
-  if flags > 7 then return nil end
-  local state = {
-    secret = secret, secret_at = secret_at, created = created, last_used = last_used, expires = expires,
-    permanent = flags % 4 >= 2, signed_in = 0, user = false, client = '', previous = false, seen = 0,
-  }
-  local at = 75
+  local at, signed_in, user, client, previous, seen = 75, 0, false, '', false, 0
   if flags % 2 == 1 then
     if #data < at + 9 then return nil end
-    local signed_in, user_size, client_size = struct.unpack('>I6I2I2', data, at)
+    local user_size, client_size
+    signed_in, user_size, client_size = struct.unpack('>I6I2I2', data, at)
     if signed_in > LAST then return nil end
     at = at + 10
-    state.signed_in = signed_in
-    state.user, state.client = sub(data, at, at + user_size - 1), sub(data, at + user_size, at + user_size + client_size - 1)
+    user, client = sub(data, at, at + user_size - 1), sub(data, at + user_size, at + user_size + client_size - 1)
     at = at + user_size + client_size
-    if not is_text(state.user) or not is_text(state.client) then return nil end
+    if not is_text(user) or not is_text(client) then return nil end
   end
   if flags >= 4 then
     if #data < at + 37 then return nil end
-    state.previous, state.seen = struct.unpack('>c32I6', data, at)
+    previous, seen = struct.unpack('>c32I6', data, at)
     at = at + 38
   end
-  state.fields = fields_from(data, at)
-  return state.fields and state
+  return at, expires, secret, secret_at, created, last_used, flags % 4 >= 2, signed_in, user, client, previous, seen
 end
 """
 
@@ -204,9 +247,19 @@ local function splice()
     if wanted[ARGV[i]] then return nil end
     wanted[ARGV[i]] = i + 1
   end
-  local count, here, size = byte(data, map), map + 1, #data
-  if not count or count < 128 or count > 143 then return nil end
-  count = count - 128
+  local size, here = #data, map + 1
+  local count, many, few = byte(data, map, map + 2)
+  if not count then return nil end
+  local is_long = count == 222
+  if is_long then
+    if not few then return nil end
+    count, here = many * 256 + few, map + 3
+    if count < 16 then return nil end
+  elseif count < 128 or count > 143 then
+    return nil
+  else
+    count = count - 128
+  end
   local left, seen, pieces, n, copied = count, {}, {}, 0, here
   for _ = 1, count do
     local head = byte(data, here)
@@ -257,7 +310,7 @@ local function splice()
         .. (#new < 256 and string.char(196, #new) or struct.pack('>BI2', 197, #new)) .. new
     end
   end
-  if left > 15 then return nil end
+  if is_long ~= (left > 15) or left > 65535 then return nil end
 
   if at > last_used then last_used = at end
   if kind >= 2 then
@@ -266,7 +319,7 @@ local function splice()
     expires = math.min(last_used + idle, start + absolute)
   end
   local new = sub(data, 1, 62) .. struct.pack('>I6I6', last_used, expires) .. sub(data, 75, map - 1)
-    .. string.char(128 + left) .. table.concat(pieces)
+    .. (is_long and struct.pack('>BI2', 222, left) or string.char(128 + left)) .. table.concat(pieces)
   redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', math.max(expires - at, SHORTEST_LIFE)))
   return 1
 end
@@ -282,18 +335,26 @@ local function argument()
   return ARGV[next_argument]
 end
 
-local state = type(data) == 'string' and decode(key, data)
-if not state then return -3 end
-if state.tombstone or at >= state.expires then return -1 end
+if type(data) ~= 'string' then return -3 end
+local map, expires, current, secret_at, created, last_used, permanent, signed_in, user, client, previous, seen =
+  head_of(key, data)
+if not map then return -3 end
+if map == 0 then return -1 end
+local starts, place, count, begin = fields_of(data, map)
+if not starts then
+  local fields = rewritten(data, map)
+  if not fields then return -3 end
+  data = sub(data, 1, map - 1) .. fields
+  starts, place, count, begin = fields_of(data, map)
+end
+if at >= expires then return -1 end
 
 local secret = has(1) and argument()
-if secret and secret ~= state.secret then
-  if secret ~= state.previous or (state.seen > 0 and at >= state.seen + grace) then return -2 end
+if secret and secret ~= current then
+  if secret ~= previous or (seen > 0 and at >= seen + grace) then return -2 end
 end
-if has(2) and argument() ~= state.user then return -2 end
+if has(2) and argument() ~= user then return -2 end
 
-local current, previous, seen = state.secret, state.previous, state.seen
-local secret_at, signed_in, user, client = state.secret_at, state.signed_in, state.user, state.client
 if previous and seen > 0 and at >= seen + grace then previous, seen = false, 0 end
 if has(16) and previous and seen == 0 and secret == current then seen = at end
 local rotated = 1
@@ -311,62 +372,63 @@ if has(128) then
   user, client = argument(), argument()
 end
 
--- Fields are cleared, then removed and taken, then set.
-local fields = state.fields
-local raws, place, n = fields.raws, fields.place, fields.n
-if has(4) then raws, place, n = {}, {}, 0 end
+-- Fields are cleared, then removed and taken, then set. What is not changed is copied in as few pieces as possible.
+if has(4) then
+  starts, place, count, begin = {#data + 1}, {}, 0, #data + 1
+end
+local changed, order, added = {}, {}, {}
+local first_take, first_set = next_argument + removes + 1, next_argument + removes + takes + 1
 local taken = takes > 0 and {rotated}
-local function remove(name)
-  local i = place[name]
-  if i then raws[i], place[name] = '', nil end
-end
-local doomed = {}
-for i = 1, removes do doomed[i] = argument() end
-for i = 1, takes do
-  local name = argument()
-  local where = place[name]
-  taken[i + 1] = where and sub(data, fields.first[where], fields.last[where]) or false
-  doomed[removes + i] = name
-end
-for _, name in ipairs(doomed) do remove(name) end
-for i = next_argument + 1, #ARGV, 2 do
-  local name, value = ARGV[i], ARGV[i + 1]
-  local where = place[name]
-  if not where then
-    n = n + 1
-    where = n
-    place[name] = where
+for i = first_take, first_set - 1 do
+  local where, value = place[ARGV[i]], false
+  if where then
+    local size, from = name_at(data, starts[where])
+    size, from = value_at(data, from + size)
+    value = sub(data, from, from + size - 1)
   end
-  raws[where] = name_head(#name) .. name .. value_head(#value) .. value
+  taken[i - first_take + 2] = value
 end
-local count = 0
-for _ in pairs(place) do count = count + 1 end
-local map
-if count < 16 then
-  map = string.char(128 + count)
-elseif count < 65536 then
-  map = struct.pack('>BI2', 222, count)
-else
-  map = struct.pack('>BI4', 223, count)
+for i = next_argument + 1, first_set - 1 do
+  local name = ARGV[i]
+  local where = place[name]
+  if where then
+    place[name], changed[where], order[#order + 1], count = nil, '', where, count - 1
+  end
 end
+for i = first_set, #ARGV, 2 do
+  local name, value = ARGV[i], ARGV[i + 1]
+  local where, raw = place[name], name_head(#name) .. name .. value_head(#value) .. value
+  if where then
+    changed[where], order[#order + 1] = raw, where
+  else
+    count, added[#added + 1] = count + 1, raw
+  end
+end
+local pieces, from = {}, begin
+if #order > 1 then table.sort(order) end
+for _, where in ipairs(order) do
+  pieces[#pieces + 1] = sub(data, from, starts[where] - 1)
+  pieces[#pieces + 1] = changed[where]
+  from = starts[where + 1]
+end
+pieces[#pieces + 1] = sub(data, from)
+pieces[#pieces + 1] = concat(added)
 
-local permanent = state.permanent
 if has(32) then permanent = has(64) end
-local last_used = has(8) and math.max(state.last_used, at) or state.last_used
-local start = signed_in > 0 and signed_in or state.created
-local expires
+if has(8) then last_used = math.max(last_used, at) end
+local start = signed_in > 0 and signed_in or created
 if permanent then
   expires = math.min(last_used + remember_idle, start + remember_absolute)
 else
   expires = math.min(last_used + idle, start + absolute)
 end
 
-local head = struct.pack('>BBc16c32I6I6I6I6',
+local new = struct.pack('>BBc16c32I6I6I6I6',
   1, (user and 1 or 0) + (permanent and 2 or 0) + (previous and 4 or 0),
-  key, current, secret_at, state.created, last_used, expires)
-local signed = user and struct.pack('>I6I2I2', signed_in, #user, #client) .. user .. client or ''
-local before = previous and struct.pack('>c32I6', previous, seen) or ''
-local new = head .. signed .. before .. map .. table.concat(raws, '', 1, n)
+  key, current, secret_at, created, last_used, expires)
+if user then new = new .. struct.pack('>I6I2I2', signed_in, #user, #client) .. user .. client end
+if previous then new = new .. struct.pack('>c32I6', previous, seen) end
+new = new .. map_head(count) .. concat(pieces)
 redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', math.max(expires - at, SHORTEST_LIFE)))
 return taken or rotated
 """
@@ -375,11 +437,16 @@ _DESTROY = r"""
 local flags, key, at, signed_in = struct.unpack('>I4c16I8I8', ARGV[1])
 local data = redis.pcall('GET', KEYS[1])
 if not data then return -1 end
-local state = type(data) == 'string' and decode(key, data)
-if state then
-  if state.tombstone or at >= state.expires then return -1 end
-  if flags % 2 == 1 and ARGV[3] ~= state.user then return -2 end
-  if flags >= 2 and signed_in ~= state.signed_in then return -2 end
+local map, expires, life, user
+if type(data) == 'string' then
+  local _
+  map, expires, _, _, _, _, _, life, user = head_of(key, data)
+  if map and map > 0 and not fields_of(data, map) and not rewritten(data, map) then map = nil end
+end
+if map then
+  if map == 0 or at >= expires then return -1 end
+  if flags % 2 == 1 and ARGV[3] ~= user then return -2 end
+  if flags >= 2 and signed_in ~= life then return -2 end
 elseif flags > 0 then
   return -3
 end

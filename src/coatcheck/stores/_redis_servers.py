@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -36,9 +36,11 @@ class Servers:
 
     line: _Line | None
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, sentinels: Sequence[Any] = ()) -> None:
+        """Take the connections to it, and the clients that ask Sentinels which one it is."""
         self.line = line
         self._one = line
+        self._sentinels = sentinels
 
     def line_of(self, key: bytes, moved: Said | None, until: float) -> _Line:
         """The connections to the server that has the key, or to which it was moved."""
@@ -55,6 +57,9 @@ class Servers:
     def close(self) -> None:
         """Close the connections."""
         self._one.close()
+        for sentinel in self._sentinels:
+            with suppress(Exception):
+                sentinel.close()
 
 
 class _Cluster(Servers):
@@ -149,7 +154,9 @@ def url_servers(address: Address, limits: Limits) -> Servers:
     """The servers that a URL names. Nothing is connected before it is asked for."""
     if address.kind == "cluster":
         return _Cluster(lambda: clients.cluster(address, limits), address.where, limits=limits)
-    return Servers(Lines(clients.pool(address, limits), address.where, most=limits.max_connections))
+    pool = clients.pool(address, limits)
+    line = Lines(pool, address.where, most=limits.max_connections)
+    return Servers(line, clients.sentinels_of(pool))
 
 
 def their_servers(client: Any) -> Servers:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -34,8 +34,10 @@ class _Line(Protocol):
 class AsyncServers:
     """See `_redis_servers.Servers`."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, sentinels: Sequence[Any] = ()) -> None:
+        """Take the connections to it, and the clients that ask Sentinels which one it is."""
         self._one = line
+        self._sentinels = sentinels
 
     async def line_of(self, key: bytes, moved: Said | None, until: float) -> _Line:
         """The connections to the server that has the key, or to which it was moved."""
@@ -52,10 +54,15 @@ class AsyncServers:
     async def close(self) -> None:
         """Close the connections."""
         await self._one.close()
+        for sentinel in self._sentinels:
+            with suppress(Exception):
+                await sentinel.aclose()
 
     def abandon(self) -> None:
         """Let go of them at once, without a loop to wait in."""
         self._one.abandon()
+        for sentinel in self._sentinels:
+            clients.abandon_pool(sentinel.connection_pool)
 
 
 class _AsyncCluster(AsyncServers):
@@ -251,14 +258,15 @@ def url_servers(address: Address, limits: Limits) -> PerLoop:
             return _AsyncCluster(
                 lambda: clients.async_cluster(address, limits), address.where, breakers, limits
             )
+        pool = clients.async_pool(address, limits)
         line = AsyncLines(
-            clients.async_pool(address, limits),
+            pool,
             address.where,
             most=limits.max_connections,
             connect_deadline=limits.connect_deadline,
             breaker=breaker,
         )
-        return AsyncServers(line)
+        return AsyncServers(line, clients.sentinels_of(pool))
 
     return PerLoop(make, is_cluster=address.kind == "cluster")
 

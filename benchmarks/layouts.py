@@ -1,0 +1,279 @@
+"""How a session lies in Redis: one framed string that a script merges, or a hash; beside Flask-Session's string.
+
+What counts is the server: its memory for a session, and its CPU for reading one and for writing some of its fields.
+The hash comes in two forms: as a pipeline, which can check no precondition, and by a script that does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import flask
+import redis
+from flask_session.redis import RedisSessionInterface
+from msgspec.structs import replace
+
+from benchmarks.requests import SECRET
+from coatcheck import Sessions
+from coatcheck.config import Settings
+from coatcheck.ports import Store
+from coatcheck.record import Create, Record, Update, encode
+from coatcheck.stores.memory import MemoryStore
+from tests.servers.redis import single
+
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
+CART = [{"sku": "A-1042", "count": 2, "price": "19.90"}, {"sku": "C-7", "count": 1, "price": "240.00"}]
+SESSIONS: Mapping[str, Mapping[str, Any]] = {
+    "5 short fields": {f"field_{n}": f"value {n}" for n in range(5)},
+    "50 short fields": {f"field_{n}": f"value {n}" for n in range(50)},
+    "signed in": {"cart": CART, "csrf_token": "d41d8cd98f00b204e9800998ecf8427e" * 2},
+    **{
+        f"{count:,} fields": {f"field_{n}": f"value {n}" for n in range(count)}
+        for count in (1, 10, 100, 1_000)
+    },
+}
+_SETTINGS = Settings(secret=SECRET)
+_AT_ONCE, _ROUNDS = 200, 15
+_count = itertools.count()
+
+
+def records(values: Mapping[str, Any], *, signed_in: bool) -> Iterator[Record]:
+    """Records of sessions that hold `values`, made as an application makes them."""
+    store = MemoryStore()
+    with Sessions(store, secret=SECRET) as sessions:
+        session = sessions.open(b"", client=AGENT)
+        session.update(values)
+        if signed_in:
+            session.sign_in("4711")
+        sessions.close(session)
+        assert session.handle
+        (record,) = store.load([bytes(key) for key in store._data], 0)
+    assert isinstance(record, Record)
+    while True:
+        yield record.with_key(os.urandom(16))
+
+
+class Framed:
+    """What the store does: one string in the record's own format, merged by its script."""
+
+    name = "framed string"
+
+    def __init__(self, url: str) -> None:
+        from coatcheck.stores.redis import from_url
+
+        self.store: Store = from_url(url)
+
+    def create(self, record: Record, values: Mapping[str, Any]) -> None:
+        self.store.apply([Create(record)])
+
+    def read(self, record: Record, values: Mapping[str, Any]) -> None:
+        self.store.load([record.key], record.created)
+
+    def write(self, record: Record, values: Mapping[str, Any], changed: Mapping[str, bytes]) -> None:
+        self.store.apply(
+            [
+                Update(
+                    key=record.key,
+                    at=record.created + next(_count) % 1_000,
+                    lifetimes=_SETTINGS.lifetimes,
+                    secret=record.secret,
+                    set=changed,
+                )
+            ]
+        )
+
+
+_CHECKED = """
+local head = redis.call('HGET', KEYS[1], '')
+if not head or string.sub(head, 3, 34) ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('PEXPIREAT', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class Hash:
+    """A field of the hash for each field, and one for the bookkeeping."""
+
+    name = "hash, pipelined"
+
+    def __init__(self, url: str) -> None:
+        self.client = redis.Redis.from_url(url)
+
+    def key(self, record: Record) -> bytes:
+        return b"coatcheck:" + record.key
+
+    def head(self, record: Record) -> dict[str, bytes]:
+        """The bookkeeping, in parts of at most 64 bytes where that is possible: a longer one makes a hash large."""
+        data = encode(replace(record, fields={}))[:-1]
+        flags, secret_and_times, sign_in = data[:2], data[18:74], data[74:]
+        return {"": flags + secret_and_times} | ({" ": sign_in} if sign_in else {})
+
+    def create(self, record: Record, values: Mapping[str, Any]) -> None:
+        with self.client.pipeline(transaction=False) as pipeline:
+            pipeline.hset(self.key(record), mapping={**self.head(record), **record.fields})
+            pipeline.pexpireat(self.key(record), record.expires)
+            pipeline.execute()
+
+    def read(self, record: Record, values: Mapping[str, Any]) -> None:
+        self.client.hgetall(self.key(record))
+
+    def write(self, record: Record, values: Mapping[str, Any], changed: Mapping[str, bytes]) -> None:
+        with self.client.pipeline(transaction=False) as pipeline:
+            pipeline.hset(self.key(record), mapping={"": self.head(record)[""], **changed})
+            pipeline.pexpireat(self.key(record), record.expires + next(_count) % 1_000)
+            pipeline.execute()
+
+
+class CheckedHash(Hash):
+    """The same, with the precondition that the secret is still the one that the request saw."""
+
+    name = "hash, script"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.script = self.client.register_script(_CHECKED)
+
+    def write(self, record: Record, values: Mapping[str, Any], changed: Mapping[str, bytes]) -> None:
+        flat = [part for pair in ({"": self.head(record)[""]} | changed).items() for part in pair]
+        self.script(
+            keys=[self.key(record)], args=[record.secret, record.expires + next(_count) % 1_000, *flat]
+        )
+
+
+class FlaskSession:
+    """The whole session as one string, written back as a whole by whoever comes last."""
+
+    name = "Flask-Session"
+    user: Mapping[str, Any] = {"_user_id": "4711", "_fresh": True, "_id": "9f86d081884c7d65" * 8}
+
+    def __init__(self, url: str) -> None:
+        self.interface = RedisSessionInterface(flask.Flask("benchmark"), redis.Redis.from_url(url))
+
+    def key(self, record: Record) -> str:
+        return f"session:{record.key.hex()}{'x' * 11}"  # as long as theirs: 32 bytes in base64
+
+    def create(self, record: Record, values: Mapping[str, Any]) -> None:
+        theirs = {"_permanent": True, **values, **(self.user if record.user else {})}
+        self.interface._upsert_session(timedelta(days=31), theirs, self.key(record))  # type: ignore[arg-type]
+
+    def read(self, record: Record, values: Mapping[str, Any]) -> None:
+        self.interface._retrieve_session_data(self.key(record))
+
+    def write(self, record: Record, values: Mapping[str, Any], changed: Mapping[str, bytes]) -> None:
+        self.create(record, {**values, **{name: value.decode("latin-1") for name, value in changed.items()}})
+
+
+Layout = Framed | Hash | FlaskSession
+
+
+def main() -> None:
+    """Measure, and print the tables."""
+    with single(hz=10) as server:
+        layouts: list[Layout] = [make(server.url) for make in (FlaskSession, Framed, Hash, CheckedHash)]
+        names = [layout.name for layout in layouts]
+        print("### Redis: bytes a session, with its key and its expiry\n")
+        _header(names)
+        for title, values in SESSIONS.items():
+            made = records(values, signed_in=title == "signed in")
+            count = 10_000 if len(values) <= 50 else 1_000
+            _row(title, [_bytes(server, layout, made, values, count) for layout in layouts], "{:,.0f}")
+        for work in ("read", "write 1 field", "write 10 fields"):
+            print(f"\n### Redis: microseconds of the server's CPU, {work}\n")
+            print(
+                "All of it, with reading the request and sending the answer; in brackets the command alone.\n"
+            )
+            _header(names)
+            for title, values in SESSIONS.items():
+                made = records(values, signed_in=title == "signed in")
+                costs = _cpu(server, layouts, made, values, work)
+                _row(title, [costs[name][0] for name in names], "{:.1f}", [costs[name][1] for name in names])
+
+
+def _header(names: list[str]) -> None:
+    print("| session | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
+
+
+def _row(title: str, figures: list[float], form: str, beside: list[float] | None = None) -> None:
+    cells = []
+    for place, figure in enumerate(figures):
+        cell = form.format(figure)
+        if beside is not None:
+            cell += f" ({beside[place]:.1f})"
+        cells.append(cell + (f" ×{figure / figures[0]:.2f}" if place else ""))
+    print(f"| {title} | " + " | ".join(cells) + " |")
+
+
+def _bytes(
+    server: Any, layout: Layout, made: Iterator[Record], values: Mapping[str, Any], count: int
+) -> float:
+    server.ask("FLUSHALL")
+    before = server.told("memory")["used_memory"]
+    for record in itertools.islice(made, count):
+        layout.create(record, values)
+    return (server.told("memory")["used_memory"] - before) / count
+
+
+def _cpu(
+    server: Any, layouts: list[Layout], made: Iterator[Record], values: Mapping[str, Any], work: str
+) -> dict[str, tuple[float, float]]:
+    """The median over the rounds, by layout: all CPU, and the commands' alone."""
+    server.ask("FLUSHALL")
+    some = list(itertools.islice(made, _AT_ONCE))
+    for layout in layouts:
+        for record in some:
+            layout.create(record, values)
+    number = 10 if "10" in work else 1
+    names = list(some[0].fields)[:number] or ["field_0"]
+    changes = [
+        {name: record.fields[name][:-1] + bytes([65 + turn]) for name in names if name in record.fields}
+        for turn, record in enumerate(some[:20])
+    ]
+
+    def play(layout: Layout, turn: int) -> Callable[[], None]:
+        def run() -> None:
+            for record in some:
+                if work == "read":
+                    layout.read(record, values)
+                else:
+                    layout.write(record, values, changes[turn % len(changes)])
+
+        return run
+
+    samples: dict[str, list[tuple[float, float]]] = {layout.name: [] for layout in layouts}
+    shuffle = random.Random(0).shuffle
+    order = list(layouts)
+    for turn in range(_ROUNDS):
+        shuffle(order)
+        for layout in order:
+            with _costing(server) as spent:
+                play(layout, turn)()
+            samples[layout.name].append((spent[0] / len(some), spent[1] / len(some)))
+    return {
+        name: (statistics.median(all_ for all_, _ in costs), statistics.median(own for _, own in costs))
+        for name, costs in samples.items()
+    }
+
+
+@contextmanager
+def _costing(server: Any) -> Iterator[list[float]]:
+    """The microseconds that the server spends while the block runs: all of them, and those in commands."""
+    spent: list[float] = []
+    with server.client() as client:
+        client.config_resetstat()
+        before = client.info("cpu")
+        yield spent
+        after = client.info("cpu")
+        stats = client.info("commandstats")
+    all_ = sum(after[part] - before[part] for part in ("used_cpu_user", "used_cpu_sys"))
+    calls = {name.removeprefix("cmdstat_"): entry["usec"] for name, entry in stats.items()}
+    # What a script calls is counted once more by itself.
+    ours = {"evalsha"} & calls.keys() or calls.keys() - {"info", "config|resetstat"}
+    spent += [all_ * 1e6, sum(calls[name] for name in ours)]

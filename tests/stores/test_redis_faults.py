@@ -1,0 +1,409 @@
+"""What the network does to a Redis store: refuse, fall silent, delay, slice, cut, reset.
+
+A call then ends within its deadline with a `StoreError`; what is stored is the old or the new record, never a mixture;
+no answer is ever another call's; and the store recovers by itself.
+"""
+
+import asyncio
+import os
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
+from coatcheck.record import Applied, Create, Refused, Tombstone, Update
+from coatcheck.stores import redis_async
+from tests.loops import Heartbeat, run
+from tests.servers.process import HOST
+from tests.stores.redis_scene import BOTH_COLOURS, opened, recovered, staged
+
+pytestmark = pytest.mark.servers
+
+
+def timed(call, *arguments):
+    """What it raised, and the seconds that it took."""
+    start = time.monotonic()
+    try:
+        call(*arguments)
+    except StoreError as error:
+        return error, time.monotonic() - start
+    raise AssertionError("it did not fail")
+
+
+# F-01: connections are refused
+
+
+@BOTH_COLOURS
+def test_while_connections_are_refused_every_call_says_so_and_soon_at_once(colour, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+        record = scene.stored()
+        assert scene.store.load([record.key], scene.now) == [record]
+        scene.proxy.down()
+        failures = [timed(scene.store.load, [record.key], scene.now) for _ in range(50)]
+        assert all(isinstance(error, StoreUnavailable) for error, _ in failures)
+        assert not any(isinstance(error, StoreTimeout) for error, _ in failures)
+        # The breaker is open: nobody waits for a connection any more.
+        assert statistics.median(seconds for _, seconds in failures[10:]) < 0.05
+        for change in (*scene.changes(record).values(),):
+            error, _ = timed(scene.store.apply, [change])
+            assert isinstance(error, StoreUnavailable)
+        assert scene.found(record) == record
+        assert scene.recover() < 5
+        assert scene.store.load([record.key], scene.now) == [record]
+
+
+@BOTH_COLOURS
+def test_an_open_breaker_lets_one_call_try_now_and_then(colour, redis_server, prefix):
+    with staged(colour, redis_server, prefix, deadline=timedelta(seconds=0.1)) as scene:
+        scene.stored()
+        scene.proxy.down()
+        for _ in range(10):
+            timed(scene.store.ping)
+        scene.proxy.silent = True
+        scene.proxy.up()
+        with scene.proxy.counting() as counted:
+            start, calls = time.monotonic(), 0
+            while time.monotonic() - start < 1.5:
+                timed(scene.store.ping)
+                calls += 1
+        took = time.monotonic() - start
+        # It rests half a second each time; what was let through may try again within its deadline.
+        assert 1 <= counted.connections <= 3 * (took / 0.5 + 2)
+        assert calls > 10 * counted.connections
+        assert scene.recover() < 5
+
+
+# F-02: silence
+
+
+@pytest.mark.parametrize("operation", ["load", "apply", "ping"])
+@BOTH_COLOURS
+def test_in_silence_a_call_ends_with_its_deadline(colour, operation, redis_server, prefix):
+    deadline = 1.0
+    with staged(colour, redis_server, prefix, deadline=timedelta(seconds=deadline)) as scene:
+        record = scene.stored()
+        recovered(scene.store)
+        scene.proxy.silent = True
+        arguments = {
+            "load": ([record.key], scene.now),
+            "apply": ([scene.update(record, set={"a": b"3"})],),
+            "ping": (),
+        }
+        error, seconds = timed(getattr(scene.store, operation), *arguments[operation])
+        assert isinstance(error, StoreTimeout)
+        assert error.ambiguous == (operation == "apply")
+        assert 0.8 * deadline <= seconds < 1.8 * deadline
+        assert scene.recover() < 5
+
+
+def test_in_silence_many_threads_all_end_with_their_deadline(redis_server, prefix):
+    with staged("sync", redis_server, prefix, deadline=timedelta(seconds=0.5), max_connections=4) as scene:
+        record = scene.stored()
+        recovered(scene.store)
+        scene.proxy.silent = True
+        with ThreadPoolExecutor(24) as pool:
+            failures = list(pool.map(lambda _: timed(scene.store.load, [record.key], scene.now), range(48)))
+        assert all(isinstance(error, StoreUnavailable) for error, _ in failures)
+        assert max(seconds for _, seconds in failures) < 2.5
+        assert scene.recover() < 5
+        with ThreadPoolExecutor(24) as pool:
+            assert (
+                list(pool.map(lambda _: scene.store.load([record.key], scene.now), range(48)))
+                == [[record]] * 48
+            )
+
+
+def test_in_silence_the_event_loop_turns_on(redis_server, prefix):
+    deadline = 0.5
+
+    async def scenario(scene):
+        url = f"redis://{HOST}:{scene.proxy.port}/0"
+        store = redis_async.from_url(url, prefix=prefix, deadline=timedelta(seconds=deadline))
+        record = scene.stored()
+        assert await store.load([record.key], scene.now) == [record]
+        scene.proxy.silent = True
+
+        async def ask():
+            start = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await store.load([os.urandom(16)], scene.now)
+            return time.monotonic() - start
+
+        async with Heartbeat() as heart:
+            took = await asyncio.gather(*(ask() for _ in range(100)))
+        assert max(took) < 5 * deadline
+        assert heart.beats > 10
+        assert heart.longest < 0.5 * deadline
+        scene.proxy.heal()
+        start = time.monotonic()
+        while True:
+            try:
+                assert await store.load([record.key], scene.now) == [record]
+                break
+            except StoreUnavailable:
+                assert time.monotonic() - start < 5
+                await asyncio.sleep(0.02)
+        await store.close()
+
+    with staged("sync", redis_server, prefix) as scene:
+        run(scenario(scene))
+
+
+@BOTH_COLOURS
+def test_delays_within_the_deadline_are_only_delays(colour, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+        record = scene.record()
+        scene.proxy.latency = 0.03
+        assert scene.store.apply([Create(record)]) == [Applied()]
+        assert scene.store.load([record.key], scene.now) == [record]
+
+
+# F-03: the connection is reset after something was sent
+
+
+KINDS = ["create", "set", "take", "slide", "rotate", "rotate, derived", "sign in", "destroy", "revoke"]
+
+
+def before_and_after(scene, kind):
+    """A record, the change of that kind, and what lies there before and after it."""
+    if kind == "create":
+        record = scene.record()
+        return record, Create(record), None, record
+    record = scene.stored(**({"user": "ada", "signed_in": scene.now} if kind == "revoke" else {}))
+    change = scene.changes(record)[kind]
+    after = record.apply(change) if isinstance(change, Update) else Tombstone
+    return record, change, record, after
+
+
+def is_state(found, expected):
+    return isinstance(found, Tombstone) if expected is Tombstone else found == expected
+
+
+def told_the_truth(scene, record, change, before, after):
+    """Apply a change while the network fails, and hold what was answered against what is there."""
+    error = None
+    try:
+        (answer,) = scene.store.apply([change])
+    except StoreError as failure:
+        error = failure
+    # What is under way arrives, or never does: the proxy ends the connection only after the server did.
+    found = scene.found(record)
+    is_old, is_new = is_state(found, before), is_state(found, after)
+    assert is_old or is_new, found
+    if error is None:
+        assert is_new
+        assert isinstance(answer, Applied) or answer in {Refused.EXISTS, Refused.GONE, Refused.CHANGED}
+    elif isinstance(error, StoreTimeout) and not error.ambiguous:
+        assert is_old
+    return error, is_new
+
+
+def size_of(scene, make):
+    """How many bytes the changes are that `make` makes, on a connection that stands, to a server that knows the scripts."""
+    scene.store.apply(make())
+    with scene.proxy.recording() as transcript:
+        scene.store.apply(make())
+    return sum(len(data) for way, data in transcript if way == "sent")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@BOTH_COLOURS
+def test_a_request_that_is_cut_anywhere_leaves_the_old_record_or_the_new(colour, kind, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+        size = size_of(scene, lambda: [before_and_after(scene, kind)[1]])
+        for cut in sorted({0, 1, size // 3, size // 2, size - 2, size - 1, size}):
+            record, change, before, after = before_and_after(scene, kind)
+            recovered(scene.store)
+            scene.proxy.cut_request_after(cut)
+            error, is_new = told_the_truth(scene, record, change, before, after)
+            assert error is not None
+            assert is_new == (cut == size), cut
+            scene.recover()
+            assert is_state(scene.store.load([record.key], scene.now)[0], after if is_new else before)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("kind", KINDS)
+@BOTH_COLOURS
+def test_a_request_that_is_cut_after_each_byte_leaves_the_old_record_or_the_new(
+    colour, kind, redis_server, prefix
+):
+    with staged(colour, redis_server, prefix) as scene:
+        size = size_of(scene, lambda: [before_and_after(scene, kind)[1]])
+        for cut in range(size + 1):
+            record, change, before, after = before_and_after(scene, kind)
+            recovered(scene.store)
+            scene.proxy.cut_request_after(cut)
+            error, is_new = told_the_truth(scene, record, change, before, after)
+            assert error is not None
+            assert is_new == (cut == size), cut
+            scene.recover()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@BOTH_COLOURS
+def test_a_reply_that_is_cut_anywhere_leaves_the_new_record_and_is_told(colour, kind, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+        for cut in range(4):
+            record, change, before, after = before_and_after(scene, kind)
+            recovered(scene.store)
+            scene.proxy.cut_reply_after(cut)
+            error, is_new = told_the_truth(scene, record, change, before, after)
+            assert error is not None
+            assert is_new
+            scene.recover()
+
+
+@BOTH_COLOURS
+def test_a_batch_that_is_cut_in_the_middle_is_told_of_by_each_of_its_members(colour, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+
+        def batch():
+            records = [scene.stored() for _ in range(3)]
+            return records, [scene.update(record, set={"a": b"3"}) for record in records]
+
+        size = size_of(scene, lambda: batch()[1])
+        for cut in (0, size // 6, size // 3, size // 2, 2 * size // 3, size - 1, size):
+            records, changes = batch()
+            recovered(scene.store)
+            scene.proxy.cut_request_after(cut)
+            with pytest.raises(StoreUnavailable):
+                scene.store.apply(changes)
+            applied = 0
+            for record, change in zip(records, changes, strict=True):
+                found = scene.found(record)
+                assert found in (record, record.apply(change))
+                applied += found != record
+            assert applied == (cut * 3) // size
+            scene.recover()
+
+
+@BOTH_COLOURS
+def test_connections_that_were_reset_while_nobody_used_them_are_replaced_unseen(colour, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+        for kind in KINDS:
+            record, change, _, after = before_and_after(scene, kind)
+            recovered(scene.store)
+            scene.proxy.reset()
+            (answer,) = scene.store.apply([change])
+            assert isinstance(answer, Applied)
+            assert is_state(scene.found(record), after)
+            scene.proxy.reset()
+            assert is_state(scene.store.load([record.key], scene.now)[0], after)
+
+
+# F-04: replies in pieces, and half of them
+
+
+@BOTH_COLOURS
+def test_what_comes_byte_by_byte_is_the_same(colour, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+        scene.proxy.slice = 1
+        record = scene.record(fields={"a": os.urandom(300), "b": b"\r\n$5\r\n+OK\r\n"})
+        assert scene.store.apply([Create(record)]) == [Applied()]
+        others = [scene.stored() for _ in range(3)]
+        keys = [record.key, *(other.key for other in others), os.urandom(16)]
+        assert list(scene.store.load(keys, scene.now)) == [record, *others, None]
+        taking = scene.update(record, take=("a", "b"))
+        assert scene.store.apply([taking]) == [Applied(dict(record.fields))]
+
+
+@pytest.mark.parametrize("keys", [1, 3])
+@BOTH_COLOURS
+def test_a_reply_that_ends_at_any_byte_is_no_record(colour, keys, redis_server, prefix):
+    with staged(colour, redis_server, prefix) as scene:
+        records = [scene.stored(fields={"a": b"1"}) for _ in range(keys)]
+        asked = [record.key for record in records]
+        recovered(scene.store)
+        with scene.proxy.recording() as transcript:
+            assert list(scene.store.load(asked, scene.now)) == records
+        size = sum(len(data) for way, data in transcript if way == "received")
+        assert size > 80 * keys
+        for cut in range(0, size, 1 if keys == 1 else 7):
+            scene.proxy.cut_reply_after(cut)
+            with pytest.raises(StoreUnavailable):
+                scene.store.load(asked, scene.now)
+            scene.recover()
+        assert list(scene.store.load(asked, scene.now)) == records
+
+
+# F-06: more callers than connections
+
+
+def test_who_waits_too_long_for_a_connection_is_told_that_nothing_was_done(redis_server, prefix):
+    with staged("sync", redis_server, prefix, deadline=timedelta(seconds=0.4), max_connections=2) as scene:
+        records = [scene.stored() for _ in range(60)]
+        recovered(scene.store)
+        scene.proxy.latency = 0.03
+        outcomes = {}
+
+        def write(record):
+            try:
+                outcomes[record.key] = scene.store.apply([scene.update(record, set={"a": b"3"})])
+            except StoreError as error:
+                outcomes[record.key] = error
+
+        threads = [threading.Thread(target=write, args=(record,)) for record in records]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len(outcomes) == len(records)
+        late = [error for error in outcomes.values() if isinstance(error, StoreError)]
+        assert late
+        assert all(isinstance(error, StoreTimeout) for error in late)
+        for record in records:
+            outcome, found = outcomes[record.key], scene.found(record)
+            if not isinstance(outcome, StoreError):
+                assert found.fields["a"] == b"3"
+            elif not outcome.ambiguous:
+                assert found == record
+        assert open_connections(redis_server, scene) <= 3  # two, and the truth's
+        scene.recover()
+
+
+def open_connections(server, scene):
+    with server.client() as client:
+        return sum(
+            entry["name"] == "" and entry["cmd"] not in {"client|list", "ping"}
+            for entry in client.client_list()
+        )
+
+
+def test_half_cancelled_crowds_leave_no_connection_behind(redis_server, prefix):
+    async def scenario(scene):
+        url = f"redis://{HOST}:{scene.proxy.port}/0"
+        store = redis_async.from_url(url, prefix=prefix, max_connections=3)._store
+        records = [scene.stored() for _ in range(50)]
+        scene.proxy.latency = 0.001
+        for turn in range(10):
+            loads = [asyncio.create_task(store.load([record.key], scene.now)) for record in records]
+            await asyncio.sleep(0.002 * turn)
+            for load in loads[turn % 5 :: 5]:
+                load.cancel()
+            answers = await asyncio.gather(*loads, return_exceptions=True)
+            for record, answer in zip(records, answers, strict=True):
+                assert isinstance(answer, asyncio.CancelledError) or answer == [record]
+        scene.proxy.latency = 0
+        assert len(scene.proxy._links) <= 3
+        assert await asyncio.gather(*(store.load([record.key], scene.now) for record in records)) == [
+            [record] for record in records
+        ]
+        await store.close()
+
+    with staged("sync", redis_server, prefix) as scene:
+        run(scenario(scene))
+
+
+def test_a_url_with_a_wrong_password_fails_within_the_deadline(redis_tls, prefix):
+    url = redis_tls.url.replace(":the-stores-password@", ":wrong@")
+    with opened("sync", url, prefix=prefix, **redis_tls.options) as store:
+        error, seconds = timed(store.ping)
+        assert isinstance(error, StoreUnavailable)
+        assert "wrong" not in str(error)
+        assert seconds < 5

@@ -1,0 +1,52 @@
+"""The shared list of HTTP behaviours on Redis: WSGI on the sync store, ASGI on the coalesced async one."""
+
+import pytest
+
+from coatcheck.stores import redis, redis_async
+from coatcheck.testing.http import AsyncHttpBehaviours, HttpBehaviours
+from tests.frameworks import test_asgi, test_wsgi
+from tests.frameworks.test_asgi_sqlite import Blocking
+from tests.servers.fixtures_redis import IN_A_CLUSTER
+
+pytestmark = pytest.mark.servers
+
+
+class OverWsgi(HttpBehaviours):
+    def build(self, sessions):
+        return test_wsgi.build(sessions)
+
+    @pytest.fixture
+    def store(self, target, prefix):
+        store = redis.from_url(target.url, prefix=prefix)
+        yield store
+        store.close()
+
+
+class OverAsgi(AsyncHttpBehaviours):
+    def build_async(self, sessions, portal):
+        return test_asgi.build(sessions, portal)
+
+    @pytest.fixture
+    def store(self, target, prefix):
+        store = Blocking(lambda: redis_async.from_url(target.url, prefix=prefix))
+        yield store
+        store.close()
+
+
+class TestOneServerOverWsgi(OverWsgi):
+    @pytest.fixture
+    def target(self, redis_server):
+        return redis_server
+
+
+class TestOneServerOverAsgi(OverAsgi):
+    @pytest.fixture
+    def target(self, redis_server):
+        return redis_server
+
+
+@IN_A_CLUSTER
+class TestAClusterOverAsgi(OverAsgi):
+    @pytest.fixture
+    def target(self, redis_cluster):
+        return redis_cluster
