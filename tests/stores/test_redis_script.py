@@ -210,6 +210,33 @@ def test_the_short_way_of_a_plain_update_is_equal_too(in_the_server, signed_in):
     assert spliced > 50
 
 
+def test_no_damage_is_taken_for_a_plain_record(in_the_server):
+    key, now = bytes(range(16)), int(START * 1000)
+    record = Record(
+        key=key,
+        secret=b"s" * 32,
+        secret_at=now,
+        created=now,
+        last_used=now,
+        expires=now + 60_000,
+        user="ada",
+        signed_in=now,
+        client="Browser/1.0",
+        fields={"a": b"apple", "b": b"x" * 300, "c": b""},
+    )
+    change = Update(key=key, at=now + 5, lifetimes=LIFETIMES, secret=record.secret, set={"b": b"new"})
+    whole = encode(record)
+    assert_equal(in_the_server, whole, change)
+    for place in range(len(whole)):
+        for bits in (0x01, 0x80, 0xFF):
+            flipped = bytearray(whole)
+            flipped[place] ^= bits
+            assert_equal(in_the_server, bytes(flipped), change)
+        assert_equal(in_the_server, whole[:place], change)
+    for more in (b"\0", b"\xa1", b"\xa1z\xc4\x01z"):
+        assert_equal(in_the_server, whole + more, change)
+
+
 @pytest.mark.soak
 def test_the_script_is_equal_to_settle_for_long(in_the_server):
     check_apply(in_the_server, examples=200_000)
