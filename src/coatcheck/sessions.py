@@ -318,9 +318,8 @@ class Sessions(Manager):
         """One at a time: two threads of a new visitor's request that store at once must not begin two sessions."""
         if state.turn is None:
             with self._beginning:
-                if state.turn is None:
-                    # Of a kind that a listener, called in the middle of one's own turn, can take again.
-                    state.turn = threading.RLock()
+                # Of a kind that a listener, called in the middle of one's own turn, can take again.
+                state.turn = state.turn or threading.RLock()
         turn: threading.RLock = state.turn
         return turn
 

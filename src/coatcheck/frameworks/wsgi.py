@@ -167,12 +167,12 @@ class _Response:
             return
         if self._head is None:
             raise AssertionError("the application sent a body before it called start_response")
-        if self._head[0].startswith("500") and (failure := failure_met(self._session)) is not None:
+        status, headers = self._head
+        if status[:3] == "500" and (failure := failure_met(self._session)) is not None:
             # What the store's failure raised, a framework inside has made a 500 of.
             raise failure
         secure = self._environ.get("wsgi.url_scheme") == "https"
         outcome = self._sessions.close(self._session, secure=secure)
-        status, headers = self._head
         if outcome.vary:
             headers = amend(
                 headers,
