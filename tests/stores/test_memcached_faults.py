@@ -1,6 +1,7 @@
 """What the Memcached stores do when servers are down, silent, full, restarted or cut off."""
 
 import asyncio
+import itertools
 import os
 import random
 import select
@@ -357,6 +358,26 @@ def test_a_timeout_in_the_middle_of_an_answer_leaves_nothing_for_the_next(colour
 
             until(comes, "it answers again")
             assert found == [records[(number + 1) % 4]]
+
+
+def test_a_connection_whose_answer_did_not_come_in_time_is_not_used_again(memcached, proxy):  # noqa: F811
+    """Its answer comes when the next one asks, and would be taken for that one's."""
+    its = prefix()
+    with opened("sync", memcached.address, prefix=its) as patient:
+        records = [create(patient) for _ in range(4)]
+
+    async def play():
+        store = AsyncMemcachedStore(at(proxy), prefix=its, **WAITING)
+        node = store._desk().nodes[0]
+        for record, following in itertools.pairwise(records):
+            node._deadline, proxy.latency = 0.05, 0.3
+            with pytest.raises(StoreTimeout):
+                await store.load([record.key], now())
+            node._deadline, proxy.latency = 30, 0
+            assert await store.load([following.key], now()) == [following]
+        await store.close()
+
+    loops.run(play())
 
 
 def test_an_answer_to_something_else_is_never_a_session(colour):
