@@ -27,6 +27,7 @@ from coatcheck.errors import (
 )
 from coatcheck.ports import Life, Unreadable
 from coatcheck.record import APPLIED, Create, Record, Refused, Tombstone, encode
+from coatcheck.stores._memcached_flows import Put
 from coatcheck.stores._memcached_items import Items
 from coatcheck.stores.memcached import MemcachedStore
 from coatcheck.stores.memcached_async import AsyncMemcachedStore
@@ -507,6 +508,31 @@ def fill(store):
         assert "no room left" in str(full)  # noqa: PT017 - the records before it are wanted
         return created
     raise AssertionError("there is always room")
+
+
+def test_where_a_tombstone_finds_no_room_the_record_is_removed(colour, memcached):  # noqa: F811
+    its = prefix()
+    with opened(colour, memcached.address, prefix=its) as store:
+        records = [create(store), create(store, signed_in("ada"))]
+        if colour == "sync":
+            node = store._nodes[0]
+        else:
+            (desk,) = store._desks.values()
+            node = desk.nodes[0]
+        put = node.put
+
+        def full(wish, *until):
+            if isinstance(wish, Put):
+                raise StoreFull("no room left")
+            return put(wish, *until)
+
+        node.put = full
+        for record in records:
+            assert apply(store, destroy(record)) == APPLIED
+            assert memcached.read(Items(its, 1 << 20).of_record(record.key)) is None
+            assert apply(store, destroy(record)) is Refused.GONE
+        store.revoke_all("ada", now(), now() + DAY, None)
+        assert memcached.read(Items(its, 1 << 20).of_user("ada")) is None
 
 
 # Sizes
