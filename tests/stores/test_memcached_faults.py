@@ -1,6 +1,7 @@
 """What the Memcached stores do when servers are down, silent, full, restarted or cut off."""
 
 import asyncio
+import itertools
 import os
 import random
 import select
@@ -26,6 +27,7 @@ from coatcheck.errors import (
 )
 from coatcheck.ports import Life, Unreadable
 from coatcheck.record import APPLIED, Create, Record, Refused, Tombstone, encode
+from coatcheck.stores._memcached_flows import Put
 from coatcheck.stores._memcached_items import Items
 from coatcheck.stores.memcached import MemcachedStore
 from coatcheck.stores.memcached_async import AsyncMemcachedStore
@@ -359,6 +361,26 @@ def test_a_timeout_in_the_middle_of_an_answer_leaves_nothing_for_the_next(colour
             assert found == [records[(number + 1) % 4]]
 
 
+def test_a_connection_whose_answer_did_not_come_in_time_is_not_used_again(memcached, proxy):  # noqa: F811
+    """Its answer comes when the next one asks, and would be taken for that one's."""
+    its = prefix()
+    with opened("sync", memcached.address, prefix=its) as patient:
+        records = [create(patient) for _ in range(4)]
+
+    async def play():
+        store = AsyncMemcachedStore(at(proxy), prefix=its, **WAITING)
+        node = store._desk().nodes[0]
+        for record, following in itertools.pairwise(records):
+            node._deadline, proxy.latency = 0.05, 0.3
+            with pytest.raises(StoreTimeout):
+                await store.load([record.key], now())
+            node._deadline, proxy.latency = 30, 0
+            assert await store.load([following.key], now()) == [following]
+        await store.close()
+
+    loops.run(play())
+
+
 def test_an_answer_to_something_else_is_never_a_session(colour):
     """A server that says what it likes."""
 
@@ -486,6 +508,31 @@ def fill(store):
         assert "no room left" in str(full)  # noqa: PT017 - the records before it are wanted
         return created
     raise AssertionError("there is always room")
+
+
+def test_where_a_tombstone_finds_no_room_the_record_is_removed(colour, memcached):  # noqa: F811
+    its = prefix()
+    with opened(colour, memcached.address, prefix=its) as store:
+        records = [create(store), create(store, signed_in("ada"))]
+        if colour == "sync":
+            node = store._nodes[0]
+        else:
+            (desk,) = store._desks.values()
+            node = desk.nodes[0]
+        put = node.put
+
+        def full(wish, *until):
+            if isinstance(wish, Put):
+                raise StoreFull("no room left")
+            return put(wish, *until)
+
+        node.put = full
+        for record in records:
+            assert apply(store, destroy(record)) == APPLIED
+            assert memcached.read(Items(its, 1 << 20).of_record(record.key)) is None
+            assert apply(store, destroy(record)) is Refused.GONE
+        store.revoke_all("ada", now(), now() + DAY, None)
+        assert memcached.read(Items(its, 1 << 20).of_user("ada")) is None
 
 
 # Sizes

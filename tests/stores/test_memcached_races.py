@@ -122,6 +122,16 @@ def test_a_hundred_writers_of_one_field_are_all_answered_within_the_deadline(
     assert load(plain, record).fields["cart"] in {b"%d" % number for number in range(100)}
 
 
+def test_those_of_one_process_take_turns_so_that_none_has_to_try_again(colour, proxy, its, plain):
+    record = create(plain)
+    changes = [update(record, set={f"field {number}": b"1"}) for number in range(20)]
+    with proxy.recording() as transcript:
+        answers = all_at_once(colour, f"127.0.0.1:{proxy.port}", its, changes)
+    assert answers == [APPLIED] * 20
+    sent = b"".join(data for way, data in transcript if way == "sent")
+    assert sent.count(b"cas ") == 20
+
+
 def test_two_processes_lose_nothing(memcached, its, plain):  # noqa: F811
     record = create(plain)
     names = [[f"{child} {number}" for number in range(50)] for child in range(2)]
