@@ -313,8 +313,8 @@ def _bounded(kind: type) -> type:
             left = _window.until - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the deadline is over")
-            limit: float = self.socket_connect_timeout  # type: ignore[has-type]
-            self.socket_connect_timeout = min(limit, left)
+            limit: float | None = self.socket_connect_timeout  # type: ignore[has-type]
+            self.socket_connect_timeout = left if limit is None else min(limit, left)
             return _BoundedSocket(cast("Any", super())._connect())  # noqa: SLF001 - its only hook
 
     Bounded.__name__ = f"Bounded{kind.__name__}"

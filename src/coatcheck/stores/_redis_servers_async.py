@@ -162,7 +162,9 @@ class _Lender:
         return self._node.acquire_connection()
 
     async def release(self, connection: Any) -> None:
-        self._node.release(connection)
+        # Before redis-py 6 its pipelines did it themselves.
+        release = getattr(self._node, "release", None) or self._node._free.append  # noqa: SLF001
+        release(connection)
 
     async def disconnect(self, *, inuse_connections: bool) -> None:
         await self._node.disconnect_free_connections()
