@@ -18,7 +18,7 @@ from typing import Any, cast
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, is_reply, said
-from coatcheck.stores._redis_words import Reply
+from coatcheck.stores._redis_replies import Reply
 
 __all__ = ["Lines", "PoolLines", "arguments_of", "broken_off", "most_of", "none_free", "sentinels_of"]
 

@@ -16,8 +16,8 @@ from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
 from coatcheck.stores._redis_lines import broken_off
 from coatcheck.stores._redis_lines_async import AsyncLines, AsyncPoolLines
+from coatcheck.stores._redis_replies import Reply
 from coatcheck.stores._redis_url import Address, Limits
-from coatcheck.stores._redis_words import Reply
 
 __all__ = ["AsyncServers", "PerLoop", "their_servers", "url_servers"]
 
