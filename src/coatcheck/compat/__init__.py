@@ -1,0 +1,1 @@
+"""The old import paths and APIs of four libraries that nobody maintains any more."""
