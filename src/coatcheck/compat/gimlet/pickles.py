@@ -38,6 +38,7 @@ _DATA = frozenset(
     }
 )
 _OBJECTS = frozenset({"NEWOBJ", "NEWOBJ_EX", "BUILD"})
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
@@ -52,12 +53,30 @@ class _Encode:
         return text.encode("latin-1")
 
 
+class _Bytes:
+    """``bytes`` and ``bytearray`` of what stands in the pickle, and not of a number of zeros."""
+
+    __slots__ = ("_kind",)
+
+    def __init__(self, kind: type[bytes | bytearray]) -> None:
+        self._kind = kind
+
+    def __call__(self, *arguments: Any) -> bytes | bytearray:
+        if arguments and not isinstance(arguments[0], bytes | str):
+            raise DecodeError("the pickle reserves more memory than it fills")
+        return self._kind(*arguments)
+
+
 # Builtin classes can't be changed by what a pickle holds, and make nothing but themselves.
 _CONTAINERS: Mapping[str, Any] = {
-    **{f"{kind.__module__}.{kind.__qualname__}": kind for kind in (set, frozenset, bytearray, complex)},
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
+    "builtins.complex": complex,
+    "builtins.bytes": _Bytes(bytes),
+    "builtins.bytearray": _Bytes(bytearray),
     "_codecs.encode": _Encode(),
 }
-_WRITTEN = frozenset({set, frozenset, bytearray, complex})
+_WRITTEN = frozenset({set, frozenset, bytes, bytearray, complex})
 
 
 def named(allow: Allow) -> dict[str, type]:
@@ -118,18 +137,24 @@ def _look_through(data: bytes, classes: Mapping[str, type]) -> None:
     if len(data) > _MOST_BYTES:
         raise DecodeError("the pickle is too large")
     allowed = _DATA | _OBJECTS if classes else _DATA
-    opcodes = pickletools.genops(data)
-    while True:
-        try:
-            opcode, argument, _ = next(opcodes)
-        except StopIteration:
+    file = io.BytesIO(data)
+    while code := file.read(1):
+        opcode = _OPCODES.get(code)
+        if opcode is None or opcode.name not in allowed:
+            raise DecodeError(f"the pickle holds more than plain data ({opcode.name if opcode else code!r})")
+        if opcode.name == "STOP":
             return
+        argument: object = None
+        try:
+            if opcode.name == "STRING":
+                file.readline()  # any bytes; pickletools wants ASCII
+            elif opcode.arg is not None:
+                argument = opcode.arg.reader(file)
         except Exception:  # noqa: BLE001 - as above
             raise DecodeError("the pickle can't be read") from None
-        if opcode.name not in allowed:
-            raise DecodeError(f"the pickle holds more than plain data ({opcode.name})")
         if opcode.name in _PUTS and (not isinstance(argument, int) or argument > len(data)):
             raise DecodeError("the pickle reserves more memory than it fills")
+    raise DecodeError("the pickle can't be read")
 
 
 class _Reader(pickle.Unpickler):

@@ -151,13 +151,11 @@ class BaseBackend:
                     found[key] = error
         return found
 
-    def _one(self, key: bytes) -> Any:
-        found = self.read_many([key])
-        if key not in found:
+    def _one(self, key: bytes, raw: bytes | None) -> Any:
+        """The one record in what a store gave for it."""
+        if not raw:
             raise KeyError(f"key {key!r} not found")
-        if isinstance(record := found[key], DecodeError):
-            raise record
-        return record
+        return self.deserialize(raw)
 
 
 def encoded(value: Any) -> bytes:

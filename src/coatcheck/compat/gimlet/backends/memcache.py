@@ -55,7 +55,7 @@ class MemcacheBackend(BaseBackend):
         super().__init__(*args, **kw)
 
     def __getitem__(self, key: bytes) -> Any:
-        return self._one(key)
+        return self._one(key, self._pool_of(key).get(key))
 
     def __setitem__(self, key: bytes, value: Any) -> None:
         self._store(Write(key, value, 0, there=False), self.serialize(value))

@@ -43,7 +43,8 @@ class RedisBackend(BaseBackend):
         super().__init__(*args, **kw)
 
     def __getitem__(self, key: bytes) -> Any:
-        return self._one(key)
+        raw: Any = self.client.get(self.prefixed_key(key))
+        return self._one(key, raw)
 
     def __setitem__(self, key: bytes, value: Any) -> None:
         # Nobody said for how long: what expires on its own is kept, and otherwise nothing expires, as with gimlet.

@@ -121,7 +121,7 @@ class SQLBackend(BaseBackend):
         return "expires" in names
 
     def __getitem__(self, key: bytes) -> Any:
-        return self._one(key)
+        return self._one(key, self._select([key]).get(key))
 
     def __setitem__(self, key: bytes, value: Any) -> None:
         row = (key, self.serialize(value), _NEVER)
@@ -133,14 +133,17 @@ class SQLBackend(BaseBackend):
 
     def read_many(self, ids: Sequence[bytes]) -> dict[bytes, Record | DecodeError]:
         """All in one SELECT."""
+        rows = self._select(ids)
+        return self._read((key, rows.get(key)) for key in ids)
+
+    def _select(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         table = self.table
         wanted = select(table.c.key, table.c.data).where(self._is(ids))
         if self._has_expiry:
             wanted = wanted.where(or_(table.c.expires.is_(None), table.c.expires > int(time.time())))
-        rows = {
+        return {
             _id(row.key): row.data for row in self._run(lambda connection: connection.execute(wanted).all())
         }
-        return self._read((key, rows.get(key)) for key in ids)
 
     def write_many(
         self, writes: Sequence[Write], gone: Sequence[bytes], renewals: Sequence[Renewal]
