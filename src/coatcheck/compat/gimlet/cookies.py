@@ -116,7 +116,7 @@ class Cookies:
                 packed = _PLAIN + zlib.decompressobj().decompress(packed[1:], _LONGEST_UNPACKED)
             raw_id, created, issued, data = codec.decode(packed[1:])
             client_data = cast("dict[Any, Any]", codec.decode(data))
-        except (DecodeError, zlib.error, ValueError):
+        except (DecodeError, zlib.error, ValueError, TypeError):
             raise BadCookie("it is not sealed by our secret") from None
         return Cookie(
             binascii.hexlify(raw_id), created, client_data, issued, current=current and not self.side_by_side

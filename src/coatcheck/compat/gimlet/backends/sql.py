@@ -96,7 +96,11 @@ class SQLBackend(BaseBackend):
             Column("data", _DATA, nullable=False),
             Column("expires", BigInteger, nullable=True, index=True),
         )
-        self._has_expiry: bool = self._prepare(create=create)
+        try:
+            self._has_expiry: bool = self._prepare(create=create)
+        except BaseException:
+            self.engine.dispose()
+            raise
 
     def _prepare(self, *, create: bool) -> bool:
         """Make the table if it is missing. Whether it has a column for the expiry."""
