@@ -7,6 +7,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)
     from pyramid.config import Configurator
     from pyramid.httpexceptions import HTTPNotFound as PyramidNotFound
+    from pyramid.interfaces import ISession
     from pyramid.response import Response as PyramidResponse
     from pyramid.testing import DummyRequest
     from webob import Request, Response
@@ -16,6 +17,7 @@ __all__ = [
     "Configurator",
     "DummyRequest",
     "HTTPNotFound",
+    "ISession",
     "PyramidNotFound",
     "PyramidResponse",
     "Request",
