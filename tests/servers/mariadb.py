@@ -38,8 +38,10 @@ class MariaDB(Server):
             user = ["--user=mysql"]
         data = self.folder / "data"
         made = subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={data}", *user, "--skip-test-db"]
-            + ["--auth-root-authentication-method=normal", "--innodb-flush-method=nosync"],
+            [
+                *("mariadb-install-db", "--no-defaults", f"--datadir={data}", *user, "--skip-test-db"),
+                *("--auth-root-authentication-method=normal", "--innodb-flush-method=nosync"),
+            ],
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -54,7 +56,13 @@ class MariaDB(Server):
         )
         start.chmod(0o644)
         command = ["mariadbd", "--no-defaults", *user, f"--datadir={data}", f"--socket={self.socket}"]
-        command += [f"--port={self.port}", f"--bind-address={HOST}", f"--init-file={start}", *_OPTIONS, *options]
+        command += [
+            f"--port={self.port}",
+            f"--bind-address={HOST}",
+            f"--init-file={start}",
+            *_OPTIONS,
+            *options,
+        ]
         super().__init__(command, directory=self.folder, ready=self._answers, name="mariadbd")
 
     def __exit__(self, *_):

@@ -75,7 +75,10 @@ class Memcached(Server):
 @pytest.fixture(scope="session")
 def memcached():
     """The worker's server. Each test takes a prefix of its own, and never empties it."""
-    with tempfile.TemporaryDirectory(prefix="coatcheck-memcached-") as directory, Memcached(directory) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="coatcheck-memcached-") as directory,
+        Memcached(directory) as server,
+    ):
         yield server
 
 

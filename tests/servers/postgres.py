@@ -39,8 +39,10 @@ class PostgreSQL(Server):
             shutil.chown(self.folder, "postgres", "postgres")
         data = self.folder / "data"
         made = subprocess.run(
-            [*self._as, BIN / "initdb", "-D", data, "-U", self.user, "-A", "trust", "-E", "UTF8"]
-            + ["--no-locale", "--no-sync"],
+            [
+                *(*self._as, BIN / "initdb", "-D", data, "-U", self.user, "-A", "trust"),
+                *("-E", "UTF8", "--no-locale", "--no-sync"),
+            ],
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -54,16 +56,38 @@ class PostgreSQL(Server):
         super().__init__(command, directory=self.folder, ready=self._answers, name="postgres")
 
     def __exit__(self, *_):
-        self.stop(signal.SIGINT)
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self):
         self.execute("SELECT 1")
         return True
 
+    def stop(self, how=signal.SIGINT):
+        """End it without waiting for its clients to go."""
+        super().stop(how)
+
+    def restart(self, how=signal.SIGINT):
+        super().restart(how)
+
     def restart_immediately(self):
         """As after a crash: connections are cut, transactions under way are lost."""
         self.restart(signal.SIGQUIT)
+
+    def pause(self):
+        """The server itself, and the process of each connection."""
+        super().pause()
+        for pid in self.children():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self):
+        for pid in self.children():
+            os.kill(pid, signal.SIGCONT)
+        super().resume()
+
+    def children(self):
+        """The processes of its connections, and of its housekeeping."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def connect(self, **options):
         return psycopg.connect(
