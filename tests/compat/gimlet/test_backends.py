@@ -20,7 +20,7 @@ from coatcheck.compat.gimlet.backends.pyredis import RedisBackend
 from coatcheck.compat.gimlet.backends.sql import SQLBackend
 from coatcheck.compat.gimlet.middleware import SessionMiddleware
 from coatcheck.compat.gimlet.session import Session
-from coatcheck.errors import DecodeError, NotStorable, TooLarge
+from coatcheck.errors import ConfigurationError, DecodeError, NotStorable, TooLarge
 from tests.compat.gimlet.browser import SECRET, Actions, Browser
 from tests.compat.gimlet.conftest import Visitor, factory, new_backend, url_of
 from tests.compat.gimlet.test_pickles import ATTACKS
@@ -120,6 +120,27 @@ class TestAll:
         with pytest.raises(DecodeError):
             stored[nonperm]
         assert list((tmp_path / "empty").iterdir()) == []
+
+    def test_logging_out_ends_a_session_also_where_its_record_can_not_be_read(self, stored, monkeypatch):
+        """It could be read later, when its class is named."""
+        import datetime as dt
+
+        visitor = Visitor(backend=stored)
+        visitor.visit(put(a=1))
+        nonperm = visitor.arrive().channels["nonperm"].id
+        monkeypatch.setattr(type(stored), "serialize", lambda self, value: pickle.dumps(value))
+        stored[nonperm] = {"day": dt.date(2026, 11, 21)}
+        monkeypatch.undo()
+        old = visitor.copy()
+        visitor.visit(lambda session: (len(session), session.invalidate()))
+        assert old.again(allow=["datetime.date"]).visit(dict) == {}
+
+    def test_what_is_no_session_is_none(self, stored, caplog):
+        visitor = Visitor(backend=stored)
+        visitor.visit(put(a=1))
+        stored[visitor.arrive().channels["nonperm"].id] = [1, 2]
+        assert visitor.visit(dict) == {}
+        assert "it is no session" in caplog.text
 
     def test_pickles_of_gimlet_are_read_and_named_classes_with_them(self, stored, monkeypatch):
         import datetime as dt
@@ -235,6 +256,10 @@ class TestRedis:
             assert backend.client is client
             backend[KEY] = {"a": 1}
         assert raw.exists(b"gimlet." + KEY)
+
+    def test_a_client_that_decodes_is_refused(self):
+        with pytest.raises(ConfigurationError, match="decode_responses"):
+            RedisBackend(client=redis.Redis(decode_responses=True))
 
     def test_a_server_that_is_away_is_an_error_and_no_empty_session(self, one_redis, database):
         from tests.servers.proxy import Proxy
@@ -463,6 +488,26 @@ class TestBase:
         assert backend.side_by_side is False
         factory(backend=backend, side_by_side=True)
         assert backend.side_by_side is True
+
+    def test_a_backend_of_ones_own_that_reads_with_ours_gives_no_500_either(self, caplog):
+        class Own(BaseBackend):
+            def __init__(self):
+                self.raws = {}
+
+            def __getitem__(self, key):
+                return self.deserialize(self.raws[key])
+
+            def __setitem__(self, key, value):
+                self.raws[key] = self.serialize(value)
+
+        backend = Own()
+        visitor = Visitor(backend=backend)
+        visitor.visit(put(a=1))
+        assert visitor.visit(dict) == {"a": 1}
+        for key in backend.raws:
+            backend.raws[key] = b"junk"
+        assert visitor.visit(dict) == {}
+        assert "can't be read" in caplog.text
 
     def test_a_subclass_with_a_removal_of_its_own_is_asked_for_it(self):
         class Removing(BaseBackend):

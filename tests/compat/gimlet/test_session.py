@@ -254,6 +254,24 @@ class TestKept:
             channel.delete("a")
         assert SessionChannel(b"x", 0, {b"x": {"k": 1}}, fresh=False).get("k") == 1
 
+    def test_a_channel_alone_reads_and_writes_its_own_record(self):
+        """[FREE] 1.5: backend_read, backend_write."""
+        backend = {}
+        channel = SessionChannel(b"x", 0, backend, fresh=False)
+        channel.set("a", 1)
+        channel.backend_write()
+        assert backend == {b"x": {"a": 1}}
+        assert not channel.backend_dirty
+        again = SessionChannel(b"x", 0, backend, fresh=False)
+        again.backend_read()
+        assert again.backend_data == {"a": 1}
+
+    def test_save_with_options_writes_a_cookie_as_well(self, visitor):
+        visitor.visit(lambda session: session.set("a", [1], clientside=True))
+        visitor.visit(lambda session: (session["a"].append(2), session.save(clientside=True)))
+        assert visitor.sent == {"gimlet-n"}
+        assert visitor.visit(dict) == {"a": [1, 2]}
+
     def test_a_request_without_an_environ_is_enough(self):
         """[KEEP] 1.5: it needs cookies, and at the end scheme."""
         visitor = Visitor()

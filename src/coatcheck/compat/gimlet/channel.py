@@ -73,6 +73,8 @@ class SessionChannel:
         """Take what was found under the id."""
         if isinstance(record, DecodeError):
             raise record
+        if record is not None and not hasattr(record, "keys"):
+            raise DecodeError("it is no session")
         self.there = record is not None
         self.backend_data = {} if record is None else record
         self.backend_loaded = True

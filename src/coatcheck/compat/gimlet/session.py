@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from binascii import hexlify
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from itertools import chain
@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from coatcheck.compat.gimlet.backends.base import Backend, Renewal, read_records, write_records
 from coatcheck.compat.gimlet.channel import SessionChannel
 from coatcheck.compat.gimlet.cookies import BadCookie, Cookie, Cookies, cookies_in
+from coatcheck.compat.gimlet.pyramid_session import PyramidSession
 from coatcheck.compat.gimlet.serializer import URLSafeCookieSerializer
 from coatcheck.core.cookie import CookieTemplate
 from coatcheck.core.headers import amend
@@ -33,7 +34,7 @@ _CHANNELS = ("perm", "nonperm")
 _PARTS_OF_LIFE = 10
 
 
-class Session(MutableMapping[Any, Any]):
+class Session(PyramidSession):
     """A visitor's session. `session_factory_factory` makes a subclass of it, which has the settings as attributes."""
 
     backend: ClassVar[Backend | None] = None
@@ -63,6 +64,7 @@ class Session(MutableMapping[Any, Any]):
         # Whether a visitor gets the cookies of fresh channels: not before there is something to come back to.
         self._sticks = False
         self._gone: list[bytes] = []
+        self._unreadable: list[bytes] = []
         self.channels: dict[str, SessionChannel] = {key: self.read_channel(key) for key in _CHANNELS}
         perm, nonperm = self.channels["perm"], self.channels["nonperm"]
         if perm.id == nonperm.id:
@@ -165,10 +167,6 @@ class Session(MutableMapping[Any, Any]):
             channel.save(at_client)
         self._after_change()
 
-    def changed(self) -> None:
-        """What Pyramid calls `save`."""
-        self.save()
-
     def __delitem__(self, key: Any) -> None:
         self._used = True
         holding = [channel for channel in self.channels.values() if key in channel]
@@ -219,6 +217,7 @@ class Session(MutableMapping[Any, Any]):
         live: keep nothing in them that gives powers.
         """
         self._gone += [channel.id for channel in self.channels.values() if not channel.fresh or channel.there]
+        self._gone += self._unreadable
         for key in self.channels:
             self.channels[key] = self._adopt(key, self.fresh_channel())
         self._used = self._sticks = True
@@ -287,33 +286,6 @@ class Session(MutableMapping[Any, Any]):
     def response_callback(self, request: Any, response: Any) -> None:
         """Does nothing: applications for gimlet before 0.5.2 register it."""
 
-    def flash(self, msg: Any, queue: str = "", allow_duplicate: bool = True) -> None:
-        """Add a message to a queue."""
-        messages = self.peek_flash(queue)
-        if allow_duplicate or msg not in messages:
-            self["_f_" + queue] = [*messages, msg]
-
-    def pop_flash(self, queue: str = "") -> list[Any]:
-        """The messages of a queue, which is empty then."""
-        messages: list[Any] = self.pop("_f_" + queue, [])
-        return messages
-
-    def peek_flash(self, queue: str = "") -> list[Any]:
-        """The messages of a queue."""
-        messages: list[Any] = self.get("_f_" + queue, [])
-        return messages
-
-    def new_csrf_token(self) -> str:
-        """A new token, kept in the session."""
-        token = hexlify(os.urandom(20)).decode()
-        self["_csrft_"] = token
-        return token
-
-    def get_csrf_token(self) -> str:
-        """The session's token; a new one if it has none."""
-        token: str | None = self.get("_csrft_", None)
-        return self.new_csrf_token() if token is None else token
-
     def _place(self, permanent: bool | None, clientside: bool | None) -> tuple[SessionChannel, bool]:
         if not self.has_backend and clientside is False:
             raise ValueError("setting a non-clientside key with no backend present is not supported")
@@ -344,6 +316,7 @@ class Session(MutableMapping[Any, Any]):
             except DecodeError as error:
                 # The record is left alone. What is put in now goes to a new one.
                 log.warning("A session's record can't be read: %s", error)
+                self._unreadable.append(channel.id)
                 channel.id, channel.created_timestamp = self.make_session_id(), int(self.clock())
                 channel.fresh = channel.backend_loaded = True
                 channel.sent = False

@@ -8,7 +8,7 @@ from typing import Any, cast
 from redis import Redis
 
 from coatcheck.compat.gimlet.backends.base import BaseBackend, Record, Renewal, Write
-from coatcheck.errors import DecodeError
+from coatcheck.errors import ConfigurationError, DecodeError
 
 __all__ = ["RedisBackend"]
 
@@ -37,9 +37,17 @@ class RedisBackend(BaseBackend):
             client: A ready client (TLS, a password, Sentinel, …) in place of host, port and db.
             **kw: What `BaseBackend` takes.
         """
-        self.client: Redis = client or Redis(
-            host=host, port=int(port), db=int(db), socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
-        )
+        if client is None:
+            client = Redis(
+                host=host,
+                port=int(port),
+                db=int(db),
+                socket_timeout=_TIMEOUT,
+                socket_connect_timeout=_TIMEOUT,
+            )
+        if cast("Any", client).get_encoder().decode_responses:
+            raise ConfigurationError("The client must not have decode_responses=True: records are bytes.")
+        self.client: Redis = client
         super().__init__(*args, **kw)
 
     def __getitem__(self, key: bytes) -> Any:
