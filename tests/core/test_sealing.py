@@ -21,13 +21,16 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import coatcheck
 from coatcheck.core import sealing
 from coatcheck.core.sealing import OVERHEAD, RANDOM_BYTES, Opened, Sealer, from_text, to_text
 from coatcheck.errors import ConfigurationError, DecodeError
+
+# On a busy machine an example may take long.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NEW, MID, OLD = b"n" * 32, b"m" * 32, b"o" * 32
 RANDOM = bytes(range(RANDOM_BYTES))
@@ -71,6 +74,7 @@ def refused(open_, sealed, **bound):
     return caught.value
 
 
+@patient
 @given(
     st.binary(max_size=300), st.binary(min_size=RANDOM_BYTES, max_size=RANDOM_BYTES), st.lists(st.binary())
 )
@@ -190,6 +194,7 @@ def test_b02_an_empty_secret_or_none_at_all_is_no_ring():
             Sealer(secrets, purpose="p", name="n")
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_b02_any_bytes_are_refused_and_raise_nothing_else(noise):
     refused(sealer().open, noise)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from hashlib import sha1
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coatcheck.compat.gimlet.crypto import Crypter
@@ -25,6 +25,9 @@ from tests.compat.gimlet.browser import OTHER_SECRET, SECRET, set_cookies
 from tests.compat.gimlet.conftest import Visitor, factory
 from tests.compat.gimlet.test_data import unpadded
 from tests.compat.gimlet.test_pickles import ATTACKS
+
+# On a busy machine an example may take long.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KEY, OTHER_KEY = "00" * 31 + "01", "00" * 31 + "02"
 DAY = 24 * 60 * 60
@@ -341,6 +344,7 @@ class TestOldOnes:
         assert visitor.visit(dict) == {"day": day}
         assert visitor.again(allow=()).visit(dict) == {"day": day}, "the safe form needs no list"
 
+    @patient
     @given(st.binary(max_size=120))
     def test_r22_any_bytes_in_the_cookie_are_no_error(self, noise):
         from tests.compat.gimlet.quiet import Request

@@ -16,11 +16,14 @@ import uuid
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coatcheck.compat.gimlet.pickles import dumps, loads, named
 from coatcheck.errors import ConfigurationError, DecodeError, NotStorable
+
+# On a busy machine an example may take long.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ON_PYTHON_2 = {  # by protocol: a dict with str, unicode, long, set and bytes that are UTF-8
     0: "KGRwMApTJ3NldCcKcDEKY19fYnVpbHRpbl9fCnNldApwMgooKGxwMwpJMQphSTIKYXRwNApScDUKc1MnbmFtZScKcDYKUydGcm9kbycKcDcKc1MnYmlnJwpwOApMMTE4MDU5MTYyMDcxNzQxMTMwMzQyNEwKc1MnbGlzdCcKcDkKKGxwMTAKSTEKYUYyLjUKYU5hSTAxCmFzUydyYXcnCnAxMQpTJ2NhZlx4YzNceGE5JwpwMTIKc1MndW5pJwpwMTMKVmjpbGxvIFx1MjBhYwpwMTQKc1MnY2FydF9pZCcKcDE1CkkxMjM0NQpzLg==",
@@ -66,12 +69,14 @@ class Cart:
     items: list
 
 
+@patient
 @given(values)
 def test_builtins_come_back_as_they_were(value):
     assert loads(dumps(value, {}), {}) == value
     assert pickle.loads(dumps(value, {})) == value, "and gimlet reads them"
 
 
+@patient
 @given(values, st.sampled_from(PROTOCOLS))
 def test_builtins_of_every_protocol_are_read(value, protocol):
     assert loads(pickle.dumps(value, protocol), {}) == value
@@ -161,6 +166,7 @@ def test_r57_a_pickle_that_asks_for_more_memory_than_it_has_is_refused(opcodes):
         loads(opcodes, {})
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_r57_any_bytes_are_read_or_refused_with_one_error(noise):
     try:
