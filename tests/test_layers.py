@@ -105,7 +105,7 @@ DRIVERS = {
     "compat.gimlet*": {"redis", "pymemcache", "sqlalchemy", "pyramid", "zope", "webob", "cryptography"},
     "compat.vial*": {"redis"},
     "compat.pycket*": {"redis", "pymemcache", "tornado"},
-    "compat.hug_store_redis*": {"redis", "hug"},
+    "compat.hug_store_redis*": {"redis", "hug", "falcon"},  # hug stands on falcon, whose request it hands on
     "compat._*": {"redis"},
     "cli": {"click"},
     "demo*": {

@@ -22,7 +22,7 @@ from coatcheck.errors import ConfigurationError, InsecureTransportWarning
 from coatcheck.events import Event
 from coatcheck.ports import Capabilities
 from coatcheck.record import Record
-from coatcheck.session import Session, head_has_left, is_untouched, note_head, state_of
+from coatcheck.session import Session, head_has_left, looked_at_in, note_head
 from coatcheck.state import State
 
 __all__ = [
@@ -87,11 +87,12 @@ class Manager:
 
     def close_at_once(self, session: Session) -> Outcome | None:
         """What `close` would say, where it has nothing to store: for most requests. None where it has."""
-        if is_untouched(session):
+        state = looked_at_in(session)
+        if state is None:
             note_head(session)
             return UNTOUCHED
-        state = state_of(session)
-        if owes_nothing(state, self.settings, self._now(), head_sent=head_has_left(session)):
+        head_sent = head_has_left(session)
+        if owes_nothing(state, self.settings, 0 if head_sent else self._now(), head_sent=head_sent):
             note_head(session)
             return LOOKED_AT
         return None

@@ -31,7 +31,16 @@ from coatcheck.state import (
     write_field,
 )
 
-__all__ = ["Flash", "Session", "head_has_left", "is_untouched", "keep_state", "note_head", "state_of"]
+__all__ = [
+    "Flash",
+    "Session",
+    "head_has_left",
+    "is_untouched",
+    "keep_state",
+    "looked_at_in",
+    "note_head",
+    "state_of",
+]
 
 _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
@@ -62,8 +71,13 @@ def keep_state(session: Session, state: State) -> State:
 
 def is_untouched(session: Session) -> bool:
     """Whether nobody has looked at the session."""
+    return looked_at_in(session) is None
+
+
+def looked_at_in(session: Session) -> State | None:
+    """The state behind a session that somebody has looked at; None: nobody has."""
     state = session._state  # noqa: SLF001
-    return state is None or not state.looked_at
+    return state if state is not None and state.looked_at else None
 
 
 def head_has_left(session: Session) -> bool:

@@ -130,6 +130,8 @@ class Sessions(Manager):
     def _load(self, state: State, now: int) -> None:
         flows = self._flows
         keys = flows.keys_to_load(state)
+        if flows.has_nothing_to_load(state, keys):
+            return
         try:
             found = self.store.load(keys, now) if keys else ()
         except StoreError as error:
@@ -415,8 +417,11 @@ class AsyncSessions(Manager):
         state = state_of(session)
         if state.ready:
             return
-        flows, now = self._flows, self._now()
+        flows = self._flows
         keys = flows.keys_to_load(state)
+        if flows.has_nothing_to_load(state, keys):
+            return
+        now = self._now()
         try:
             found = await self.store.load(keys, now) if keys else ()
         except StoreError as error:

@@ -38,6 +38,7 @@ PRIVATE = "\x00"
 FLASH = PRIVATE + "flash:"
 CSRF = PRIVATE + "csrf"
 _NOT_READ: Any = object()
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Standing(enum.Enum):
@@ -177,15 +178,20 @@ class State:
         Raises:
             NotStorable: Something that can't be stored was put into a nested value.
         """
-        base, touched = self.base, self._encoded_anew()
+        touched = self._encoded_anew()
         if not touched:
-            return {}, frozenset()
-        setting = {
-            name: data
-            for name, data in touched.items()
-            if data is not None and ((stored := base.get(name)) is None or not codec.same_value(stored, data))
-        }
-        return setting, frozenset(name for name, data in touched.items() if data is None and name in base)
+            return {}, _NOTHING
+        base = self.base
+        setting: dict[str, bytes] = {}
+        removing: list[str] = []
+        for name, data in touched.items():
+            stored = base.get(name)
+            if data is None:
+                if stored is not None:
+                    removing.append(name)
+            elif stored is None or (stored != data and not codec.same_value(stored, data)):
+                setting[name] = data
+        return setting, frozenset(removing) if removing else _NOTHING
 
     def assigned(self) -> dict[str, bytes]:
         """What a record that starts afresh gets: the fields that this request set, were they the same as before."""

@@ -14,7 +14,6 @@ from coatcheck.core.lifecycle import (
     check_size,
     fresh,
     is_held,
-    is_held_now,
     judge,
     needs_cookie,
     outcome_of,
@@ -105,7 +104,10 @@ def test_the_previous_secret_opens_until_the_grace_after_the_new_one_was_seen():
     ids=["live", "expired", "another secret", "previous secret", "after the grace"],
 )
 def test_the_short_way_decides_like_the_long_one(record, now, held):
-    assert is_held_now(record, TOKEN, SETTINGS, now) is held
+    scene = Scene()
+    scene.presents(TOKEN)
+    assert scene.flows.keys_to_load(scene.state) == [TOKEN.key]
+    assert scene.flows.holds_at_once(scene.state, now, [record]) is held
     assert (judge([TOKEN], [record], SETTINGS, now).standing is Standing.LIVE) is held
 
 

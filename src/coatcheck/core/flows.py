@@ -44,6 +44,8 @@ _TOKENS_TRIED = 4
 _VALUES_LOOKED_AT = 20
 _KEYS_TRIED = 3
 _AT_A_TIME = 100
+_MOST_REMEMBERED = 2048
+_LONGEST_REMEMBERED = 1024
 
 
 class Ask(Struct, frozen=True):
@@ -59,7 +61,7 @@ Flow = Generator[Ask | Event, Any, _T]
 class Flows:
     """The flows of one manager: its settings, what its store can do, and where random bytes come from."""
 
-    __slots__ = ("_capabilities", "_random", "_settings")
+    __slots__ = ("_capabilities", "_known_headers", "_random", "_settings")
 
     def __init__(
         self, settings: Settings, capabilities: Capabilities, random: Callable[[int], bytes]
@@ -67,12 +69,15 @@ class Flows:
         self._settings = settings
         self._capabilities = capabilities
         self._random = random
+        self._known_headers: dict[bytes, Token] = {}
 
     # A request
 
     def load(self, state: State, now: int) -> Flow[None]:
         """Find out which session the request holds. A failing store is noted in `state`, not raised."""
         keys = self.keys_to_load(state)
+        if self.has_nothing_to_load(state, keys):
+            return
         if not keys:
             yield from self.loaded(state, now, ())
             return
@@ -89,9 +94,26 @@ class Flows:
 
     def keys_to_load(self, state: State) -> list[bytes]:
         """The keys that the request's tokens name; none if it has no token of ours."""
-        tokens, state.refused = self._tokens_in(state.cookies)
+        header = state.cookies
+        # A browser sends one header many times. Whether its session still lives, the store says each time.
+        known = self._known_headers.get(header)
+        if known is not None:
+            state.presented = (known,)
+            return [known.key]
+        tokens, state.refused = self._tokens_in(header)
         state.presented = tokens
+        if len(tokens) == 1 and not state.refused and len(header) <= _LONGEST_REMEMBERED:
+            if len(self._known_headers) >= _MOST_REMEMBERED:
+                self._known_headers.clear()
+            self._known_headers[header] = tokens[0]
         return [token.key for token in tokens]
+
+    def has_nothing_to_load(self, state: State, keys: Sequence[bytes]) -> bool:
+        """Whether the request came without any cookie of our name, and is ready: a new visitor."""
+        if keys or state.refused:
+            return False
+        state.standing, state.ready = Standing.NEW, True
+        return True
 
     def holds_at_once(self, state: State, now: int, found: Sequence[Found]) -> bool:
         """Whether the request holds the one session that it named, and is ready; else `loaded` has to look closer."""
@@ -101,7 +123,9 @@ class Flows:
         if len(found) != 1:
             return False
         record, token = found[0], state.presented[0]
-        if not isinstance(record, Record) or not lifecycle.is_held_now(record, token, self._settings, now):
+        if not isinstance(record, Record) or not is_alive(record, now, self._settings.lifetimes):
+            return False
+        if token.hashed != record.secret and not lifecycle.is_held(record, token, self._settings, now):
             return False
         state.token, state.record = token, record
         state.standing, state.ready = Standing.LIVE, True

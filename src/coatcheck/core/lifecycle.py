@@ -21,10 +21,9 @@ The rules, and where they stand:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from coatcheck.config import Settings
 from coatcheck.core.lifetimes import is_alive, slide_is_due
@@ -43,7 +42,6 @@ __all__ = [
     "check_size",
     "fresh",
     "is_held",
-    "is_held_now",
     "judge",
     "needs_cookie",
     "outcome_of",
@@ -91,11 +89,6 @@ def judge(tokens: Sequence[Token], found: Sequence[Found], settings: Settings, n
         return Verdict(Standing.LIVE, token, record, (), tuple(expired), tuple(unreadable))
     standing = Standing.LATE if late and not held else Standing.NEW
     return Verdict(standing, None, None, tuple(held), tuple(expired), tuple(unreadable))
-
-
-def is_held_now(record: Record, token: Token, settings: Settings, now: int) -> bool:
-    """Whether `record` is alive, and `token` opens it."""
-    return is_alive(record, now, settings.lifetimes) and is_held(record, token, settings, now)
 
 
 def is_held(record: Record, token: Token, settings: Settings, now: int) -> bool:
@@ -168,40 +161,47 @@ def _update(
         removing |= {CSRF}
     if not (setting or removing or state.cleared or secret_changes or permanent is not None):
         return None, token
-    if token is None:  # opened by `edit`: not the visitor himself
-        update = _blank_update(record.key, settings, now, None, touch=False)
-    elif secret_changes:
-        update = _blank_update(record.key, settings, now, token)
+    held = token  # None: opened by `edit`, not by the visitor himself
+    upkeep = rotate = None
+    if held is not None and secret_changes:
         token = Token(record.key, random(SECRET_BYTES))
-        update = replace(update, rotate=Rotation(token.hashed))
-    else:
-        update = upkeep_of(state, settings, now) or _blank_update(record.key, settings, now, token)
-        token = _rotated(update, token, settings)
-    update = replace(
-        update,
+        rotate = Rotation(token.hashed)
+    elif held is not None and (upkeep := upkeep_of(state, settings, now)) is not None:
+        rotate = upkeep.rotate
+        token = _rotated(upkeep, held, settings)
+    update = Update(
+        key=record.key,
+        at=now,
+        lifetimes=settings.lifetimes,
+        grace=settings.rotation_grace_ms,
+        secret=None if held is None else held.hashed,
+        touch=held is not None,
         clear=state.cleared,
         remove=removing,
         set=setting,
         permanent=permanent,
         sign_in=state.sign_in,
+        rotate=rotate,
+        seen=upkeep is not None and upkeep.seen,
     )
-    after = record.apply(update)
-    if isinstance(after, Record):
-        check_size(after, settings.max_bytes)
+    _check_growth(record, update, settings.max_bytes)
     return update, token
 
 
-def _blank_update(
-    key: bytes, settings: Settings, now: int, token: Token | None, *, touch: bool = True
-) -> Update:
-    return Update(
-        key=key,
-        at=now,
-        lifetimes=settings.lifetimes,
-        grace=settings.rotation_grace_ms,
-        secret=None if token is None else token.hashed,
-        touch=touch,
-    )
+def _check_growth(record: Record, update: Update, limit: int) -> None:
+    """Refuse an update that would make `record` too large. Only near the limit it is worth to find out."""
+    if not update.set and update.sign_in is None:
+        return
+    if _may_exceed(limit, record.fields, update.set):
+        after = record.apply(update)
+        if isinstance(after, Record):
+            check_size(after, limit)
+
+
+def _may_exceed(limit: int, *parts: Mapping[str, bytes]) -> bool:
+    # Names have at most 4 bytes a character, and all of them a header.
+    size = sum([sum(map(len, fields)) + sum(map(len, fields.values())) for fields in parts])
+    return 4 * (size + 2048) >= limit
 
 
 def upkeep_of(state: State, settings: Settings, now: int) -> Update | None:
@@ -221,15 +221,28 @@ def upkeep_of(state: State, settings: Settings, now: int) -> Update | None:
     seen = record.previous is not None and not record.seen and token.hashed == record.secret
     if rotate is None and not seen and not slide_is_due(record, now, settings.lifetimes):
         return None
-    return replace(_blank_update(record.key, settings, now, token), rotate=rotate, seen=seen)
+    return Update(
+        key=record.key,
+        at=now,
+        lifetimes=settings.lifetimes,
+        grace=settings.rotation_grace_ms,
+        secret=token.hashed,
+        rotate=rotate,
+        seen=seen,
+    )
 
 
 def owes_nothing(state: State, settings: Settings, now: int, *, head_sent: bool) -> bool:
-    """Whether a request that looked at its session wants and owes nothing: most do, and it spares them the flow."""
+    """Whether a request that looked at its session wants and owes nothing: most do, and it spares them the flow.
+
+    Once the head has left (`head_sent`) nothing is owed any more, and `now` is not asked for.
+    """
     if state.failure is not None or state.cookie_set is not None or state.cookie_cleared:
         return False
     if not state.is_as_stored():
         return False
+    if head_sent:
+        return True
     record, token = state.record, state.token
     if (
         record is not None
@@ -240,8 +253,8 @@ def owes_nothing(state: State, settings: Settings, now: int, *, head_sent: bool)
         and settings.rotate_every_ms is None
     ):
         # What nearly every request is.
-        return head_sent or not slide_is_due(record, now, settings.lifetimes)
-    return head_sent or (upkeep_of(state, settings, now) is None and owed_token(state, settings) is None)
+        return not slide_is_due(record, now, settings.lifetimes)
+    return upkeep_of(state, settings, now) is None and owed_token(state, settings) is None
 
 
 def _rotated(update: Update, token: Token, settings: Settings) -> Token:
@@ -264,9 +277,7 @@ def check_size(record: Record, limit: int) -> None:
     Raises:
         TooLarge: Nothing of the request is written.
     """
-    fields = record.fields
-    # Names of at most 4 bytes a character, and a header: only near the limit is it worth to encode.
-    if 4 * (sum(map(len, fields)) + sum(map(len, fields.values())) + 2048) < limit:
+    if not _may_exceed(limit, record.fields):
         return
     size = len(encode(record))
     if size > limit:

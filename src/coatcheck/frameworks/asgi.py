@@ -124,26 +124,17 @@ def cookies_of(scope: Scope) -> tuple[bytes, str]:
 class _Response:
     """One response: the session is stored before its head leaves, and again before its end."""
 
-    __slots__ = (
-        "_failure",
-        "_scope",
-        "_send",
-        "_session",
-        "_sessions",
-        "_streaming",
-        "head_sent",
-        "refused",
-    )
+    # Every request makes one of these: what it starts with stands in the class.
+    _failure: StoreError | None = None
+    _streaming = False
+    head_sent: bool = False
+    refused: bool = False
 
     def __init__(self, sessions: AsyncSessions, session: Session, scope: Scope, send: Send) -> None:
         self._sessions = sessions
         self._session = session
         self._scope = scope
         self._send = send
-        self._streaming = False
-        self.refused = False
-        self._failure: StoreError | None = None
-        self.head_sent = False
 
     async def send(self, message: Message) -> None:
         """What the application calls as ``send``."""
@@ -206,8 +197,9 @@ class _Response:
         self, headers: Iterable[tuple[bytes, bytes]], set_cookie: str | None
     ) -> list[tuple[bytes, bytes]]:
         headers = list(headers)
-        if set_cookie is None and b"vary" not in {name.lower() for name, _ in headers}:
-            return [*headers, (b"vary", b"Cookie")]
+        if set_cookie is None and b"vary" not in [name.lower() for name, _ in headers]:
+            headers.append((b"vary", b"Cookie"))
+            return headers
         amended = amend(
             ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers),
             cookie_name=self._sessions.settings.template.name,

@@ -1,0 +1,214 @@
+"""What vial says to Redis: the keys, the connections, and four scripts.
+
+Each script is one round trip, and takes effect as a whole or not at all. The layout is the old library's::
+
+    <namespace>:session:<id>    HASH    field -> text; _created, _accessed, _user_id
+    <namespace>:user:<user>     SET     the keys of the user's sessions
+
+What is new: a user's set expires together with the longest of his sessions, and what has ended leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha1
+from typing import Any
+
+try:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.exceptions import NoScriptError
+    from redis.retry import Retry
+except ModuleNotFoundError as _error:  # pragma: no cover - needs an installation without redis
+    raise ModuleNotFoundError("coatcheck.compat.vial needs redis: pip install 'coatcheck[redis]'") from _error
+
+__all__ = ["DELETE_ALL", "GONE", "LIST", "LOAD", "SAVE", "TAKEN", "client", "key_of", "text_of"]
+
+_PATIENCE = 5.0  # seconds for an answer; the old library waited for ever
+
+GONE = 0
+"""`SAVE` wrote nothing: there is no such record any more."""
+TAKEN = -1
+"""`SAVE` wrote nothing: something lies under the new key."""
+
+
+def client(host: str, port: int, db: int) -> redis.Redis:
+    """A client of its own, on connections that all clients of this database share."""
+    return redis.StrictRedis(connection_pool=_pool(host, port, db))
+
+
+@lru_cache(maxsize=32)
+def _pool(host: str, port: int, db: int) -> redis.ConnectionPool:
+    # One retry finds a connection that ended while it was idle; more would only make an outage longer.
+    return redis.ConnectionPool(
+        host=host, port=port, db=db, socket_timeout=_PATIENCE, retry=Retry(NoBackoff(), 1)
+    )
+
+
+def key_of(namespace: str | None, kind: str, name: object) -> bytes:
+    start = b"" if not namespace else text_of(namespace) + b":"
+    return start + kind.encode() + b":" + text_of(name)
+
+
+def text_of(value: object) -> bytes:
+    """A name or a value as Redis keeps it: UTF-8 text, and of numbers what `repr` says."""
+    return bytes(value) if isinstance(value, bytes | bytearray) else str(value).encode()
+
+
+class _Script:
+    def __init__(self, *parts: str) -> None:
+        self._text: str = "\n".join(parts)
+        self._name: str = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(
+        self, connection: redis.Redis, keys: Sequence[bytes], arguments: Sequence[bytes | str | int]
+    ) -> Any:
+        ask: Any = connection
+        rest = (len(keys), *keys, *arguments)
+        # Values are bytes to us, also on a client that was made to decode its answers.
+        try:
+            return ask.execute_command("EVALSHA", self._name, *rest, NEVER_DECODE=True)
+        except NoScriptError:  # the server's first time, or it was restarted
+            return ask.execute_command("EVAL", self._text, *rest, NEVER_DECODE=True)
+
+
+# A key may hold something else than a session, if another program uses the same names: that is none, then.
+_IS_LIVE = """
+local function is_live(key)
+  return redis.call('TYPE', key).ok == 'hash'
+end
+"""
+
+# A set must outlive each session in it, else `delete_for_user` would miss one. -1: that doesn't expire.
+_SETS = """
+local function lives_for(set, life, for_ever)
+  if for_ever or life < 0 then
+    redis.call('PERSIST', set)
+  elseif life > 0 then
+    redis.call('PEXPIRE', set, life)
+  end
+end
+
+local function tidy(set, members)
+  local live, longest = {}, 0
+  for _, key in ipairs(members) do
+    if is_live(key) then
+      local left = redis.call('PTTL', key)
+      live[#live + 1] = key
+      longest = (left < 0 or longest < 0) and -1 or math.max(left, longest)
+    else
+      redis.call('SREM', set, key)
+    end
+  end
+  return live, longest
+end
+"""
+
+# ARGV: what the keys of users' sets begin with ('': these are no sessions of users), the life of a session in
+# milliseconds (0: it doesn't expire), that of one with a user, whether sets are kept for ever.
+_SESSION = """
+local users, for_ever = ARGV[1], ARGV[4] == '1'
+
+local function user_of(key)
+  return users ~= '' and redis.call('HGET', key, '_user_id')
+end
+
+local function slide(key)
+  local user = user_of(key)
+  local life = tonumber(user and ARGV[3] or ARGV[2])
+  if life > 0 then
+    redis.call('PEXPIRE', key, life)
+  else
+    redis.call('PERSIST', key)
+    life = -1
+  end
+  if user then
+    local left = redis.call('PTTL', users .. user)
+    if left >= 0 and (for_ever or life < 0 or life > left) then
+      lives_for(users .. user, life, for_ever)
+    end
+  end
+  return user
+end
+"""
+
+LOAD = _Script(
+    _IS_LIVE,
+    _SETS,
+    _SESSION,
+    """
+if not is_live(KEYS[1]) then
+  return {}
+end
+slide(KEYS[1])
+return redis.call('HGETALL', KEYS[1])
+""",
+)
+"""All fields of a session, whose life begins anew. KEYS: it. ARGV: as above."""
+
+SAVE = _Script(
+    _IS_LIVE,
+    _SETS,
+    _SESSION,
+    # Answers `GONE`, `TAKEN` or 1. A record under the new key that has the very moment that we write is our own: the
+    # client asks again when an answer was lost. Of a set with more than 100 members only as many are looked at.
+    """
+local from, key, is_new, accessed, removed = KEYS[1], KEYS[2], ARGV[5] == '1', ARGV[6], tonumber(ARGV[7])
+local moves = is_new or from ~= key
+if moves and is_live(key) and redis.call('HGET', key, '_accessed') == accessed then
+  return 1
+elseif not is_new and not is_live(from) then
+  return 0
+elseif moves and redis.call('EXISTS', key) == 1 then
+  return -1
+end
+local before = user_of(from)
+if from ~= key then
+  redis.call('RENAME', from, key)
+end
+for i = 8, 7 + removed do
+  redis.call('HDEL', key, ARGV[i])
+end
+for i = 8 + removed, #ARGV, 2 do
+  redis.call('HSET', key, ARGV[i], ARGV[i + 1])
+end
+local user = slide(key)
+if before and (before ~= user or from ~= key) then
+  redis.call('SREM', users .. before, from)
+end
+if user then
+  local set = users .. user
+  redis.call('SADD', set, key)
+  local some = redis.call('SRANDMEMBER', set, 100)
+  local _, longest = tidy(set, some)
+  if #some < 100 then
+    lives_for(set, longest, for_ever)
+  end
+end
+return 1
+""",
+)
+"""Make or change a session, move it to another key, and keep the users' sets right. KEYS: where it is, where it will
+be. ARGV: as above, whether it is new, its `_accessed`, how many names to remove, these, the fields with their values."""
+
+LIST = _Script(
+    _IS_LIVE,
+    _SETS,
+    """
+local live, longest = tidy(KEYS[1], redis.call('SMEMBERS', KEYS[1]))
+lives_for(KEYS[1], longest, ARGV[1] == '1')
+return live
+""",
+)
+"""The keys of a user's live sessions. KEYS: his set. ARGV: whether it is kept for ever."""
+
+DELETE_ALL = _Script(
+    """
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  redis.call('DEL', key)
+end
+return redis.call('DEL', KEYS[1])
+""",
+)
+"""End all sessions of a user. KEYS: his set."""
