@@ -1,0 +1,125 @@
+"""The cookies as gimlet wrote them: signed with HMAC-SHA1, a pickle inside.
+
+``body . signature``, both base64url without padding. The body is the payload (id, creation time, pickle), compressed if
+that is shorter, which a leading dot tells, and encrypted before that where there is a key.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha1
+from struct import Struct
+from typing import Any, Protocol
+
+from coatcheck.compat.gimlet import pickles
+from coatcheck.compat.gimlet.crypto import Crypter
+
+__all__ = ["BadSignature", "CookieSerializer", "URLSafeCookieSerializer"]
+
+_LATEST = 0x7FFFFFFF
+_LONGEST_PAYLOAD = 1 << 20
+
+
+class BadSignature(ValueError):
+    """A cookie that these secrets did not sign."""
+
+
+class _Channel(Protocol):
+    id: bytes
+    created_timestamp: int
+    client_data: dict[Any, Any]
+
+
+class CookieSerializer:
+    """The payload of a cookie: 16 bytes of id, the creation time in 32 bits, a pickle of the client's data."""
+
+    packer: Struct = Struct("<16si")
+
+    def __init__(
+        self,
+        secret: str | bytes,
+        backend: object = None,
+        crypter: Crypter | None = None,
+        *,
+        classes: Mapping[str, type] | None = None,
+    ) -> None:
+        """As gimlet's, with the classes that pickles may hold (`pickles.named`)."""
+        self.secret_key: bytes = secret.encode() if isinstance(secret, str) else secret
+        self.backend: object = backend
+        self.crypter: Crypter | None = crypter
+        self._classes: Mapping[str, type] = classes or {}
+        # The key derivation of itsdangerous, "django-concat", with its default salt.
+        self._key = sha1(b"itsdangerous" + b"signer" + self.secret_key, usedforsecurity=False).digest()
+
+    def load_payload(self, payload: bytes) -> tuple[bytes, int, dict[Any, Any]]:
+        """Id, creation time and client's data.
+
+        Raises:
+            ValueError: It is no such payload (`DecodeError` is one), or was encrypted with another key.
+        """
+        if self.crypter is not None:
+            payload = self.crypter.decrypt(payload)
+        if len(payload) <= self.packer.size:
+            raise ValueError("the cookie's payload is too short")
+        raw_id, created = self.packer.unpack(payload[: self.packer.size])
+        data: Any = pickles.loads(payload[self.packer.size :], self._classes)
+        if not issubclass(type(data), dict):
+            raise ValueError("the cookie's payload is no session")  # noqa: TRY004 - wrong data, no wrong argument
+        return binascii.hexlify(raw_id), created, data
+
+    def dump_payload(self, channel: _Channel) -> bytes:
+        """The payload of a channel. A time that 32 bits can't hold (from 2038 on) becomes the last that they can."""
+        created = min(channel.created_timestamp, _LATEST)
+        payload = self.packer.pack(binascii.unhexlify(channel.id), created)
+        payload += pickles.dumps(channel.client_data, self._classes)
+        return payload if self.crypter is None else self.crypter.encrypt(payload)
+
+
+class URLSafeCookieSerializer(CookieSerializer):
+    """The whole cookie."""
+
+    def loads(self, text: str | bytes) -> tuple[bytes, int, dict[Any, Any]]:
+        """Id, creation time and client's data.
+
+        Raises:
+            BadSignature: These secrets did not sign it.
+            ValueError: They did, but what is in it can't be read.
+        """
+        raw = text.encode() if isinstance(text, str) else text
+        body, dot, signature = raw.rpartition(b".")
+        if not dot or not hmac.compare_digest(self._signature(body), signature):
+            raise BadSignature("it is not signed by our secret")
+        compressed = body.startswith(b".")
+        payload = _from_base64(body.removeprefix(b"."))
+        if compressed:
+            unpacker = zlib.decompressobj()
+            try:
+                payload = unpacker.decompress(payload, _LONGEST_PAYLOAD)
+            except zlib.error:
+                raise ValueError("the cookie's payload can't be decompressed") from None
+            if unpacker.unconsumed_tail or not unpacker.eof:
+                raise ValueError("the cookie's payload is too large")
+        return self.load_payload(payload)
+
+    def dumps(self, channel: _Channel) -> str:
+        """The cookie of a channel, as gimlet reads it."""
+        payload = self.dump_payload(channel)
+        compressed = zlib.compress(payload)
+        shorter = len(compressed) < len(payload) - 1
+        body = b"." + _to_base64(compressed) if shorter else _to_base64(payload)
+        return (body + b"." + self._signature(body)).decode()
+
+    def _signature(self, body: bytes) -> bytes:
+        return _to_base64(hmac.digest(self._key, body, "sha1"))
+
+
+def _to_base64(raw: bytes) -> bytes:
+    return urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _from_base64(text: bytes) -> bytes:
+    return urlsafe_b64decode(text + b"=" * (-len(text) % 4))
