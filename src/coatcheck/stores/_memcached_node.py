@@ -219,7 +219,10 @@ class _Connection(socket.socket):
         left = self.until - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
-        self.settimeout(left)
+        # Each setting is a system call, and most of the time the last one is near enough.
+        last = self.gettimeout()
+        if last is None or abs(last - left) > left / 20:
+            self.settimeout(left)
 
 
 def _connected(server: Server, until: float) -> _Connection:
