@@ -13,7 +13,7 @@ import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, TooLarge
@@ -22,6 +22,7 @@ from coatcheck.record import Applied, Change, Refused
 from coatcheck.stores import _memcached_flows as flows
 from coatcheck.stores import _memcached_wire as wire
 from coatcheck.stores._breaker import Breaker
+from coatcheck.stores._memcached_connection import Connection
 from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, Steps
 from coatcheck.stores._memcached_items import (
     CAPABILITIES,
@@ -239,7 +240,7 @@ class _Node:
         self._connect_deadline = connect_deadline
         self._max_item_bytes = max_item_bytes
         self._breaker = Breaker(self._name)
-        self._free: list[_Connection] = []
+        self._free: list[Connection] = []
         self.reads: Lane[bytes, Item | None] = Lane(
             desk, self._read, _LARGEST_BATCH, _IN_FLIGHT, for_nobody=False
         )
@@ -278,7 +279,7 @@ class _Node:
     async def _ask(self, request: bytes, reading: wire.Reading[_T], *, ambiguous: bool) -> _T:
         """Send a request, and read its answer to the end, on a connection that nobody else has meanwhile."""
         self._breaker.admit()
-        connection: _Connection | None = None
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(self._deadline):
                 connection = await self._borrow()
@@ -300,7 +301,7 @@ class _Node:
         self._breaker.succeeded()
         return answer
 
-    async def _borrow(self) -> _Connection:
+    async def _borrow(self) -> Connection:
         while self._free:
             connection = self._free.pop()
             if connection.is_idle:
@@ -308,73 +309,10 @@ class _Node:
         loop, server = asyncio.get_running_loop(), self._server
         async with asyncio.timeout(self._connect_deadline):
             if server.path:
-                _, connection = await loop.create_unix_connection(_Connection, server.path)
+                _, connection = await loop.create_unix_connection(Connection, server.path)
             else:
-                _, connection = await loop.create_connection(_Connection, server.host, server.port)
+                _, connection = await loop.create_connection(Connection, server.host, server.port)
         return connection
-
-
-class _Connection(asyncio.Protocol):
-    """One connection, and the answer that it waits for."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = loop.create_future()
-        self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
-        self._reading: wire.Reading[Any] | None = None
-        self._answered: asyncio.Future[None] | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it can be asked something: it is open, and whatever was asked has been answered in full."""
-        return self._reading is None and self._transport is not None and not self._transport.is_closing()
-
-    async def ask(self, request: bytes, reading: wire.Reading[_T]) -> _T:
-        if self._transport is None or not self.is_idle:
-            raise ConnectionResetError("the server closed the connection")
-        self._reading = reading
-        self._answered = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        await self._answered
-        return reading.answer
-
-    def abort(self) -> None:
-        """Close it at once, whatever is under way."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._reading is None:
-            self.abort()  # nobody asked
-            return
-        try:
-            if not self._reading.feed(self._buffer):
-                return
-        except wire.OutOfStep as error:
-            self._finish(error)
-            self.abort()
-            return
-        self._buffer.clear()
-        self._reading = None
-        self._finish(None)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._finish(exc or ConnectionResetError("the server closed the connection"))
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def _finish(self, error: Exception | None) -> None:
-        answered, self._answered = self._answered, None
-        if answered is not None and not answered.done():
-            if error is None:
-                answered.set_result(None)
-            else:
-                answered.set_exception(error)
 
 
 def from_url(
