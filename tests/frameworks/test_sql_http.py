@@ -13,6 +13,7 @@ from tests.frameworks.test_asgi import build as build_asgi
 from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.frameworks.test_wsgi import build as build_wsgi
 from tests.stores.sql_servers import (
+    PATIENCE,
     a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
@@ -33,7 +34,7 @@ class _OnADatabase(_AtOnce):
     @pytest.fixture
     def store(self):
         place = a_place(self.kind)
-        store = place.store()
+        store = place.store(deadline=PATIENCE)
         yield store
         store.close()
         place.leave()
@@ -49,7 +50,7 @@ class _AsyncOnADatabase(_AtOnce):
     @pytest.fixture
     def store(self):
         place = a_place(self.kind)
-        store = Blocking(lambda: Coalesced(place.async_store()))
+        store = Blocking(lambda: Coalesced(place.async_store(deadline=PATIENCE)))
         yield store
         store.close()
         place.leave()

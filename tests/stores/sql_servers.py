@@ -5,6 +5,7 @@ import os
 import sqlite3
 import tempfile
 from contextlib import closing
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from coatcheck.testing.contract import Harness
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgres import PostgreSQL
 
+PATIENCE = timedelta(
+    seconds=20
+)  # where it is not about deadlines, on a machine that is busy with other things
 _started = []
 _numbers = itertools.count()
 _left = {}
@@ -142,7 +146,7 @@ class SQLHarness(Harness):
         self.place = a_place(self.kind)
 
     async def open(self):
-        return self.place.store()
+        return self.place.store(deadline=PATIENCE)
 
     async def plant(self, key, data):
         self.place.execute(f"DELETE FROM {self.place.sessions} WHERE {self.key} = %s", (key,))
@@ -173,12 +177,12 @@ class MariaDBHarness(SQLHarness):
 
 class CoalescedPostgreSQLHarness(SQLHarness):
     async def open(self):
-        return Coalesced(self.place.async_store())
+        return Coalesced(self.place.async_store(deadline=PATIENCE))
 
 
 class CoalescedMariaDBHarness(MariaDBHarness):
     async def open(self):
-        return Coalesced(self.place.async_store())
+        return Coalesced(self.place.async_store(deadline=PATIENCE))
 
 
 class SQLiteThroughSQLAlchemyHarness(Harness):
@@ -193,7 +197,7 @@ class SQLiteThroughSQLAlchemyHarness(Harness):
     async def open(self):
         engine = sqlalchemy.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 1})
         self.engines.append(engine)
-        store = SQLStore(engine)
+        store = SQLStore(engine, deadline=PATIENCE)
         store.create_tables()
         return store
 

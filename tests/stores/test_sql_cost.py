@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from coatcheck.record import APPLIED, Create, SignIn
+from coatcheck.record import APPLIED, Create, Refused, SignIn
 from coatcheck.stores import _sql_calls
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sql import SQLStore
@@ -232,3 +232,30 @@ def test_an_engine_made_as_the_docs_say_costs_no_more_than_our_own(place, proxy,
     assert trips == ([1, 1] if place.kind == "postgresql" else [1, 6])
     engine.dispose()
     plain.dispose()
+
+
+def test_several_that_are_made_at_once_are_few_round_trips(store, place, proxy, said):
+    records = [a_record() for _ in range(20)]
+    answers = []
+    trips = counted(proxy, lambda: answers.extend(store.apply([Create(record) for record in records])))
+    assert (answers, said[-4:]) == ([APPLIED] * 20, ["BEGIN", "SELECT", "INSERT*20", "COMMIT"])
+    assert trips <= 6
+    assert list(store.load([record.key for record in records], NOW)) == records
+
+
+def test_a_row_that_another_makes_at_that_moment_is_found_there(store, place, monkeypatch):
+    with closing(place.store()) as other:
+        records = [a_record(fields={"by": b"me"}) for _ in range(3)]
+        rival = a_record(key=records[1].key, fields={"by": b"another"})
+        change_each, meddling = _sql_calls.Wire.change_each, [True]
+
+        def meddle(wire, statement, values):
+            if meddling:
+                meddling.pop()
+                create(other, rival)
+            return change_each(wire, statement, values)
+
+        monkeypatch.setattr(_sql_calls.Wire, "change_each", meddle)
+        answers = store.apply([Create(record) for record in records])
+        assert answers == [APPLIED, Refused.EXISTS, APPLIED]
+        assert [load(store, record) for record in records] == [records[0], rival, records[2]]

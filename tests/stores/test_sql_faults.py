@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from coatcheck.errors import StoreError, StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.record import APPLIED, Applied, Create, Tombstone
@@ -164,6 +165,20 @@ def test_connections_that_died_in_the_pool_are_noticed_and_nobody_is_told(place,
         assert load(store, record).key == record.key
         assert store.apply([update(record, set={f"f{number}": b"1"})]) == [APPLIED]
     assert len(fields(store, record)) == 9
+
+
+def test_in_a_pool_that_hands_out_the_oldest_first_as_well(place):
+    driver = {"postgresql": "psycopg", "mysql": "pymysql"}[place.kind]
+    engine = create_engine(place.url.replace("://", f"+{driver}://"), pool_size=6)
+    with closing(SQLStore(engine, prefix=place.prefix)) as store:
+        record = create(store)
+        several_connections(store, record)
+        assert engine.pool.checkedin() == 6
+        place.server.restart()
+        place.reconnect()
+        for _ in range(8):
+            assert load(store, record) == record
+    engine.dispose()
 
 
 def test_in_async_as_well(place):

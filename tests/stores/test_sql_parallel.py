@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from coatcheck.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
+from coatcheck.stores._sql_wire import Wire
 from coatcheck.stores.coalesce import Coalesced
 from tests.stores.sql_bench import NOW, a_record, create, destroy, fields, load, update
 from tests.stores.sql_servers import (
@@ -190,7 +191,12 @@ def test_a_record_that_is_made_again_is_not_taken_for_the_old_one(place, store):
 # Tasks that are cancelled, loops and forks
 
 
-def test_a_call_that_is_cancelled_leaves_no_connection_half_read(place):
+def test_a_call_that_is_cancelled_leaves_no_connection_half_read(place, monkeypatch):
+    asked, send = [], Wire._send
+    monkeypatch.setattr(Wire, "_send", lambda wire, *said: (asked.append(said), send(wire, *said)))
+    thrown, throw_away = [], Wire.throw_away
+    monkeypatch.setattr(Wire, "throw_away", lambda wire: (thrown.append(wire), throw_away(wire)))
+
     async def scenario():
         store = place.async_store()
         records = [a_record() for _ in range(20)]
@@ -199,9 +205,12 @@ def test_a_call_that_is_cancelled_leaves_no_connection_half_read(place):
         cursor = tables_lock.cursor()
         lock = "LOCK TABLES {} WRITE" if place.kind == "mysql" else "BEGIN; LOCK TABLE {}"
         for _ in range(3):
+            asked.clear()
             cursor.execute(lock.format(place.sessions))
             tasks = [asyncio.create_task(store.load([record.key], NOW)) for record in records[:5]]
-            await asyncio.sleep(0.05)
+            while len(asked) < 5:  # noqa: ASYNC110 - what tells of it is no event
+                await asyncio.sleep(0.001)
+            asked.clear()
             for task in tasks:
                 task.cancel()
             assert all(
@@ -211,6 +220,7 @@ def test_a_call_that_is_cancelled_leaves_no_connection_half_read(place):
             cursor.execute("UNLOCK TABLES" if place.kind == "mysql" else "COMMIT")
             found = await asyncio.gather(*(store.load([record.key], NOW) for record in records))
             assert [one for (one,) in found] == records
+        assert len(thrown) == 3 * 5
         tables_lock.close()
         await store.close()
 

@@ -70,10 +70,12 @@ class Wire:
         number: int = self._cursor.rowcount
         return number
 
-    def change_each(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None:
-        """The same statement for several rows; in as few round trips as the driver can."""
+    def change_each(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> int:
+        """The same statement for several rows, in as few round trips as the driver can; how many it changed."""
         self._hurry()
         self._cursor.executemany(statement.text, [statement.bound(one) for one in values])
+        number: int = self._cursor.rowcount
+        return number
 
     def run(self, text: str) -> None:
         """A statement without values and without an answer."""

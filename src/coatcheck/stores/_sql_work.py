@@ -139,6 +139,7 @@ class Writing:
         self._driver = driver
         self._doubt: _Doubt | None = None
         self._misses = 0
+        self._creates_singly = False
 
     @property
     def in_doubt(self) -> bool:
@@ -178,9 +179,14 @@ class Writing:
         self._recent.keep(record.key, (_data(row), version))
         return APPLIED
 
-    def _insert(self, wire: Wire, row: Mapping[str, object]) -> bool:
+    def _insert_all(self, wire: Wire, rows: Sequence[Mapping[str, object]]) -> bool:
+        return self._insert(wire, rows[0]) if len(rows) == 1 else self._insert(wire, rows)
+
+    def _insert(self, wire: Wire, row: Mapping[str, object] | Sequence[Mapping[str, object]]) -> bool:
         try:
-            return wire.changed(wire.say.create, row) == 1
+            if isinstance(row, Mapping):
+                return wire.changed(wire.say.create, row) == 1
+            return wire.change_each(wire.say.create, row) == len(row)
         except Exception as error:
             # MySQL has no way to pass over a row that is there, and over nothing else.
             if kind_of(error, self._driver) is Kind.EXISTS:
@@ -254,6 +260,7 @@ class Writing:
                 return doubt.answers
         found = {key: row and row[1] for key, row in rows.items()}
         answers: dict[int, Applied | Refused] = {}
+        creates: list[Mapping[str, object]] = []
         updates: dict[bytes, tuple[Statement, Mapping[str, object]]] = {}
         for number in sorted(range(len(changes)), key=lambda number: changes[number].key):
             change = changes[number]
@@ -265,7 +272,9 @@ class Writing:
             if isinstance(change, Create):
                 version = _new_version()
                 values: Mapping[str, object] = _everything(change.record, version)
-                if not self._insert(wire, values):
+                if not self._creates_singly:
+                    creates.append(values)
+                elif not self._insert(wire, values):
                     answers[number] = Refused.EXISTS
                     continue
             else:
@@ -278,6 +287,11 @@ class Writing:
                     statement = say.replace
                 updates[change.key] = statement, values
             rows[change.key] = _data(values), version
+        if creates and not self._insert_all(wire, creates):
+            # Never seen: another made a row under one of these keys a moment ago. Which one?
+            wire.roll_back()
+            self._creates_singly = True
+            return self._together(wire)
         for statement in (say.update, say.replace):
             some_values = [values for one, values in updates.values() if one is statement]
             if len(some_values) == 1:
