@@ -248,7 +248,7 @@ class _Link:
         """End both connections; the client gets a reset, not an orderly end."""
         raw = self.writer.get_extra_info("socket")
         if raw is not None:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # closed by the other side meanwhile
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
         if self.up is not None:

@@ -225,6 +225,7 @@ def test_no_damage_is_taken_for_a_plain_record(in_the_server):
         fields={"a": b"apple", "b": b"x" * 300, "c": b""},
     )
     change = Update(key=key, at=now + 5, lifetimes=LIFETIMES, secret=record.secret, set={"b": b"new"})
+    late = replace(change, at=record.expires)
     whole = encode(record)
     assert_equal(in_the_server, whole, change)
     for place in range(len(whole)):
@@ -233,6 +234,7 @@ def test_no_damage_is_taken_for_a_plain_record(in_the_server):
             flipped[place] ^= bits
             assert_equal(in_the_server, bytes(flipped), change)
         assert_equal(in_the_server, whole[:place], change)
+        assert_equal(in_the_server, whole[:place], late)
     for more in (b"\0", b"\xa1", b"\xa1z\xc4\x01z"):
         assert_equal(in_the_server, whole + more, change)
 

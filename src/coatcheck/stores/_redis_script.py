@@ -231,7 +231,7 @@ local function splice()
   if version ~= 1 or kind > 3 or sub(data, 3, 18) ~= key or sub(data, 19, 50) ~= ARGV[2] then return nil end
   local secret_at, created, last_used, expires = struct.unpack('>I6I6I6I6', data, 51)
   if secret_at > LAST or created > LAST or last_used > LAST or expires > LAST then return nil end
-  if at >= expires then return -1 end
+  if at >= expires then return nil end
   local start, map = created, 75
   if kind % 2 == 1 then
     if #data < 85 then return nil end
