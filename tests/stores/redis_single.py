@@ -7,6 +7,8 @@ import tempfile
 from contextlib import contextmanager
 from datetime import timedelta
 
+from coatcheck.stores._redis_replies import done
+from coatcheck.stores._redis_words import Command, packed
 from coatcheck.stores.redis import from_url
 from coatcheck.stores.redis_async import from_url as async_from_url
 from coatcheck.testing.contract import Harness
@@ -102,8 +104,6 @@ class RedisHarness(Harness):
 
 def command(store, *parts):
     """Send a command by a connection of a store; its reply."""
-    from coatcheck.stores._redis_words import Command, done, packed
-
     parts = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
     (reply,) = store._exchange([Command(b"", packed(*parts))])
     return done(reply)

@@ -123,6 +123,18 @@ def test_a_client_whose_server_is_gone_is_unavailable():
     asyncio.run(scenario())
 
 
+def test_a_pool_that_is_used_up_by_the_application_is_no_outage(redis_port):
+    client = redis.Redis(host=HOST, port=redis_port, socket_timeout=30, max_connections=1)
+    store = RedisStore(client)
+    held = client.connection_pool.get_connection()
+    for _ in range(7):
+        with pytest.raises(StoreUnavailable, match="MaxConnectionsError"):
+            store.load([bytes(16)], 0)
+    client.connection_pool.release(held)
+    assert store.load([bytes(16)], 0) == [None]
+    client.close()
+
+
 def test_an_async_client_serves_one_loop(redis_port):
     client = redis.asyncio.Redis(host=HOST, port=redis_port)
     store = AsyncRedisStore(client)

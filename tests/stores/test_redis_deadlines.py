@@ -186,6 +186,23 @@ def test_a_reset_before_it_is_sent_is_not_noticed(behind, proxy):
     behind(scenario, **PATIENT)
 
 
+@pytest.mark.parametrize("make", [from_url, async_from_url], ids=["sync", "async"])
+def test_a_connection_that_the_server_has_ended_is_noticed_before_anything_is_sent(redis_port, make):
+    async def scenario():
+        harness = RedisHarness(redis_port)
+        bench = Bench(harness)
+        bench.store = awaitable(make(harness.url, prefix=harness.prefix, **PATIENT))
+        record = await bench.create()
+        harness.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await asyncio.sleep(0)  # an event loop hears of it in its next turn
+        # Sent on that connection, nobody could tell whether it was done.
+        assert await bench.apply(bench.update(record, take=("theme",))) == Applied({"theme": b"dark"})
+        await bench.store.close()
+        harness.inspector.close()
+
+    asyncio.run(scenario())
+
+
 def test_replies_in_slices_and_cut_anywhere_are_never_half_a_record(behind, proxy):
     async def scenario(bench):
         record = await bench.create(bench.rich())

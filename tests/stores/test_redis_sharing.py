@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from coatcheck.record import Applied, Create, Record, Update
+from coatcheck.stores._redis_words import Command, packed
 from coatcheck.stores.redis import from_url
 from coatcheck.stores.redis_async import from_url as async_from_url
 from coatcheck.testing.contract.harness import LIFETIMES, Bench
@@ -74,8 +75,6 @@ def test_an_async_store_in_a_fork_makes_connections_of_its_own(bench):
     record = bench.record()
 
     async def client_id():
-        from coatcheck.stores._redis_words import Command, packed
-
         return (await front._store._exchange([Command(b"", packed(b"CLIENT", b"ID"))]))[0]
 
     async def parent():

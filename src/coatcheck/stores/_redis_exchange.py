@@ -13,7 +13,8 @@ from redis.backoff import FullJitterBackoff
 
 from coatcheck.errors import StoreError
 from coatcheck.stores._redis_errors import Broken, Said
-from coatcheck.stores._redis_words import Command, Reply
+from coatcheck.stores._redis_replies import Reply
+from coatcheck.stores._redis_words import Command
 
 __all__ = ["Exchange"]
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, is_reply, said
-from coatcheck.stores._redis_words import Reply
+from coatcheck.stores._redis_replies import Reply
 
 __all__ = ["Lines", "PoolLines", "arguments_of", "broken_off", "most_of", "none_free", "sentinels_of"]
 
@@ -313,8 +313,8 @@ def _bounded(kind: type) -> type:
             left = _window.until - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the deadline is over")
-            limit: float = self.socket_connect_timeout  # type: ignore[has-type]
-            self.socket_connect_timeout = min(limit, left)
+            limit: float | None = self.socket_connect_timeout  # type: ignore[has-type]
+            self.socket_connect_timeout = left if limit is None else min(limit, left)
             return _BoundedSocket(cast("Any", super())._connect())  # noqa: SLF001 - its only hook
 
     Bounded.__name__ = f"Bounded{kind.__name__}"

@@ -11,7 +11,7 @@ from coatcheck.errors import StoreUnavailable
 from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import is_reply, said
 from coatcheck.stores._redis_lines import arguments_of, broken_off, most_of, none_free, sentinels_of
-from coatcheck.stores._redis_words import Reply
+from coatcheck.stores._redis_replies import Reply
 
 __all__ = ["AsyncLines", "AsyncPoolLines"]
 

@@ -12,8 +12,8 @@ from coatcheck.stores import _redis_clients as clients
 from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
 from coatcheck.stores._redis_lines import Lines, PoolLines, broken_off
+from coatcheck.stores._redis_replies import Reply
 from coatcheck.stores._redis_url import Address, Limits
-from coatcheck.stores._redis_words import Reply
 
 __all__ = ["Servers", "their_servers", "url_servers"]
 

@@ -16,8 +16,8 @@ from coatcheck.stores._breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
 from coatcheck.stores._redis_lines import broken_off
 from coatcheck.stores._redis_lines_async import AsyncLines, AsyncPoolLines
+from coatcheck.stores._redis_replies import Reply
 from coatcheck.stores._redis_url import Address, Limits
-from coatcheck.stores._redis_words import Reply
 
 __all__ = ["AsyncServers", "PerLoop", "their_servers", "url_servers"]
 
@@ -169,7 +169,9 @@ class _Lender:
         return self._node.acquire_connection()
 
     async def release(self, connection: Any) -> None:
-        self._node.release(connection)
+        # Before redis-py 6 its pipelines did it themselves.
+        release = getattr(self._node, "release", None) or self._node._free.append  # noqa: SLF001
+        release(connection)
 
     async def disconnect(self, *, inuse_connections: bool) -> None:
         await self._node.disconnect_free_connections()

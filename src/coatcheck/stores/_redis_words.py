@@ -6,10 +6,10 @@ A conversation is a generator: it yields the commands of one round trip, and is 
 from __future__ import annotations
 
 import hashlib
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Generator, Iterable, Sequence
 from struct import Struct as Layout
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.ports import Found, Life, Unreadable
@@ -21,22 +21,19 @@ from coatcheck.record import (
     Create,
     Destroy,
     Record,
-    RecordError,
     Refused,
     Tombstone,
     Update,
-    decode,
     encode,
 )
 from coatcheck.stores import _redis_script as script
-from coatcheck.stores._redis_errors import Said, failure_of
+from coatcheck.stores._redis_errors import Said
+from coatcheck.stores._redis_replies import Reply, answer_to, done, found, scores_of
 from coatcheck.stores._redis_script import Script
 
-__all__ = ["Command", "Reply", "Talk", "Words", "done", "found", "only_answers", "packed"]
+__all__ = ["Command", "Talk", "Words", "packed"]
 
 _T = TypeVar("_T")
-Reply: TypeAlias = Any
-"""What a server said: bytes, a number, a list, None, or an exception: `Said`, or a `StoreError` if it said nothing."""
 Talk: TypeAlias = "Generator[Sequence[Command], Sequence[Reply], _T]"
 
 _AT_ONCE = 128
@@ -47,15 +44,7 @@ _HEAD_SIZE = 74
 """The part of a record in front of what differs in length, in which its kind and its end stand."""
 _UPDATE = Layout(">I16sQQQQQQII")
 _DESTROY = Layout(">I16sQQ")
-_UPDATED: dict[int, Applied | Refused] = {
-    script.APPLIED: APPLIED,
-    script.NOT_ROTATED: Applied(rotated=False),
-    script.GONE: Refused.GONE,
-    script.CHANGED: Refused.CHANGED,
-    script.UNREADABLE: Refused.UNREADABLE,
-}
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
-_FROM_URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class Command(NamedTuple):
@@ -165,7 +154,7 @@ class Words:
         for place, (change, reply) in enumerate(zip(changes, replies, strict=True)):
             if isinstance(reply, Said) and _asks_nothing(change):
                 refused.append(place)
-            answers.append(_answer(change, reply))
+            answers.append(answer_to(change, reply))
         if refused:
             # A script may be refused where a plain DEL is not, and logging out must work whenever anything does.
             names = [self.name(changes[place].key) for place in refused]
@@ -187,7 +176,7 @@ class Words:
         """The live ones of the index, newest first; those of which nothing is left are taken out of it."""
         index = self.index(user)
         (reply,) = yield [Command(index, packed(b"ZRANGE", index, b"0", b"-1", b"WITHSCORES"))]
-        scores = _scores(done(reply))
+        scores = scores_of(done(reply))
         entered = list(scores)
         lives: list[Life] = []
         over: list[bytes] = []
@@ -223,19 +212,12 @@ class Words:
         """How many of the heads are those of live records."""
         return sum(self._is_live(name, reply, now) for name, reply in zip(names, replies, strict=True))
 
-    def _is_live(self, name: bytes, reply: Reply, now: int) -> bool:
-        if isinstance(reply, StoreError):
-            raise reply
-        if not isinstance(reply, bytes) or len(reply) < _HEAD_SIZE:
+    def _is_live(self, name: bytes, head: Reply, now: int) -> bool:
+        if isinstance(head, StoreError):
+            raise head
+        if not isinstance(head, bytes) or len(head) < _HEAD_SIZE or head[0] != 1 or head[1] > 7:
             return False
-        text = name[len(self._prefix) :].translate(_FROM_URLSAFE)
-        # The head, and no fields. Where it says that more follows, that is not asked for.
-        head = reply[:1] + bytes([reply[1] & ~5 if reply[1] < 8 else reply[1]]) + reply[2:]
-        try:
-            state = decode(a2b_base64(text + b"=="), head if reply[1] == 128 else head + b"\x80")
-        except (RecordError, ValueError):
-            return False
-        return isinstance(state, Record) and now < state.expires
+        return self.name(head[2:18]) == name and now < int.from_bytes(head[68:74])
 
     def _command(self, change: Change) -> Command:
         match change:
@@ -324,65 +306,5 @@ class Words:
         return replies
 
 
-def found(key: bytes, reply: Reply) -> Found | StoreError:
-    """What lies under a key, by the reply to a GET."""
-    if reply is None:
-        return None
-    if isinstance(reply, bytes):
-        try:
-            return decode(key, reply)
-        except RecordError as error:
-            return Unreadable(str(error))
-    if isinstance(reply, Said) and reply.code == "WRONGTYPE":
-        return Unreadable("what lies there is no string, and so not of this store")
-    return failure_of(reply)
-
-
-def done(reply: Reply) -> Reply:
-    """The reply, if it is no failure.
-
-    Raises:
-        StoreError: It is one.
-    """
-    if isinstance(reply, Exception):
-        raise failure_of(reply)
-    return reply
-
-
-def only_answers(answers: Sequence[_T | StoreError]) -> Sequence[_T]:
-    """The answers, if none is a failure.
-
-    Raises:
-        StoreError: The first failure. Of several members, it says in `answers` what became of each.
-    """
-    for answer in answers:
-        if isinstance(answer, StoreError):
-            if len(answers) > 1:
-                answer.answers = tuple(answers)
-            raise answer
-    return cast("Sequence[_T]", answers)
-
-
-def _answer(change: Change, reply: Reply) -> Applied | Refused | StoreError:
-    if isinstance(reply, int):
-        return _UPDATED[reply]
-    if isinstance(reply, Exception):
-        return failure_of(reply)
-    if isinstance(change, Create):
-        return APPLIED if reply else Refused.EXISTS
-    if isinstance(change, Update) and change.take:
-        rotated, *values = cast("list[Any]", reply)
-        taken = {name: value for name, value in zip(change.take, values, strict=True) if value is not None}
-        return Applied(taken, bool(rotated))
-    return failure_of(reply)
-
-
 def _asks_nothing(change: Change) -> bool:
     return isinstance(change, Destroy) and change.user is None and change.signed_in is None
-
-
-def _scores(reply: Any) -> dict[bytes, int]:
-    # As pairs, from a client that speaks RESP3.
-    if reply and isinstance(reply[0], list):
-        return {member: int(score) for member, score in reply}
-    return {member: int(score) for member, score in zip(reply[::2], reply[1::2], strict=True)}

@@ -17,9 +17,10 @@ from coatcheck.record import Applied, Change, Refused
 from coatcheck.stores._redis_clients import check
 from coatcheck.stores._redis_errors import Broken
 from coatcheck.stores._redis_exchange import Exchange
+from coatcheck.stores._redis_replies import Reply, done, found, only_answers
 from coatcheck.stores._redis_servers import Servers, their_servers, url_servers
 from coatcheck.stores._redis_url import address_of, limits_of, no_host
-from coatcheck.stores._redis_words import Command, Reply, Talk, Words, done, found, only_answers, packed
+from coatcheck.stores._redis_words import Command, Talk, Words, packed
 
 __all__ = ["RedisStore", "from_url"]
 

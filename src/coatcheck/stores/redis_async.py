@@ -14,9 +14,10 @@ from coatcheck.record import Applied, Change, Refused
 from coatcheck.stores._redis_clients import check
 from coatcheck.stores._redis_errors import Broken
 from coatcheck.stores._redis_exchange import Exchange
+from coatcheck.stores._redis_replies import Reply, done, only_answers
 from coatcheck.stores._redis_servers_async import PerLoop, their_servers, url_servers
 from coatcheck.stores._redis_url import address_of, limits_of, no_host
-from coatcheck.stores._redis_words import Command, Reply, Talk, Words, done, only_answers, packed
+from coatcheck.stores._redis_words import Command, Talk, Words, packed
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.redis import CONNECT_DEADLINE, DEADLINE, MAX_CONNECTIONS
 
