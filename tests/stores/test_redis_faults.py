@@ -153,6 +153,39 @@ def test_in_silence_the_event_loop_turns_on(redis_server, prefix):
         run(scenario(scene))
 
 
+def test_while_one_tries_a_silent_server_nobody_else_does(redis_server, prefix):
+    """Batches are few: if each carried one who tries, all others would wait for those to come to their end."""
+    deadline = 6.0
+
+    async def scenario(scene):
+        url = f"redis://{HOST}:{scene.proxy.port}/0"
+        store = redis_async.from_url(url, prefix=prefix, deadline=timedelta(seconds=deadline))
+
+        async def ask():
+            with pytest.raises(StoreUnavailable):
+                await store.load([os.urandom(16)], scene.now)
+
+        scene.proxy.down()
+        for _ in range(10):  # until the breaker is open
+            await ask()
+        scene.proxy.silent = True
+        scene.proxy.up()
+        tries = asyncio.create_task(ask())
+        while (await asyncio.wait([tries], timeout=0.1))[0]:
+            tries = asyncio.create_task(ask())
+        await asyncio.sleep(0.7)  # after half a second, others were let through too
+        start = time.monotonic()
+        await ask()
+        assert time.monotonic() - start < deadline / 3
+        assert not tries.done()
+        scene.proxy.down()
+        await tries
+        await store.close()
+
+    with staged("sync", redis_server, prefix) as scene:
+        run(scenario(scene))
+
+
 @BOTH_COLOURS
 def test_delays_within_the_deadline_are_only_delays(colour, redis_server, prefix):
     with staged(colour, redis_server, prefix) as scene:
