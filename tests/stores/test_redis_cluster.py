@@ -149,6 +149,15 @@ def test_a_client_of_their_own_may_be_that_of_a_cluster(nodes):
     bench.harness.inspector.close()
 
 
+def test_one_server_of_a_cluster_is_no_server_by_itself_and_the_message_says_so(nodes):
+    store = from_url(f"redis://{HOST}:{nodes.ports[0]}", **PATIENT)
+    keys = (number.to_bytes(16, "big") for number in range(1_000))
+    elsewhere = next(key for key in keys if nodes.owner(store._words.name(key)) != nodes.ports[0])
+    with pytest.raises(StoreUnavailable, match=r"redis\+cluster://"):
+        store.load([elsewhere], 0)
+    store.close()
+
+
 def test_a_server_that_is_down_fails_its_own_sessions_only(at, nodes):
     async def scenario(bench):
         records = [await bench.create() for _ in range(40)]

@@ -335,3 +335,35 @@ def test_a_server_that_was_restarted_is_used_again(redis_port):
         store.ping()
         assert store.load([bytes(16)], 0) == [None]
         store.close()
+
+
+@pytest.mark.parametrize("make", [from_url, async_from_url], ids=["sync", "async"])
+def test_a_cluster_that_is_not_there_is_unavailable_in_every_way(make):
+    async def scenario():
+        store = awaitable(make(f"redis+cluster://{HOST}:{free_port()}", **PATIENT))
+        key = bytes(16)
+        for _ in range(2):
+            for work in (
+                store.ping(),
+                store.count(0),
+                store.load([key], 0),
+                store.load([key, bytes(15) + b"1"], 0),
+                store.lives_of("ada", 0),
+            ):
+                await timed(work, StoreUnavailable)
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("make", [from_url, async_from_url], ids=["sync", "async"])
+def test_a_store_that_is_closed_says_so(redis_port, make):
+    async def scenario():
+        store = awaitable(make(f"redis://{HOST}:{redis_port}", **PATIENT))
+        await store.ping()
+        await store.close()
+        await store.close()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.ping()
+
+    asyncio.run(scenario())

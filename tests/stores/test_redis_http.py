@@ -7,6 +7,7 @@ from coatcheck.testing.http import AsyncHttpBehaviours, HttpBehaviours
 from tests.frameworks import test_asgi, test_wsgi
 from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.servers.fixtures_redis import IN_A_CLUSTER
+from tests.stores.redis_single import PATIENT
 
 pytestmark = pytest.mark.servers
 
@@ -17,7 +18,7 @@ class OverWsgi(HttpBehaviours):
 
     @pytest.fixture
     def store(self, target, prefix):
-        store = redis.from_url(target.url, prefix=prefix)
+        store = redis.from_url(target.url, prefix=prefix, **PATIENT)
         yield store
         store.close()
 
@@ -28,7 +29,7 @@ class OverAsgi(AsyncHttpBehaviours):
 
     @pytest.fixture
     def store(self, target, prefix):
-        store = Blocking(lambda: redis_async.from_url(target.url, prefix=prefix))
+        store = Blocking(lambda: redis_async.from_url(target.url, prefix=prefix, **PATIENT))
         yield store
         store.close()
 
