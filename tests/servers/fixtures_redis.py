@@ -8,7 +8,9 @@ import os
 
 import pytest
 
-from tests.servers import redis as servers
+from tests.servers.redis import single, tls_acl
+from tests.servers.redis_cluster import cluster
+from tests.servers.redis_sentinel import sentinels
 
 UNDER_SENTINEL = pytest.mark.xdist_group("redis-sentinel")
 IN_A_CLUSTER = pytest.mark.xdist_group("redis-cluster")
@@ -17,28 +19,28 @@ IN_A_CLUSTER = pytest.mark.xdist_group("redis-cluster")
 @pytest.fixture(scope="session")
 def redis_server():
     """One server, which listens on a socket file too."""
-    with servers.single(unixsocket=True) as server:
+    with single(unixsocket=True) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_tls():
     """One server behind TLS and an ACL."""
-    with servers.tls_acl() as server:
+    with tls_acl() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_sentinels():
     """Three servers and three sentinels."""
-    with servers.sentinels() as those:
+    with sentinels() as those:
         yield those
 
 
 @pytest.fixture(scope="session")
 def redis_cluster():
     """Three primaries with a replica each."""
-    with servers.cluster() as those:
+    with cluster() as those:
         yield those
 
 

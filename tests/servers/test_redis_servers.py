@@ -5,7 +5,8 @@ import redis
 
 from tests.servers.fixtures_redis import IN_A_CLUSTER, UNDER_SENTINEL
 from tests.servers.process import HOST, until
-from tests.servers.redis import SERVICE, STORE, single
+from tests.servers.redis import STORE, single
+from tests.servers.redis_sentinel import SERVICE
 
 pytestmark = pytest.mark.servers
 

@@ -111,3 +111,19 @@ def test_of_threads_that_come_at_once_one_tries(breaker, clock):
     for thread in threads:
         thread.join()
     assert len(admitted) == 1
+
+
+def test_nobody_else_is_let_through_while_one_who_tries_may_be_under_way(clock):
+    breaker = Breaker("the server", failures=3, rest=2.0, patience=5.0, clock=clock)
+    fail(breaker, 3)
+    clock.now += 2.0
+    assert admits(breaker)
+    clock.now += 4.9
+    assert not admits(breaker)
+    clock.now += 0.1  # nothing was heard of him
+    assert admits(breaker)
+    breaker.failed()
+    clock.now += 1.9
+    assert not admits(breaker)
+    clock.now += 0.1
+    assert admits(breaker)

@@ -30,10 +30,10 @@ class Breaker:
             raise StoreUnavailable(…) from error
         breaker.succeeded()
 
-    A caller that says neither (it was cancelled, say) harms nobody: the next try comes after the same rest.
+    A caller that says neither (it was cancelled, say) harms nobody: the next try comes all the same.
     """
 
-    __slots__ = ("_clock", "_failures", "_limit", "_lock", "_name", "_rest", "_until")
+    __slots__ = ("_clock", "_failures", "_limit", "_lock", "_name", "_patience", "_rest", "_until")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Breaker:
         *,
         failures: int = 5,
         rest: float = 0.5,
+        patience: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a breaker, closed.
@@ -49,11 +50,15 @@ class Breaker:
             name: What it guards, for the message; no secret may be in it.
             failures: After how many in a row it opens.
             rest: For how many seconds nobody is let through then; afterwards one, each time so much has gone by.
+            patience: For how many seconds one who tries may be under way: if that is longer than `rest`, nobody else is
+                let through before. Callers that share a few ways to the server would otherwise all stand behind those
+                who try.
             clock: Seconds, of any beginning, that never go back.
         """
         self._name = name
         self._limit = failures
         self._rest = rest
+        self._patience = max(rest, patience)
         self._clock = clock
         self._failures = 0
         self._until = 0.0  # closed
@@ -77,8 +82,8 @@ class Breaker:
             if not self._until:
                 return
             if now >= self._until:
-                # This caller tries for all; if nothing is heard of it, another may after the same rest.
-                self._until = now + self._rest
+                # This caller tries for all; if nothing is heard of it, another may when it must have come to its end.
+                self._until = now + self._patience
                 return
             left = self._until - now
         error = StoreUnavailable(

@@ -38,14 +38,14 @@ _window = _Window()
 class Lines:
     """Connections that are ours alone. Safe for threads and across forks."""
 
-    def __init__(self, pool: Any, where: str, *, most: int) -> None:
+    def __init__(self, pool: Any, where: str, *, most: int, deadline: float) -> None:
         """Make connections as `pool` does, a pool of redis-py that lends none itself, nor counts any."""
         self._pool = pool
         self._kind: Any = _bounded(pool.connection_class)
         self._where = where
         self._most = most
         self._closed = False
-        self.breaker: Breaker = Breaker(where)
+        self.breaker: Breaker = Breaker(where, patience=deadline)
         self._start()
 
     def _start(self) -> None:

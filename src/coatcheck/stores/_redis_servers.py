@@ -73,7 +73,7 @@ class _Cluster(Servers):
         self._lock = threading.Lock()  # for asking, which takes a while
         self._making = threading.Lock()
         self._asked = 0.0
-        self._breaker = Breaker(where)
+        self._breaker = Breaker(where, patience=limits.deadline if limits else 0.0)
         self._closed = False
 
     def line_of(self, key: bytes, moved: Said | None, until: float) -> _Line:
@@ -135,7 +135,9 @@ class _Cluster(Servers):
                     if self._limits is None:
                         line = PoolLines(pool, node.name)
                     else:
-                        line = Lines(pool, node.name, most=self._limits.max_connections)
+                        line = Lines(
+                            pool, node.name, most=self._limits.max_connections, deadline=self._limits.deadline
+                        )
                     if self._closed:
                         line.close()
                     self._lines[node.name] = line
@@ -155,7 +157,7 @@ def url_servers(address: Address, limits: Limits) -> Servers:
     if address.kind == "cluster":
         return _Cluster(lambda: clients.cluster(address, limits), address.where, limits=limits)
     pool = clients.pool(address, limits)
-    line = Lines(pool, address.where, most=limits.max_connections)
+    line = Lines(pool, address.where, most=limits.max_connections, deadline=limits.deadline)
     return Servers(line, clients.sentinels_of(pool))
 
 

@@ -112,7 +112,7 @@ class _AsyncCluster(AsyncServers):
 
     async def _connected(self, until: float) -> Any:
         if self._client is None:
-            breaker = self._breakers.setdefault("", Breaker(self._where))
+            breaker = self._breakers.setdefault("", self._new_breaker(self._where))
             breaker.admit()
             try:
                 async with asyncio.timeout(until - time.monotonic()), self._lock:
@@ -121,6 +121,9 @@ class _AsyncCluster(AsyncServers):
             except Exception as error:
                 raise broken_off(breaker, self._where, error, sent=False) from error
         return self._client
+
+    def _new_breaker(self, where: str) -> Breaker:
+        return Breaker(where, patience=self._limits.deadline if self._limits else 0.0)
 
     async def _initialized(self) -> Any:
         client = self._make()
@@ -135,7 +138,7 @@ class _AsyncCluster(AsyncServers):
     def _line_to(self, node: Any) -> _Line:
         line = self._lines.get(node.name)
         if line is None:
-            breaker = self._breakers.setdefault(node.name, Breaker(node.name))
+            breaker = self._breakers.setdefault(node.name, self._new_breaker(node.name))
             if self._limits is None:
                 line = AsyncPoolLines(_Lender(node), node.name, breaker=breaker)
             else:
@@ -253,7 +256,7 @@ _inherited: list[object] = []
 def url_servers(address: Address, limits: Limits) -> PerLoop:
     """The servers that a URL names. Nothing is connected before it is asked for."""
     breakers: dict[str, Breaker] = {}
-    breaker = Breaker(address.where)
+    breaker = Breaker(address.where, patience=limits.deadline)
 
     def make() -> AsyncServers:
         if address.kind == "cluster":
@@ -273,14 +276,15 @@ def url_servers(address: Address, limits: Limits) -> PerLoop:
     return PerLoop(make, is_cluster=address.kind == "cluster")
 
 
-def their_servers(client: Any) -> PerLoop:
-    """The servers of a client of the application's own."""
+def their_servers(client: Any, deadline: float) -> PerLoop:
+    """The servers of a client of the application's own, by calls that take no longer than `deadline`."""
     is_cluster = getattr(client, "connection_pool", None) is None
 
     def make() -> AsyncServers:
         if is_cluster:
             return _AsyncCluster(lambda: client, "the cluster of the client that was given", {}, None)
         where = "the server of the client that was given"
-        return AsyncServers(AsyncPoolLines(client.connection_pool, where, breaker=Breaker(where)))
+        breaker = Breaker(where, patience=deadline)
+        return AsyncServers(AsyncPoolLines(client.connection_pool, where, breaker=breaker))
 
     return PerLoop(make, is_cluster=is_cluster, for_one_loop=True)

@@ -40,7 +40,7 @@ class AsyncRedisStore:
             self._loops: PerLoop = client
         else:
             check(client, asynchronous=True)
-            self._loops = their_servers(client)
+            self._loops = their_servers(client, limits.deadline)
         self._together = not self._loops.is_cluster
 
     async def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
