@@ -12,7 +12,8 @@ import psycopg
 
 from tests.servers.process import HOST, Server, free_port
 
-BIN = Path("/usr/lib/postgresql/15/bin")
+# Debian puts each release into a folder of its own.
+BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
 _CONFIGURATION = {
     "fsync": "off",
     "synchronous_commit": "off",

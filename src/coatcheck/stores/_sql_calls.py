@@ -52,7 +52,7 @@ class Desk:
         self.deadline = deadline
         self.own = own
         self.recent: Recent = Recent()
-        self.breaker: Breaker = Breaker(name)
+        self.breaker: Breaker = Breaker(name, patience=deadline)
         self.closed: bool = False
         self.suspect: float = 0.0
         self.checked: bool = False

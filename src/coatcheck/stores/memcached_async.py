@@ -239,7 +239,7 @@ class _Node:
         self._deadline = deadline
         self._connect_deadline = connect_deadline
         self._max_item_bytes = max_item_bytes
-        self._breaker = Breaker(self._name)
+        self._breaker = Breaker(self._name, patience=deadline)
         self._free: list[Connection] = []
         self.reads: Lane[bytes, Item | None] = Lane(
             desk, self._read, _LARGEST_BATCH, _IN_FLIGHT, for_nobody=False

@@ -123,11 +123,13 @@ class RedisDriver(Driver):
 
     def swap(self, session_id: str | bytes, before: Snapshot, raw: bytes) -> Swapped:
         client = self.setup_client()
-        if not hasattr(client, "eval"):
+        if not hasattr(client, "execute_command"):
             self._put(session_id, raw)
             return Swapped(done=True, now=None)
         expected = () if before.raw is None else (before.raw,)
-        done, *now = client.eval(self._SWAP, 1, session_id, raw, self._seconds(), *expected)
+        done, *now = client.execute_command(
+            "EVAL", self._SWAP, 1, session_id, raw, self._seconds(), *expected
+        )
         return Swapped(bool(done), Snapshot(raw if done else now[0] if now else None))
 
     def delete(self, session_id: str | bytes) -> None:
