@@ -20,8 +20,6 @@ from django.core.management import call_command
 from flask_session.memcached import MemcachedSessionInterface
 from flask_session.sqlalchemy import SqlAlchemySessionInterface
 from flask_sqlalchemy import SQLAlchemy
-from tests.servers.memcached import Memcached
-from tests.servers.postgres import PostgreSQL
 
 from benchmarks.redis_requests import bare_wsgi, urlpatterns  # noqa: F401 - Django looks for `urlpatterns` here
 from benchmarks.requests import SECRET, NoSession, flask_app, visitor, wsgi_app
@@ -29,6 +27,8 @@ from benchmarks.servers import Clock, medians, pinned_all
 from coatcheck import Sessions
 from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.frameworks.wsgi import SessionMiddleware
+from tests.servers.memcached import Memcached
+from tests.servers.postgres import PostgreSQL
 from tests.servers.process import HOST
 
 if TYPE_CHECKING:
