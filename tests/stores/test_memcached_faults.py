@@ -12,7 +12,6 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-import aiomcache
 import pytest
 from msgspec.structs import replace
 from pymemcache.client.base import Client, PooledClient
@@ -746,9 +745,8 @@ class Changing:
         (lambda: PooledClient((HOST, 1), timeout=1), "wait for ever"),
         (lambda: PooledClient((HOST, 1), timeout=1, connect_timeout=1, serde=Changing()), "changes bytes"),
         (object, "can't do gets_many"),
-        (lambda: aiomcache.Client(HOST, 1), "can't do gets_many"),
     ],
-    ids=["hash", "client", "ignores", "waits", "serde", "object", "aiomcache"],
+    ids=["hash", "client", "ignores", "waits", "serde", "object"],
 )
 def test_a_client_that_would_break_a_promise_is_refused(client, told):
     with pytest.raises(ConfigurationError, match=told):

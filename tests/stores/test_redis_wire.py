@@ -6,7 +6,7 @@ import re
 import pytest
 
 from coatcheck.ports import Life
-from coatcheck.record import Create
+from coatcheck.record import APPLIED, Applied, Create, Refused
 from coatcheck.stores.redis import RedisStore, from_url
 from coatcheck.stores.redis_async import from_url as async_from_url
 from coatcheck.testing.contract.harness import LIFETIMES, Bench
@@ -147,6 +147,31 @@ def test_what_a_script_does_not_know_is_sent_again_in_full(on_the_wire, proxy, r
         assert (commands, trips) == ([b"EVALSHA"], 1)
         ask(redis_port, "SCRIPT", "FLUSH")
         await store.enroll("ada", Life(records[0].key, bench.start), bench.start + 1_000)
+
+    on_the_wire(scenario)
+
+
+def test_changes_of_one_record_keep_their_order_on_a_server_that_knows_no_script(
+    on_the_wire, proxy, redis_port
+):
+    async def scenario(store, bench):
+        record, other = bench.record(), bench.record()
+        await store.apply([Create(other)])
+        changes = [
+            bench.update(record, set={"early": b"yes"}),
+            Create(record),
+            bench.update(other, set={"a": b"1"}),
+            bench.update(record, set={"n": b"1"}),
+            bench.update(record, take=("n", "early")),
+            bench.destroy(record),
+            bench.update(record, set={"late": b"yes"}),
+        ]
+        ask(redis_port, "SCRIPT", "FLUSH")
+        answers, commands, trips = await watched(proxy, store.apply(changes))
+        taken = Applied({"n": b"1"})
+        assert answers == [Refused.GONE, APPLIED, APPLIED, APPLIED, taken, APPLIED, Refused.GONE]
+        assert commands.count(b"EVAL") >= 2
+        assert trips <= 2
 
     on_the_wire(scenario)
 

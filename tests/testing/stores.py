@@ -19,7 +19,7 @@ class SeparateIndexStore(MemoryStore):
         self.index.setdefault(user, {})[life.key] = (life, expires)
 
     def lives_of(self, user, now):
-        lives = [life for life, expires in self.index.get(user, {}).values() if now < expires]
+        lives = [life for life, expires in list(self.index.get(user, {}).values()) if now < expires]
         return sorted(
             (life for life in lives if self._is_of(life, user, now)), key=lambda life: -life.signed_in
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from binascii import b2a_base64
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from struct import Struct as Layout
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -148,7 +149,7 @@ class Words:
 
     def apply(self, changes: Sequence[Change]) -> Talk[Sequence[Applied | Refused | StoreError]]:
         """Apply each change by a command of its own, all in one round trip."""
-        replies = yield from self._run([self._command(change) for change in changes])
+        replies = yield from self._run(_in_their_order([self._command(change) for change in changes]))
         answers: list[Applied | Refused | StoreError] = []
         refused: list[int] = []
         for place, (change, reply) in enumerate(zip(changes, replies, strict=True)):
@@ -304,6 +305,29 @@ class Words:
         for place, answer in zip(unknown, answers, strict=True):
             replies[place] = answer
         return replies
+
+
+def _in_their_order(commands: list[Command]) -> list[Command]:
+    """The same, so that several changes of one key are done in their order also by a server that knows no script.
+
+    A script that it does not know is sent again after all the rest. So what is asked of one key more than once names
+    no script before it has been sent in full.
+    """
+    if len(commands) == 1:
+        return commands
+    times = Counter([command.key for command in commands])
+    if len(times) == len(commands):
+        return commands
+    sent: set[tuple[bytes, bytes]] = set()
+    ordered: list[Command] = []
+    for command in commands:
+        named = command.script
+        if named is not None and times[command.key] > 1 and (command.key, named.sha) not in sent:
+            sent.add((command.key, named.sha))
+            ordered.append(command.in_full())
+        else:
+            ordered.append(command)
+    return ordered
 
 
 def _asks_nothing(change: Change) -> bool:
