@@ -263,6 +263,22 @@ def test_who_makes_the_tables_at_once_all_find_them(empty):
     assert empty.execute(f"SELECT format FROM {empty.meta}")[0] == (1,)
 
 
+def test_tables_whose_making_was_interrupted_are_told_of_and_on_mysql_completed(empty):
+    with closing(empty.store()) as store:
+        store.create_tables()
+    empty.execute(f"DELETE FROM {empty.meta}")
+    with closing(empty.store()) as store:
+        with pytest.raises(StoreError, match="not complete: run `coatcheck db create"):
+            store.ping()
+        if empty.kind == "mysql":
+            store.create_tables()
+            store.ping()
+            assert load(store, record := create(store)) == record
+        else:  # made in one transaction, so that somebody has taken it away
+            with pytest.raises(StoreError, match="not complete"):
+                store.create_tables()
+
+
 def test_tables_of_another_format_are_left_alone_and_told_of(empty):
     with closing(empty.store()) as store:
         store.create_tables()

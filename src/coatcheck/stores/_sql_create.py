@@ -7,7 +7,7 @@ from coatcheck.stores._sql_calls import Desk
 from coatcheck.stores._sql_errors import Kind, kind_of
 from coatcheck.stores._sql_table import making
 from coatcheck.stores._sql_wire import Wire
-from coatcheck.stores._sql_work import check_format
+from coatcheck.stores._sql_work import HalfMade, check_format
 
 __all__ = ["create_tables"]
 
@@ -35,6 +35,10 @@ def create_tables(wire: Wire, desk: Desk) -> None:
 def _are_there(wire: Wire, desk: Desk) -> bool:
     try:
         check_format(wire, desk.prefix)
+    except HalfMade:
+        if wire.say.is_mysql:  # another is making them, or was interrupted: what is missing is made
+            return False
+        raise
     except StoreError:
         raise
     except Exception as error:

@@ -32,20 +32,29 @@ from coatcheck.stores._sql_statements import Statement
 from coatcheck.stores._sql_table import FORMAT
 from coatcheck.stores._sql_wire import Wire
 
-__all__ = ["Writing", "check_format", "count", "lives_of", "load", "ping", "sweep"]
+__all__ = ["HalfMade", "Writing", "check_format", "count", "lives_of", "load", "ping", "sweep"]
 
 _AT_A_TIME = 500  # keys in one statement
 _MISSES = 2
 _random = random.SystemRandom()
 
 
+class HalfMade(StoreError):
+    """The tables are there, but nobody has said that they are complete."""
+
+
 def check_format(wire: Wire, prefix: str) -> None:
     """Return if the tables are of the format that this release writes.
 
     Raises:
-        StoreError: They are of another, or half made.
+        HalfMade: They are being made, or their making was interrupted.
+        StoreError: They are of another.
     """
     formats = [row[0] for row in wire.rows(wire.say.format, {})]
+    if not formats:
+        raise HalfMade(
+            f"the tables of prefix {prefix!r} are not complete: run `coatcheck db create --store URL` once more"
+        )
     if formats != [FORMAT]:
         raise StoreError(
             f"the tables of prefix {prefix!r} are of a format that this release can't read ({formats}, not"
