@@ -104,7 +104,7 @@ def visitor(app: WSGIApplication, *, filled: bool = True) -> Callable[[str], Cal
         return sent
 
     for name, value in send("fill") if filled else ():
-        if name == "Set-Cookie":
+        if name.lower() == "set-cookie":
             cookie = value.partition(";")[0]
     return lambda path: lambda: send(path) and None
 

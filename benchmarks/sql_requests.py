@@ -91,7 +91,7 @@ def _table(groups: dict[str, tuple[WSGIApplication, dict[str, WSGIApplication]]]
         for name, app in apps.items():
             send = visitor(app)
             calls.update({f"{group} {name} {path}": send(path) for path in _PATHS})
-    costs = medians(calls, clock, calls=100)
+    costs = medians(calls, clock, calls=40, rounds=15)
     print("\n### PostgreSQL and Memcached, synchronous: microseconds a request, over the bare application\n")
     print("| framework | session | untouched | read | write |\n|---|---|---:|---:|---:|")
     for group, (_, apps) in groups.items():
