@@ -12,13 +12,17 @@ from tests.stores.redis_single import PATIENT
 pytestmark = pytest.mark.servers
 
 
+def options_of(target, prefix):
+    return {"prefix": prefix, **PATIENT, **getattr(target, "options", {})}
+
+
 class OverWsgi(HttpBehaviours):
     def build(self, sessions):
         return test_wsgi.build(sessions)
 
     @pytest.fixture
     def store(self, target, prefix):
-        store = redis.from_url(target.url, prefix=prefix, **PATIENT)
+        store = redis.from_url(target.url, **options_of(target, prefix))
         yield store
         store.close()
 
@@ -29,7 +33,8 @@ class OverAsgi(AsyncHttpBehaviours):
 
     @pytest.fixture
     def store(self, target, prefix):
-        store = Blocking(lambda: redis_async.from_url(target.url, prefix=prefix, **PATIENT))
+        options = options_of(target, prefix)
+        store = Blocking(lambda: redis_async.from_url(target.url, **options))
         yield store
         store.close()
 
