@@ -400,6 +400,14 @@ def test_the_size_of_a_record_that_has_just_ended_is_nobody_s_business():
     assert changed(scene, NOW + 2 * DAY)[0] is not None
 
 
+def test_a_sign_in_that_makes_a_record_too_large_is_refused_though_it_sets_nothing():
+    record = a_record(fields={"a": "x" * 2000})
+    scene = Scene(make_settings(max_bytes=len(encode(record)) + 200)).holds(record)
+    scene.session.sign_in("u" * 255)
+    with pytest.raises(TooLarge):
+        changed(scene)
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"x": b"v" * 1000}, {"\N{OLD KEY}" * 200: b""}, {str(n): b"1" for n in range(300)}]
 )
