@@ -24,7 +24,7 @@ from starlette.middleware.sessions import SessionMiddleware as CookieMiddleware
 from benchmarks.requests import FIELDS, SECRET
 from coatcheck import AsyncSessions
 from coatcheck.frameworks.asgi import SessionMiddleware
-from coatcheck.ports import AsyncStore
+from coatcheck.model.ports import AsyncStore
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.testing import AsyncStoreWrapper
 

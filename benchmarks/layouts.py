@@ -23,8 +23,8 @@ from msgspec.structs import replace
 from benchmarks.requests import SECRET
 from coatcheck import Sessions
 from coatcheck.config import Settings
-from coatcheck.ports import Store
-from coatcheck.record import Create, Record, Update, encode
+from coatcheck.model.ports import Store
+from coatcheck.model.record import Create, Record, Update, encode
 from coatcheck.stores.memory import MemoryStore
 from tests.servers.redis import single
 

@@ -15,7 +15,7 @@ import pytest
 from coatcheck import AsyncSessions, Sessions
 from coatcheck.core.flows import Flows
 from coatcheck.errors import ConfigurationError, NotLoaded, SessionGone, StoreUnavailable
-from coatcheck.record import Destroy
+from coatcheck.model.record import Destroy
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore

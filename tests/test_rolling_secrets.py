@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from coatcheck import Sessions
-from coatcheck.ports import Capabilities, Life
+from coatcheck.model.ports import Capabilities, Life
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, ManualClock
 

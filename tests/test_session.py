@@ -29,11 +29,11 @@ from coatcheck import (
     StoreUnavailable,
     TooLarge,
 )
-from coatcheck.core import codec
-from coatcheck.record import decode, encode
+from coatcheck.model import codec
+from coatcheck.model.record import decode, encode
 from coatcheck.session import state_of
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
-from tests.core.values import form
+from tests.model.values import form
 from tests.visitor import SECRET, CountedStore, Visitor, make_sessions
 
 
@@ -440,7 +440,7 @@ def test_a_field_that_one_thread_removes_while_another_reads_it_stays_removed(vi
             del session["cart"]  # the other thread, in the middle of this one's reading
             return decode(data)
 
-        monkeypatch.setattr("coatcheck.state.codec.decode", decode_late)
+        monkeypatch.setattr("coatcheck.core.state.codec.decode", decode_late)
         session.get("cart")
         monkeypatch.undo()
         assert "cart" not in session
@@ -458,7 +458,7 @@ def test_two_threads_that_read_a_field_at_the_same_moment_get_the_same_object(vi
             seen.append(session["cart"])  # the other thread, in the middle of this one's reading
             return value
 
-        monkeypatch.setattr("coatcheck.state.codec.decode", decode_late)
+        monkeypatch.setattr("coatcheck.core.state.codec.decode", decode_late)
         assert session["cart"] is seen[0]
 
 

@@ -31,14 +31,14 @@ from coatcheck import (
     StoreError,
     StoreUnavailable,
 )
-from coatcheck.core.token import Ring, Token
 from coatcheck.errors import ConfigurationError
-from coatcheck.ports import Capabilities
-from coatcheck.record import APPLIED, Refused
+from coatcheck.http.token import Ring, Token
+from coatcheck.model.ports import Capabilities
+from coatcheck.model.record import APPLIED, Refused
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AwaitableStore, CountingStore, ManualClock
-from coatcheck.testing.interleaving import in_steps, interleavings
 from coatcheck.testing.wrappers import AsyncStoreWrapper
+from tests.interleaving import in_steps, interleavings
 from tests.visitor import OLD_SECRET, SECRET, Blocking, CountedStore, Visitor, make_sessions
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from coatcheck import __version__
 from coatcheck.errors import CoatcheckError, ConfigurationError, StoreUnavailable
-from coatcheck.ports import Store
+from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
 from coatcheck.urls import store_from_url
 

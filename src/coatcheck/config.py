@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypedDict, get_args
 
-from coatcheck.core.cookie import CookieTemplate
-from coatcheck.core.lifetimes import milliseconds
-from coatcheck.core.paths import Prefixes
-from coatcheck.core.token import Ring
 from coatcheck.errors import ConfigurationError
 from coatcheck.events import Event
-from coatcheck.record import Lifetimes
+from coatcheck.http.cookie import CookieTemplate
+from coatcheck.http.paths import Prefixes
+from coatcheck.http.token import Ring
+from coatcheck.model.lifetimes import milliseconds
+from coatcheck.model.record import Lifetimes
 
 __all__ = ["CookieSettings", "Options", "OutagePolicy", "Settings"]
 

@@ -16,14 +16,14 @@ from typing import Any
 from coatcheck.config import Options, Settings
 from coatcheck.core.flows import Flows
 from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome, owes_nothing
-from coatcheck.core.lifetimes import moment
-from coatcheck.core.token import handle_of
+from coatcheck.core.state import State
 from coatcheck.errors import ConfigurationError, InsecureTransportWarning
 from coatcheck.events import Event
-from coatcheck.ports import Capabilities
-from coatcheck.record import Record
+from coatcheck.http.token import handle_of
+from coatcheck.model.lifetimes import moment
+from coatcheck.model.ports import Capabilities
+from coatcheck.model.record import Record
 from coatcheck.session import Session, head_has_left, looked_at_in, note_head
-from coatcheck.state import State
 
 __all__ = [
     "Manager",

@@ -11,11 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, NamedTuple, Self, TypeVar, overload
 
-from coatcheck.core.lifetimes import moment
-from coatcheck.core.token import handle_of
-from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
-from coatcheck.record import SignIn
-from coatcheck.state import (
+from coatcheck.core.state import (
     CSRF,
     FLASH,
     PRIVATE,
@@ -30,6 +26,10 @@ from coatcheck.state import (
     remove_field,
     write_field,
 )
+from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
+from coatcheck.http.token import handle_of
+from coatcheck.model.lifetimes import moment
+from coatcheck.model.record import SignIn
 
 __all__ = [
     "Flash",

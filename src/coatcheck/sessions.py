@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from coatcheck.config import Options
 from coatcheck.core.flows import Ask, Flow
 from coatcheck.core.lifecycle import UNTOUCHED, Outcome
+from coatcheck.core.state import State
 from coatcheck.errors import StoreError
 from coatcheck.manager import (
     Manager,
@@ -27,9 +28,8 @@ from coatcheck.manager import (
     refuse_colour,
     settings_from,
 )
-from coatcheck.ports import AsyncStore, Store
+from coatcheck.model.ports import AsyncStore, Store
 from coatcheck.session import Flash, Session, head_has_left, is_untouched, keep_state, note_head, state_of
-from coatcheck.state import State
 from coatcheck.urls import StoreOptions, async_store_from_url, shared_out, store_from_url
 
 if TYPE_CHECKING:

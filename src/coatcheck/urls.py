@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from coatcheck.config import Options
 from coatcheck.errors import ConfigurationError
-from coatcheck.ports import AsyncStore, Store
+from coatcheck.model.ports import AsyncStore, Store
 
 __all__ = ["StoreOptions", "async_store_from_url", "shared_out", "store_from_url"]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Generator
 from datetime import timedelta
 
 from coatcheck.config import Settings
-from coatcheck.core import codec
 from coatcheck.core.flows import Ask, Flows
-from coatcheck.core.token import Ring, Token
+from coatcheck.core.state import Standing, State
 from coatcheck.events import Event
-from coatcheck.ports import Capabilities
-from coatcheck.record import Record
+from coatcheck.http.token import Ring, Token
+from coatcheck.model import codec
+from coatcheck.model.ports import Capabilities
+from coatcheck.model.record import Record
 from coatcheck.session import Session
-from coatcheck.state import Standing, State
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 NOW = 2_000_000_000_000

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from coatcheck.config import CookieSettings
-from coatcheck.core import codec, lifecycle
+from coatcheck.core import lifecycle
 from coatcheck.core.flows import Ask, Flows
 from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, owes_nothing
-from coatcheck.core.token import handle_of
+from coatcheck.core.state import CSRF, Standing
 from coatcheck.errors import (
     CannotSendCookie,
     DecodeError,
@@ -23,10 +23,11 @@ from coatcheck.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from coatcheck.ports import Capabilities, Life, Unreadable
-from coatcheck.record import APPLIED, Applied, Create, Destroy, Refused, Tombstone, Update
+from coatcheck.http.token import handle_of
+from coatcheck.model import codec
+from coatcheck.model.ports import Capabilities, Life, Unreadable
+from coatcheck.model.record import APPLIED, Applied, Create, Destroy, Refused, Tombstone, Update
 from coatcheck.session import Flash
-from coatcheck.state import CSRF, Standing
 from tests.core.scene import (
     DAY,
     HOUR,

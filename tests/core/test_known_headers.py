@@ -5,7 +5,7 @@ import os
 import pytest
 
 from coatcheck.core import flows as module
-from coatcheck.core.token import Token
+from coatcheck.http.token import Token
 from tests.core.scene import NEW_SECRET, OLD_SECRET, Scene, make_settings
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coatcheck.core import codec, lifecycle
+from coatcheck.core import lifecycle
 from coatcheck.core.lifecycle import (
     Outcome,
     change_of,
@@ -22,11 +22,12 @@ from coatcheck.core.lifecycle import (
     surplus,
     upkeep_of,
 )
-from coatcheck.core.token import Ring, Token
+from coatcheck.core.state import CSRF, Standing
 from coatcheck.errors import NotStorable, StoreUnavailable, TooLarge
-from coatcheck.ports import Life, Unreadable
-from coatcheck.record import Create, Rotation, SignIn, Tombstone, Update, encode
-from coatcheck.state import CSRF, Standing
+from coatcheck.http.token import Ring, Token
+from coatcheck.model import codec
+from coatcheck.model.ports import Life, Unreadable
+from coatcheck.model.record import Create, Rotation, SignIn, Tombstone, Update, encode
 from tests.core.scene import (
     DAY,
     HOUR,

@@ -13,7 +13,7 @@ from coatcheck.demo.goods import GOODS
 from coatcheck.demo.site import InPlace, Site, async_twin
 from coatcheck.demo.trace import AsyncTracedStore
 from coatcheck.errors import StoreFull, StoreUnavailable
-from coatcheck.ports import Life
+from coatcheck.model.ports import Life
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.testing import awaitable

@@ -10,8 +10,8 @@ from coatcheck.demo.history import History
 from coatcheck.demo.steps import redacted
 from coatcheck.demo.trace import TracedStore
 from coatcheck.errors import StoreUnavailable
-from coatcheck.ports import Life
-from coatcheck.record import Create, Destroy, Record, encode
+from coatcheck.model.ports import Life
+from coatcheck.model.record import Create, Destroy, Record, encode
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import StoreWrapper
 from tests.demo.visitor import Visitor

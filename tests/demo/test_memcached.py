@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 from starlette.testclient import TestClient
 
+from benchmarks.memcached_bench import WAITING
 from coatcheck.demo.site import Site, async_twin
 from coatcheck.demo.trace import AsyncTracedStore, TracedStore
 from coatcheck.stores.memcached import MemcachedStore
@@ -16,7 +17,6 @@ from coatcheck.stores.memcached_async import AsyncMemcachedStore
 from tests.demo.halves import SiteVisitor
 from tests.demo.process import free_port, run
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
-from tests.stores.memcached_bench import WAITING
 
 pytestmark = pytest.mark.servers
 HALVES = ("/", "/express")

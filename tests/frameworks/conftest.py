@@ -5,7 +5,7 @@ import pytest
 from coatcheck import Sessions
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, FailingStore, ManualClock
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours.site import SECRET
 from tests.frameworks.flask_apps import new_app
 
 

@@ -5,8 +5,8 @@ import sys
 
 from coatcheck import Sessions
 from coatcheck.frameworks.wsgi import SessionMiddleware
-from coatcheck.testing.http import perform
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours import perform
+from tests.behaviours.site import SECRET
 
 CHUNK = b"x" * 65_536
 

@@ -5,7 +5,7 @@ import sys
 from coatcheck import AsyncSessions, Sessions
 from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.frameworks.starlette import SessionMiddleware
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours.site import SECRET
 
 # What people write who mean the page for everybody.
 PUBLIC = {"Cache-Control": "public, max-age=600"}

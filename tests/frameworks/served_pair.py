@@ -9,8 +9,8 @@ import sys
 from coatcheck import AsyncSessions
 from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.frameworks.wsgi import SessionMiddleware as WsgiMiddleware
-from coatcheck.testing.http import perform_async
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours import perform_async
+from tests.behaviours.site import SECRET
 from tests.frameworks import served
 from tests.loops import Heartbeat
 

@@ -7,8 +7,8 @@ import pytest
 from coatcheck import StoreError
 from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.testing.http import AsgiClient, AsyncHttpBehaviours, perform_async
-from coatcheck.testing.http.app import looks
+from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours.app import looks
 
 
 def build(sessions, portal, **options):

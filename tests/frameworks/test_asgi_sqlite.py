@@ -4,7 +4,7 @@ import pytest
 
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sqlite_async import AsyncSQLiteStore
-from coatcheck.testing.http import AsyncHttpBehaviours, Portal
+from tests.behaviours import AsyncHttpBehaviours, Portal
 from tests.frameworks.test_asgi import build
 
 

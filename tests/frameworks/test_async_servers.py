@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sqlite_async import AsyncSQLiteStore
-from coatcheck.testing.http.app import query_of
+from tests.behaviours.app import query_of
 from tests.frameworks.asgi_driver import House, body, head
 from tests.frameworks.test_servers import PATIENCE, ROOT, Visitor
 from tests.loops import Heartbeat, on_each_loop, quiet

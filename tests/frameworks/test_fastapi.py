@@ -16,8 +16,8 @@ from coatcheck.frameworks import starlette as for_starlette
 from coatcheck.frameworks.fastapi import CurrentSession, SessionDependency, SessionMiddleware
 from coatcheck.stores.memory import AsyncMemoryStore
 from coatcheck.testing import AsyncCountingStore, AsyncFailingStore, async_cookies_for
-from coatcheck.testing.http import AsgiClient, AsyncHttpBehaviours, perform_async
-from coatcheck.testing.http.app import looks
+from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours.app import looks
 from tests.frameworks.asgi_driver import SECRET
 from tests.frameworks.test_starlette import response_of
 

@@ -8,9 +8,9 @@ import pytest
 from coatcheck import Session
 from coatcheck.frameworks.flask import FlaskSession, SessionInterface
 from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.testing.http import HttpBehaviours, WsgiClient, perform
-from coatcheck.testing.http.app import LOOKS
-from coatcheck.testing.http.headers import ways_to_look
+from tests.behaviours import HttpBehaviours, WsgiClient, perform
+from tests.behaviours.app import LOOKS
+from tests.behaviours.headers import ways_to_look
 from tests.frameworks.flask_apps import put, route
 
 

@@ -7,7 +7,7 @@ import flask
 import pytest
 
 from coatcheck.testing import Race
-from coatcheck.testing.http import HttpBehaviours, WsgiClient, perform
+from tests.behaviours import HttpBehaviours, WsgiClient, perform
 from tests.frameworks.flask_apps import DOWN, new_app, ours, put, route
 
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from coatcheck import Sessions
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import PausingStore, Race
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours.site import SECRET
 from tests.frameworks.flask_apps import fields_of, new_app, put, records_of, route
 
 

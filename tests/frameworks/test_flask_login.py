@@ -10,8 +10,8 @@ from coatcheck import Sessions, StoreUnavailable
 from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, FailingStore, ManualClock, PausingStore, Race
-from coatcheck.testing.http import Browser, WsgiClient, perform
-from coatcheck.testing.http.site import HOUR, SECRET
+from tests.behaviours import Browser, WsgiClient, perform
+from tests.behaviours.site import HOUR, SECRET
 
 NAME = "__Host-session"
 REMEMBER = "remember_token"

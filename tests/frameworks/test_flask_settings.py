@@ -10,7 +10,7 @@ import pytest
 from coatcheck import ConfigurationError, CookieSettings, Sessions
 from coatcheck.frameworks import flask as module
 from coatcheck.frameworks.flask import SessionInterface
-from coatcheck.testing.http.site import DAY, SECRET
+from tests.behaviours.site import DAY, SECRET
 from tests.frameworks.flask_apps import new_app, ours, put, route
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from coatcheck import StoreError, StoreUnavailable
 from coatcheck.frameworks.flask import SessionInterface
-from coatcheck.testing.http import Request, WsgiClient
+from tests.behaviours import Request, WsgiClient
 from tests.frameworks.flask_apps import DOWN, new_app, ours, put, records_of, route
 
 

@@ -19,7 +19,7 @@ from coatcheck.frameworks.starlette import SessionMiddleware
 from coatcheck.frameworks.wsgi import SessionMiddleware as WsgiMiddleware
 from coatcheck.stores.memory import AsyncMemoryStore
 from coatcheck.testing import AsyncFailingStore
-from coatcheck.testing.http import Browser, WsgiClient
+from tests.behaviours import Browser, WsgiClient
 from tests.frameworks.asgi_driver import SECRET
 from tests.frameworks.flask_apps import DOWN, new_app, ours, put, route
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.testing.http.app import query_of
+from tests.behaviours.app import query_of
 
 pytestmark = pytest.mark.xdist_group("servers")
 

@@ -6,9 +6,9 @@ The rest of it is about what the framework does with what a store answers, which
 import pytest
 
 from coatcheck.stores.coalesce import Coalesced
-from coatcheck.testing.http import AsyncHttpBehaviours, HttpBehaviours
-from coatcheck.testing.http.races import Races
-from coatcheck.testing.http.rotation import Rotation
+from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
+from tests.behaviours.races import Races
+from tests.behaviours.rotation import Rotation
 from tests.frameworks.test_asgi import build as build_asgi
 from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.frameworks.test_wsgi import build as build_wsgi

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from coatcheck.frameworks import fastapi as for_fastapi
 from coatcheck.frameworks import starlette as for_starlette
-from coatcheck.testing.http import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
 
 
 def response_of(answer):

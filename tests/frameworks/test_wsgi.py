@@ -4,7 +4,7 @@ import pytest
 
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.testing.http import HttpBehaviours, WsgiClient, perform
+from tests.behaviours import HttpBehaviours, WsgiClient, perform
 
 
 def build(sessions):

@@ -10,8 +10,8 @@ from coatcheck import CookieSettings, Sessions, StoreUnavailable
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import FailingStore
-from coatcheck.testing.http import Browser, WsgiClient, perform
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours import Browser, WsgiClient, perform
+from tests.behaviours.site import SECRET
 from tests.frameworks.wsgi_server import DOWN, ENVIRON_KEY, HEADERS, Server
 
 

@@ -6,7 +6,7 @@ from coatcheck import Sessions, StoreUnavailable
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import FailingStore, ManualClock
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours.site import SECRET
 
 DOWN = StoreUnavailable("the test says so")
 ENVIRON_KEY = "coatcheck.session"

@@ -2,8 +2,8 @@
 
 import sys
 
-from coatcheck.record import APPLIED
-from tests.stores.memcached_bench import a_record, apply, opened, update
+from benchmarks.memcached_bench import a_record, apply, opened, update
+from coatcheck.model.record import APPLIED
 
 
 def main(address, prefix, key, *names):

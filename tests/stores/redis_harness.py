@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from redis.exceptions import ResponseError
 
-from coatcheck.record import TOMBSTONE_LIFE, decode
+from coatcheck.model.record import TOMBSTONE_LIFE, decode
 from coatcheck.stores import redis, redis_async
 from coatcheck.testing.contract import Harness
 from tests.servers.fixtures_redis import new_prefix

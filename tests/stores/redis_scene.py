@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from coatcheck.errors import StoreError
-from coatcheck.record import Applied, Create, Destroy, Lifetimes, Record, Rotation, SignIn, Update
+from coatcheck.model.record import Applied, Create, Destroy, Lifetimes, Record, Rotation, SignIn, Update
 from coatcheck.stores import redis, redis_async
 from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.servers.process import HOST

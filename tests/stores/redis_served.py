@@ -5,8 +5,8 @@ import os
 from coatcheck import Sessions
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.stores.redis import from_url
-from coatcheck.testing.http import perform
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours import perform
+from tests.behaviours.site import SECRET
 
 sessions = Sessions(
     from_url(os.environ["REDIS_URL"], prefix=os.environ["REDIS_PREFIX"]), secret=SECRET, insecure_http=True

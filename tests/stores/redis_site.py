@@ -2,8 +2,8 @@
 
 from coatcheck import AsyncSessions, Sessions
 from coatcheck.stores import redis, redis_async
-from coatcheck.testing.http import Browser, Portal
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours import Browser, Portal
+from tests.behaviours.site import SECRET
 from tests.frameworks import test_asgi, test_flask, test_wsgi
 
 BUILD = {"wsgi": test_wsgi.build, "flask": test_flask.build}

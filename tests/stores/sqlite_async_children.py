@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import closing
 
-from coatcheck.record import APPLIED, Create, Lifetimes, Record, Update
+from coatcheck.model.record import APPLIED, Create, Lifetimes, Record, Update
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sqlite_async import AsyncSQLiteStore
 

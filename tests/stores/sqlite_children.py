@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import count
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.record import APPLIED, Create, Destroy, Lifetimes, Record, Update
+from coatcheck.model.record import APPLIED, Create, Destroy, Lifetimes, Record, Update
 from coatcheck.stores.sqlite import SQLiteStore
 
 NOW = 1_700_000_000_000

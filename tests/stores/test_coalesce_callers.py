@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from coatcheck.errors import StoreFull, StoreUnavailable
-from coatcheck.ports import Life
+from coatcheck.model.ports import Life
 from coatcheck.stores.coalesce import Coalesced
 from tests.cancelling import BY_ANY_WAY
 from tests.loops import on_each_loop, quiet, run

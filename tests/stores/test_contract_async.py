@@ -6,13 +6,13 @@ import random
 import pytest
 from hypothesis import settings
 
-from coatcheck.ports import Capabilities
+from coatcheck.model.ports import Capabilities
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import AsyncMemoryStore
 from coatcheck.stores.sqlite_async import AsyncSQLiteStore
 from coatcheck.testing import AsyncStoreWrapper
 from coatcheck.testing.contract import StoreContract
-from coatcheck.testing.model import StoreMachine
+from tests.machine.model import StoreMachine
 from tests.stores.harnesses import MemoryHarness, SQLiteHarness
 
 

@@ -6,13 +6,13 @@ import time
 import pytest
 from hypothesis import settings
 
+from benchmarks.memcached_bench import WAITING
 from coatcheck.stores.memcached import MemcachedStore
 from coatcheck.stores.memcached_async import AsyncMemcachedStore
 from coatcheck.testing import ManualClock
 from coatcheck.testing.contract import Harness, StoreContract
-from coatcheck.testing.model import StoreMachine
+from tests.machine.model import StoreMachine
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
-from tests.stores.memcached_bench import WAITING
 
 pytestmark = pytest.mark.servers
 LACKS = {"users", "count"}

@@ -5,11 +5,7 @@ import itertools
 
 import pytest
 
-from coatcheck.record import APPLIED
-from coatcheck.stores.memcached_async import AsyncMemcachedStore
-from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
-from tests.servers.proxy import Proxy
-from tests.stores.memcached_bench import (
+from benchmarks.memcached_bench import (
     WAITING,
     apply,
     create,
@@ -21,6 +17,10 @@ from tests.stores.memcached_bench import (
     signed_in,
     update,
 )
+from coatcheck.model.record import APPLIED
+from coatcheck.stores.memcached_async import AsyncMemcachedStore
+from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.proxy import Proxy
 from tests.visitor import Visitor
 
 pytestmark = pytest.mark.servers

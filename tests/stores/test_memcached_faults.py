@@ -17,24 +17,7 @@ from msgspec.structs import replace
 from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 
-from coatcheck.errors import (
-    ConfigurationError,
-    StoreFull,
-    StoreTimeout,
-    StoreUnavailable,
-    TooLarge,
-)
-from coatcheck.ports import Life, Unreadable
-from coatcheck.record import APPLIED, Create, Record, Refused, Tombstone, encode
-from coatcheck.stores._memcached_flows import Put
-from coatcheck.stores._memcached_items import Items
-from coatcheck.stores.memcached import MemcachedStore
-from coatcheck.stores.memcached_async import AsyncMemcachedStore
-from tests import loops
-from tests.servers.memcached import a_memcached, memcached, prefix  # noqa: F401 - fixtures
-from tests.servers.process import HOST, Server, free_port, until
-from tests.servers.proxy import Proxy
-from tests.stores.memcached_bench import (
+from benchmarks.memcached_bench import (
     DAY,
     WAITING,
     a_record,
@@ -48,6 +31,23 @@ from tests.stores.memcached_bench import (
     signed_in,
     update,
 )
+from coatcheck.errors import (
+    ConfigurationError,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    TooLarge,
+)
+from coatcheck.model.ports import Life, Unreadable
+from coatcheck.model.record import APPLIED, Create, Record, Refused, Tombstone, encode
+from coatcheck.stores._memcached_flows import Put
+from coatcheck.stores._memcached_items import Items
+from coatcheck.stores.memcached import MemcachedStore
+from coatcheck.stores.memcached_async import AsyncMemcachedStore
+from tests import loops
+from tests.servers.memcached import a_memcached, memcached, prefix  # noqa: F401 - fixtures
+from tests.servers.process import HOST, Server, free_port, until
+from tests.servers.proxy import Proxy
 from tests.visitor import Visitor
 
 pytestmark = pytest.mark.servers

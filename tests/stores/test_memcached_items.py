@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from benchmarks.memcached_bench import a_record, destroy, signed_in, update
 from coatcheck import Sessions
 from coatcheck.errors import ConfigurationError, StoreError, StoreFull, TooLarge
-from coatcheck.record import APPLIED, Refused, decode, encode
+from coatcheck.model.record import APPLIED, Refused, decode, encode
 from coatcheck.stores import _memcached_wire as wire
 from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, apply, revoke_all
 from coatcheck.stores._memcached_items import (
@@ -26,7 +27,6 @@ from coatcheck.stores._memcached_items import (
 )
 from coatcheck.stores.memcached import MemcachedStore
 from coatcheck.stores.memcached_async import AsyncMemcachedStore
-from tests.stores.memcached_bench import a_record, destroy, signed_in, update
 
 SPAN = 30 * 86_400
 

@@ -12,17 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.errors import StoreTimeout
-from coatcheck.ports import Life
-from coatcheck.record import APPLIED, Create, Record, Refused, Rotation, SignIn, Tombstone
-from coatcheck.stores._memcached_flows import Pause
-from coatcheck.stores.memcached import MemcachedStore
-from coatcheck.stores.memcached_async import AsyncMemcachedStore
-from coatcheck.testing.contract.harness import contention
-from tests import loops
-from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
-from tests.servers.proxy import Proxy
-from tests.stores.memcached_bench import (
+from benchmarks.memcached_bench import (
     DAY,
     WAITING,
     a_record,
@@ -35,6 +25,16 @@ from tests.stores.memcached_bench import (
     signed_in,
     update,
 )
+from coatcheck.errors import StoreTimeout
+from coatcheck.model.ports import Life
+from coatcheck.model.record import APPLIED, Create, Record, Refused, Rotation, SignIn, Tombstone
+from coatcheck.stores._memcached_flows import Pause
+from coatcheck.stores.memcached import MemcachedStore
+from coatcheck.stores.memcached_async import AsyncMemcachedStore
+from coatcheck.testing.contract.harness import contention
+from tests import loops
+from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.proxy import Proxy
 
 pytestmark = pytest.mark.servers
 CHILDREN = Path(__file__).with_name("memcached_children.py")

@@ -6,15 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from coatcheck import Sessions
-from coatcheck.errors import ConfigurationError
-from coatcheck.ports import Life
-from coatcheck.record import APPLIED, TOMBSTONE_LIFE, Create, Record, Refused, SignIn, Tombstone
-from coatcheck.stores import _memcached_flows as flows
-from coatcheck.stores._memcached_items import Epoch, Items
-from coatcheck.stores.memcached import MemcachedStore
-from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
-from tests.stores.memcached_bench import (
+from benchmarks.memcached_bench import (
     DAY,
     SECRET,
     apply,
@@ -27,6 +19,14 @@ from tests.stores.memcached_bench import (
     signed_in,
     update,
 )
+from coatcheck import Sessions
+from coatcheck.errors import ConfigurationError
+from coatcheck.model.ports import Life
+from coatcheck.model.record import APPLIED, TOMBSTONE_LIFE, Create, Record, Refused, SignIn, Tombstone
+from coatcheck.stores import _memcached_flows as flows
+from coatcheck.stores._memcached_items import Epoch, Items
+from coatcheck.stores.memcached import MemcachedStore
+from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
 from tests.visitor import Visitor
 
 pytestmark = pytest.mark.servers

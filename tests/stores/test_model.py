@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from coatcheck.testing.model import StoreMachine
+from tests.machine.model import StoreMachine
 from tests.stores.harnesses import MemoryHarness, SQLiteHarness
 
 

@@ -5,8 +5,8 @@ from contextlib import nullcontext, suppress
 import pytest
 
 from coatcheck.errors import StoreError, StoreUnavailable
-from coatcheck.ports import Life
-from coatcheck.record import Create, Destroy, Rotation, SignIn
+from coatcheck.model.ports import Life
+from coatcheck.model.record import Create, Destroy, Rotation, SignIn
 from tests.servers.redis import COMMANDS, STORE, tls_acl
 from tests.stores.redis_scene import BOTH_COLOURS, Scene, opened
 

@@ -8,7 +8,7 @@ import redis.asyncio
 
 from coatcheck import AsyncSessions, ConfigurationError, Sessions
 from coatcheck.errors import StoreUnavailable
-from coatcheck.record import APPLIED, Applied, Create
+from coatcheck.model.record import APPLIED, Applied, Create
 from coatcheck.stores.redis import RedisStore
 from coatcheck.stores.redis_async import AsyncRedisStore
 from coatcheck.testing.contract import StoreContract

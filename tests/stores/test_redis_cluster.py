@@ -10,7 +10,7 @@ import redis.asyncio
 from redis.crc import key_slot
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.record import APPLIED, Applied, Create, Record, SignIn
+from coatcheck.model.record import APPLIED, Applied, Create, Record, SignIn
 from coatcheck.stores._redis_words import Words
 from coatcheck.stores.redis import from_url
 from coatcheck.stores.redis_async import from_url as async_from_url

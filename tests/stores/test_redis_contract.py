@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings
 
 from coatcheck.testing.contract import StoreContract
-from coatcheck.testing.model import StoreMachine
+from tests.machine.model import StoreMachine
 from tests.stores.redis_single import AsyncRedisHarness, CoalescedRedisHarness, RedisHarness
 
 pytestmark = pytest.mark.servers

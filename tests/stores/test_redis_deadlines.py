@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.record import APPLIED, Applied, Create, Refused, Rotation, SignIn
+from coatcheck.model.record import APPLIED, Applied, Create, Refused, Rotation, SignIn
 from coatcheck.stores._redis_lines import _window
 from coatcheck.stores.redis import from_url
 from coatcheck.stores.redis_async import from_url as async_from_url

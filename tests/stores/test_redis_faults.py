@@ -15,7 +15,7 @@ from datetime import timedelta
 import pytest
 
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.record import Applied, Create
+from coatcheck.model.record import Applied, Create
 from coatcheck.stores import redis_async
 from tests.loops import Heartbeat, run
 from tests.servers.process import HOST

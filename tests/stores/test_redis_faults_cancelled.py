@@ -13,12 +13,12 @@ import pytest
 
 from coatcheck import AsyncSessions
 from coatcheck.frameworks.asgi import SessionMiddleware
-from coatcheck.record import Applied
+from coatcheck.model.record import Applied
 from coatcheck.stores import redis_async
-from coatcheck.testing.http import perform_async
-from coatcheck.testing.http.aio import scope_of
-from coatcheck.testing.http.client import Request
-from coatcheck.testing.http.site import SECRET
+from tests.behaviours import perform_async
+from tests.behaviours.aio import scope_of
+from tests.behaviours.client import Request
+from tests.behaviours.site import SECRET
 from tests.loops import on_each_loop, quiet
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.record import Applied, Create, Refused, Tombstone, Update
+from coatcheck.model.record import Applied, Create, Refused, Tombstone, Update
 from tests.stores.redis_scene import BOTH_COLOURS, recovered, staged
 
 pytestmark = pytest.mark.servers

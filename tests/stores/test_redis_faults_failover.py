@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from coatcheck.errors import StoreReadOnly
-from coatcheck.record import Applied, Destroy, Tombstone
+from coatcheck.model.record import Applied, Destroy, Tombstone
 from tests.servers.fixtures_redis import IN_A_CLUSTER, UNDER_SENTINEL
 from tests.servers.process import HOST, until
 from tests.servers.proxy import Proxy

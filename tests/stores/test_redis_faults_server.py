@@ -8,8 +8,18 @@ import pytest
 from redis.exceptions import ResponseError
 
 from coatcheck.errors import StoreFull, StoreReadOnly
-from coatcheck.ports import Unreadable
-from coatcheck.record import Applied, Create, Destroy, RecordError, Refused, Tombstone, decode, encode, settle
+from coatcheck.model.ports import Unreadable
+from coatcheck.model.record import (
+    Applied,
+    Create,
+    Destroy,
+    RecordError,
+    Refused,
+    Tombstone,
+    decode,
+    encode,
+    settle,
+)
 from tests.servers.process import free_port, until
 from tests.servers.redis import single
 from tests.stores.redis_harness import name_of

@@ -3,7 +3,7 @@
 import pytest
 
 from coatcheck.stores import redis, redis_async
-from coatcheck.testing.http import AsyncHttpBehaviours, HttpBehaviours
+from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
 from tests.frameworks import test_asgi, test_wsgi
 from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.servers.fixtures_redis import IN_A_CLUSTER

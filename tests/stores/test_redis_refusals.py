@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailable
-from coatcheck.ports import Life, Unreadable
-from coatcheck.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
+from coatcheck.model.ports import Life, Unreadable
+from coatcheck.model.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
 from coatcheck.stores.redis import from_url
 from coatcheck.stores.redis_async import from_url as async_from_url
 from coatcheck.testing.contract.harness import Bench, hashed

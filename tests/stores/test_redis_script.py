@@ -7,15 +7,15 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coatcheck.record import Record, RecordError, Update, decode, encode
+from coatcheck.model.record import Record, RecordError, Update, decode, encode
 from coatcheck.stores._redis_words import Words
 from coatcheck.stores.redis import from_url
 from coatcheck.testing.clock import START
 from coatcheck.testing.contract.harness import LIFETIMES
-from coatcheck.testing.equivalence import BRANCHES, assert_equal, branches_of, check_apply
-from coatcheck.testing.strategies import cases
+from tests.equivalence import BRANCHES, assert_equal, branches_of, check_apply
 from tests.servers.process import HOST
 from tests.stores.redis_single import PATIENT, command, new_prefix
+from tests.strategies import cases
 
 pytestmark = pytest.mark.servers
 ANY = list(HealthCheck)

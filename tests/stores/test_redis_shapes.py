@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import settings
 
-from coatcheck.record import Applied
+from coatcheck.model.record import Applied
 from coatcheck.testing.contract import StoreContract
-from coatcheck.testing.model import StoreMachine
+from tests.machine.model import StoreMachine
 from tests.servers.fixtures_redis import IN_A_CLUSTER, UNDER_SENTINEL
 from tests.stores.redis_harness import AsyncRedisHarness, RedisHarness, name_of
 from tests.stores.redis_scene import BOTH_COLOURS, Scene, opened

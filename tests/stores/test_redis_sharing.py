@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from coatcheck.record import Applied, Create, Record, Update
+from coatcheck.model.record import Applied, Create, Record, Update
 from coatcheck.stores._redis_words import Command, packed
 from coatcheck.stores.redis import from_url
 from coatcheck.stores.redis_async import from_url as async_from_url

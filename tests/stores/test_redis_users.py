@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from coatcheck.ports import Life
-from coatcheck.record import APPLIED, Create, SignIn, encode
+from coatcheck.model.ports import Life
+from coatcheck.model.record import APPLIED, Create, SignIn, encode
 from coatcheck.stores.redis import RedisStore
 from coatcheck.testing.contract.harness import Bench
 from tests.stores.redis_single import PATIENT, AsyncRedisHarness, RedisHarness

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from coatcheck.ports import Life
-from coatcheck.record import APPLIED, Applied, Create, Refused
+from coatcheck.model.ports import Life
+from coatcheck.model.record import APPLIED, Applied, Create, Refused
 from coatcheck.stores.redis import RedisStore, from_url
 from coatcheck.stores.redis_async import from_url as async_from_url
 from coatcheck.testing.contract.harness import LIFETIMES, Bench

@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from benchmarks.sql_bench import NOW, a_record, create, load, update
 from coatcheck import AsyncSessions, ConfigurationError, Sessions, StoreError
 from coatcheck.errors import StoreUnavailable
-from coatcheck.record import APPLIED, Create
+from coatcheck.model.record import APPLIED, Create
 from coatcheck.stores._sql_table import DIALECTS, ddl
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sql import SQLStore
 from coatcheck.stores.sql_async import AsyncSQLStore
 from tests.servers.process import free_port
-from tests.stores.sql_bench import NOW, a_record, create, load, update
 from tests.stores.sql_servers import (
     SERVERS,
     Place,

@@ -6,7 +6,7 @@ from hypothesis import settings
 from coatcheck.stores.sql import SQLStore
 from coatcheck.stores.sql_async import AsyncSQLStore
 from coatcheck.testing.contract import StoreContract
-from coatcheck.testing.model import StoreMachine
+from tests.machine.model import StoreMachine
 from tests.stores.sql_servers import (
     CoalescedMariaDBHarness,
     CoalescedPostgreSQLHarness,

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from coatcheck.record import APPLIED, Create, Refused, SignIn
+from benchmarks.sql_bench import NOW, a_record, create, destroy, load, update
+from coatcheck.model.record import APPLIED, Create, Refused, SignIn
 from coatcheck.stores import _sql_calls
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sql import SQLStore
 from coatcheck.stores.sql_async import AsyncSQLStore
 from tests.servers.proxy import Proxy
-from tests.stores.sql_bench import NOW, a_record, create, destroy, load, update
 from tests.stores.sql_servers import (
     SERVERS,
     a_place,

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
+from benchmarks.sql_bench import NOW, a_record, create, destroy, fields, load, update
 from coatcheck.errors import StoreError, StoreReadOnly, StoreTimeout, StoreUnavailable
-from coatcheck.record import APPLIED, Applied, Create, Tombstone
+from coatcheck.model.record import APPLIED, Applied, Create, Tombstone
 from coatcheck.stores import _sql_calls
 from coatcheck.stores._sql_errors import Kind
 from coatcheck.stores.sql import SQLStore
 from coatcheck.stores.sql_async import AsyncSQLStore
 from tests.servers.process import until
 from tests.servers.proxy import Proxy
-from tests.stores.sql_bench import NOW, a_record, create, destroy, fields, load, update
 from tests.stores.sql_servers import (
     TO_BREAK,
     a_place,

@@ -7,11 +7,11 @@ import psycopg
 import pymysql
 import pytest
 
+from benchmarks.sql_bench import a_record, create, load, update
 from coatcheck.errors import StoreFull, StoreUnavailable
-from coatcheck.record import Create
+from coatcheck.model.record import Create
 from coatcheck.stores._sql_errors import Kind, failure, is_definite, kind_of
 from tests.servers.mariadb import MariaDB
-from tests.stores.sql_bench import a_record, create, load, update
 from tests.stores.sql_servers import Place
 
 pytestmark = pytest.mark.servers

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
+from benchmarks.sql_bench import NOW, a_record, create, destroy, fields, load, update
+from coatcheck.model.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
 from coatcheck.stores._sql_wire import Wire
 from coatcheck.stores.coalesce import Coalesced
-from tests.stores.sql_bench import NOW, a_record, create, destroy, fields, load, update
 from tests.stores.sql_servers import (
     SERVERS,
     a_place,
@@ -87,8 +87,8 @@ def test_a_hundred_at_once_are_all_answered_and_all_there(place, store, colour, 
 CHILD = """
 import sys
 from coatcheck.stores.sql import SQLStore
-from coatcheck.record import APPLIED
-from tests.stores.sql_bench import a_record, update
+from coatcheck.model.record import APPLIED
+from benchmarks.sql_bench import a_record, update
 
 url, prefix, key, start = sys.argv[1:]
 store = SQLStore(url, prefix=prefix)
@@ -249,8 +249,8 @@ def test_each_loop_has_connections_of_its_own(place, store):
 FORKS = """
 import os, sys
 from coatcheck.stores.sql import SQLStore
-from coatcheck.record import APPLIED, Create
-from tests.stores.sql_bench import NOW, a_record
+from coatcheck.model.record import APPLIED, Create
+from benchmarks.sql_bench import NOW, a_record
 
 url, prefix = sys.argv[1:]
 store = SQLStore(url, prefix=prefix)

@@ -7,11 +7,11 @@ from contextlib import closing
 import pytest
 from sqlalchemy.dialects import mysql
 
-from coatcheck.record import APPLIED, Refused
+from benchmarks.sql_bench import DAY, NOW, create, fields, load, update
+from coatcheck.model.record import APPLIED, Refused
 from coatcheck.stores._sql_statements import Statements
 from coatcheck.stores._sql_table import tables
 from tests.servers.process import until
-from tests.stores.sql_bench import DAY, NOW, create, fields, load, update
 from tests.stores.sql_servers import (
     SERVERS,
     a_place,

@@ -6,10 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from coatcheck.ports import Unreadable
-from coatcheck.record import APPLIED, Create, Record, Refused, SignIn, Tombstone
-from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite_bench import (
+from benchmarks.sqlite_bench import (
     DAY,
     NOW,
     Connections,
@@ -21,6 +18,9 @@ from tests.stores.sqlite_bench import (
     signed_in,
     update,
 )
+from coatcheck.model.ports import Unreadable
+from coatcheck.model.record import APPLIED, Create, Record, Refused, SignIn, Tombstone
+from coatcheck.stores.sqlite import SQLiteStore
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sqlite_bench import NOW, a_record, fields, update
 from coatcheck import AsyncSessions
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.record import APPLIED, Create
+from coatcheck.model.record import APPLIED, Create
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.stores.sqlite_async import AsyncSQLiteStore
 from tests.loops import Heartbeat, on_each_loop, until
-from tests.stores.sqlite_bench import NOW, a_record, fields, update
 
 CHILDREN = Path(__file__).with_name("sqlite_async_children.py")
 SECRET = "t3Kq9VnWcX0bRz7uYh2LdPfJ8sMgA5eQoTiN1rBxGvE"

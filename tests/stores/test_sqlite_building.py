@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.errors import ConfigurationError
-from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite_bench import (
+from benchmarks.sqlite_bench import (
     NOW,
     Connections,
     a_record,
@@ -22,6 +20,8 @@ from tests.stores.sqlite_bench import (
     query,
     signed_in,
 )
+from coatcheck.errors import ConfigurationError
+from coatcheck.stores.sqlite import SQLiteStore
 
 
 @pytest.fixture

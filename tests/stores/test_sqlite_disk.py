@@ -9,10 +9,10 @@ from contextlib import closing, suppress
 
 import pytest
 
+from benchmarks.sqlite_bench import NOW, a_record, create, destroy, load, query, signed_in, update
 from coatcheck.errors import StoreFull, StoreReadOnly, StoreUnavailable
-from coatcheck.record import APPLIED, Create, Tombstone
+from coatcheck.model.record import APPLIED, Create, Tombstone
 from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite_bench import NOW, a_record, create, destroy, load, query, signed_in, update
 
 KIB = 1 << 10
 SIZE = 6 << 20

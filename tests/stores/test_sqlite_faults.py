@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from benchmarks.sqlite_bench import NOW, a_record, create, destroy, load, query, signed_in, update
 from coatcheck.errors import (
     ConfigurationError,
     StoreError,
@@ -14,9 +15,8 @@ from coatcheck.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from coatcheck.record import APPLIED, Record
+from coatcheck.model.record import APPLIED, Record
 from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite_bench import NOW, a_record, create, destroy, load, query, signed_in, update
 
 KIB = 1 << 10
 SIZE = 6 << 20

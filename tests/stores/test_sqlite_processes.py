@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.record import Record, Tombstone
+from benchmarks.sqlite_bench import NOW, a_record, create, fields, load, query
+from coatcheck.model.record import Record, Tombstone
 from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite_bench import NOW, a_record, create, fields, load, query
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 WARNINGS = (

@@ -9,11 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.record import APPLIED, Refused
-from coatcheck.stores._sqlite_connections import Turns
-from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite_bench import (
+from benchmarks.sqlite_bench import (
     DAY,
     NOW,
     Connections,
@@ -25,6 +21,10 @@ from tests.stores.sqlite_bench import (
     query,
     update,
 )
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
+from coatcheck.model.record import APPLIED, Refused
+from coatcheck.stores._sqlite_connections import Turns
+from coatcheck.stores.sqlite import SQLiteStore
 
 
 @pytest.fixture

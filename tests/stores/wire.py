@@ -3,8 +3,8 @@
 import asyncio
 from contextvars import copy_context
 
-from coatcheck.ports import Capabilities
-from coatcheck.record import Applied, Destroy, Tombstone
+from coatcheck.model.ports import Capabilities
+from coatcheck.model.record import Applied, Destroy, Tombstone
 from coatcheck.stores.coalesce import Coalesced
 from tests.loops import until
 

@@ -1,7 +1,7 @@
 """Stores for tests of the kit: one with a separate index, and one that can do little."""
 
-from coatcheck.ports import Capabilities
-from coatcheck.record import Record
+from coatcheck.model.ports import Capabilities
+from coatcheck.model.record import Record
 from coatcheck.stores.memory import MemoryStore
 from tests.testing.twin import Twin
 

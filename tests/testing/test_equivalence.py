@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from msgspec.structs import replace
 
-from coatcheck.record import (
+from coatcheck.model.record import (
     APPLIED,
     Applied,
     Create,
@@ -22,8 +22,8 @@ from coatcheck.record import (
     settle,
 )
 from coatcheck.stores.memory import MemoryStore
-from coatcheck.testing.equivalence import BRANCHES, assert_equal, branches_of, check_apply
-from coatcheck.testing.strategies import cases, histories, records
+from tests.equivalence import BRANCHES, assert_equal, branches_of, check_apply
+from tests.strategies import cases, histories, records
 
 ANY = list(HealthCheck)
 

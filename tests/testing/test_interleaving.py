@@ -8,7 +8,8 @@ import pytest
 from coatcheck import Sessions
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores.memory import MemoryStore
-from coatcheck.testing import ManualClock, Stuck, in_steps, interleavings, stepwise
+from coatcheck.testing import ManualClock, Stuck
+from tests.interleaving import in_steps, interleavings, stepwise
 
 
 class Counter:

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from coatcheck.testing.model import StoreMachine
+from tests.machine.model import StoreMachine
 from tests.stores.harnesses import MemoryHarness
 from tests.testing import twins_of_changes as changes
 from tests.testing import twins_of_time as time

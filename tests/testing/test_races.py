@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from coatcheck.record import APPLIED, Create, Destroy, Lifetimes, Record, Refused, Update
+from coatcheck.model.record import APPLIED, Create, Destroy, Lifetimes, Record, Refused, Update
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import AsyncPausingStore, AsyncRace, PausingStore, Race, Stuck, awaitable
 

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import threading
 
-from coatcheck.ports import AsyncRevokesAll, AsyncStore, RevokesAll, Store
+from coatcheck.model.ports import AsyncRevokesAll, AsyncStore, RevokesAll, Store
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AwaitableStore, awaitable
 

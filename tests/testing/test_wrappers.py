@@ -7,8 +7,8 @@ import pytest
 
 from coatcheck import testing
 from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
-from coatcheck.ports import AsyncStore, Life, Store
-from coatcheck.record import Create, Record
+from coatcheck.model.ports import AsyncStore, Life, Store
+from coatcheck.model.record import Create, Record
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import (
     AsyncCountingStore,

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import ClassVar
 
-from coatcheck.record import settle
+from coatcheck.model.record import settle
 from coatcheck.stores.memory import MemoryStore
 
 

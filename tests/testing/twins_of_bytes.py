@@ -9,8 +9,8 @@ import unicodedata
 from msgspec.structs import replace
 
 from coatcheck.errors import StoreError, StoreTimeout
-from coatcheck.ports import Unreadable
-from coatcheck.record import (
+from coatcheck.model.ports import Unreadable
+from coatcheck.model.record import (
     APPLIED,
     Create,
     Destroy,

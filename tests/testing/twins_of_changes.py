@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.record import (
+from coatcheck.model.record import (
     APPLIED,
     Applied,
     Create,

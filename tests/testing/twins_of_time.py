@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from coatcheck.record import (
+from coatcheck.model.record import (
     APPLIED,
     TOMBSTONE_LIFE,
     Destroy,

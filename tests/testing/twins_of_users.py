@@ -4,8 +4,8 @@ import unicodedata
 
 from msgspec.structs import replace
 
-from coatcheck.ports import Life
-from coatcheck.record import Record, Tombstone
+from coatcheck.model.ports import Life
+from coatcheck.model.record import Record, Tombstone
 from tests.testing.twin import Twin, pause
 
 

@@ -15,16 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.config import Settings
-from coatcheck.core import codec, lifecycle
-from coatcheck.core.cookie import values_of
-from coatcheck.core.lifetimes import is_alive, moment
-from coatcheck.core.token import Token, handle_of, key_of
-from coatcheck.errors import CannotSendCookie, ConfigurationError, SessionGone, StoreError, StoreUnavailable
-from coatcheck.events import Event, EventKind
-from coatcheck.ports import Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Create, Destroy, Record, Refused, Update
-from coatcheck.session import Flash
-from coatcheck.state import (
+from coatcheck.core import lifecycle
+from coatcheck.core.state import (
     FLASH,
     PRIVATE,
     Sent,
@@ -37,6 +29,15 @@ from coatcheck.state import (
     read_field,
     remove_field,
 )
+from coatcheck.errors import CannotSendCookie, ConfigurationError, SessionGone, StoreError, StoreUnavailable
+from coatcheck.events import Event, EventKind
+from coatcheck.http.cookie import values_of
+from coatcheck.http.token import Token, handle_of, key_of
+from coatcheck.model import codec
+from coatcheck.model.lifetimes import is_alive, moment
+from coatcheck.model.ports import Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Refused, Update
+from coatcheck.session import Flash
 
 __all__ = ["Ask", "Flow", "Flows"]
 

@@ -28,12 +28,12 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from coatcheck.config import Settings
-from coatcheck.core.lifetimes import is_alive, slide_is_due
-from coatcheck.core.token import SECRET_BYTES, SELECTOR_BYTES, Token
+from coatcheck.core.state import CSRF, Standing, State
 from coatcheck.errors import TooLarge
-from coatcheck.ports import Found, Life, Unreadable
-from coatcheck.record import Create, Record, Rotation, Tombstone, Update, encode
-from coatcheck.state import CSRF, Standing, State
+from coatcheck.http.token import SECRET_BYTES, SELECTOR_BYTES, Token
+from coatcheck.model.lifetimes import is_alive, slide_is_due
+from coatcheck.model.ports import Found, Life, Unreadable
+from coatcheck.model.record import Create, Record, Rotation, Tombstone, Update, encode
 
 __all__ = [
     "LOOKED_AT",

@@ -24,7 +24,7 @@ from coatcheck.demo.trace import TracedStore
 from coatcheck.demo.wording import COST, GUARD, LARGEST_FORM, OUR_FAULT, nothing_here
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.flask import FlaskSession, SessionInterface
-from coatcheck.ports import Store
+from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
 
 __all__ = ["create_app"]

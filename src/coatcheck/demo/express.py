@@ -26,7 +26,7 @@ from coatcheck.demo.trace import AsyncTracedStore
 from coatcheck.demo.wording import FOREIGN, GOODBYE, NAME_WANTED, OUR_FAULT, nothing_here, visitor_name
 from coatcheck.frameworks.fastapi import SessionDependency, SessionMiddleware
 from coatcheck.frameworks.starlette import StarletteSession
-from coatcheck.ports import AsyncStore
+from coatcheck.model.ports import AsyncStore
 from coatcheck.sessions import AsyncSessions
 
 __all__ = ["EXPRESS", "create_express"]

@@ -19,8 +19,8 @@ from coatcheck.demo.app import create_app
 from coatcheck.demo.express import EXPRESS, create_express
 from coatcheck.demo.history import History
 from coatcheck.frameworks.asgi import App, Receive, Scope, Send
-from coatcheck.ports import AsyncStore, Capabilities, Found, Life, Store
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import AsyncStore, Capabilities, Found, Life, Store
+from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.urls import async_store_from_url
 

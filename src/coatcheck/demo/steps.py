@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from coatcheck.core.state import CSRF, FLASH
 from coatcheck.errors import StoreError
-from coatcheck.ports import Found, Life
-from coatcheck.record import Applied, Change, Create, Record, Refused, Update, encode
-from coatcheck.state import CSRF, FLASH
+from coatcheck.model.ports import Found, Life
+from coatcheck.model.record import Applied, Change, Create, Record, Refused, Update, encode
 
 __all__ = [
     "Request",

@@ -19,8 +19,8 @@ from coatcheck.demo.steps import (
     sweep_step,
 )
 from coatcheck.errors import StoreError
-from coatcheck.ports import AsyncRevokesAll, AsyncStore, Capabilities, Found, Life, RevokesAll, Store
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import AsyncRevokesAll, AsyncStore, Capabilities, Found, Life, RevokesAll, Store
+from coatcheck.model.record import Applied, Change, Refused
 
 __all__ = ["AsyncTracedStore", "TracedStore"]
 

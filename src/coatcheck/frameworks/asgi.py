@@ -21,11 +21,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, cast
 
-from coatcheck.core.headers import amend
 from coatcheck.core.lifecycle import Outcome
-from coatcheck.core.paths import Prefixes
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks.wsgi import unavailable
+from coatcheck.http.headers import amend
+from coatcheck.http.paths import Prefixes
 from coatcheck.manager import log
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import AsyncSessions

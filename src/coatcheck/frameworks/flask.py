@@ -27,15 +27,15 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
         "coatcheck.frameworks.flask needs Flask: pip install 'coatcheck[flask]'"
     ) from _error
 
-from coatcheck.core.headers import amend
 from coatcheck.core.lifecycle import Outcome
+from coatcheck.core.state import FLASH, Standing, names_in, remove_field
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
 from coatcheck.frameworks.flask_settings import merged
 from coatcheck.frameworks.wsgi import close_body, cookies_of, unavailable
+from coatcheck.http.headers import amend
 from coatcheck.session import Flash, Session, failure_met, state_of
 from coatcheck.sessions import Sessions
-from coatcheck.state import FLASH, Standing, names_in, remove_field
 
 __all__ = ["FlaskSession", "SessionInterface"]
 

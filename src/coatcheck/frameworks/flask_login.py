@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from coatcheck.core.state import Standing
 from coatcheck.session import Session, state_of
-from coatcheck.state import Standing
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -19,8 +19,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from coatcheck.core.headers import amend
 from coatcheck.errors import StoreError
+from coatcheck.http.headers import amend
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import Sessions
 

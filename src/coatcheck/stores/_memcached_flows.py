@@ -19,8 +19,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.errors import StoreFull, TooLarge
-from coatcheck.ports import Found, Life, Unreadable
-from coatcheck.record import (
+from coatcheck.model.ports import Found, Life, Unreadable
+from coatcheck.model.record import (
     APPLIED,
     TOMBSTONE_LIFE,
     Applied,
@@ -83,7 +83,7 @@ Steps = Generator[Get | Put | Delete | Pause, Any, _T]
 
 
 def load(items: Items, keys: Sequence[bytes], now: int) -> Steps[list[Found]]:
-    """See `coatcheck.ports.Store.load`. One round trip, and another where somebody is signed in."""
+    """See `coatcheck.model.ports.Store.load`. One round trip, and another where somebody is signed in."""
     read: Sequence[Item | None] = yield Get([items.of_record(key) for key in keys])
     found = [_found(key, item) for key, item in zip(keys, read, strict=True)]
     users = dict.fromkeys(

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from coatcheck.errors import ConfigurationError, StoreError, StoreFull, TooLarge
-from coatcheck.ports import Capabilities
-from coatcheck.record import Record
+from coatcheck.model.ports import Capabilities
+from coatcheck.model.record import Record
 
 __all__ = [
     "CAPABILITIES",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 from coatcheck.errors import StoreError
-from coatcheck.ports import Found, Unreadable
-from coatcheck.record import APPLIED, Applied, Change, Create, RecordError, Refused, Update, decode
+from coatcheck.model.ports import Found, Unreadable
+from coatcheck.model.record import APPLIED, Applied, Change, Create, RecordError, Refused, Update, decode
 from coatcheck.stores import _redis_script as script
 from coatcheck.stores._redis_errors import Said, failure_of
 

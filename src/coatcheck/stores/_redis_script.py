@@ -1,6 +1,6 @@
 """The scripts that run inside the server: what a change makes of a record, and the upkeep of the index of users.
 
-They say once more what `coatcheck.record.settle` and `encode` say, byte for byte; `coatcheck.testing.equivalence`
+They say once more what `coatcheck.model.record.settle` and `encode` say, byte for byte; `tests.equivalence`
 holds the two equal. A script is sent only the change, never the record.
 
 Numbers are doubles there: exact up to 2 ** 53, which is far above any time in milliseconds. `struct` is the library
@@ -13,7 +13,7 @@ import hashlib
 
 from msgspec import Struct
 
-from coatcheck.record import TOMBSTONE_LIFE
+from coatcheck.model.record import TOMBSTONE_LIFE
 
 __all__ = ["Script", "destroy_script", "enroll_script", "forget_script", "update_scripts"]
 

@@ -13,8 +13,8 @@ from struct import Struct as Layout
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.ports import Found, Life, Unreadable
-from coatcheck.record import (
+from coatcheck.model.ports import Found, Life, Unreadable
+from coatcheck.model.record import (
     APPLIED,
     TOMBSTONE_LIFE,
     Applied,

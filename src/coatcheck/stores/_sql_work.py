@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from coatcheck.errors import StoreError, StoreTimeout
-from coatcheck.ports import Found, Life, Unreadable
-from coatcheck.record import (
+from coatcheck.model.ports import Found, Life, Unreadable
+from coatcheck.model.record import (
     APPLIED,
     Applied,
     Change,

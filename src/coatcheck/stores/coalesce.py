@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
 from coatcheck.errors import ConfigurationError, StoreError, StoreUnavailable, twin_of
-from coatcheck.ports import AsyncRevokesAll, AsyncStore, Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import AsyncRevokesAll, AsyncStore, Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Refused
 
 __all__ = ["Coalesced", "Lane", "Tasks"]
 

@@ -15,8 +15,8 @@ from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
 from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, TooLarge
-from coatcheck.ports import Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores import _memcached_flows as flows
 from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, Steps
 from coatcheck.stores._memcached_items import (
@@ -95,7 +95,7 @@ class MemcachedStore:
             self._run(flows.enroll(self._items, user, life, expires), until)
 
     def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
-        """See `coatcheck.ports.RevokesAll`. Two round trips."""
+        """See `coatcheck.model.ports.RevokesAll`. Two round trips."""
         with self._turn(self._items.of_user(user)) as end:
             self._run(flows.revoke_all(self._items, user, at, until, keep), end)
 

@@ -17,8 +17,8 @@ from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, TooLarge
-from coatcheck.ports import Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores import _memcached_flows as flows
 from coatcheck.stores import _memcached_wire as wire
 from coatcheck.stores._breaker import Breaker
@@ -82,7 +82,7 @@ class AsyncMemcachedStore:
         await self._alone(self._items.of_user(user), flows.enroll(self._items, user, life, expires))
 
     async def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
-        """See `coatcheck.ports.RevokesAll`."""
+        """See `coatcheck.model.ports.RevokesAll`."""
         steps = flows.revoke_all(self._items, user, at, until, keep)
         await self._alone(self._items.of_user(user), steps)
 

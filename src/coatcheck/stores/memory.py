@@ -12,8 +12,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.ports import Capabilities, Found, Life, Unreadable
-from coatcheck.record import (
+from coatcheck.model.ports import Capabilities, Found, Life, Unreadable
+from coatcheck.model.record import (
     Applied,
     Change,
     Create,

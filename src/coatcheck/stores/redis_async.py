@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from coatcheck.errors import StoreError
-from coatcheck.ports import Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores._redis_clients import check
 from coatcheck.stores._redis_errors import Broken
 from coatcheck.stores._redis_exchange import Exchange

@@ -17,8 +17,8 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.ports import Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores import _sql_engines, _sql_work
 from coatcheck.stores._sql_calls import Again, Call, Desk
 from coatcheck.stores._sql_create import create_tables

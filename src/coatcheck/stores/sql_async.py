@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.ports import Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores import _sql_engines, _sql_work
 from coatcheck.stores._sql_calls import Again, Call, Desk
 from coatcheck.stores._sql_create import create_tables

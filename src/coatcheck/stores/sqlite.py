@@ -34,8 +34,8 @@ from coatcheck.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from coatcheck.ports import Capabilities, Found, Life, Unreadable
-from coatcheck.record import (
+from coatcheck.model.ports import Capabilities, Found, Life, Unreadable
+from coatcheck.model.record import (
     APPLIED,
     Applied,
     Change,

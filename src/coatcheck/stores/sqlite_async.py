@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import Literal, TypeAlias, TypeVar
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable, twin_of
-from coatcheck.ports import Capabilities, Found, Life
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import Capabilities, Found, Life
+from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sqlite import SQLiteStore, path_of
 

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from coatcheck.ports import AsyncStore, Store
+from coatcheck.model.ports import AsyncStore, Store
 from coatcheck.testing.wrappers import AsyncStoreWrapper, Call, Method, StoreWrapper
 
 __all__ = ["AsyncGate", "AsyncPausingStore", "Gate", "PausingStore", "Stuck", "parked_at"]

@@ -1,7 +1,7 @@
 """Races that come out the same way every time.
 
 A `PausingStore` holds one party at a chosen point, while another goes on. To see every order of a few steps, and not
-only the one that a test had in mind, see `coatcheck.testing.interleaving`.
+only the one that a test had in mind, see `tests.interleaving`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar, cast
 
-from coatcheck.ports import AsyncStore, Capabilities, Found, Life, RevokesAll, Store
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import AsyncStore, Capabilities, Found, Life, RevokesAll, Store
+from coatcheck.model.record import Applied, Change, Refused
 
 __all__ = ["AwaitableStore", "awaitable"]
 

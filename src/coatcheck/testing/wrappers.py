@@ -12,8 +12,8 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 
 from coatcheck.errors import StoreError
-from coatcheck.ports import AsyncStore, Capabilities, Found, Life, Store
-from coatcheck.record import Applied, Change, Refused
+from coatcheck.model.ports import AsyncStore, Capabilities, Found, Life, Store
+from coatcheck.model.record import Applied, Change, Refused
 
 __all__ = [
     "AsyncCountingStore",

@@ -17,9 +17,9 @@ from coatcheck.compat.gimlet.crypto import Crypter
 from coatcheck.compat.gimlet.factories import SideBySideWarning, session_factory_factory
 from coatcheck.compat.gimlet.serializer import BadSignature, URLSafeCookieSerializer
 from coatcheck.compat.gimlet.session import SessionChannel
-from coatcheck.core import codec
-from coatcheck.core.sealing import Sealer, from_text, to_text
 from coatcheck.errors import ConfigurationError, DecodeError, NotStorable, TooLarge
+from coatcheck.model import codec
+from coatcheck.model.sealing import Sealer, from_text, to_text
 from coatcheck.testing import ManualClock
 from tests.compat.gimlet.browser import OTHER_SECRET, SECRET, set_cookies
 from tests.compat.gimlet.conftest import Visitor, factory

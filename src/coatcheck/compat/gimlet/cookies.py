@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol, cast
 from coatcheck.compat.gimlet.backends.base import encoded
 from coatcheck.compat.gimlet.crypto import Crypter
 from coatcheck.compat.gimlet.serializer import URLSafeCookieSerializer
-from coatcheck.core import codec
-from coatcheck.core.cookie import values_of
-from coatcheck.core.sealing import RANDOM_BYTES, Sealer, from_text, to_text
 from coatcheck.errors import DecodeError
+from coatcheck.http.cookie import values_of
+from coatcheck.model import codec
+from coatcheck.model.sealing import RANDOM_BYTES, Sealer, from_text, to_text
 
 __all__ = ["BadCookie", "Cookie", "Cookies", "Written", "cookies_in"]
 

@@ -1,7 +1,7 @@
 """AES-ECB, with which gimlet encrypted cookies. It shows which blocks are equal, and it does not notice changes.
 
 It is here to read such cookies, and to write them while old servers run beside (``side_by_side``). What is newly written
-otherwise is sealed (`coatcheck.core.sealing`), with the same key.
+otherwise is sealed (`coatcheck.model.sealing`), with the same key.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from coatcheck.compat.gimlet.channel import SessionChannel
 from coatcheck.compat.gimlet.cookies import BadCookie, Cookie, Cookies, cookies_in
 from coatcheck.compat.gimlet.pyramid_session import PyramidSession
 from coatcheck.compat.gimlet.serializer import URLSafeCookieSerializer
-from coatcheck.core.cookie import CookieTemplate
-from coatcheck.core.headers import amend
 from coatcheck.errors import CannotSendCookie, DecodeError
+from coatcheck.http.cookie import CookieTemplate
+from coatcheck.http.headers import amend
 
 __all__ = ["DEFAULT", "Session", "SessionChannel", "log"]
 

@@ -16,7 +16,7 @@ Give it a harness, in a fixture; that is all::
             return MyHarness()
 
 A sync and an async store run the same tests, each in an event loop of its own; no plugin for pytest is needed. A test
-of something that the store says it can't do (`coatcheck.ports.Capabilities`) is skipped, and says so; where the class
+of something that the store says it can't do (`coatcheck.model.ports.Capabilities`) is skipped, and says so; where the class
 says it first (``class TestMyStore(StoreContract, lacks={"users"})``), there is no such test.
 """
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from coatcheck.ports import Unreadable
-from coatcheck.record import APPLIED, Applied, Create, Record, Refused
+from coatcheck.model.ports import Unreadable
+from coatcheck.model.record import APPLIED, Applied, Create, Record, Refused
 from coatcheck.testing.contract.harness import Bench, contention, hashed, scenario
 
 __all__ = ["Batches"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from coatcheck.ports import Found, Unreadable
-from coatcheck.record import APPLIED, Create, Record, Refused, SignIn, Tombstone, encode
+from coatcheck.model.ports import Found, Unreadable
+from coatcheck.model.record import APPLIED, Create, Record, Refused, SignIn, Tombstone, encode
 from coatcheck.testing.contract.harness import Bench, hashed, scenario
 
 __all__ = ["Damage"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from coatcheck.record import (
+from coatcheck.model.record import (
     APPLIED,
     TOMBSTONE_LIFE,
     Change,

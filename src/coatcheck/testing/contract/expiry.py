@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from coatcheck.record import APPLIED, TOMBSTONE_LIFE, Applied, Change, Record, Refused, Rotation, SignIn
+from coatcheck.model.record import APPLIED, TOMBSTONE_LIFE, Applied, Change, Record, Refused, Rotation, SignIn
 from coatcheck.testing.contract.harness import LIFETIMES, SHORT, Bench, expiry, hashed, scenario
 
 __all__ = ["Expiry"]

@@ -14,8 +14,8 @@ from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
 
-from coatcheck.ports import AsyncStore, Found, Life, Store
-from coatcheck.record import (
+from coatcheck.model.ports import AsyncStore, Found, Life, Store
+from coatcheck.model.record import (
     Applied,
     Change,
     Create,

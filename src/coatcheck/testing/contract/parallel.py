@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from coatcheck.record import APPLIED, Create, Record, Refused
+from coatcheck.model.record import APPLIED, Create, Record, Refused
 from coatcheck.testing.contract.harness import Bench, contention, scenario
 
 __all__ = ["Parallel"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from coatcheck.record import APPLIED, Applied, Refused
+from coatcheck.model.record import APPLIED, Applied, Refused
 from coatcheck.testing.contract.harness import Bench, contention, hashed, scenario
 
 __all__ = ["Taking"]

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from coatcheck.ports import Life
-from coatcheck.record import APPLIED, Create, Record, Refused, Rotation, SignIn
+from coatcheck.model.ports import Life
+from coatcheck.model.record import APPLIED, Create, Record, Refused, Rotation, SignIn
 from coatcheck.testing.contract.harness import Bench, contention, hashed, scenario
 
 __all__ = ["ODD_NAMES", "Users"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coatcheck.record import APPLIED, Applied, Create, Record
+from coatcheck.model.record import APPLIED, Applied, Create, Record
 from coatcheck.testing.contract.harness import Bench, scenario
 from coatcheck.testing.contract.users import ODD_NAMES
 

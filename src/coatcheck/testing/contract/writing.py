@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coatcheck.record import (
+from coatcheck.model.record import (
     APPLIED,
     Applied,
     Create,

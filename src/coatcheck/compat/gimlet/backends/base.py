@@ -12,8 +12,8 @@ from copy import deepcopy
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from coatcheck.compat.gimlet import pickles
-from coatcheck.core import codec
 from coatcheck.errors import DecodeError, NotStorable
+from coatcheck.model import codec
 
 __all__ = ["Backend", "BaseBackend", "Record", "Renewal", "Write", "read_records", "write_records"]
 
