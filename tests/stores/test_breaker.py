@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
 
 
 class Clock:
