@@ -28,7 +28,7 @@ from msgspec.msgpack import Ext
 
 from coatcheck.errors import DecodeError, NotStorable
 
-__all__ = ["decode", "encode", "is_mutable", "same_value"]
+__all__ = ["SETS", "decode", "encode", "is_mutable", "same_value"]
 
 _DEEPEST = 64
 _NATIVE = frozenset({type(None), bool, int, float, str, bytes})
@@ -39,6 +39,8 @@ _LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
 _MICROSECOND = timedelta(microseconds=1)
 
 _TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL = range(1, 11)
+SETS = frozenset({_SET, _FROZENSET})
+"""The extension codes of sets."""
 
 _pack = msgspec.msgpack.Encoder().encode
 

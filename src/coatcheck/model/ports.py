@@ -114,7 +114,7 @@ class Write(Struct, frozen=True, kw_only=True):
         return f"<Write of {self.key.hex()}, {len(self.data)} bytes>"
 
 
-Loaded: TypeAlias = Found | None | StoreError
+Loaded: TypeAlias = Found | StoreError | None
 """The answer to one key of a load; None: nothing lies there."""
 Written: TypeAlias = Conflict | StoreError | TooLarge | None
 """The answer to one write; None: it is stored. `StoreFull`, `StoreReadOnly` and `TooLarge`: it is surely not stored.

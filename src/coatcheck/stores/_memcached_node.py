@@ -26,7 +26,7 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped] # pyright: i
 )
 
 from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._memcached_flows import Item, Put
 from coatcheck.stores._memcached_items import ItemRefused, Server, refusal, too_large
 

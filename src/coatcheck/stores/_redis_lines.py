@@ -16,7 +16,7 @@ from inspect import Parameter, signature
 from typing import Any, cast
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, is_reply, said
 from coatcheck.stores._redis_replies import Reply
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from coatcheck.stores import _redis_clients as clients
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
 from coatcheck.stores._redis_lines import Lines, PoolLines, broken_off
 from coatcheck.stores._redis_replies import Reply

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import _redis_clients as clients
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
 from coatcheck.stores._redis_lines import broken_off
 from coatcheck.stores._redis_lines_async import AsyncLines, AsyncPoolLines

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Engine
 
 from coatcheck.errors import ConfigurationError, StoreError, StoreUnavailable
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._sql_errors import Kind, Overdue, failure, is_definite, kind_of
 from coatcheck.stores._sql_recent import Recent
 from coatcheck.stores._sql_statements import Statements

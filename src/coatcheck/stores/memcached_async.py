@@ -21,7 +21,7 @@ from coatcheck.model.ports import Capabilities, Found, Life
 from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores import _memcached_flows as flows
 from coatcheck.stores import _memcached_wire as wire
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._memcached_connection import Connection
 from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, Steps
 from coatcheck.stores._memcached_items import (

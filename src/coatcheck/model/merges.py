@@ -1,0 +1,179 @@
+"""Merging: what becomes of a field that two requests edited at the same time.
+
+Both began with the same bytes (`base`); `theirs` is what the other request stored meanwhile, `ours` what this one
+wants. The functions work on the encoded bytes, element by element, and never raise: what can't be merged is the later
+write, that is, `ours`.
+
+A merge rule of the application (``merge={"visits": merges.add}``) works on values: it is called with the base, theirs
+and ours, of which `base` or `theirs` is None where the field was absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Raw
+from msgspec.msgpack import Ext
+
+from coatcheck.model import codec
+
+__all__ = ["LARGEST", "MOST_ELEMENTS", "MergeRule", "add", "first", "largest", "last", "merged", "ruled"]
+
+MOST_ELEMENTS = 2_000
+"""Containers with more elements are not merged."""
+LARGEST = 64 * 1024
+"""Values of more bytes are not merged."""
+
+MergeRule: TypeAlias = Callable[[Any, Any, Any], Any]
+"""``rule(base, theirs, ours)`` gives the value to store. It must be pure: it may be called more than once."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_to_list = msgspec.msgpack.Decoder(list[Raw]).decode
+_to_dict = msgspec.msgpack.Decoder(dict[Any, Raw]).decode
+_to_ext = msgspec.msgpack.Decoder(Ext).decode
+
+
+def merged(base: bytes, theirs: bytes, ours: bytes) -> bytes:
+    """The encoded value that two edits of `base` make together."""
+    if max(len(base), len(theirs), len(ours)) > LARGEST:
+        return ours
+    try:
+        return _merged(base, theirs, ours)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+        # Bytes that the codec did not write. `ours` is whole in any case.
+        return ours
+
+
+def _merged(base: bytes, theirs: bytes, ours: bytes) -> bytes:
+    kind = _kind(base)
+    if kind is None or kind != _kind(theirs) or kind != _kind(ours):
+        return ours
+    if kind == "list":
+        return _merged_list(base, theirs, ours)
+    if kind == "dict":
+        return _merged_dict(base, theirs, ours)
+    return _merged_set(base, theirs, ours)
+
+
+def _kind(data: bytes) -> str | int | None:
+    """The kind of container that an encoded value is: list, dict, or the extension code of a set."""
+    head = data[0] if data else 0xC0
+    if 0x80 <= head <= 0x8F or head in (0xDE, 0xDF):
+        return "dict"
+    if 0x90 <= head <= 0x9F or head in (0xDC, 0xDD):
+        return "list"
+    if 0xC7 <= head <= 0xC9 or 0xD4 <= head <= 0xD8:
+        code = _to_ext(data).code
+        return code if code in codec.SETS else None
+    return None
+
+
+def _merged_list(base: bytes, theirs: bytes, ours: bytes) -> bytes:
+    """Each side replaced one range of the base. Disjoint ranges: both; otherwise ours."""
+    old, new, own = _elements(base), _elements(theirs), _elements(ours)
+    if max(len(old), len(new), len(own)) > MOST_ELEMENTS:
+        return ours
+    their_start, their_end, their_part = _edit(old, new)
+    our_start, our_end, our_part = _edit(old, own)
+    if their_end <= our_start:  # also two insertions at one place: the stored one's first
+        result = [*old[:their_start], *their_part, *old[their_end:our_start], *our_part, *old[our_end:]]
+    elif our_end <= their_start:
+        result = [*old[:our_start], *our_part, *old[our_end:their_start], *their_part, *old[their_end:]]
+    else:
+        return ours
+    return _pack([Raw(element) for element in result])
+
+
+def _edit(old: list[bytes], new: list[bytes]) -> tuple[int, int, list[bytes]]:
+    """The range of `old` that was replaced, and by what: the longest common prefix, then suffix, stay."""
+    most = min(len(old), len(new))
+    start = 0
+    while start < most and old[start] == new[start]:
+        start += 1
+    same = 0
+    while same < most - start and old[-1 - same] == new[-1 - same]:
+        same += 1
+    return start, len(old) - same, new[start : len(new) - same]
+
+
+def _elements(data: bytes) -> list[bytes]:
+    return [bytes(element) for element in _to_list(data)]
+
+
+def _merged_dict(base: bytes, theirs: bytes, ours: bytes) -> bytes:
+    """Key by key, in the order of theirs; a key that one side removed stays removed."""
+    old, new, own = _items(base), _items(theirs), _items(ours)
+    if max(len(old), len(new), len(own)) > MOST_ELEMENTS:
+        return ours
+    result: dict[Any, Raw] = {}
+    for key in {**new, **own}:
+        before, there, here = old.get(key), new.get(key), own.get(key)
+        if there == before:
+            value = here
+        elif here == before:
+            value = there
+        elif there is None or here is None:
+            value = None
+        else:
+            value = here if before is None else _merged(before, there, here)
+        if value is not None:
+            result[key] = Raw(value)
+    return _pack(result)
+
+
+def _items(data: bytes) -> dict[Any, bytes]:
+    return {key: bytes(value) for key, value in _to_dict(data).items()}
+
+
+def _merged_set(base: bytes, theirs: bytes, ours: bytes) -> bytes:
+    """What either added, less what either removed."""
+    ext = _to_ext(base)
+    old, new, own = (set(_elements(bytes(_to_ext(data).data))) for data in (base, theirs, ours))
+    if max(len(old), len(new), len(own)) > MOST_ELEMENTS:
+        return ours
+    result = (old & new & own) | (new - old) | (own - old)
+    return _pack(Ext(ext.code, _pack([Raw(member) for member in sorted(result)])))
+
+
+# Rules of the application
+
+
+def ruled(rule: MergeRule, base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
+    """The encoded value that `rule` makes of three encoded ones; None: it raised, or made nothing that can be stored."""
+    try:
+        values = [None if data is None else codec.decode(data) for data in (base, theirs, ours)]
+        return codec.encode(rule(*values))
+    except Exception:  # noqa: BLE001 - the application's own function; the later write stands, and an event tells
+        return None
+
+
+def add(base: Any, theirs: Any, ours: Any) -> Any:
+    """Add up what both added: for counters. Absent counts as 0.
+
+    Raises:
+        TypeError: They are not all numbers of one kind (bool is none).
+    """
+    numbers = [number for number in (base, theirs, ours) if number is not None]
+    kind = type(numbers[0])
+    if kind not in (int, float, Decimal) or any(type(number) is not kind for number in numbers):
+        raise TypeError("merges.add takes numbers of one kind")
+    nought = kind(0)
+    return (nought if theirs is None else theirs) + ours - (nought if base is None else base)
+
+
+def largest(_base: Any, theirs: Any, ours: Any) -> Any:
+    """The larger of the two: for times and marks that only grow."""
+    return ours if theirs is None else max(theirs, ours)
+
+
+def first(_base: Any, theirs: Any, ours: Any) -> Any:
+    """The one that was stored first."""
+    return ours if theirs is None else theirs
+
+
+def last(_base: Any, _theirs: Any, ours: Any) -> Any:
+    """The later write: as without a rule, but for edits in place."""
+    return ours
