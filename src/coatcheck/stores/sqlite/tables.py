@@ -44,9 +44,10 @@ class Statements:
         self.select_several = f"SELECT key, data FROM {table} WHERE key IN "
         self.insert = f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
         # The revision is compared where it lies, at the head of the data: a column of its own gained nothing.
+        # SQLite's substr of empty data is NULL, which equals nothing.
         self.update = (
             f"UPDATE {table} SET user = ?, signed_in = ?, until = ?, expires = ?, live = ?, data = ?"
-            " WHERE key = ? AND substr(data, 1, 8) = ?"
+            " WHERE key = ? AND ifnull(substr(data, 1, 8), x'') = ?"
         )
         self.delete = f"DELETE FROM {table} WHERE key = ?"
         self.sweep = (
