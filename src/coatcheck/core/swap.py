@@ -17,10 +17,10 @@ from typing import Any, TypeAlias
 
 from coatcheck.core.calls import Done, Held, Load, Result, Writes
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, twin_of
-from coatcheck.model.format import encode, read
+from coatcheck.model.format import RecordError, decode, encode
 from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Write, Written, revision_of
-from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, settle
+from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, Unreadable, settle
 
 __all__ = ["NOTHING", "Swap", "answers_to", "held_of"]
 
@@ -33,7 +33,12 @@ _Numbered: TypeAlias = tuple[int, Change]
 
 def held_of(key: bytes, found: Found | None) -> Held:
     """The meaning of what was found under `key`."""
-    return NOTHING if found is None else Held(found, read(key, found.data))
+    if found is None:
+        return NOTHING
+    try:
+        return Held(found, decode(key, found.data))
+    except RecordError as error:
+        return Held(found, Unreadable(str(error)))
 
 
 class Swap:

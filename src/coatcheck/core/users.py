@@ -28,13 +28,13 @@ _PAGE = 100
 class Users:
     """The flows over the sessions of a user."""
 
-    __slots__ = ("_epochs", "_settings", "index")
+    __slots__ = ("_epochs", "_settings", "by_epoch", "index")
 
     def __init__(self, settings: Settings, index: Index, random: Callable[[int], bytes]) -> None:
         self._settings = settings
         self.index = index
-        by_epoch = index == "none" or settings.revocation == "epoch"
-        self._epochs = Epochs(random) if by_epoch else None
+        self.by_epoch = index == "none" or settings.revocation == "epoch"
+        self._epochs = Epochs(random) if self.by_epoch else None
 
     def judged(self, helds: Sequence[Held], now: int) -> Flow[Sequence[Held]]:
         """`helds`, without the records that were ended by their user's epoch."""

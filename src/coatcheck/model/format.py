@@ -27,9 +27,9 @@ from struct import error as LayoutError
 import msgspec
 
 from coatcheck.model.ports import revision_of
-from coatcheck.model.record import Record, Tombstone, Unreadable
+from coatcheck.model.record import Record, Tombstone
 
-__all__ = ["FORMAT", "RecordError", "decode", "encode", "read"]
+__all__ = ["FORMAT", "RecordError", "decode", "encode"]
 
 FORMAT = 1
 _SIGNED_IN, _PERMANENT, _GRACE, _LIMITS, _SEALED, _TOMBSTONE = 1, 2, 4, 8, 16, 128
@@ -165,11 +165,3 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
         sealed=sealed,
         fields=fields,
     )
-
-
-def read(key: bytes, data: bytes) -> Record | Tombstone | Unreadable:
-    """The record or tombstone in `data`, or why it can't be read."""
-    try:
-        return decode(key, data)
-    except RecordError as error:
-        return Unreadable(str(error))
