@@ -243,7 +243,7 @@ class State:
             elif data is None:
                 continue
             before = base.get(name) if read is None else read.stored
-            if data == before or (before is not None and codec.same_value(before, data)):
+            if data == before:
                 continue
             rule = rules.get(name)
             if rule is not None:
@@ -265,7 +265,7 @@ def check_name(name: object) -> None:
         raise NotStorable(f"the keys of a session are str, not {type(name).__name__}")
     if name.startswith(PRIVATE):
         raise NotStorable(r"the keys of a session must not begin with '\0'", field=name)
-    if not is_text(name):
+    if not name.isascii() and not is_text(name):
         raise NotStorable("a key with a lone surrogate is not text, and can't be stored")
 
 
@@ -345,7 +345,8 @@ def read_field(state: State, name: str) -> Any:
 def write_field(state: State, name: str, value: Any) -> None:
     """Record a field's new value; an error where it can't be stored."""
     data = encode_field(name, value)
-    check_size(name, data, state.settings.max_bytes)
+    if len(data) + len(name) > state.settings.max_bytes:
+        check_size(name, data, state.settings.max_bytes)
     state.values[name] = value
     state.changes[name] = data
     if type(value) not in codec.IMMUTABLE:

@@ -81,14 +81,31 @@ class Swap:
                 group.held = held or group.held
         pending = list(groups.values())
         while pending:
-            if unknown := [group for group in pending if group.held is None or group.unsure]:
+            # Loops, not comprehensions, which are calls in Python 3.11: the budget of calls per write.
+            unknown: list[_Group] = []
+            for group in pending:
+                if group.held is None or group.unsure:
+                    unknown.append(group)  # noqa: PERF401
+            if unknown:
                 yield from self._look(unknown, results)
-            plans = [plan for group in pending if (plan := self._plan(group, results)) is not None]
-            if plans:
-                answers = yield from answers_to(Writes([plan.write for plan in plans]), len(plans))
-                for plan, answer in zip(plans, answers, strict=True):
+            plans: list[_Plan] = []
+            writes: list[Write] = []
+            for group in pending:
+                if (plan := self._plan(group, results)) is not None:
+                    plans.append(plan)
+                    writes.append(plan.write)
+            if writes:
+                answers: Sequence[Written]
+                try:
+                    answers = yield Writes(writes)
+                except StoreError as error:
+                    answers = [error] * len(writes)
+                for plan, answer in zip(plans, counted(answers, len(writes)), strict=True):
                     self._settle(plan, answer, results)
-            pending = [group for group in pending if group.changes]
+            for group in pending:
+                if not group.changes:
+                    pending = [left for left in pending if left.changes]
+                    break
         return results
 
     def _look(self, groups: Sequence[_Group], results: list[Any]) -> _Steps:
@@ -204,7 +221,7 @@ class _Plan:
         self.group = group
         self.answers = answers
         self.write = write
-        self.revision = revision_of(write.data)
+        self.revision = write.data[:REVISION_BYTES]
         self.replaces = None if before.found is None else revision_of(before.found.data)
         self.after = Held(Found(write.data, self.revision), state)
 
@@ -212,13 +229,9 @@ class _Plan:
         """The write is stored."""
         group = self.group
         after = self.after
-        group.answer(
-            [
-                (number, Done(answer, after) if isinstance(answer, Applied) else answer)
-                for number, answer in self.answers
-            ],
-            results,
-        )
+        for number, answer in self.answers:
+            results[number] = Done(answer, after) if isinstance(answer, Applied) else answer
+        group.changes = group.changes[len(self.answers) :]
         group.held, group.sent, group.unsure, group.looks = after, None, False, 0
 
 
@@ -267,9 +280,14 @@ def answers_to(call: Load | Writes, count: int) -> Generator[Load | Writes, Any,
         answers: Sequence[Any] = yield call
     except StoreError as error:
         return [error] * count
-    if len(answers) != count:
-        return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
-    return answers
+    return counted(answers, count)
+
+
+def counted(answers: Sequence[Any], count: int) -> Sequence[Any]:
+    """`answers`, if there is one for each of `count` items; else it is an error for each."""
+    if len(answers) == count:
+        return answers
+    return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
 
 
 def _applied(
