@@ -159,32 +159,43 @@ class _Turns:
             StoreTimeout: Other writers of this process did not finish within the deadline.
         """
         taken: dict[bytes, _Turn] = {}
-        for key in sorted(keys) if len(keys) > 1 else keys:
-            if key in taken:
-                continue
-            with self._lock:
-                turn = self._turns.get(key)
-                if turn is None:
-                    turn = self._turns[key] = _Turn()
-                turn.waiting += 1
-            if turn.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                taken[key] = turn
-                continue
-            with self._lock:
-                turn.waiting -= 1
+        try:
+            for key in sorted(set(keys)) if len(keys) > 1 else keys:
+                taken[key] = self._wait(key, deadline)
+        except BaseException:
             self.give_back(taken, {})
+            raise
+        return taken
+
+    def _wait(self, key: bytes, deadline: float) -> _Turn:
+        with self._lock:
+            turn = self._turns.get(key)
+            if turn is None:
+                turn = self._turns[key] = _Turn()
+            turn.waiting += 1
+        mine = False
+        try:
+            mine = turn.lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        finally:
+            if not mine:
+                with self._lock:
+                    self._leave(key, turn)
+        if not mine:
             raise StoreTimeout(
                 "other writes to the same session did not finish within the deadline", ambiguous=False
             )
-        return taken
+        return turn
+
+    def _leave(self, key: bytes, turn: _Turn) -> None:
+        turn.waiting -= 1
+        if not turn.waiting:
+            del self._turns[key]
 
     def give_back(self, taken: Mapping[bytes, _Turn], results: Mapping[bytes, Result]) -> None:
         """Let the next writers have their turns."""
         with self._lock:
             for key, turn in taken.items():
-                turn.waiting -= 1
                 result = results.get(key)
                 turn.latest = result.held if isinstance(result, Done) else None
-                if not turn.waiting:
-                    del self._turns[key]
+                self._leave(key, turn)
                 turn.lock.release()
