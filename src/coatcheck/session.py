@@ -316,7 +316,7 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._look()
         markup = hasattr(message, "__html__")
-        value = stored_flash(Flash(category, str(message) if markup else message, markup))
+        value = stored_flash(Flash(category, str(message.__html__()) if markup else message, markup))
         # Names sort by time; the random part keeps those of parallel requests apart.
         name = f"{FLASH}{state.now():012x}{state.flashes:04x}{state.random(4).hex()}"
         write_field(state, name, value)

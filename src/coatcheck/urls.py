@@ -44,9 +44,7 @@ class _Kind(NamedTuple):
 
 _MEMORY = _Kind("memory", "memory://")
 _SQLITE = _Kind("sqlite", "sqlite:///relative/path.db, sqlite:////absolute/path.db")
-_MEMCACHED = _Kind(
-    "memcached", "memcached://host:port,host:port, memcached:///path/of/a/socket", "memcached"
-)
+_MEMCACHED = _Kind("memcached", "memcached://host:port,host:port, memcached:///path/of/a/socket", "memcached")
 _REDIS = _Kind("redis", "redis://host:port/0", "redis")
 _POSTGRESQL = _Kind("sql", "postgresql://user:password@host/database", "postgresql")
 _MYSQL = _Kind("sql", "mysql://user:password@host/database", "mysql")
