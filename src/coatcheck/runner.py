@@ -160,7 +160,7 @@ class _Turns:
         Raises:
             StoreTimeout: Other writers of this process did not finish within the deadline.
         """
-        taken: set[bytes] = set()
+        taken: list[bytes] = []
         latest: dict[bytes, Held] = {}
         # In one order, so that two threads with several keys never wait for each other.
         for key in sorted({change.key for change in changes}) if len(changes) > 1 else (changes[0].key,):
@@ -169,19 +169,29 @@ class _Turns:
                 if turn is None:
                     turn = self._turns[key] = _Turn()
                 turn.users += 1
-            if not turn.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                with self._lock:
-                    turn.users -= 1
-                self._release(taken, {})
+            mine = False
+            try:
+                mine = turn.lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            finally:
+                if not mine:  # also where the thread was interrupted
+                    with self._lock:
+                        self._leave(key, turn)
+                    self._release(taken, {})
+            if not mine:
                 raise StoreTimeout(
                     "other writes to the same session did not finish within the deadline", ambiguous=False
                 )
-            taken.add(key)
+            taken.append(key)
             if turn.latest is not None:
                 latest[key] = turn.latest
         if not latest:
             return known
         return [latest.get(change.key, held) for change, held in zip(changes, known, strict=True)]
+
+    def _leave(self, key: bytes, turn: _Turn) -> None:
+        turn.users -= 1
+        if not turn.users:
+            del self._turns[key]
 
     def give_back(self, changes: Sequence[Change], results: Sequence[Result]) -> None:
         """Let the next writers have their turns."""
@@ -195,8 +205,6 @@ class _Turns:
         with self._lock:
             for key in keys:
                 turn = self._turns[key]
-                turn.users -= 1
                 turn.latest = left.get(key)
-                if not turn.users:
-                    del self._turns[key]
+                self._leave(key, turn)
                 turn.lock.release()

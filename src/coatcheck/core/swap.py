@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
+from msgspec.structs import replace
+
 from coatcheck.core.calls import Done, Held, Load, Result, Writes
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, twin_of
 from coatcheck.model.format import RecordError, decode, encode
@@ -22,7 +24,7 @@ from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Write, Written, revision_of
 from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, Unreadable, settle
 
-__all__ = ["NOTHING", "Swap", "answers_to", "held_of"]
+__all__ = ["NOTHING", "Swap", "answers_to", "held_of", "write_of"]
 
 NOTHING = Held(None, None)
 """A key under which nothing lies."""
@@ -113,13 +115,16 @@ class Swap:
         found = yield from answers_to(Load([group.key for group in groups]), len(groups))
         for group, answer in zip(groups, found, strict=True):
             if isinstance(answer, StoreError):
+                if group.unsure:
+                    group.fail(_ambiguous(answer), results)
+                    continue
                 if isinstance(answer, StoreUnavailable):
-                    answer.ambiguous = group.unsure
+                    answer.ambiguous = False
                 group.fail(answer, results)
             elif group.unsure:
                 self._resolve(group, answer, results)
             else:
-                group.held = held_of(group.key, answer)
+                group.found(answer)
 
     def _resolve(self, group: _Group, found: Found | None, results: list[Any]) -> None:
         """Find out what became of a write whose answer was lost, by what lies under its key now."""
@@ -128,6 +133,9 @@ class Swap:
         revision = None if found is None else revision_of(found.data)
         if revision == plan.revision:
             plan.done(results)
+        elif found is not None and revision == plan.replaces:
+            # The same write is sent again, so that the delayed first one is found out by its revision.
+            plan.write = replace(plan.write, expected=found.version)
         elif revision != plan.replaces:
             # Another writer's: whether ours came before it can't be known.
             error = StoreTimeout(
@@ -135,8 +143,8 @@ class Swap:
                 ambiguous=True,
             )
             group.fail(error, results, but_endings=True)
-            group.sent, group.held = None, held_of(group.key, found)
-        # Otherwise the same write is sent again.
+            group.looks = 0
+            group.found(found)
 
     def _plan(self, group: _Group, results: list[Any]) -> _Plan | None:
         """The next write of a group. None: nothing is left to write, and every change has its result."""
@@ -153,25 +161,14 @@ class Swap:
                     state, answers = _applied(some, held, self._max_bytes)
                     data = b"" if state is None else encode(state, self._random(REVISION_BYTES))
             if state is not None:
-                group.sent = _Plan(group, answers, state, held, self._write(state, data, held))
+                group.sent = _Plan(group, answers, state, held, _write(state, data, held, self._lifetimes))
                 return group.sent
+            if not group.confirmed:
+                # Refused by what the callers knew, which may be out of date: look.
+                group.held = None
+                return None
             group.answer(answers, results)
         return None
-
-    def _write(self, state: Record | Tombstone, data: bytes, held: Held) -> Write:
-        live = isinstance(state, Record)
-        entry = None
-        if isinstance(state, Record) and state.user is not None and self._lifetimes is not None:
-            entry = Entry(state.user, state.key, state.signed_in, state.until(self._lifetimes))
-        return Write(
-            key=state.key,
-            data=data,
-            expires=state.expires,
-            expected=None if held.found is None else held.found.version,
-            live=live,
-            entry=entry,
-            urgent=not live or not _grows(data, held),
-        )
 
     def _settle(self, plan: _Plan, answer: Written, results: list[Any]) -> None:
         """Take in the store's answer to a write."""
@@ -183,7 +180,7 @@ class Swap:
                 # An earlier try of this write may have been stored, and replaced since.
                 self._resolve(group, answer.found, results)
             else:
-                group.sent, group.held = None, held_of(group.key, answer.found)
+                group.found(answer.found)
         elif isinstance(answer, StoreUnavailable) and answer.ambiguous:
             group.looks += 1
             group.unsure = group.looks <= _MOST_LOOKS
@@ -195,7 +192,7 @@ class Swap:
         elif isinstance(answer, StoreFull | TooLarge) and len(group.changes) > 1:
             # One change that grows must not refuse another that takes: each goes by itself.
             if group.one_by_one:
-                group.answer([(number, answer) for number, _ in plan.answers], results)
+                group.answer([(number, twin_of(answer)) for number, _ in plan.answers], results)
             group.sent, group.one_by_one = None, True
         else:
             group.fail(answer, results)
@@ -232,7 +229,8 @@ class _Plan:
         for number, answer in self.answers:
             results[number] = Done(answer, after) if isinstance(answer, Applied) else answer
         group.changes = group.changes[len(self.answers) :]
-        group.held, group.sent, group.unsure, group.looks = after, None, False, 0
+        group.held, group.confirmed = after, True
+        group.sent, group.unsure, group.looks = None, False, 0
 
 
 class _Group:
@@ -240,22 +238,28 @@ class _Group:
 
     Attributes:
         held: What is known to lie under the key; None: nothing is known.
+        confirmed: `held` is the store's word, not that of a caller, who may have read it long ago.
         sent: The write that is on its way, or whose answer was lost.
         unsure: The answer to `sent` was lost, and a look at the key comes next.
         looks: How often that happened.
         one_by_one: A write of several changes was surely refused: each goes by itself.
     """
 
-    __slots__ = ("changes", "held", "key", "looks", "one_by_one", "sent", "unsure")
+    __slots__ = ("changes", "confirmed", "held", "key", "looks", "one_by_one", "sent", "unsure")
 
     def __init__(self, key: bytes, number: int, change: Change, held: Held | None) -> None:
         self.key = key
         self.changes: list[_Numbered] = [(number, change)]
         self.held = held
+        self.confirmed = False
         self.sent: _Plan | None = None
         self.unsure = False
         self.looks = 0
         self.one_by_one = False
+
+    def found(self, found: Found | None) -> None:
+        """Take in what lies under the key. Nothing of this group is on its way to it."""
+        self.held, self.confirmed, self.sent = held_of(self.key, found), True, None
 
     def answer(self, answers: Sequence[_Answer], results: list[Any]) -> None:
         """Give the first changes their results."""
@@ -313,6 +317,27 @@ def _applied(
             state = changed = after
         answers.append((number, answer))
     return changed, answers
+
+
+def write_of(record: Record, revision: bytes, held: Held, lifetimes: Lifetimes | None) -> Write:
+    """The write that puts `record` in place of what is held; for `lifetimes`, see `Swap`."""
+    return _write(record, encode(record, revision), held, lifetimes)
+
+
+def _write(state: Record | Tombstone, data: bytes, held: Held, lifetimes: Lifetimes | None) -> Write:
+    live = isinstance(state, Record)
+    entry = None
+    if isinstance(state, Record) and state.user is not None and lifetimes is not None:
+        entry = Entry(state.user, state.key, state.signed_in, state.until(lifetimes))
+    return Write(
+        key=state.key,
+        data=data,
+        expires=state.expires,
+        expected=None if held.found is None else held.found.version,
+        live=live,
+        entry=entry,
+        urgent=not live or not _grows(data, held),
+    )
 
 
 def _grows(data: bytes, held: Held) -> bool:

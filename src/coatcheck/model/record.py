@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.model.fields import FLASH
-from coatcheck.model.lifetimes import LONGEST_SLIDE, Lifetimes
+from coatcheck.model.lifetimes import LATEST, LONGEST_SLIDE, Lifetimes
 from coatcheck.model.merges import MergeRule, merged, ruled
 
 __all__ = [
@@ -401,7 +401,7 @@ def _updated(record: Record, change: Update) -> Settled:
         secret_at=secret_at,
         created=record.created,
         last_used=last_used,
-        expires=min(last_used + idle_limit, (signed_in or record.created) + absolute_limit),
+        expires=min(last_used + idle_limit, (signed_in or record.created) + absolute_limit, LATEST),
         mark=mark,
         permanent=permanent,
         signed_in=signed_in,
@@ -435,7 +435,8 @@ def _fields_after(record: Record, change: Update) -> tuple[Applied, dict[str, by
             fields[name] = edit.data if result is None else result
         elif theirs is not None and edit.base is not None:
             fields[name] = merged(edit.base, theirs, edit.data)
-            both.append(name)
+            if fields[name] != edit.data:
+                both.append(name)
         # Otherwise it was removed meanwhile, and stays so.
     if change.max_flashes:
         fields = newest_flashes(fields, change.max_flashes)
