@@ -86,6 +86,7 @@ def sessions_until_full(store, size):
         writes.append(one)
 
 
+@pytest.mark.promise("12")
 @with_a_small_disk
 def test_a_disk_full_of_sessions_leaves_reading_and_logging_out(disk):
     with closing(SQLiteStore(disk.path)) as store:
@@ -153,6 +154,7 @@ def test_what_could_not_be_written_is_not_there_afterwards_either(disk):
         put(store, after(stored))
 
 
+@pytest.mark.promise("12")
 @with_a_small_disk
 def test_logging_out_without_a_ballast_does_not_pretend(disk):
     with closing(SQLiteStore(disk.path, ballast=0)) as store:
