@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-__all__ = ["add_vary", "amend", "forbid_storing"]
+__all__ = ["add_vary", "amend", "forbid_storing", "unavailable"]
 
 _PAST = "Thu, 01 Jan 1970 00:00:00 GMT"
 
