@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import time
+import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
@@ -87,7 +88,7 @@ BOMBS = {
     # Nesting
     "tuples": b"N" + b"\x85" * 200_000 + b".",
     "lists in lists": b"]" * 200_000 + b"a" * 199_999 + b".",
-    "dicts in dicts": b"}" + b"}K\1" * 100_000 + b"Ns" + b"s" * 0 + b".",
+    "dicts in dicts": b"}" + b"K\1}" * 100_000 + b"s" * 100_000 + b".",
     "frozensets": b"(" * 90_000 + b"\x91" * 90_000 + b".",
     "itself": b"]q\0h\0a.",
     "itself in a tuple": b"]q\0h\0\x85a.",
@@ -171,7 +172,7 @@ def test_the_real_unpickler_is_ended_by_such_a_bomb():
 LARGE = {
     "numbers": list(range(200_000)),
     "a text": "é" * 6_000_000,
-    "bytes": b"\xff" * 12_000_000,
+    "bytes": b"\xff" * 4_000_000,
     "rows": [(each, each * 2, str(each)) for each in range(20_000)],
     "texts as keys": {str(each): each for each in range(50_000)},
     "numbers as keys": dict.fromkeys(range(5000)),
@@ -351,10 +352,7 @@ def test_no_value_is_told_in_an_error():
     ):
         with pytest.raises(DecodeError) as caught:
             loads(data, {})
-        assert (
-            "hunter2"
-            not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__.args if caught.value.__suppress_context__ is False else ''}"
-        )
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 hashable = st.one_of(
