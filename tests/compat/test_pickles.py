@@ -158,6 +158,24 @@ def test_r57_a_bomb_is_refused_in_bounded_memory_and_time(name):
     assert in_a_process_of_its_own(program, BOMBS[name]) == (0, "refused None None\n", "")
 
 
+LENGTHS = [
+    "BINBYTES",
+    "BINBYTES8",
+    "BINUNICODE8",
+    "BYTEARRAY8",
+    "FRAME",
+    "LONG4",
+    "LONG4 backwards",
+    "BINSTRING backwards",
+]
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_length_is_compared_with_the_bytes_that_there_are(name):
+    with pytest.raises(DecodeError, match="ends too early"):
+        loads(BOMBS[name], {})
+
+
 def test_the_real_unpickler_is_ended_by_such_a_bomb():
     """That the limits are real: a nested key ends the process, 9 bytes take its memory."""
     program = CHILD.format(memory=MEMORY, seconds=SECONDS) + "\nprint('on')\n"

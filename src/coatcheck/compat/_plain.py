@@ -9,7 +9,6 @@ to 5 and of Python 2, and nothing else.
 from __future__ import annotations
 
 import codecs
-import copyreg
 import pkgutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -41,9 +40,6 @@ Allowed: TypeAlias = Mapping[str, Any]
 
 _LONGEST_DECIMAL = 256
 _LONGEST_ZONE = 100
-
-reconstructor: Any = vars(copyreg)["_reconstructor"]
-"""Protocols 0 and 1 call it to make an object of a class. `pickles` does so itself."""
 
 
 def named(allow: Allow) -> dict[str, Any]:
@@ -146,7 +142,8 @@ def checked(value: object, kind: type[Any]) -> Any:
     return value
 
 
-def _never(*_: object) -> Any:
+def reconstructor(*_: object) -> Any:
+    """In place of the function that protocols 0 and 1 call to make an object of a class: `pickles` makes it itself."""
     raise DecodeError("The pickle calls what can't be called.")
 
 
@@ -189,8 +186,8 @@ PLAIN: Mapping[str, tuple[Any, Callable[..., Any]]] = {
     "datetime.timezone": (timezone, _timezone),
     "decimal.Decimal": (Decimal, _decimal),
     # These three are named for what opcodes do with them, and never called.
-    "uuid.UUID": (UUID, _never),
-    "builtins.object": (object, _never),
-    "copyreg._reconstructor": (reconstructor, _never),
+    "uuid.UUID": (UUID, reconstructor),
+    "builtins.object": (object, reconstructor),
+    "copyreg._reconstructor": (reconstructor, reconstructor),
 }
 """By name, what may be named without being allowed, and what a call of it does. None of it runs code."""
