@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from msgspec import Struct
 from pymemcache.exceptions import (  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
     MemcacheClientError,
     MemcacheServerError,
@@ -17,70 +16,52 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped] # pyright: i
 )
 
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge
-from coatcheck.model.ports import Conflict, Found, Loaded, Written, revision_of
+from coatcheck.model.ports import Conflict, Found, Loaded, Write, Written, revision_of
 from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.memcached.connections import Connections
+from coatcheck.stores.memcached.items import Items
 
-__all__ = ["Node", "Put"]
+__all__ = ["Node"]
 
 _PATIENCE = 2.0  # seconds: one try at a hung server takes the settings' deadline, and this is its default
-
-
-class Put(Struct, frozen=True):
-    """One write of an item.
-
-    Attributes:
-        expected: An int: the cas token of the version that it replaces. Bytes: that version's revision. None: add it.
-        removable: Where the server has no memory for it, removing the item serves as well.
-    """
-
-    name: bytes
-    data: bytes
-    lifetime: int
-    expected: object
-    removable: bool
 
 
 class Node:
     """One server of Memcached, safe for threads, and usable on both sides of a fork."""
 
-    def __init__(self, name: str, connections: Callable[[], Connections]) -> None:
+    def __init__(self, name: str, items: Items, connections: Callable[[], Connections]) -> None:
         """Make it.
 
         Args:
-            name: What messages call it.
+            name: Its name in messages.
+            items: How data lies there.
             connections: Makes the connections of this process. They are made anew after a fork or `close`.
         """
         self._name = name
+        self._items = items
         self._make = connections
         self._own = _Own(name, connections())
 
-    def load(self, names: Sequence[bytes], deadline: float) -> list[Loaded]:
-        """What lies under each name, in one round trip."""
+    def load(self, keys: Sequence[bytes], deadline: float) -> list[Loaded]:
+        """The data under each key, in one round trip."""
+        names = [self._items.name(key) for key in keys]
         try:
             with self._client(deadline) as client:
-                found = {
-                    name: Found(data, int(token))
-                    for name, (data, token) in client.gets_many([*names]).items()
-                }
+                lies = client.gets_many(names)
+                found = {name: Found(data, int(token)) for name, (data, token) in lies.items()}
         except StoreError as error:
             return [error] * len(names)
         return [found.get(name) for name in names]
 
-    def write(self, puts: Sequence[Put], deadline: float) -> list[Written]:
+    def write(self, writes: Sequence[Write], now: int, deadline: float) -> list[Written]:
         """Carry out each write: one round trip each, and one before for those that know only a revision."""
-        unknown = [put.name for put in puts if isinstance(put.expected, bytes)]
+        unknown = [write.key for write in writes if isinstance(write.expected, bytes)]
         found = dict(zip(unknown, self.load(unknown, deadline), strict=True)) if unknown else {}
-        return [
-            self._replace(put, found[put.name], deadline)
-            if put.name in found
-            else self._put(put, put.expected, deadline)
-            for put in puts
-        ]
+        return [self._write(write, found.get(write.key), now, deadline) for write in writes]
 
-    def remove(self, names: Sequence[bytes], deadline: float) -> list[bool | StoreError]:
-        """Remove each item; whether there was one. One round trip each."""
-        return [self._remove(name, deadline) for name in names]
+    def remove(self, keys: Sequence[bytes], deadline: float) -> list[bool | StoreError]:
+        """Remove what lies under each key; whether something did. One round trip each."""
+        return [self._remove(self._items.name(key), deadline) for key in keys]
 
     def ping(self, deadline: float) -> None:
         with self._client(deadline) as client:
@@ -90,50 +71,53 @@ class Node:
         self._mine().connections.close()
         self._own = _Own(self._name, self._make())
 
-    def _replace(self, put: Put, found: Loaded, deadline: float) -> Written:
-        if isinstance(found, StoreError):
-            return found
-        if found is None or revision_of(found.data) != put.expected:
-            return Conflict(found)
-        return self._put(put, found.version, deadline)
-
-    def _put(self, put: Put, token: object, deadline: float) -> Written:
+    def _write(self, write: Write, found: Loaded, now: int, deadline: float) -> Written:
+        token = write.expected
+        if isinstance(token, bytes):
+            if isinstance(found, StoreError):
+                return found
+            if found is None or revision_of(found.data) != token:
+                return Conflict(found)
+            token = found.version
+        name, lifetime = self._items.name(write.key), self._items.lifetime(write.expires, now)
+        if (too_large := self._items.too_large(name, write.data)) is not None:
+            return too_large
         try:
             with self._client(deadline, writes=True) as client:
-                if isinstance(token, int):
-                    stored = client.cas(put.name, put.data, token, put.lifetime, noreply=False)
+                if token is None:
+                    stored = client.add(name, write.data, lifetime, noreply=False)
                 else:
-                    stored = client.add(put.name, put.data, put.lifetime, noreply=False)
+                    stored = client.cas(name, write.data, token, lifetime, noreply=False)
         except StoreFull as full:
-            return self._end(put.name, token, deadline) if put.removable else full
+            return self._end(write.key, token, deadline) if write.urgent and not write.live else full
         except TooLarge as error:
-            error.size = len(put.data)
+            error.size = len(write.data)
             error.limit = error.size - 1  # the server says no more
             return error
         except StoreError as error:
             return error
-        return None if stored else self._conflict(put.name, deadline)
+        return None if stored else self._conflict(write.key, deadline)
 
-    def _end(self, name: bytes, token: object, deadline: float) -> Written:
-        """Remove the version `token`, since the server has no memory for what was to replace it.
+    def _end(self, key: bytes, token: object, deadline: float) -> Written:
+        """Remove the version `token`, since the server has no memory for what was to end it.
 
         A meta command compares the token and removes the item in one step (Memcached 1.6 and later). `delete` after a
         look could remove a version that was written in between, such as a sign-in's.
         """
         if not isinstance(token, int):
-            conflict = self._conflict(name, deadline)
+            conflict = self._conflict(key, deadline)
             return None if conflict == Conflict(None) else conflict
         try:
             with self._client(deadline, writes=True) as client:
-                reply = client.raw_command(b"md %b C%d" % (name, token)).strip()
+                reply = client.raw_command(b"md %b C%d" % (self._items.name(key), token)).strip()
                 if reply not in {b"HD", b"EX", b"NF"}:
                     raise MemcacheUnknownError
         except StoreError as error:
             return error
-        return None if reply == b"HD" else self._conflict(name, deadline)
+        return None if reply == b"HD" else self._conflict(key, deadline)
 
-    def _conflict(self, name: bytes, deadline: float) -> Written:
-        (found,) = self.load([name], deadline)
+    def _conflict(self, key: bytes, deadline: float) -> Written:
+        (found,) = self.load([key], deadline)
         return found if isinstance(found, StoreError) else Conflict(found)
 
     def _remove(self, name: bytes, deadline: float) -> bool | StoreError:

@@ -12,13 +12,14 @@ from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.memcached.connections import OwnConnections, ReadyConnections
 from coatcheck.stores.memcached.items import Items
-from coatcheck.stores.memcached.node import Node, Put
+from coatcheck.stores.memcached.node import Node
 from coatcheck.stores.memcached.servers import Server, placement, servers_of
 from coatcheck.stores.threaded import ThreadedStore
 
 __all__ = ["AsyncMemcachedStore", "MemcachedStore"]
 
 _T = TypeVar("_T")
+_Answer = TypeVar("_Answer")
 
 
 class MemcachedStore:
@@ -55,41 +56,27 @@ class MemcachedStore:
                 raise ConfigurationError("Give Memcached's servers or a client, not both.")
             ready = ReadyConnections(client)
             listed = [Server("client")]
-            self._nodes = [Node("Memcached at the client's server", lambda: ready)]
+            self._nodes = [Node("Memcached at the client's server", self._items, lambda: ready)]
         else:
             listed = servers_of(servers)
             self._nodes = [
-                Node(f"Memcached at {server.name}", partial(OwnConnections, server)) for server in listed
+                Node(f"Memcached at {server.name}", self._items, partial(OwnConnections, server))
+                for server in listed
             ]
         self._place = placement(listed)
 
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         """One round trip to each server that holds one of the keys."""
-        name = self._items.name
-        return self._each(
-            keys, deadline, lambda node, some, until: node.load([name(keys[one]) for one in some], until)
-        )
+        return self._each(keys, keys, deadline, lambda node, some, until: node.load(some, until))
 
     def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
         """One round trip for each write; one more for each server that is sent a write whose version is a revision."""
-
-        def ask(node: Node, some: Sequence[int], until: float) -> list[Written]:
-            puts = {one: self._put(writes[one], now) for one in some}
-            answers: dict[int, Written] = {
-                one: self._items.too_large(put.name, put.data) for one, put in puts.items()
-            }
-            sent = [one for one in some if answers[one] is None]
-            answers.update(zip(sent, node.write([puts[one] for one in sent], until), strict=True))
-            return [answers[one] for one in some]
-
-        return self._each([write.key for write in writes], deadline, ask)
+        keys = [write.key for write in writes]
+        return self._each(keys, writes, deadline, lambda node, some, until: node.write(some, now, until))
 
     def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
         """One round trip for each key."""
-        name = self._items.name
-        return self._each(
-            keys, deadline, lambda node, some, until: node.remove([name(keys[one]) for one in some], until)
-        )
+        return self._each(keys, keys, deadline, lambda node, some, until: node.remove(some, until))
 
     def shares(self, keys: Sequence[bytes]) -> dict[int, list[int]]:
         """For each server that holds one of `keys`: the positions in `keys` of those that it holds."""
@@ -126,32 +113,26 @@ class MemcachedStore:
     def count(self, now: int, deadline: float) -> NoReturn:
         raise _no_index()
 
-    def _put(self, write: Write, now: int) -> Put:
-        return Put(
-            name=self._items.name(write.key),
-            data=write.data,
-            lifetime=self._items.lifetime(write.expires, now),
-            expected=write.expected,
-            removable=write.urgent and not write.live,
-        )
-
     def _each(
         self,
         keys: Sequence[bytes],
+        items: Sequence[_T],
         deadline: float,
-        ask: Callable[[Node, list[int], float], Sequence[_T]],
-    ) -> list[_T]:
-        """The answer to each key, from its server.
+        ask: Callable[[Node, list[_T], float], list[_Answer]],
+    ) -> list[_Answer]:
+        """The answer to each item, from the server that holds its key.
 
         Each server gets an equal part of the time that is left, so that one that hangs leaves some for the others.
         """
         shares = self.shares(keys)
-        answers: dict[int, _T] = {}
+        answers: dict[int, _Answer] = {}
         for number, (server, some) in enumerate(shares.items()):
             now = time.monotonic()
             until = now + (deadline - now) / (len(shares) - number)
-            answers.update(zip(some, ask(self._nodes[server], some, until), strict=True))
-        return [answers[position] for position in range(len(keys))]
+            answers.update(
+                zip(some, ask(self._nodes[server], [items[one] for one in some], until), strict=True)
+            )
+        return [answers[position] for position in range(len(items))]
 
 
 class AsyncMemcachedStore(ThreadedStore):
@@ -177,37 +158,33 @@ class AsyncMemcachedStore(ThreadedStore):
         self._parts = [ThreadedStore(part) for part in parts]
 
     async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
-        return await self._each(
-            keys, lambda store, some: store.load([keys[one] for one in some], now, deadline)
-        )
+        return await self._all(keys, keys, lambda part, some: part.load(some, now, deadline))
 
     async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
-        return await self._each(
-            [write.key for write in writes],
-            lambda store, some: store.write([writes[one] for one in some], now, deadline),
-        )
+        keys = [write.key for write in writes]
+        return await self._all(keys, writes, lambda part, some: part.write(some, now, deadline))
 
     async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
-        return await self._each(
-            keys, lambda store, some: store.remove([keys[one] for one in some], now, deadline)
-        )
+        return await self._all(keys, keys, lambda part, some: part.remove(some, now, deadline))
 
     async def close(self) -> None:
         for part in self._parts:
             await part.close()
         await super().close()
 
-    async def _each(
+    async def _all(
         self,
         keys: Sequence[bytes],
-        ask: Callable[[ThreadedStore, list[int]], Awaitable[Sequence[_T]]],
-    ) -> list[_T | StoreError]:
-        """The answer to each key, from its server; a server that failed as a whole is the answer to its own keys."""
+        items: Sequence[_T],
+        ask: Callable[[ThreadedStore, list[_T]], Awaitable[Sequence[_Answer]]],
+    ) -> list[_Answer | StoreError]:
+        """The answer to each item, from the server that holds its key, all servers at once."""
         shares = self._shares(keys)
         replies = await asyncio.gather(
-            *(ask(self._parts[server], some) for server, some in shares.items()), return_exceptions=True
+            *(ask(self._parts[server], [items[one] for one in some]) for server, some in shares.items()),
+            return_exceptions=True,
         )
-        answers: dict[int, _T | StoreError] = {}
+        answers: dict[int, _Answer | StoreError] = {}
         for some, reply in zip(shares.values(), replies, strict=True):
             if isinstance(reply, StoreError):
                 answers.update(dict.fromkeys(some, reply))
@@ -215,7 +192,7 @@ class AsyncMemcachedStore(ThreadedStore):
                 raise reply
             else:
                 answers.update(zip(some, reply, strict=True))
-        return [answers[position] for position in range(len(keys))]
+        return [answers[position] for position in range(len(items))]
 
 
 def _no_index() -> ConfigurationError:
