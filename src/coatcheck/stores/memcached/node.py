@@ -79,6 +79,7 @@ class Node:
             if found is None or revision_of(found.data) != token:
                 return Conflict(found)
             token = found.version
+        assert token is None or isinstance(token, int)
         name, lifetime = self._items.name(write.key), self._items.lifetime(write.expires, now)
         if (too_large := self._items.too_large(name, write.data)) is not None:
             return too_large
@@ -89,7 +90,7 @@ class Node:
                 else:
                     stored = client.cas(name, write.data, token, lifetime, noreply=False)
         except StoreFull as full:
-            return self._end(write.key, token, deadline) if write.urgent and not write.live else full
+            return self._end(write, token, full, deadline) if write.urgent and not write.live else full
         except TooLarge as error:
             error.size = len(write.data)
             error.limit = error.size - 1  # the server says no more
@@ -98,23 +99,29 @@ class Node:
             return error
         return None if stored else self._conflict(write.key, deadline)
 
-    def _end(self, key: bytes, token: object, deadline: float) -> Written:
-        """Remove the version `token`, since the server has no memory for what was to end it.
+    def _end(self, write: Write, token: int | None, full: StoreFull, deadline: float) -> Written:
+        """Remove the version `token` where the server has no memory for the tombstone that was to replace it.
 
-        A meta command compares the token and removes the item in one step (Memcached 1.6 and later). `delete` after a
-        look could remove a version that was written in between, such as a sign-in's.
+        A meta command (Memcached 1.6) compares the token and removes the item in one step. `delete` after a look could
+        remove a version that was written in between, such as a sign-in's. Only a write that is smaller than what it
+        replaces ends something: an epoch that notes a sign-in is not, and must not be lost.
         """
-        if not isinstance(token, int):
-            conflict = self._conflict(key, deadline)
-            return None if conflict == Conflict(None) else conflict
+        (found,) = self.load([write.key], deadline)
+        if isinstance(found, StoreError):
+            return found
+        if (None if found is None else found.version) != token:
+            return Conflict(found)
+        if token is None or found is None or len(write.data) >= len(found.data):
+            return full
+        command = b"md %b C%d" % (self._items.name(write.key), token)
         try:
             with self._client(deadline, writes=True) as client:
-                reply = client.raw_command(b"md %b C%d" % (self._items.name(key), token)).strip()
+                reply = client.raw_command(command).strip()
                 if reply not in {b"HD", b"EX", b"NF"}:
                     raise MemcacheUnknownError
         except StoreError as error:
             return error
-        return None if reply == b"HD" else self._conflict(key, deadline)
+        return None if reply == b"HD" else self._conflict(write.key, deadline)
 
     def _conflict(self, key: bytes, deadline: float) -> Written:
         (found,) = self.load([key], deadline)
