@@ -19,7 +19,8 @@ from coatcheck.model.ports import Entry, Index, Loaded, Store, Write, Written
 __all__ = ["ThreadedStore"]
 
 _T = TypeVar("_T")
-_HOP = 0.01  # seconds for the way back, so that the store's own StoreTimeout, which names the server, comes first
+_WAY_BACK = 0.05
+"""Seconds at most that a call's deadline lies earlier in the thread, so that the store's own answers come back first."""
 
 
 class ThreadedStore:
@@ -90,10 +91,11 @@ class ThreadedStore:
         if pool is None:
             pool = self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="coatcheck-store")
             self._pid = os.getpid()
-        work = pool.submit(call, *args, deadline - _HOP)
+        left = deadline - time.monotonic()
+        work = pool.submit(call, *args, deadline - min(left / 10, _WAY_BACK))
         answer = asyncio.wrap_future(work)
         try:
-            await asyncio.wait((answer,), timeout=deadline - time.monotonic())
+            await asyncio.wait((answer,), timeout=left)
             begun = not work.cancel()
             if begun and work.done():
                 return await answer

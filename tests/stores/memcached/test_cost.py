@@ -1,33 +1,22 @@
-"""What a request costs on Memcached, in round trips as a proxy counts them."""
+"""The cost of each call on Memcached, in round trips and commands as a proxy counts them."""
 
 import asyncio
-import itertools
+import threading
 
 import pytest
 
-from benchmarks.memcached_bench import (
-    WAITING,
-    apply,
-    create,
-    destroy,
-    load,
-    managed,
-    now,
-    opened,
-    signed_in,
-    update,
-)
-from coatcheck.model.record import APPLIED
-from coatcheck.stores.memcached_async import AsyncMemcachedStore
+from coatcheck.model.ports import Conflict
+from coatcheck.stores.memcached import AsyncMemcachedStore
+from tests import loops
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
 from tests.servers.proxy import Proxy
-from tests.visitor import Visitor
+from tests.stores.memcached.scene import after, answer_to, ending, found, new, now, opened, put, soon
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("2", "3")]
 
 
 @pytest.fixture(params=["sync", "async"])
-def colour(request):
+def mode(request):
     return request.param
 
 
@@ -43,61 +32,88 @@ def trips(proxy, work):
     return counted.round_trips
 
 
-def test_each_call_takes_the_round_trips_that_the_page_names(proxy, colour):
-    with opened(colour, f"127.0.0.1:{proxy.port}", prefix=prefix()) as store:
-        anonymous, ada = create(store), create(store, signed_in("ada"))
-        assert trips(proxy, lambda: load(store, anonymous)) == 1
-        assert trips(proxy, lambda: store.load([anonymous.key, bytes(16)], now())) == 1
-        assert trips(proxy, lambda: load(store, ada)) == 2
-        assert trips(proxy, lambda: apply(store, update(anonymous, set={"a": b"1"}))) == 2
-        assert trips(proxy, lambda: apply(store, update(ada, set={"a": b"1"}))) == 3
-        assert trips(proxy, lambda: create(store)) == 1
-        assert trips(proxy, lambda: create(store, signed_in("ada", signed_in=now() + 1_000))) == 3
-        assert trips(proxy, lambda: store.revoke_all("ada", now(), now() + 1_000_000, None)) == 2
-        assert trips(proxy, lambda: apply(store, destroy(ada))) == 2
-        assert trips(proxy, store.ping) == 1
-        assert trips(proxy, lambda: store.sweep(now(), 10)) == 0
+def test_each_call_takes_the_round_trips_that_the_page_names(proxy, mode):
+    with opened(mode, f"127.0.0.1:{proxy.port}", prefix=prefix()) as store:
+        first, second = new(), new()
+        assert trips(proxy, lambda: put(store, first)) == 1
+        put(store, second)
+        keys = [first.key, second.key, bytes(16)]
+        assert trips(proxy, lambda: store.load(keys, now(), soon())) == 1
+        version = found(store, first.key).version
+        assert trips(proxy, lambda: put(store, after(first, expected=version))) == 1
+        # With a revision in place of the token: the token is read first.
+        assert trips(proxy, lambda: put(store, after(second))) == 2
+        # A conflict tells what lies there.
+        assert trips(proxy, lambda: answer_to(store, new(key=first.key))) == 2
+        assert trips(proxy, lambda: answer_to(store, after(first))) == 1
+        assert trips(proxy, lambda: answer_to(store, after(first, expected=1))) == 2
+        assert trips(proxy, lambda: store.remove([first.key, second.key], now(), soon())) == 2
+        assert trips(proxy, lambda: store.ping(soon())) == 1
+        assert trips(proxy, lambda: store.sweep(now(), 10, soon())) == 0
+        assert trips(proxy, lambda: store.load([], now(), soon())) == 0
 
 
-def test_a_request_costs_what_it_does(proxy, colour):
-    with managed(
-        colour, f"127.0.0.1:{proxy.port}", store_options={"prefix": prefix()}, insecure_http=True
-    ) as sessions:
-        visitor, carts = Visitor(sessions), itertools.count()
-        assert trips(proxy, visitor.read) == 0
-
-        def change():
-            with visitor.request() as session:
-                session["cart"] = [next(carts)]
-                session["theme"] = f"theme {next(carts)}"
-
-        assert trips(proxy, change) == 1
-        assert trips(proxy, visitor.read) == 1
-        assert trips(proxy, change) == 1 + 2
-        assert trips(proxy, visitor.signed_in) == 1 + 2 + 2
-        assert trips(proxy, visitor.read) == 2
-        assert trips(proxy, change) == 2 + 3
+def test_a_batch_of_loads_is_one_command_to_each_server(memcached, proxy, mode):  # noqa: F811
+    with Proxy(memcached.port) as another:
+        servers = [f"127.0.0.1:{proxy.port}", f"127.0.0.1:{another.port}"]
+        with opened(mode, servers, prefix=prefix()) as store:
+            writes = [new() for _ in range(40)]
+            assert store.write(writes, now(), soon()) == [None] * 40
+            with proxy.counting() as one, another.counting() as other:
+                lies = store.load([write.key for write in writes], now(), soon())
+            assert [item.data for item in lies] == [write.data for write in writes]
+            assert (one.round_trips, other.round_trips) == (1, 1)
 
 
-def test_what_many_tasks_ask_at_once_goes_together(proxy, memcached):  # noqa: F811
-    its = prefix()
-    with opened("sync", memcached.address, prefix=its) as store:
-        records = [create(store) for _ in range(64)]
+def test_tokens_for_a_batch_of_revisions_are_read_in_one_round_trip(proxy, mode):
+    with opened(mode, f"127.0.0.1:{proxy.port}", prefix=prefix()) as store:
+        writes = [put(store) for _ in range(10)]
+        changes = [*map(after, writes[:9]), ending(writes[9])]
+        with proxy.counting() as counted:
+            assert store.write(changes, now(), soon()) == [None] * 10
+        assert counted.round_trips == 1 + 10
+        with proxy.counting() as counted:
+            answers = store.write([after(write) for write in writes], now(), soon())
+        assert [type(answer) for answer in answers] == [Conflict] * 10
+        assert counted.round_trips == 1
 
-    async def all_at_once():
-        store = AsyncMemcachedStore(f"127.0.0.1:{proxy.port}", prefix=its, **WAITING)
-        with proxy.counting() as reading:
-            found = await asyncio.gather(*(store.load([record.key], now()) for record in records))
-        assert [list(states) for states in found] == [[record] for record in records]
-        with proxy.counting() as writing:
-            answers = await asyncio.gather(
-                *(store.apply([update(record, set={"a": b"1"})]) for record in records)
-            )
-        assert answers == [[APPLIED]] * len(records)
+
+def test_a_batch_is_one_hop_to_a_thread_for_each_server(memcached, proxy, monkeypatch):  # noqa: F811
+    hops = []
+    submit = AsyncMemcachedStore.__mro__[1]._call
+
+    async def counted(self, call, *args, **options):
+        hops.append(call.__name__)
+        return await submit(self, call, *args, **options)
+
+    monkeypatch.setattr(AsyncMemcachedStore.__mro__[1], "_call", counted)
+
+    async def play():
+        store = AsyncMemcachedStore([memcached.address, f"127.0.0.1:{proxy.port}"], prefix=prefix())
+        writes = [new() for _ in range(30)]
+        assert await store.write(writes, now(), soon()) == [None] * 30
+        await store.load([write.key for write in writes], now(), soon())
+        await store.remove([write.key for write in writes], now(), soon())
         await store.close()
-        return reading, writing
 
-    reading, writing = asyncio.run(all_at_once())
-    assert reading.round_trips <= 2
-    assert writing.round_trips <= 4
-    assert reading.connections + writing.connections <= 4
+    loops.run(play())
+    assert hops == ["write", "write", "load", "load", "remove", "remove"]
+
+
+def test_calls_one_after_another_use_one_connection_and_parallel_ones_few(proxy):
+    async def play():
+        store = AsyncMemcachedStore(f"127.0.0.1:{proxy.port}", prefix=prefix())
+        write = new()
+        with proxy.counting() as counted:
+            await store.write([write], now(), soon())
+            for _ in range(10):
+                await store.load([write.key], now(), soon())
+        assert counted.connections == 1
+        with proxy.counting() as counted:
+            await asyncio.gather(*(store.load([write.key], now(), soon()) for _ in range(100)))
+        assert counted.connections < 8
+        await store.close()
+
+    before = threading.active_count()
+    loops.run(play())
+    assert threading.active_count() == before
