@@ -142,5 +142,3 @@ class Admin:
             swept += removed
             if removed < limit:
                 return swept
-
-

@@ -486,5 +486,3 @@ def _assigned(state: State, fields: dict[str, bytes]) -> dict[str, bytes]:
     """What a record that starts afresh gets: the fields that this request set, even to their old values."""
     again = {name: data for name, data in state.changes.items() if data is not None}
     return {**again, **fields}
-
-

@@ -111,7 +111,9 @@ class State:
     looked_at = False
     path = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
-    met: StoreError | None = None  # the failure that the handler was told of: a 500 that it answers is really a 503
+    met: StoreError | None = (
+        None  # the failure that the handler was told of: a 500 that it answers is really a 503
+    )
     status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
     refused = False

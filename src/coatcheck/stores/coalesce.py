@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
@@ -21,6 +21,7 @@ __all__ = ["IN_FLIGHT", "LARGEST_BATCH", "Lane", "PerLoop", "Tasks"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
 Desk = TypeVar("Desk", bound="Tasks")
 
 LARGEST_BATCH = 32
@@ -29,10 +30,12 @@ IN_FLIGHT = 2
 """How many batches of a lane are on the wire at once."""
 
 
-class Send(Protocol[Item]):
-    """Sends a batch: the answers in order, each of which may be an exception for its caller."""
+class Send(Protocol[Item_contra]):
+    """Sends a batch, and gives the answers in order."""
 
-    def __call__(self, items: Sequence[Item], now: int, deadline: float) -> Awaitable[Sequence[Any]]: ...
+    def __call__(
+        self, items: Sequence[Item_contra], now: int, deadline: float
+    ) -> Awaitable[Sequence[Any]]: ...
 
 
 class Tasks:
@@ -47,6 +50,10 @@ class Tasks:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    async def alone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work` in a task that goes on when the waiting is cancelled."""
+        return await asyncio.shield(self.start(work))
 
     async def finished(self) -> None:
         """Wait for every task, those that are started meanwhile included."""
@@ -77,28 +84,28 @@ class PerLoop(Generic[Desk]):
 
 
 class _Member(Generic[Item]):
-    """One item of a batch, and its caller."""
+    """The items of one caller, and where its answers go."""
 
-    __slots__ = ("answer", "deadline", "item", "now")
+    __slots__ = ("answers", "deadline", "items", "now")
 
-    def __init__(self, item: Item, now: int, deadline: float) -> None:
-        self.item = item
+    def __init__(self, items: Sequence[Item], now: int, deadline: float) -> None:
+        self.items = items
         self.now = now
         self.deadline = deadline
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.answers: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        if not self.answers.done():
+            self.answers.set_exception(error)
 
 
 class Lane(Generic[Item]):
-    """Items of one kind that wait, and the batches that carry them.
+    """Items of one kind that wait, and the batches that carry them. A caller's items stay together and in order.
 
     Args:
         tasks: Where the batches' tasks run.
         send: Sends a batch.
-        largest_batch: How many items leave together at most.
+        largest_batch: How many items leave together at most, unless one caller has more.
         in_flight: How many batches are on the wire at once.
         cancelled: Whether items are sent whose callers were cancelled: writes are.
         key: Items of one key are never in two batches at once: one writer at a time.
@@ -128,14 +135,14 @@ class Lane(Generic[Item]):
         self._flying = 0
         self._boarding: asyncio.Task[None] | None = None
 
-    def submit(self, item: Item, now: int, deadline: float) -> asyncio.Future[Any]:
-        """The answer to `item`, which leaves together with others."""
-        member = _Member(item, now, deadline)
+    def submit(self, items: Sequence[Item], now: int, deadline: float) -> asyncio.Future[Sequence[Any]]:
+        """The answers to `items`, which leave together with those of other callers."""
+        member = _Member(items, now, deadline)
         self._waiting.append(member)
-        # Items that arrive before the batch's task has begun to run leave with it.
+        # Callers that arrive before the batch's task has begun to run join it.
         if self._boarding is None and self._flying < self._in_flight:
             self._launch()
-        return member.answer
+        return member.answers
 
     def _launch(self) -> None:
         if self._waiting and self._boarding is None and self._flying < self._in_flight:
@@ -147,9 +154,9 @@ class Lane(Generic[Item]):
     async def _fly(self) -> None:
         self._boarding = None
         batch = self._board()
-        keys = {self._key(member.item) for member in batch} if self._key is not None else set[Hashable]()
+        keys = self._keys_of(batch)
         self._keys |= keys
-        if self._waiting and batch:
+        if batch:
             self._launch()
         try:
             if batch:
@@ -171,43 +178,66 @@ class Lane(Generic[Item]):
             self._launch()
 
     def _board(self) -> list[_Member[Item]]:
-        """The items that leave now, in order: up to the largest batch, without those whose key is on the wire."""
+        """The callers whose items leave now: up to the largest batch, without those whose keys are on the wire."""
         batch: list[_Member[Item]] = []
-        left: list[_Member[Item]] = []
+        held_back: list[_Member[Item]] = []
+        size = 0
         time_is = time.monotonic()
-        while self._waiting and len(batch) < self._largest_batch:
-            member = self._waiting.popleft()
-            if member.answer.done() and not self._cancelled:
+        while self._waiting:
+            member = self._waiting[0]
+            if member.answers.done() and not self._cancelled:
+                self._waiting.popleft()
                 continue
             if member.deadline <= time_is:
-                member.fail(
-                    StoreTimeout("the store did not get to it within the deadline", ambiguous=False)
-                )
+                self._waiting.popleft()
+                member.fail(StoreTimeout("the store is too busy: the deadline passed", ambiguous=False))
                 continue
-            if self._key is not None and (key := self._key(member.item)) in self._keys:
-                left.append(member)
+            if self._key is not None and not self._keys.isdisjoint(map(self._key, member.items)):
+                held_back.append(self._waiting.popleft())
                 continue
-            batch.append(member)
-        self._waiting.extendleft(reversed(left))
+            size += len(member.items)
+            if batch and size > self._largest_batch:
+                break
+            batch.append(self._waiting.popleft())
+        self._waiting.extendleft(reversed(held_back))
         return batch
 
+    def _keys_of(self, batch: Sequence[_Member[Item]]) -> set[Hashable]:
+        key = self._key
+        return set() if key is None else {key(item) for member in batch for item in member.items}
+
     async def _deliver(self, batch: list[_Member[Item]]) -> None:
-        items = [member.item for member in batch]
+        items = [item for member in batch for item in member.items]
         now, deadline = max([member.now for member in batch]), max([member.deadline for member in batch])
         try:
             answers = await self._send(items, now, deadline)
-        except Exception as error:  # noqa: BLE001 - it goes to the callers whose it is
+        except Exception as error:  # noqa: BLE001 - it goes to the callers
             for member in batch:
                 member.fail(error if len(batch) == 1 else twin_of(error))
             return
-        for member, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, Exception):
-                member.fail(answer)
-            elif not member.answer.done():
-                member.answer.set_result(answer)
+        if len(answers) != len(items):
+            text = f"the store gave {len(answers)} answers to {len(items)} items"
+            for member in batch:
+                member.fail(StoreUnavailable(text))
+            return
+        start = 0
+        for member in batch:
+            end = start + len(member.items)
+            if not member.answers.done():
+                member.answers.set_result(answers[start:end])
+            start = end
         if self._waiting and self._key is not None and self._handed_on is not None:
-            latest = {self._key(item): answer for item, answer in zip(items, answers, strict=True)}
-            for member in self._waiting:
-                key = self._key(member.item)
-                if key in latest:
-                    member.item = self._handed_on(member.item, latest[key])
+            self._hand_on(dict(zip(map(self._key, items), answers, strict=True)), self._key, self._handed_on)
+
+    def _hand_on(
+        self,
+        latest: Mapping[Hashable, Any],
+        key: Callable[[Item], Hashable],
+        handed_on: Callable[[Item, Any], Item],
+    ) -> None:
+        for member in self._waiting:
+            if not latest.keys().isdisjoint(map(key, member.items)):
+                member.items = [
+                    handed_on(item, latest[key(item)]) if key(item) in latest else item
+                    for item in member.items
+                ]
