@@ -1,4 +1,4 @@
-"""Many at once on one session in Memcached: threads, tasks, processes. Nothing is lost, nothing comes back."""
+"""Many writers of one session in Memcached: threads, tasks, processes. No change is lost, and no ended session returns."""
 
 import asyncio
 import os
@@ -7,43 +7,46 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from benchmarks.memcached_bench import (
-    DAY,
-    WAITING,
-    a_record,
-    apply,
-    create,
-    destroy,
-    load,
-    now,
-    opened,
-    signed_in,
-    update,
-)
-from coatcheck.errors import StoreTimeout
-from coatcheck.model.ports import Life
-from coatcheck.model.record import APPLIED, Create, Record, Refused, Rotation, SignIn, Tombstone
-from coatcheck.stores._memcached_flows import Pause
-from coatcheck.stores.memcached import MemcachedStore
-from coatcheck.stores.memcached_async import AsyncMemcachedStore
+from coatcheck.core.calls import Done
+from coatcheck.errors import StoreTimeout, StoreUnavailable
+from coatcheck.model.ports import Conflict
+from coatcheck.model.record import Create, Record, Refused, Rotation, SignIn, Tombstone
+from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.testing.contract.harness import contention
 from tests import loops
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
+from tests.stores.engine import AsyncEngine, Engine
+from tests.stores.memcached.scene import (
+    a_record,
+    after,
+    answer_to,
+    applied,
+    create,
+    destroy,
+    found,
+    get,
+    new,
+    now,
+    opened,
+    put,
+    soon,
+    state,
+    update,
+)
 
 pytestmark = pytest.mark.servers
-CHILDREN = Path(__file__).with_name("memcached_children.py")
-ROOT = Path(__file__).parents[2]
-DEADLINE = timedelta(seconds=5)
+CHILDREN = Path(__file__).with_name("children.py")
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(params=["sync", "async"])
-def colour(request):
+def mode(request):
     return request.param
 
 
@@ -53,46 +56,40 @@ def its():
 
 
 @pytest.fixture
-def proxy(memcached):  # noqa: F811
-    with Proxy(memcached.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def plain(memcached, its):  # noqa: F811
     """A store to prepare and to look with."""
     with opened("sync", memcached.address, prefix=its) as store:
         yield store
 
 
-def all_at_once(colour, address, prefix, changes, *, stores=1, **options):
-    """What the store answers to changes that come at the same time, from threads or from tasks.
+def all_at_once(mode, address, prefix, changes, *, stores=1):
+    """The results of changes that come at the same time, from threads or from tasks.
 
     With several `stores`, each has a part of the changes, as processes have.
     """
-    options = {"prefix": prefix, **WAITING, **options}
-    if colour == "sync":
-        many = [MemcachedStore(address, **options) for _ in range(stores)]
+    if mode == "sync":
+        many = [MemcachedStore(address, prefix=prefix) for _ in range(stores)]
         begin = threading.Barrier(len(changes))
 
         def send(number, change):
             begin.wait(30)
-            return apply(many[number % stores], change)
+            return applied(many[number % stores], change, 60)
 
         with contention(), ThreadPoolExecutor(len(changes)) as pool:
-            answers = list(pool.map(send, range(len(changes)), changes))
+            results = list(pool.map(send, range(len(changes)), changes))
         for store in many:
             store.close()
-        return answers
+        return results
 
     async def play():
-        many = [AsyncMemcachedStore(address, **options) for _ in range(stores)]
-        answers = await asyncio.gather(
-            *(many[number % stores].apply([change]) for number, change in enumerate(changes))
+        many = [AsyncMemcachedStore(address, prefix=prefix) for _ in range(stores)]
+        engines = [AsyncEngine(store, patience=60) for store in many]
+        results = await asyncio.gather(
+            *(engines[number % stores].apply([change], now()) for number, change in enumerate(changes))
         )
         for store in many:
             await store.close()
-        return [answer for (answer,) in answers]
+        return [result for (result,) in results]
 
     return loops.run(play())
 
@@ -102,37 +99,12 @@ def all_at_once(colour, address, prefix, changes, *, stores=1, **options):
 
 @pytest.mark.promise("6")
 @pytest.mark.parametrize("stores", [1, 4])
-def test_a_hundred_requests_that_change_a_field_each_lose_nothing(colour, memcached, its, plain, stores):  # noqa: F811
+def test_thirty_requests_that_change_a_field_each_lose_nothing(mode, memcached, its, plain, stores):  # noqa: F811
     record = create(plain)
-    changes = [update(record, set={f"field {number}": b"1"}) for number in range(100)]
-    answers = all_at_once(colour, memcached.address, its, changes, stores=stores)
-    assert answers == [APPLIED] * 100
-    assert len(load(plain, record).fields) == 101
-
-
-@pytest.mark.promise("6")
-def test_a_hundred_writers_of_one_field_are_all_answered_within_the_deadline(
-    colour,
-    memcached,  # noqa: F811
-    its,
-    plain,
-):
-    record = create(plain)
-    changes = [update(record, set={"cart": b"%d" % number}) for number in range(100)]
-    answers = all_at_once(colour, memcached.address, its, changes, deadline=DEADLINE)
-    assert answers == [APPLIED] * 100
-    assert load(plain, record).fields["cart"] in {b"%d" % number for number in range(100)}
-
-
-@pytest.mark.promise("6")
-def test_those_of_one_process_take_turns_so_that_none_has_to_try_again(colour, proxy, its, plain):
-    record = create(plain)
-    changes = [update(record, set={f"field {number}": b"1"}) for number in range(20)]
-    with proxy.recording() as transcript:
-        answers = all_at_once(colour, f"127.0.0.1:{proxy.port}", its, changes)
-    assert answers == [APPLIED] * 20
-    sent = b"".join(data for way, data in transcript if way == "sent")
-    assert sent.count(b"cas ") == 20
+    changes = [update(record, set={f"field {number}": b"1"}) for number in range(30)]
+    results = all_at_once(mode, memcached.address, its, changes, stores=stores)
+    assert [type(result) for result in results] == [Done] * 30
+    assert len(state(plain, record).fields) == 31
 
 
 @pytest.mark.promise("6")
@@ -140,11 +112,12 @@ def test_two_processes_lose_nothing(memcached, its, plain):  # noqa: F811
     record = create(plain)
     names = [[f"{child} {number}" for number in range(50)] for child in range(2)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     children = [
         subprocess.Popen(
             [sys.executable, str(CHILDREN), memcached.address, its, record.key.hex(), *mine],
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": path},
             **pipes,
         )
         for mine in names
@@ -158,159 +131,117 @@ def test_two_processes_lose_nothing(memcached, its, plain):  # noqa: F811
         with child:
             _, complaints = child.communicate()
         assert (child.returncode, complaints) == (0, "")
-    assert len(load(plain, record).fields) == 101
+    assert len(state(plain, record).fields) == 101
 
 
 @pytest.mark.promise("20")
-def test_who_never_gets_to_it_is_told_in_time(memcached, its, plain):  # noqa: F811
-    """Somebody else is first each time: as when many processes write."""
+def test_a_change_that_always_finds_another_writer_first_is_told_in_time(memcached, its, plain):  # noqa: F811
     record = create(plain)
-    with opened("sync", memcached.address, prefix=its, deadline=timedelta(milliseconds=300)) as store:
-        put = store._nodes[0].put
+    number = 0
 
-        def late(wish, until):
-            other = update(record, set={"other": b"1"})
-            assert apply(plain, other) == APPLIED
-            return put(wish, until)
+    class Late(MemcachedStore):
+        def write(self, writes, now, deadline):
+            nonlocal number
+            number += 1
+            assert isinstance(applied(plain, update(record, set={"other": b"%d" % number})), Done)
+            return super().write(writes, now, deadline)
 
-        store._nodes[0].put = late
-        began = time.monotonic()
-        with pytest.raises(StoreTimeout):
-            apply(store, update(record, set={"mine": b"1"}))
-        assert time.monotonic() - began < 10
-    assert "mine" not in load(plain, record).fields
-
-
-@pytest.mark.promise("20")
-def test_who_would_have_to_wait_beyond_the_deadline_is_told_that_nothing_was_done(memcached):  # noqa: F811
-    with opened("sync", memcached.address) as store:
-        with pytest.raises(StoreTimeout, match="others were first 3 times") as caught:
-            store._do(Pause(3), time.monotonic() - 1)
-        assert not caught.value.ambiguous
-        name = b"a record"
-        with (
-            store._nodes[0].turn(name, time.monotonic() + 10),
-            pytest.raises(StoreTimeout) as caught,
-            store._nodes[0].turn(name, time.monotonic() + 0.01),
-        ):
-            pass
-        assert not caught.value.ambiguous
-
-
-@pytest.mark.promise("20")
-def test_of_tasks_who_wait_for_their_turn_those_who_are_too_late_are_told_so(proxy, its):
-    async def play():
-        store = AsyncMemcachedStore(
-            f"127.0.0.1:{proxy.port}", prefix=its, deadline=timedelta(milliseconds=300)
-        )
-        record, desk = a_record(), store._desk()
-        proxy.silent = True
-        changes = [update(record, set={"a": b"%d" % number}) for number in range(5)]
-        answers = await asyncio.gather(*(store.apply([change]) for change in changes), return_exceptions=True)
-        assert [type(answer) for answer in answers] == [StoreTimeout] * 5
-        proxy.silent = False
-        await store.close()
-        assert desk._turns == {}
-
-    loops.run(play())
+    store, began = Late(memcached.address, prefix=its), time.monotonic()
+    result = applied(store, update(record, set={"mine": b"1"}), 0.4)
+    assert isinstance(result, StoreTimeout)
+    assert not result.ambiguous
+    assert time.monotonic() - began < 10
+    assert number > 1
+    assert "mine" not in state(plain, record).fields
+    store.close()
 
 
 @pytest.mark.promise("11")
-def test_a_field_that_twenty_take_at_once_one_gets(colour, memcached, its, plain):  # noqa: F811
+def test_a_field_that_twelve_take_at_once_one_gets(mode, memcached, its, plain):  # noqa: F811
     for _ in range(5):
         record = create(plain)
-        answers = all_at_once(
-            colour, memcached.address, its, [update(record, take=("cart",)) for _ in range(20)], stores=4
-        )
-        assert sorted(dict(answer.taken) == {"cart": b"apples"} for answer in answers) == [False] * 19 + [
-            True
-        ]
+        changes = [update(record, take=("cart",)) for _ in range(12)]
+        results = all_at_once(mode, memcached.address, its, changes, stores=4)
+        got = [dict(result.answer.taken) for result in results if isinstance(result, Done)]
+        assert got.count({"cart": b"apples"}) == 1
+        assert len(got) == 12
+
+
+# Lost answers
+
+
+@pytest.mark.promise("F-03", "L")
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_write_whose_answer_is_lost_is_done_once_or_told(mode, memcached, its, plain, beside):  # noqa: F811
+    """With another writer in between, and without."""
+    with Proxy(memcached.port) as proxy:
+        for _ in range(4):
+            write = put(plain)
+            change = after(write, b"changed", expected=found(plain, write.key).version)
+            with opened(mode, f"{HOST}:{proxy.port}", prefix=its) as store:
+                proxy.drop_replies()
+                lost = answer_to(store, change)
+                proxy.heal()
+                assert isinstance(lost, StoreUnavailable)
+                assert lost.ambiguous
+                assert get(store, change) == change.data
+                if beside:
+                    put(plain, after(change, b"another's"))
+                # Sent again, it meets what lies there, be it its own.
+                again = answer_to(store, change)
+                assert isinstance(again, Conflict)
+                assert (again.found.data == change.data) is not beside
 
 
 # The end
 
 
 @pytest.mark.promise("12")
-def test_no_late_writer_brings_back_a_session_that_logged_out(colour, memcached, its, plain):  # noqa: F811
+def test_no_late_writer_brings_back_a_session_that_logged_out(mode, memcached, its, plain):  # noqa: F811
     for _ in range(5):
         record = create(plain)
-        writes = [update(record, set={f"late {number}": b"1"}) for number in range(15)]
-        answers = all_at_once(
-            colour, memcached.address, its, [*writes[:7], destroy(record), *writes[7:]], stores=4
-        )
-        assert all(answer in (APPLIED, Refused.GONE) for answer in answers)
-        assert isinstance(load(plain, record), Tombstone)
-        assert apply(plain, update(record, set={"later": b"1"})) is Refused.GONE
+        writes = [update(record, set={f"late {number}": b"1"}) for number in range(11)]
+        changes = [*writes[:5], destroy(record), *writes[5:]]
+        results = all_at_once(mode, memcached.address, its, changes, stores=4)
+        assert all(isinstance(result, Done) or result is Refused.GONE for result in results)
+        assert isinstance(state(plain, record), Tombstone)
+        assert applied(plain, update(record, set={"later": b"1"})) is Refused.GONE
 
 
 @pytest.mark.promise("13")
-def test_no_late_writer_with_the_old_secret_gets_into_a_sign_in(colour, memcached, its, plain):  # noqa: F811
-    new = bytes([1]) * 32
+def test_no_late_writer_with_the_old_secret_gets_into_a_sign_in(mode, memcached, its, plain):  # noqa: F811
+    fresh = bytes([1]) * 32
     for _ in range(5):
         record = create(plain)
-        writes = [update(record, secret=record.secret, set={f"late {number}": b"1"}) for number in range(15)]
-        sign_in = update(
-            record, secret=record.secret, sign_in=SignIn("ada"), rotate=Rotation(new), clear=True
-        )
-        answers = all_at_once(colour, memcached.address, its, [*writes[:7], sign_in, *writes[7:]], stores=4)
-        assert answers[7] == APPLIED
-        assert all(answer in (APPLIED, Refused.GONE, Refused.CHANGED) for answer in answers)
-        plain.enroll("ada", Life(record.key, sign_in.at), now() + 90 * DAY)
-        found = load(plain, record)
-        assert isinstance(found, Record)
-        assert (found.secret, dict(found.fields)) == (new, {})
+        old = record.secret_hash
+        writes = [update(record, secret_hash=old, set={f"late {number}": b"1"}) for number in range(11)]
+        sign_in = update(record, secret_hash=old, sign_in=SignIn("ada"), rotate=Rotation(fresh), clear=True)
+        results = all_at_once(mode, memcached.address, its, [*writes[:5], sign_in, *writes[5:]], stores=4)
+        assert isinstance(results[5], Done)
+        assert all(isinstance(result, Done) or result is Refused.CHANGED for result in results)
+        lies = state(plain, record)
+        assert isinstance(lies, Record)
+        assert (lies.secret_hash, dict(lies.fields)) == (fresh, {})
 
 
-@pytest.mark.promise("12")
-def test_no_late_writer_brings_back_a_session_that_was_revoked(memcached, its, plain):  # noqa: F811
-    for _ in range(5):
-        record = create(plain, signed_in("ada"))
-        stop = threading.Event()
-
-        def write(record=record, stop=stop):
-            with opened("sync", memcached.address, prefix=its) as store:
-                while not stop.is_set():
-                    answer = apply(store, update(record, set={"late": b"1"}))
-                    if answer is Refused.GONE:
-                        return True
-            return False
-
-        with ThreadPoolExecutor(4) as pool:
-            writing = [pool.submit(write) for _ in range(4)]
-            plain.revoke_all("ada", now(), now() + 90 * DAY, None)
-            assert not isinstance(load(plain, record), Record)
-            try:
-                assert all(writer.result(30) for writer in writing)
-            finally:
-                stop.set()
-        assert not isinstance(load(plain, record), Record)
+@pytest.mark.promise("15")
+def test_of_many_that_create_under_one_key_one_does(mode, memcached, its, plain):  # noqa: F811
+    record = a_record()
+    others = [a_record(key=record.key, fields={"own": b"%d" % number}) for number in range(12)]
+    results = all_at_once(mode, memcached.address, its, list(map(Create, others)), stores=4)
+    (first,) = [number for number, result in enumerate(results) if isinstance(result, Done)]
+    assert state(plain, record) == others[first]
+    assert results.count(Refused.EXISTS) == 11
 
 
-@pytest.mark.promise("12")
-def test_a_revoked_session_is_not_signed_in_again_by_a_request_under_way(colour, memcached, its, plain):  # noqa: F811
-    record = create(plain, signed_in("ada"))
-    plain.revoke_all("ada", now(), now() + 90 * DAY, None)
-    changes = [update(record, sign_in=SignIn("ada"), rotate=Rotation(bytes(32))) for _ in range(5)]
-    assert all_at_once(colour, memcached.address, its, changes) == [Refused.GONE] * 5
-    assert not isinstance(load(plain, record), Record)
-
-
-@pytest.mark.promise("17")
-def test_sign_ins_of_one_user_at_once_all_stand(colour, memcached, its, plain):  # noqa: F811
-    at = now()
-    records = [signed_in("ada", signed_in=at + number % 3) for number in range(30)]
-    assert all_at_once(colour, memcached.address, its, list(map(Create, records))) == [APPLIED] * 30
-    lives = [Life(record.key, record.signed_in) for record in records]
-    if colour == "sync":
-        with contention(), ThreadPoolExecutor(15) as pool:
-            list(pool.map(lambda life: plain.enroll("ada", life, at + 90 * DAY), lives))
-    else:
-
-        async def enroll_all():
-            store = AsyncMemcachedStore(memcached.address, prefix=its, **WAITING)
-            await asyncio.gather(*(store.enroll("ada", life, at + 90 * DAY) for life in lives))
-            await store.close()
-
-        loops.run(enroll_all())
-    found = plain.load([record.key for record in records], now())
-    assert all(isinstance(state, Record) for state in found)
+def test_a_batch_of_many_is_applied_each_by_itself(mode, memcached, its, plain):  # noqa: F811
+    records = [create(plain) for _ in range(40)]
+    with opened(mode, memcached.address, prefix=its) as store:
+        changes = [update(record, set={"a": b"1"}) for record in records]
+        changes[7:9] = [destroy(records[7]), update(a_record(), set={"a": b"1"})]
+        results = Engine(store).apply(changes, now())
+        assert results[8] is Refused.GONE
+        assert all(isinstance(result, Done) for number, result in enumerate(results) if number != 8)
+        lies = store.load([record.key for record in records], now(), soon())
+        assert all(lies)
+    assert answer_to(plain, new()) is None
