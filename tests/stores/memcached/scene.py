@@ -5,14 +5,17 @@ import inspect
 import os
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 
 import msgspec
 
+from coatcheck import AsyncSessions, Sessions
 from coatcheck.errors import StoreError
 from coatcheck.model.ports import Write
 from coatcheck.model.record import Create, Destroy, Record, Update
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from tests.stores.engine import LIFETIMES, Engine
+from tests.visitor import SECRET, Blocking
 
 DAY = 86_400_000
 MODES = {"sync": MemcachedStore, "async": AsyncMemcachedStore}
@@ -151,3 +154,28 @@ def create(store, **parts):
     applied(store, Create(record))
     assert state(store, record) == record
     return record
+
+
+# Managers
+
+
+class BlockingManager(Blocking):
+    """An `AsyncSessions` on Memcached that is called as if it were a `Sessions`."""
+
+    def __init__(self, store, **options):
+        self.runner = asyncio.Runner()
+        self.manager = AsyncSessions(store, **options)
+
+
+@contextmanager
+def managed(mode, servers, *, prefix, **options):
+    """A manager, to be called without waiting."""
+    store = MODES[mode](servers, prefix=prefix)
+    options = {"secret": SECRET, "deadline": timedelta(seconds=20), **options}
+    manager = Sessions(store, **options) if mode == "sync" else BlockingManager(store, **options)
+    try:
+        yield manager
+    finally:
+        manager.shutdown()
+        if mode == "async":
+            manager.runner.close()
