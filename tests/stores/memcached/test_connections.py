@@ -17,6 +17,7 @@ from pymemcache.client.hash import HashClient
 from coatcheck.errors import CoatcheckError, ConfigurationError, StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
+from coatcheck.stores.memcached.connections import TimedSocket
 from tests import loops
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - fixtures
 from tests.servers.process import HOST, Server, until
@@ -183,6 +184,26 @@ def test_a_reply_to_something_else_is_never_data_and_never_shown(mode, answer):
         assert "somebody" not in told
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+@pytest.mark.promise("20")
+def test_a_connection_whose_deadline_has_passed_sends_and_reads_nothing():
+    near, far = socket.socketpair()
+    with near, far:
+        connection = TimedSocket(near, soon(-1))
+        for work in (lambda: connection.sendall(b"x"), lambda: connection.recv(1)):
+            with pytest.raises(TimeoutError):
+                work()
+        assert not connection.sent
+        connection.deadline = soon()
+        connection.sendall(b"x")
+        assert connection.sent
+        assert far.recv(10) == b"x"
+
+
+def test_an_error_that_is_no_failure_of_the_store_is_raised_as_it_is(mode, memcached):  # noqa: F811
+    with opened(mode, memcached.address) as store, pytest.raises(TypeError):
+        store.write([new()], "not a time", soon())
 
 
 # Cancelled

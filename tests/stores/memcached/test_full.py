@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
+from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheServerError
 
 from coatcheck.errors import StoreFull, StoreUnavailable, TooLarge
@@ -229,6 +230,16 @@ def test_an_ending_whose_look_or_removal_fails_says_whether_it_may_be_done(witho
     answer = answer_to(store, ending(write, expected=version))
     assert isinstance(answer, StoreUnavailable)
     assert get(plain, write) == write.data
+
+
+@pytest.mark.promise("F-10", "12")
+def test_an_ending_that_is_answered_with_something_else_may_be_done(without_memory, monkeypatch):
+    store, plain, _ = without_memory
+    write = put(plain)
+    monkeypatch.setattr(Client, "raw_command", lambda *_: b"OK")
+    answer = answer_to(store, ending(write, expected=found(plain, write.key).version))
+    assert isinstance(answer, StoreUnavailable)
+    assert answer.ambiguous
 
 
 @pytest.mark.promise("F-10")

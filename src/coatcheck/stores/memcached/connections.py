@@ -10,7 +10,6 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
 from pymemcache.client.base import Client, PooledClient  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
@@ -186,12 +185,12 @@ def _connected(server: Server, deadline: float) -> socket.socket:
             failure = error
         else:
             return connection
-    raise failure or OSError("the host has no address")
+    assert failure is not None  # a host without an address is an error of getaddrinfo
+    raise failure
 
 
-def _addresses(server: Server) -> Iterator[tuple[int, Any]]:
+def _addresses(server: Server) -> list[tuple[int, Any]]:
     if server.path:
-        yield socket.AF_UNIX, server.path
-        return
-    for family, _, _, _, address in socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM):
-        yield family, address
+        return [(socket.AF_UNIX, server.path)]
+    infos = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in infos]

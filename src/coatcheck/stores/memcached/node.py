@@ -162,9 +162,10 @@ class Node:
             connection = client.sock
             try:
                 yield client
+                done = True
             finally:
                 sent = connection.sent
-            done = True
+                own.connections.give_back(client, usable=done)
         except TimeoutError as error:
             own.breaker.failed()
             if client is None:
@@ -192,9 +193,6 @@ class Node:
             raise StoreUnavailable(
                 f"{self._name} gave a reply to something else: is it a Memcached server?", ambiguous=writes
             ) from None
-        finally:
-            if client is not None:
-                own.connections.give_back(client, usable=done)
         own.breaker.succeeded()
 
 
