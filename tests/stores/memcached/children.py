@@ -1,9 +1,9 @@
-"""What the tests of Memcached run in processes of their own: ``python memcached_children.py ADDRESS PREFIX KEY NAMES``."""
+"""A process of its own that changes a record in Memcached: ``python children.py ADDRESS PREFIX KEY NAMES``."""
 
 import sys
 
-from benchmarks.memcached_bench import a_record, apply, opened, update
-from coatcheck.model.record import APPLIED
+from tests.stores.engine import stored
+from tests.stores.memcached.scene import a_record, applied, opened, update
 
 
 def main(address, prefix, key, *names):
@@ -13,7 +13,7 @@ def main(address, prefix, key, *names):
         print("ready", flush=True)
         sys.stdin.readline()
         for name in names:
-            assert apply(store, update(record, set={name: b"1"})) == APPLIED
+            assert name in stored(applied(store, update(record, set={name: b"1"}))).fields
 
 
 if __name__ == "__main__":
