@@ -19,7 +19,15 @@ def create_tables(connection: Connection, tables: Tables, prefix: str) -> None:
     Raises:
         StoreError: They are of another format.
     """
-    if _are_there(connection, prefix):
+    try:
+        check_format(connection, prefix)
+    except HalfMade:
+        if not connection.say.is_mysql:  # there, the missing ones are made
+            raise
+    except Failed as met:
+        if met.kind is not Kind.NO_TABLE:
+            raise
+    else:
         return
     # One transaction, but for MySQL, where each statement is one.
     connection.begin()
@@ -35,17 +43,3 @@ def create_tables(connection: Connection, tables: Tables, prefix: str) -> None:
                 check_format(connection, prefix)
                 return
     connection.commit()
-
-
-def _are_there(connection: Connection, prefix: str) -> bool:
-    try:
-        check_format(connection, prefix)
-    except HalfMade:
-        if connection.say.is_mysql:  # the missing ones are made
-            return False
-        raise
-    except Failed as met:
-        if met.kind is Kind.NO_TABLE:
-            return False
-        raise
-    return True

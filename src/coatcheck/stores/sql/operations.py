@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from coatcheck.errors import StoreError, StoreUnavailable, twin_of
 from coatcheck.model.ports import Conflict, Entry, Found
 from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.errors import Failed, Kind, failure
+from coatcheck.stores.sql.statements import Change
 from coatcheck.stores.sql.table import FORMAT
 
 __all__ = ["Changes", "HalfMade", "check_format", "count", "load", "sessions_of", "sweep"]
@@ -93,13 +94,8 @@ class Changes:
         answers: The answer to each, by its number.
     """
 
-    def __init__(self, changes: Sequence[tuple[str, Mapping[str, object]]], where: str) -> None:
-        """Prepare them.
-
-        Args:
-            changes: The name of each one's statement, and its values.
-            where: The database, for messages.
-        """
+    def __init__(self, changes: Sequence[Change], where: str) -> None:
+        """Prepare them; `where` is the database, for messages."""
         self.answers: dict[int, Any] = {}
         self._changes = changes
         self._where = where

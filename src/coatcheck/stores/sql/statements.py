@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
@@ -29,8 +29,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from coatcheck.model.ports import Write, revision_of
 from coatcheck.stores.sql.table import Tables
 
-__all__ = ["Statement", "Statements", "change_of"]
+__all__ = ["Change", "Statement", "Statements", "change_of"]
 
+Change: TypeAlias = tuple[str, Mapping[str, object]]
+"""The name of the statement that changes a row, and its values."""
 _SKIPS_SINCE_MARIADB, _SKIPS_SINCE_MYSQL = (10, 6), (8, 0, 1)
 
 
@@ -182,8 +184,8 @@ _YES: ColumnElement[int] = literal_column("1")
 _NUMBERS = frozenset({"signed_in", "until", "expires", "live"})
 
 
-def change_of(write: Write) -> tuple[str, dict[str, object]]:
-    """The name of a write's statement, and its values."""
+def change_of(write: Write) -> Change:
+    """A write as a change."""
     entry = write.entry
     return "create" if write.expected is None else "update", {
         "b_key": write.key,

@@ -11,7 +11,7 @@ Using the store does not make the tables. ``coatcheck db create --store URL`` do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.sql import engines, operations
-from coatcheck.stores.sql.calls import Call, Shared
-from coatcheck.stores.sql.connection import Connection
+from coatcheck.stores.sql.calls import Call
+from coatcheck.stores.sql.connection import Shared
 from coatcheck.stores.sql.create import CREATING, create_tables
 from coatcheck.stores.sql.operations import Changes
-from coatcheck.stores.sql.statements import change_of
+from coatcheck.stores.sql.statements import Change, change_of
 
 __all__ = ["SQLStore"]
 
@@ -57,15 +57,15 @@ class SQLStore:
 
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         """The data under each key, by one query."""
-        return self._call(lambda connection: operations.load(connection, keys), deadline)
+        return self._call(deadline, operations.load, keys)
 
     def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
-        """Carry out each write by itself: a single one by one statement, several by few, or in one transaction."""
-        return self._change([change_of(write) for write in writes], deadline)
+        """Carry out each write by itself: one by one statement, several by few, or in one transaction."""
+        return self._change(deadline, [change_of(write) for write in writes])
 
     def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
         """Remove the row of each key."""
-        return self._change([("remove", {"b_key": key}) for key in keys], deadline)
+        return self._change(deadline, [("remove", {"b_key": key}) for key in keys])
 
     def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
         """Nothing to do: the index is in the rows."""
@@ -74,9 +74,7 @@ class SQLStore:
         self, user: str, now: int, limit: int, after: Entry | None, deadline: float
     ) -> Sequence[Entry]:
         """The user's entries, the newest sign-in first."""
-        return self._call(
-            lambda connection: operations.sessions_of(connection, user, now, limit, after), deadline
-        )
+        return self._call(deadline, operations.sessions_of, user, now, limit, after)
 
     def index_may_be_incomplete(self, deadline: float) -> str | None:
         """None: the index is in the rows."""
@@ -87,15 +85,15 @@ class SQLStore:
 
     def count(self, now: int, deadline: float) -> int:
         """How many live records there are, from an index of the database's."""
-        return self._call(lambda connection: operations.count(connection, now), deadline)
+        return self._call(deadline, operations.count, now)
 
     def sweep(self, now: int, limit: int, deadline: float) -> int:
         """Remove at most `limit` expired rows, passing over those that another sweeper is removing."""
-        return self._call(lambda connection: operations.sweep(connection, now, limit), deadline)
+        return self._call(deadline, operations.sweep, now, limit)
 
     def ping(self, deadline: float) -> None:
         """Return if the tables can be read, else raise a `StoreError`."""
-        self._call(lambda connection: operations.check_format(connection, self._shared.prefix), deadline)
+        self._call(deadline, operations.check_format, self._shared.prefix)
 
     def create_tables(self) -> None:
         """Make the tables, unless they are there.
@@ -103,25 +101,22 @@ class SQLStore:
         Raises:
             StoreError: They can't be made, or are of another format.
         """
-        shared = self._shared
-        self._call(
-            lambda connection: create_tables(connection, shared.tables, shared.prefix),
-            time.monotonic() + CREATING,
-            checked=False,
-        )
+        shared, deadline = self._shared, time.monotonic() + CREATING
+        self._call(deadline, create_tables, shared.tables, shared.prefix, checked=False)
 
     def close(self) -> None:
         """Close the connections that are the store's own."""
         if self._shared.own:
             self._engine.dispose()
 
-    def _change(self, items: Sequence[tuple[str, Mapping[str, object]]], deadline: float) -> list[Any]:
+    def _change(self, deadline: float, items: Sequence[Change]) -> list[Any]:
         changes = Changes(items, self._shared.name)
         try:
-            self._call(changes, deadline)
+            self._call(deadline, changes)
         except StoreError as error:
             return changes.answered(error)
         return changes.answered()
 
-    def _call(self, work: Callable[[Connection], _T], deadline: float, *, checked: bool = True) -> _T:
-        return Call(self._shared, work, deadline, checked=checked).run(self._engine)
+    def _call(self, deadline: float, work: Callable[..., _T], *args: Any, checked: bool = True) -> _T:
+        call: Call[_T] = Call(self._shared, deadline, checked=checked)
+        return call.run(self._engine, work, *args)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -18,11 +18,11 @@ from sqlalchemy.util import greenlet_spawn
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.sql import engines, operations
-from coatcheck.stores.sql.calls import Call, Shared
-from coatcheck.stores.sql.connection import Connection
+from coatcheck.stores.sql.calls import Call
+from coatcheck.stores.sql.connection import Shared
 from coatcheck.stores.sql.create import CREATING, create_tables
 from coatcheck.stores.sql.operations import Changes
-from coatcheck.stores.sql.statements import change_of
+from coatcheck.stores.sql.statements import Change, change_of
 
 __all__ = ["AsyncSQLStore"]
 
@@ -56,57 +56,45 @@ class AsyncSQLStore:
         self._shared = Shared(engine.sync_engine, prefix, own=self._given is None)
 
     async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
-        """See `SQLStore.load`."""
-        return await self._call(lambda connection: operations.load(connection, keys), deadline)
+        return await self._call(deadline, operations.load, keys)
 
     async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
-        """See `SQLStore.write`."""
-        return await self._change([change_of(write) for write in writes], deadline)
+        return await self._change(deadline, [change_of(write) for write in writes])
 
     async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
-        """See `SQLStore.remove`."""
-        return await self._change([("remove", {"b_key": key}) for key in keys], deadline)
+        return await self._change(deadline, [("remove", {"b_key": key}) for key in keys])
 
     async def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
-        """See `SQLStore.note`."""
+        pass
 
     async def sessions_of(
         self, user: str, now: int, limit: int, after: Entry | None, deadline: float
     ) -> Sequence[Entry]:
-        """See `SQLStore.sessions_of`."""
-        return await self._call(
-            lambda connection: operations.sessions_of(connection, user, now, limit, after), deadline
-        )
+        return await self._call(deadline, operations.sessions_of, user, now, limit, after)
 
     async def index_may_be_incomplete(self, deadline: float) -> str | None:
-        """See `SQLStore.index_may_be_incomplete`."""
         return None
 
     async def forget(self, entries: Sequence[Entry], deadline: float) -> None:
-        """See `SQLStore.forget`."""
+        pass
 
     async def count(self, now: int, deadline: float) -> int:
-        """See `SQLStore.count`."""
-        return await self._call(lambda connection: operations.count(connection, now), deadline)
+        return await self._call(deadline, operations.count, now)
 
     async def sweep(self, now: int, limit: int, deadline: float) -> int:
-        """See `SQLStore.sweep`."""
-        return await self._call(lambda connection: operations.sweep(connection, now, limit), deadline)
+        return await self._call(deadline, operations.sweep, now, limit)
 
     async def ping(self, deadline: float) -> None:
-        """See `SQLStore.ping`."""
-        await self._call(
-            lambda connection: operations.check_format(connection, self._shared.prefix), deadline
-        )
+        await self._call(deadline, operations.check_format, self._shared.prefix)
 
     async def create_tables(self) -> None:
-        """See `SQLStore.create_tables`."""
-        shared = self._shared
-        await self._call(
-            lambda connection: create_tables(connection, shared.tables, shared.prefix),
-            time.monotonic() + CREATING,
-            checked=False,
-        )
+        """Make the tables, unless they are there.
+
+        Raises:
+            StoreError: They can't be made, or are of another format.
+        """
+        shared, deadline = self._shared, time.monotonic() + CREATING
+        await self._call(deadline, create_tables, shared.tables, shared.prefix, checked=False)
 
     async def close(self) -> None:
         """Close this loop's connections, where they are the store's own; those of other loops go with their loops."""
@@ -124,19 +112,19 @@ class AsyncSQLStore:
             self._spare = None
         return engine
 
-    async def _change(self, items: Sequence[tuple[str, Mapping[str, object]]], deadline: float) -> list[Any]:
+    async def _change(self, deadline: float, items: Sequence[Change]) -> list[Any]:
         changes = Changes(items, self._shared.name)
         try:
-            await self._call(changes, deadline)
+            await self._call(deadline, changes)
         except StoreError as error:
             return changes.answered(error)
         return changes.answered()
 
-    async def _call(self, work: Callable[[Connection], _T], deadline: float, *, checked: bool = True) -> _T:
-        call = Call(self._shared, work, deadline, checked=checked)
+    async def _call(self, deadline: float, work: Callable[..., _T], *args: Any, checked: bool = True) -> _T:
+        call: Call[_T] = Call(self._shared, deadline, checked=checked)
         engine = self._engine().sync_engine
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await greenlet_spawn(call.run, engine)
+                return await greenlet_spawn(call.run, engine, work, *args)
         except TimeoutError as error:
             raise call.overdue() from error
