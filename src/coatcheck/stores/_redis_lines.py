@@ -16,9 +16,9 @@ from inspect import Parameter, signature
 from typing import Any, cast
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
-from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, is_reply, said
 from coatcheck.stores._redis_replies import Reply
+from coatcheck.stores.breaker import Breaker
 
 __all__ = ["Lines", "PoolLines", "arguments_of", "broken_off", "most_of", "none_free", "sentinels_of"]
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._redis_errors import is_reply, said
 from coatcheck.stores._redis_lines import arguments_of, broken_off, most_of, none_free, sentinels_of
 from coatcheck.stores._redis_replies import Reply
+from coatcheck.stores.breaker import Breaker
 
 __all__ = ["AsyncLines", "AsyncPoolLines"]
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from coatcheck.stores import _redis_clients as clients
-from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
 from coatcheck.stores._redis_lines import Lines, PoolLines, broken_off
 from coatcheck.stores._redis_replies import Reply
 from coatcheck.stores._redis_url import Address, Limits
+from coatcheck.stores.breaker import Breaker
 
 __all__ = ["Servers", "their_servers", "url_servers"]
 

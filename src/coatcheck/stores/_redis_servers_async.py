@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import _redis_clients as clients
-from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._redis_errors import Broken, Said
 from coatcheck.stores._redis_lines import broken_off
 from coatcheck.stores._redis_lines_async import AsyncLines, AsyncPoolLines
 from coatcheck.stores._redis_replies import Reply
 from coatcheck.stores._redis_url import Address, Limits
+from coatcheck.stores.breaker import Breaker
 
 __all__ = ["AsyncServers", "PerLoop", "their_servers", "url_servers"]
 

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from coatcheck.compat.gimlet.pickles import dumps, loads, named
 from coatcheck.errors import ConfigurationError, DecodeError, NotStorable
 
+pytestmark = pytest.mark.promise("19")
+
 # On a busy machine an example may take long.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

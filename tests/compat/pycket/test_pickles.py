@@ -17,6 +17,8 @@ import pytest
 from coatcheck.compat.pycket._pickles import PROTOCOL_OF_OLD, Pickles
 from coatcheck.errors import ConfigurationError, DecodeError, NotStorable
 
+pytestmark = pytest.mark.promise("19")
+
 DATA = Path(__file__).parents[1] / "data"
 
 NAIVE = datetime(2016, 2, 29, 12, 30, 59, 123456)  # noqa: DTZ001 - one of those that applications have
