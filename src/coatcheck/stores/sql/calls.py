@@ -85,7 +85,7 @@ class Call(Generic[_T]):
         shared, connection = self._shared, self._connection
         if met.definite:
             shared.breaker.succeeded()
-        elif met.kind is not Kind.NO_CONNECTION:  # a pool that is too small says nothing of the server
+        elif met.kind not in {Kind.NO_CONNECTION, Kind.LATE}:  # they say nothing of the server
             shared.breaker.failed()
         if met.kind is Kind.NO_TABLE:
             return StoreUnavailable(

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, exc
 from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.sql.bounds import Bounds, bounds_for
 from coatcheck.stores.sql.engines import CONNECTIONS, UNTIL, shown
-from coatcheck.stores.sql.errors import Failed, Kind, Overdue, failed
+from coatcheck.stores.sql.errors import Failed, Kind, Late, failed
 from coatcheck.stores.sql.statements import Statement, Statements
 from coatcheck.stores.sql.table import Tables, tables
 
@@ -89,7 +89,10 @@ class Connection:
         self._switched = False
         shared.notice_fork(engine)
         self._slots = shared.slots if shared.has_slots else None
-        if self._slots is not None and not self._slots.acquire(timeout=max(0.0, until - time.monotonic())):
+        left = until - time.monotonic()
+        if left <= 0:
+            raise Failed(Kind.LATE, Late())
+        if self._slots is not None and not self._slots.acquire(timeout=left):
             raise Failed(Kind.NO_CONNECTION, exc.TimeoutError())
         try:
             self._connection = self._taken(engine)
@@ -188,7 +191,7 @@ class Connection:
     def _left(self) -> float:
         left = self._until - time.monotonic()
         if left <= 0:
-            raise Overdue
+            raise Late
         return left
 
     def _met(self, error: Exception) -> Exception:

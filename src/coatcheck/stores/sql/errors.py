@@ -9,11 +9,15 @@ from sqlalchemy import exc
 
 from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 
-__all__ = ["Failed", "Kind", "Overdue", "failed", "failure"]
+__all__ = ["Failed", "Kind", "Late", "Overdue", "failed", "failure"]
+
+
+class Late(Exception):
+    """The deadline had passed before anything was sent."""
 
 
 class Overdue(Exception):
-    """The deadline passed."""
+    """The deadline passed while the server was asked."""
 
 
 class Kind(enum.Enum):
@@ -22,6 +26,7 @@ class Kind(enum.Enum):
     LOST = "the connection failed; is the server running, and can it be reached?"
     BUSY = "another transaction was in the way"
     OVERDUE = "it took too long"
+    LATE = "no time was left for it"
     NO_CONNECTION = "no connection of the pool came free"
     REFUSED = "the server refused the connection; check user, password, database and the server's limit of connections"
     READ_ONLY = "the database takes no writes"
@@ -71,7 +76,7 @@ _RESULTS: dict[int, Kind] = {
     14: Kind.REFUSED,
     19: Kind.EXISTS,
 }
-_WITHOUT_ANSWER = {Kind.LOST, Kind.NO_CONNECTION, Kind.REFUSED}
+_WITHOUT_ANSWER = {Kind.LOST, Kind.LATE, Kind.NO_CONNECTION, Kind.REFUSED}
 
 
 class Failed(Exception):
@@ -106,7 +111,7 @@ def failure(met: Failed, where: str, *, ambiguous: bool = False) -> StoreError:
     """The error for the caller. It has none of the driver's own text, which may quote what was to be written."""
     told = f"{where}: {met.kind.value} ({met.told})"
     match met.kind:
-        case Kind.OVERDUE | Kind.NO_CONNECTION | Kind.BUSY:
+        case Kind.OVERDUE | Kind.LATE | Kind.NO_CONNECTION | Kind.BUSY:
             error: StoreError = StoreTimeout(told, ambiguous=ambiguous)
         case Kind.LOST | Kind.REFUSED:
             error = StoreUnavailable(told, ambiguous=ambiguous)
@@ -133,6 +138,8 @@ def _code_of(error: BaseException) -> str | int | None:
 
 
 def _kind_of(error: BaseException, driver: Any) -> Kind | None:
+    if isinstance(error, Late):
+        return Kind.LATE
     if isinstance(error, Overdue):
         return Kind.OVERDUE
     if isinstance(error, exc.TimeoutError):
