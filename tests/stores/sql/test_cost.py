@@ -4,21 +4,21 @@ import asyncio
 from contextlib import closing
 
 import pytest
+from benchmarks.sql_bench import NOW, a_record, create, destroy, load, update
+from coatcheck.stores.sql_async import AsyncSQLStore
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
-
-from benchmarks.sql_bench import NOW, a_record, create, destroy, load, update
-from coatcheck.model.record import APPLIED, Create, Refused, SignIn
-from coatcheck.stores import _sql_calls
-from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sql import SQLStore
-from coatcheck.stores.sql_async import AsyncSQLStore
-from tests.servers.proxy import Proxy
 from tests.stores.sql_servers import (
     SERVERS,
     a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
+
+from coatcheck.model.record import APPLIED, Create, Refused, SignIn
+from coatcheck.stores import _sql_calls
+from coatcheck.stores.coalesce import Coalesced
+from coatcheck.stores.sql import SQLStore
+from tests.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("2", "3")]
 

@@ -8,22 +8,22 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
-
 from benchmarks.sql_bench import NOW, a_record, create, destroy, fields, load, update
-from coatcheck.errors import StoreError, StoreReadOnly, StoreTimeout, StoreUnavailable
-from coatcheck.model.record import APPLIED, Applied, Create, Tombstone
-from coatcheck.stores import _sql_calls
 from coatcheck.stores._sql_errors import Kind
-from coatcheck.stores.sql import SQLStore
 from coatcheck.stores.sql_async import AsyncSQLStore
-from tests.servers.process import until
-from tests.servers.proxy import Proxy
+from sqlalchemy import create_engine
 from tests.stores.sql_servers import (
     TO_BREAK,
     a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
+
+from coatcheck.errors import StoreError, StoreReadOnly, StoreTimeout, StoreUnavailable
+from coatcheck.model.record import APPLIED, Applied, Create, Tombstone
+from coatcheck.stores import _sql_calls
+from coatcheck.stores.sql import SQLStore
+from tests.servers.process import until
+from tests.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("sql-faults"), pytest.mark.promise("F-16")]
 SHORT = timedelta(seconds=1)
