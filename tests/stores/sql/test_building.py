@@ -17,22 +17,13 @@ from coatcheck.stores.sql.table import DIALECTS, ddl
 from tests.servers.process import free_port
 from tests.stores.sql.scene import NOW, after, found, get, new, put, soon
 from tests.stores.sql.servers import (
-    SERVERS,
     Place,
     a_place,
-    databases_that_end,  # noqa: F401 - a fixture
 )
 from tests.visitor import SECRET, Visitor
 
 pytestmark = pytest.mark.servers
 DRIVERS = {"postgresql": ("psycopg", "psycopg"), "mysql": ("pymysql", "aiomysql")}
-
-
-@pytest.fixture(params=SERVERS)
-def place(request):
-    made = a_place(request.param)
-    yield made
-    made.leave()
 
 
 @pytest.fixture

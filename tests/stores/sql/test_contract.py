@@ -9,7 +9,7 @@ from tests.stores.sql.servers import (
     MariaDBHarness,
     PostgreSQLHarness,
     SQLiteThroughSQLAlchemyHarness,
-    databases_that_end,  # noqa: F401 - a fixture
+
 )
 
 pytestmark = pytest.mark.servers

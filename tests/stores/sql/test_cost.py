@@ -14,26 +14,11 @@ from coatcheck.stores.sql.connection import Connection
 from tests.servers.proxy import Proxy
 from tests.stores.sql.scene import NOW, after, ending, found, get, new, put, signed_in, soon
 from tests.stores.sql.servers import (
-    SERVERS,
     a_place,
-    databases_that_end,  # noqa: F401 - a fixture
 )
 from tests.visitor import SECRET, Visitor
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("2", "3")]
-
-
-@pytest.fixture(params=SERVERS)
-def place(request):
-    made = a_place(request.param)
-    yield made
-    made.leave()
-
-
-@pytest.fixture
-def proxy(place):
-    with Proxy(place.server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

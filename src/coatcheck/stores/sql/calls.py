@@ -41,8 +41,8 @@ class Call(Generic[_T]):
     def run(self, engine: Engine, work: Callable[..., _T], *args: Any) -> _T:
         """Do the work on a connection.
 
-        A call that changed nothing yet is repeated once, at once, where its connection turns out to be dead: it came
-        from the pool, and the server has closed it since. A change is never sent twice: its caller looks first.
+        Where the connection turns out to be dead (it came from the pool, and the server has closed it since), the work
+        is done on another, once; but for a change that was sent: that is never sent twice, its caller looks first.
 
         Raises:
             StoreError: It failed.
@@ -51,7 +51,7 @@ class Call(Generic[_T]):
             try:
                 return self._attempt(engine, work, args)
             except Failed as met:
-                if met.kind is not Kind.LOST or self._connection is None or self._connection.in_doubt:
+                if met.kind is not Kind.LOST or self._in_doubt:
                     raise
                 return self._attempt(engine, work, args)
         except Failed as met:
@@ -60,6 +60,10 @@ class Call(Generic[_T]):
     def overdue(self) -> StoreError:
         """The error where the caller found that the deadline has passed."""
         return self._failure(Failed(Kind.OVERDUE, Overdue()))
+
+    @property
+    def _in_doubt(self) -> bool:
+        return self._connection is not None and self._connection.in_doubt
 
     def _attempt(self, engine: Engine, work: Callable[..., _T], args: tuple[Any, ...]) -> _T:
         shared, self._connection = self._shared, None
@@ -82,7 +86,7 @@ class Call(Generic[_T]):
         return answer
 
     def _failure(self, met: Failed) -> StoreError:
-        shared, connection = self._shared, self._connection
+        shared = self._shared
         if met.definite:
             shared.breaker.succeeded()
         elif met.kind not in {Kind.NO_CONNECTION, Kind.LATE}:  # they say nothing of the server
@@ -93,4 +97,4 @@ class Call(Generic[_T]):
                 f" URL`, or put what `coatcheck db ddl --dialect {shared.dialect}` prints into your migrations",
                 ambiguous=False,
             )
-        return failure(met, shared.name, ambiguous=connection is not None and connection.in_doubt)
+        return failure(met, shared.name, ambiguous=self._in_doubt)
