@@ -6,13 +6,13 @@ from contextlib import closing
 import psycopg
 import pymysql
 import pytest
-
 from benchmarks.sql_bench import a_record, create, load, update
+from coatcheck.stores._sql_errors import Kind, failure, is_definite, kind_of
+from tests.stores.sql_servers import Place
+
 from coatcheck.errors import StoreFull, StoreUnavailable
 from coatcheck.model.record import Create
-from coatcheck.stores._sql_errors import Kind, failure, is_definite, kind_of
 from tests.servers.mariadb import MariaDB
-from tests.stores.sql_servers import Place
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("F-15")]
 

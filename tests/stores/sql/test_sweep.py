@@ -5,18 +5,18 @@ import time
 from contextlib import closing
 
 import pytest
-from sqlalchemy.dialects import mysql
-
 from benchmarks.sql_bench import DAY, NOW, create, fields, load, update
-from coatcheck.model.record import APPLIED, Refused
 from coatcheck.stores._sql_statements import Statements
 from coatcheck.stores._sql_table import tables
-from tests.servers.process import until
+from sqlalchemy.dialects import mysql
 from tests.stores.sql_servers import (
     SERVERS,
     a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
+
+from coatcheck.model.record import APPLIED, Refused
+from tests.servers.process import until
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("F-19")]
 BATCH = 1000

@@ -5,24 +5,18 @@ import os
 import sqlite3
 import tempfile
 from contextlib import closing
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
 import pytest
 import sqlalchemy
 
-from coatcheck.stores._sql_table import dialect_named, making, tables
-from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sql import SQLStore
-from coatcheck.stores.sql_async import AsyncSQLStore
+from coatcheck.stores.sql import AsyncSQLStore, SQLStore
+from coatcheck.stores.sql.table import dialect_named, making, tables
 from coatcheck.testing.contract import Harness
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgres import PostgreSQL
 
-PATIENCE = timedelta(
-    seconds=20
-)  # where it is not about deadlines, on a machine that is busy with other things
 _started = []
 _numbers = itertools.count()
 _left = {}
@@ -123,8 +117,10 @@ class Place:
             }
         return {row[2] for row in self.execute(f"SHOW INDEX FROM {self.sessions}")}
 
-    def versions(self):
-        return [version for (version,) in self.execute(f"SELECT version FROM {self.sessions}")]
+    @property
+    def key(self):
+        """The column's name, as the database wants it."""
+        return "`key`" if self.kind == "mysql" else "key"
 
     def leave(self):
         """Let another test have the tables: to make some takes longer than most tests."""
@@ -146,25 +142,23 @@ class SQLHarness(Harness):
         self.place = a_place(self.kind)
 
     async def open(self):
-        return self.place.store(deadline=PATIENCE)
+        return self.place.store()
 
     async def plant(self, key, data):
-        self.place.execute(f"DELETE FROM {self.place.sessions} WHERE {self.key} = %s", (key,))
-        self.place.execute(
-            f"INSERT INTO {self.place.sessions} VALUES (%s, %s, NULL, NULL, %s, 1, 1)",
-            (key, data, self.now + 86_400_000),
+        place = self.place
+        place.execute(f"DELETE FROM {place.sessions} WHERE {place.key} = %s", (key,))
+        place.execute(
+            f"INSERT INTO {place.sessions} VALUES (%s, %s, %s, NULL, NULL, NULL, %s, 1)",
+            (key, data, os.urandom(8), self.now + 86_400_000),
         )
 
     async def raw(self, key):
-        found = self.place.execute(f"SELECT data FROM {self.place.sessions} WHERE {self.key} = %s", (key,))
+        place = self.place
+        found = place.execute(f"SELECT data FROM {place.sessions} WHERE {place.key} = %s", (key,))
         return bytes(found[0][0]) if found else None
 
     async def clean(self):
         self.place.leave()
-
-    @property
-    def key(self):
-        return "`key`" if self.kind == "mysql" else "key"
 
 
 class PostgreSQLHarness(SQLHarness):
@@ -175,14 +169,14 @@ class MariaDBHarness(SQLHarness):
     kind = "mysql"
 
 
-class CoalescedPostgreSQLHarness(SQLHarness):
+class AsyncPostgreSQLHarness(SQLHarness):
     async def open(self):
-        return Coalesced(self.place.async_store(deadline=PATIENCE))
+        return self.place.async_store()
 
 
-class CoalescedMariaDBHarness(MariaDBHarness):
+class AsyncMariaDBHarness(MariaDBHarness):
     async def open(self):
-        return Coalesced(self.place.async_store(deadline=PATIENCE))
+        return self.place.async_store()
 
 
 class SQLiteThroughSQLAlchemyHarness(Harness):
@@ -195,16 +189,16 @@ class SQLiteThroughSQLAlchemyHarness(Harness):
         self.engines = []
 
     async def open(self):
-        engine = sqlalchemy.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 1})
+        engine = sqlalchemy.create_engine(f"sqlite:///{self.path}")
         self.engines.append(engine)
-        store = SQLStore(engine, deadline=PATIENCE)
+        store = SQLStore(engine)
         store.create_tables()
         return store
 
     async def plant(self, key, data):
         self._execute(
-            "INSERT OR REPLACE INTO coatcheck_sessions VALUES (?, ?, NULL, NULL, ?, 1, 1)",
-            (key, data, self.now + 86_400_000),
+            "INSERT OR REPLACE INTO coatcheck_sessions VALUES (?, ?, ?, NULL, NULL, NULL, ?, 1)",
+            (key, data, os.urandom(8), self.now + 86_400_000),
         )
 
     async def raw(self, key):

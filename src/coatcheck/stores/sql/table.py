@@ -1,7 +1,7 @@
-"""The tables: how they are called, what is in them, and the statements that make them.
+"""The tables: their names, their columns, and the statements that make them.
 
-Of text there is nothing in them: a user's id is kept as its UTF-8 bytes, so that no collation takes one user for
-another, no trailing space is folded away, and a NUL is a byte like any other.
+No column holds text. A user's id is kept as its UTF-8 bytes, so that no collation takes one user for another, no
+trailing space is folded away, and a NUL is a byte like any other.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.sql.expression import Executable
 
 from coatcheck.errors import ConfigurationError
+from coatcheck.model.ports import REVISION_BYTES
 
 __all__ = ["DIALECTS", "FORMAT", "Tables", "ddl", "dialect_named", "making", "tables"]
 
 FORMAT = 1
-"""The layout of the tables. It stands in the one row of the table of that purpose."""
+"""The layout of the tables. It stands in the only row of the second table."""
 
 _PREFIX = re.compile(r"[a-z][a-z0-9_:]{0,38}[_:]")
 _ON_MYSQL: Mapping[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
 _LONGEST_USER = 255 * 4  # characters, and bytes of UTF-8 in each
 DIALECTS: tuple[str, ...] = ("postgresql", "mysql", "sqlite")
-"""What `ddl` speaks; MariaDB speaks as MySQL does."""
+"""The databases that `ddl` knows; MariaDB takes what MySQL takes."""
 
 
 class Tables(NamedTuple):
@@ -54,7 +55,7 @@ def tables(prefix: str) -> Tables:
     """The tables of a prefix: a ``:`` in it becomes ``_``, so those of "coatcheck:" are coatcheck_sessions and _meta.
 
     Raises:
-        ConfigurationError: It can't be what the name of a table begins with.
+        ConfigurationError: The name of a table can't begin with it.
     """
     if not _PREFIX.fullmatch(prefix):
         raise ConfigurationError(
@@ -67,11 +68,17 @@ def tables(prefix: str) -> Tables:
         metadata,
         Column("key", LargeBinary(16).with_variant(mysql.BINARY(16), "mysql", "mariadb"), primary_key=True),
         Column("data", LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
+        # The first bytes of the data, new with each write: a write names the revision that it replaces.
+        Column(
+            "revision",
+            LargeBinary(REVISION_BYTES).with_variant(mysql.BINARY(REVISION_BYTES), "mysql", "mariadb"),
+            nullable=False,
+        ),
+        # The entry of the index, if the session is somebody's.
         Column("user_id", LargeBinary().with_variant(mysql.VARBINARY(_LONGEST_USER), "mysql", "mariadb")),
         Column("signed_in", BigInteger),
+        Column("until", BigInteger),
         Column("expires", BigInteger, nullable=False),
-        # Another random number after each change: who wrote last, and whether that was oneself.
-        Column("version", BigInteger, nullable=False),
         Column("live", SmallInteger, nullable=False),
         **_ON_MYSQL,
     )
@@ -80,7 +87,7 @@ def tables(prefix: str) -> Tables:
     Index(
         f"{name}sessions_user",
         column.user_id,
-        column.signed_in,
+        column.signed_in.desc(),
         column.key,
         postgresql_where=signed_in,
         sqlite_where=signed_in,
@@ -107,7 +114,7 @@ def making(made: Tables) -> list[ExecutableDDLElement | Executable]:
 
 
 def dialect_named(name: str) -> Dialect:
-    """How a database speaks; no driver is needed for that.
+    """SQLAlchemy's dialect of a database; it needs no driver.
 
     Raises:
         ConfigurationError: It is none of `DIALECTS`, nor "mariadb".
@@ -125,8 +132,8 @@ def ddl(dialect: str, prefix: str = "coatcheck:") -> str:
     Raises:
         ConfigurationError: The dialect is none of `DIALECTS`, or the prefix can't be one.
     """
-    speaks = dialect_named(dialect)
-    texts = [str(_compiled(statement, speaks)) for statement in making(tables(prefix))]
+    named = dialect_named(dialect)
+    texts = [str(_compiled(statement, named)) for statement in making(tables(prefix))]
     lines = [line.rstrip() for text in texts for line in f"{text.strip()};".replace("\t", "    ").split("\n")]
     return "\n".join(lines) + "\n"
 

@@ -5,38 +5,25 @@ import re
 import subprocess
 import sys
 from contextlib import closing
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from benchmarks.sql_bench import NOW, a_record, create, load, update
 from coatcheck import AsyncSessions, ConfigurationError, Sessions, StoreError
-from coatcheck.errors import StoreUnavailable
-from coatcheck.model.record import APPLIED, Create
-from coatcheck.stores._sql_table import DIALECTS, ddl
-from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sql import SQLStore
-from coatcheck.stores.sql_async import AsyncSQLStore
+from coatcheck.errors import StoreTimeout, StoreUnavailable
+from coatcheck.stores.sql import AsyncSQLStore, SQLStore
+from coatcheck.stores.sql.table import DIALECTS, ddl
 from tests.servers.process import free_port
-from tests.stores.sql_servers import (
-    SERVERS,
+from tests.stores.sql.scene import NOW, after, found, get, new, put, soon
+from tests.stores.sql.servers import (
     Place,
     a_place,
-    databases_that_end,  # noqa: F401 - a fixture
 )
 from tests.visitor import SECRET, Visitor
 
 pytestmark = pytest.mark.servers
 DRIVERS = {"postgresql": ("psycopg", "psycopg"), "mysql": ("pymysql", "aiomysql")}
-
-
-@pytest.fixture(params=SERVERS)
-def place(request):
-    made = a_place(request.param)
-    yield made
-    made.leave()
 
 
 @pytest.fixture
@@ -49,8 +36,8 @@ def empty(request, place):
     made.reconnect()
 
 
-def url_for(place, colour):
-    return place.url.replace("://", f"+{DRIVERS[place.kind][colour]}://")
+def url_for(place, which):
+    return place.url.replace("://", f"+{DRIVERS[place.kind][which]}://")
 
 
 # URLs
@@ -65,7 +52,7 @@ def test_a_url_gives_each_manager_its_store(place):
 
     async def scenario():
         async with AsyncSessions.from_url(place.url, secret=SECRET, prefix=place.prefix) as several:
-            assert isinstance(several.store, Coalesced)
+            assert isinstance(several.store, AsyncSQLStore)
             assert await several.count() == 1
 
     asyncio.run(scenario())
@@ -88,7 +75,6 @@ def test_mariadb_is_another_name_of_mysql():
         ("postgresql://host", "no database"),
         ("postgresql://ada:hunter2@host:port/db", "user:password@host/database"),
         ("mysql://ada:hunter2@host/", "no database"),
-        ("postgresql://ada:hunter2@host/db?sslmode=require", "keyword arguments"),
     ],
 )
 def test_a_url_that_can_not_be_one_says_so_and_shows_no_password(manager, url, told):
@@ -108,16 +94,19 @@ def test_a_prefix_that_no_table_can_have_is_refused(prefix):
 def test_two_prefixes_are_two_stores_in_one_database(place):
     other = a_place(place.kind)
     with closing(place.store()) as one, closing(other.store()) as two:
-        record = create(one)
-        assert load(two, record) is None
-        assert (one.count(NOW), two.count(NOW)) == (1, 0)
+        write = put(one, new())
+        assert get(two, write) is None
+        assert (one.count(NOW, soon()), two.count(NOW, soon())) == (1, 0)
     other.leave()
 
 
-def test_no_time_at_all_is_refused():
-    for make in (SQLStore, AsyncSQLStore):
-        with pytest.raises(ConfigurationError, match="deadline"):
-            make("postgresql://host/db", deadline=timedelta())
+@pytest.mark.parametrize("make", [SQLStore, AsyncSQLStore])
+def test_tls_of_postgresql_can_be_asked_for_in_the_url_and_nothing_else(make):
+    store = make("postgresql://host/db?sslmode=verify-full&sslrootcert=/etc/ca.pem")
+    assert store._shared.name == "postgresql://host/db"
+    for url in ("postgresql://host/db?sslmode=require&pgbouncer=true", "mysql://host/db?ssl-mode=REQUIRED"):
+        with pytest.raises(ConfigurationError, match=r"client=create_engine"):
+            make(url)
 
 
 @pytest.mark.parametrize(("kind", "module"), [("postgresql", "psycopg"), ("mysql", "pymysql")])
@@ -140,23 +129,64 @@ def test_a_driver_that_is_missing_is_told_with_its_extra(kind, module):
     assert all(f"pip install 'coatcheck[{kind}]'" in line for line in lines)
 
 
-def test_nobody_is_asked_before_the_first_request():
+@pytest.mark.promise("18", "20")
+def test_no_server_is_asked_before_the_first_call(place):
     port = free_port()
-    store = SQLStore(f"postgresql://ada:hunter2@127.0.0.1:{port}/db")
-    with closing(store), pytest.raises(StoreUnavailable) as caught:
-        store.ping()
+    store = SQLStore(f"{place.kind}://ada:hunter2@127.0.0.1:{port}/db")
+    with closing(store), pytest.raises(StoreUnavailable, match="is the server running") as caught:
+        store.ping(soon())
     assert f"127.0.0.1:{port}/db" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.promise("18", "20")
+@pytest.mark.parametrize("wrong", ["password", "database"])
+def test_a_login_that_is_refused_is_told_with_what_to_check(wrong):
+    place = a_place("mysql")
+    before, now = {
+        "password": (":coatcheck@", ":hunter2@"),
+        "database": ("/coatcheck", "/hunter2"),
+    }[wrong]
+    store = SQLStore(place.url.replace(before, now), prefix=place.prefix)
+    with closing(store), pytest.raises(StoreUnavailable, match="check user, password, database") as caught:
+        store.ping(soon())
+    assert not caught.value.ambiguous
+    assert ("hunter2" in str(caught.value)) is (wrong == "database")
+    place.leave()
+
+
+@pytest.mark.promise("20")
+def test_a_database_that_postgresql_does_not_have_is_told_with_what_to_check():
+    place = a_place("postgresql")
+    store = SQLStore(place.url.replace("/postgres", "/nowhere"), prefix=place.prefix)
+    with closing(store), pytest.raises(StoreUnavailable, match="check user, password, database"):
+        store.ping(soon())
+    place.leave()
+
+
 @pytest.mark.promise("24")
-def test_a_store_that_was_closed_says_so(place):
+def test_a_store_can_be_used_again_after_it_was_closed(place):
     store = place.store()
-    store.ping()
+    write = put(store, new())
     store.close()
     store.close()
-    with pytest.raises(StoreUnavailable, match="closed"):
-        store.ping()
+    assert get(store, write) == write.data
+    store.close()
+
+
+@pytest.mark.promise("24")
+def test_an_async_store_can_be_used_again_after_it_was_closed(place):
+    async def scenario():
+        store = place.async_store()
+        write = new()
+        for answers in ([None], [None]):
+            assert await store.write([write], NOW, soon()) == answers
+            await store.close()
+            await store.close()
+            write = after(write)
+        await store.close()
+
+    asyncio.run(scenario())
 
 
 # Engines
@@ -164,12 +194,15 @@ def test_a_store_that_was_closed_says_so(place):
 
 def test_an_engine_is_borrowed_from_and_left_as_it_was(place):
     engine = create_engine(url_for(place, 0), pool_size=1, max_overflow=0)
+    with engine.connect() as connection:
+        before = as_it_is(connection.connection.driver_connection)
     with Sessions.from_url(f"{place.kind}://", secret=SECRET, prefix=place.prefix, client=engine) as sessions:
         store = sessions.store
-        record = create(store)
-        assert store.apply([update(record, set={"a": b"1"})]) == [APPLIED]
-        assert load(store, record).fields["a"] == b"1"
+        write = put(store, new())
+        changed = put(store, after(write))
+        assert get(store, write) == changed.data
     with engine.connect() as connection:  # open still, and its transactions are transactions
+        assert as_it_is(connection.connection.driver_connection) == before
         connection.execute(text(f"DELETE FROM {place.sessions}"))
         connection.rollback()
         assert connection.execute(text(f"SELECT count(*) FROM {place.sessions}")).scalar() == 1
@@ -177,14 +210,19 @@ def test_an_engine_is_borrowed_from_and_left_as_it_was(place):
     engine.dispose()
 
 
+def as_it_is(driver):
+    """What the store changes on a driver's connection while it has it."""
+    return vars(driver).get("wait"), *(vars(driver).get(f"_{name}_timeout") for name in ("read", "write"))
+
+
 def test_an_async_engine_is_borrowed_from_and_left_as_it_was(place):
     async def scenario():
         engine = create_async_engine(url_for(place, 1), pool_size=2, max_overflow=0)
         store = AsyncSQLStore(engine, prefix=place.prefix)
-        record = a_record()
-        assert await store.apply([Create(record)]) == [APPLIED]
-        found = await asyncio.gather(*(store.load([record.key], NOW) for _ in range(10)))
-        assert found == [[record]] * 10
+        write = new()
+        assert await store.write([write], NOW, soon()) == [None]
+        answers = await asyncio.gather(*(store.load([write.key], NOW, soon()) for _ in range(10)))
+        assert answers == [[found(write)]] * 10
         await store.close()
         async with engine.connect() as connection:
             await connection.execute(text(f"DELETE FROM {place.sessions}"))
@@ -202,24 +240,25 @@ def test_the_application_s_transaction_is_none_of_ours(place):
     with closing(SQLStore(engine, prefix=place.prefix)) as store:
         with engine.connect() as application, application.begin() as transaction:
             application.execute(text(f"SELECT count(*) FROM {place.sessions}"))
-            record = create(store)
+            write = put(store, new())
             transaction.rollback()
-        assert load(store, record) == record
+        assert get(store, write) == write.data
     engine.dispose()
 
 
 @pytest.mark.promise("F-06")
-def test_an_engine_whose_pool_is_empty_is_a_timeout(place):
+def test_a_pool_that_is_empty_is_a_timeout(place):
     engine = create_engine(url_for(place, 0), pool_size=1, max_overflow=0, pool_timeout=0.05)
     store = SQLStore(engine, prefix=place.prefix)
-    told = pytest.raises(StoreUnavailable, match="no connection of the pool came free")
-    with closing(store), engine.connect(), told:
-        store.load([bytes(16)], NOW)
+    told = pytest.raises(StoreTimeout, match="no connection of the pool came free")
+    with closing(store), engine.connect(), told as caught:
+        store.load([bytes(16)], NOW, soon())
+    assert not caught.value.ambiguous
     engine.dispose()
 
 
 @pytest.mark.promise("25")
-def test_an_engine_of_the_other_colour_is_refused_and_the_message_names_the_manager(place):
+def test_an_engine_of_the_other_kind_is_refused_and_the_message_names_the_manager(place):
     sync, asynchronous = create_engine(url_for(place, 0)), create_async_engine(url_for(place, 1))
     with pytest.raises(ConfigurationError, match="AsyncSessions"):
         Sessions.from_url(place.url, secret=SECRET, client=asynchronous)
@@ -234,16 +273,21 @@ def test_an_engine_of_the_other_colour_is_refused_and_the_message_names_the_mana
 @pytest.mark.parametrize("again", [False, True])
 def test_tables_that_are_missing_are_told_with_the_commands_that_make_them(empty, again):
     with closing(empty.store()) as store:
-        for ask in (store.ping, lambda: store.load([bytes(16)], NOW), lambda: create(store)):
-            with pytest.raises(StoreError) as caught:
+        answers = [store.write([new(), new()], NOW, soon())[1], store.remove([bytes(16)], NOW, soon())[0]]
+        for ask in (lambda: store.ping(soon()), lambda: store.load([bytes(16)], NOW, soon())):
+            with pytest.raises(StoreUnavailable) as caught:
                 ask()
-            assert "coatcheck db create --store URL" in str(caught.value)
-            assert f"coatcheck db ddl --dialect {empty.kind}" in str(caught.value)
+            answers.append(caught.value)
+        for answer in answers:
+            assert isinstance(answer, StoreUnavailable)
+            assert not answer.ambiguous
+            assert "coatcheck db create --store URL" in str(answer)
+            assert f"coatcheck db ddl --dialect {empty.kind}" in str(answer)
         store.create_tables()
         if again:
             store.create_tables()
-        record = create(store)
-        assert load(store, record) == record
+        write = put(store, new())
+        assert get(store, write) == write.data
         assert empty.rows() == 1
 
 
@@ -251,18 +295,18 @@ def test_tables_that_are_missing_are_told_with_the_commands_that_make_them(empty
 def test_tables_that_vanish_are_told_too(empty):
     with closing(empty.store()) as store:
         store.create_tables()
-        store.ping()
+        store.ping(soon())
         empty.execute(f"DROP TABLE {empty.sessions}")
         with pytest.raises(StoreError, match="coatcheck db create"):
-            store.load([bytes(16)], NOW)
+            store.load([bytes(16)], NOW, soon())
 
 
-def test_who_makes_the_tables_at_once_all_find_them(empty):
+def test_processes_that_make_the_tables_at_once_all_find_them(empty):
     async def scenario():
         stores = [empty.async_store() for _ in range(5)]
         await asyncio.gather(*(store.create_tables() for store in stores))
         for store in stores:
-            await store.ping()
+            await store.ping(soon())
             await store.close()
 
     asyncio.run(scenario())
@@ -275,12 +319,12 @@ def test_tables_whose_making_was_interrupted_are_told_of_and_on_mysql_completed(
     empty.execute(f"DELETE FROM {empty.meta}")
     with closing(empty.store()) as store:
         with pytest.raises(StoreError, match="not complete: run `coatcheck db create"):
-            store.ping()
+            store.ping(soon())
         if empty.kind == "mysql":
             store.create_tables()
-            store.ping()
-            assert load(store, record := create(store)) == record
-        else:  # made in one transaction, so that somebody has taken it away
+            store.ping(soon())
+            assert get(store, write := put(store, new())) == write.data
+        else:  # made in one transaction, so that something has taken it away since
             with pytest.raises(StoreError, match="not complete"):
                 store.create_tables()
 
@@ -291,9 +335,12 @@ def test_tables_of_another_format_are_left_alone_and_told_of(empty):
         store.create_tables()
     empty.execute(f"UPDATE {empty.meta} SET format = 2")
     with closing(empty.store()) as store:
-        for ask in (store.ping, store.create_tables, lambda: create(store)):
-            with pytest.raises(StoreError, match=r"format that this release can't read \(\[2\], not \[1\]\)"):
+        told = r"format that this release can't read \(\[2\], not \[1\]\)"
+        for ask in (lambda: store.ping(soon()), store.create_tables):
+            with pytest.raises(StoreError, match=told):
                 ask()
+        (answer,) = store.write([new()], NOW, soon())
+        assert "format" in str(answer)
     assert empty.rows() == 0
 
 
@@ -303,8 +350,8 @@ def test_what_ddl_prints_is_what_is_needed(empty):
             empty.execute(statement)
     with closing(empty.store()) as store:
         store.create_tables()  # there is nothing left to make
-        record = create(store)
-        assert load(store, record) == record
+        write = put(store, new())
+        assert get(store, write) == write.data
         indexes = empty.indexes()
         assert {f"{empty.sessions}_user", f"{empty.sessions}_expires"} <= indexes
 

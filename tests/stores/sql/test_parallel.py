@@ -11,16 +11,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
 from benchmarks.sql_bench import NOW, a_record, create, destroy, fields, load, update
-from coatcheck.model.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
 from coatcheck.stores._sql_wire import Wire
-from coatcheck.stores.coalesce import Coalesced
 from tests.stores.sql_servers import (
     SERVERS,
     a_place,
     databases_that_end,  # noqa: F401 - a fixture
 )
+
+from coatcheck.model.record import APPLIED, Applied, Create, Refused, Rotation, SignIn, Tombstone
+from coatcheck.stores.coalesce import Coalesced
 
 pytestmark = pytest.mark.servers
 DEADLINE = 2  # seconds, the store's own
