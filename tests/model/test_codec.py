@@ -11,6 +11,7 @@ import sys
 import traceback
 import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, namedtuple
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -219,7 +220,9 @@ REFUSED = [
 @pytest.mark.parametrize(("value", "name", "advice"), REFUSED, ids=range(len(REFUSED)))
 def test_what_would_not_come_back_is_refused_by_name_wherever_it_stands(value, name, advice):
     wrapped = [value, [value], (value,), {"k": value}, {1: value}, [1, {"k": ([value], 2)}], [2**64, value]]
-    if type(value).__hash__ is not None:
+    with suppress(
+        TypeError
+    ):  # not hashable: a mappingproxy has a __hash__ since Python 3.12, which asks its dict
         wrapped += [{value}, frozenset({value}), {(value, 1)}]
     for refused in wrapped:
         with pytest.raises(NotStorable) as caught:

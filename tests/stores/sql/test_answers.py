@@ -24,10 +24,6 @@ from tests.stores.sql.scene import (
     soon,
     update,
 )
-from tests.stores.sql.servers import (
-    TO_BREAK,
-    a_place,
-)
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("sql-faults"), pytest.mark.promise("F-16")]
 BREAKS = True

@@ -9,7 +9,6 @@ from tests.stores.sql.servers import (
     MariaDBHarness,
     PostgreSQLHarness,
     SQLiteThroughSQLAlchemyHarness,
-
 )
 
 pytestmark = pytest.mark.servers
