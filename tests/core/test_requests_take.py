@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from coatcheck.core.calls import Apply, Load
+from coatcheck.core.calls import Done, Load
 from coatcheck.core.lifecycle import LOOKED_AT
-from coatcheck.core.state import Status
-from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable
-from coatcheck.http.token import handle_of
-from coatcheck.model.record import APPLIED, Applied, Create, Destroy, Refused, Tombstone, Update
+from coatcheck.core.state import Status, clear_fields
+from coatcheck.errors import DecodeError, StoreError, StoreFull, StoreUnavailable
+from msgspec.structs import replace
+from coatcheck.model.fields import CSRF, Flash
+from coatcheck.model.record import APPLIED, Applied, Refused, Tombstone, Unreadable
 from tests.core.scene import *
 
 TOKEN = a_token()
-HANDLE = handle_of(TOKEN.key)
 DOWN = StoreUnavailable("down")
 
 
@@ -83,8 +83,17 @@ def test_what_was_removed_before_can_not_be_taken():
     scene = Scene().holds(a_record(fields={"a": 1, "b": 2}))
     del scene.session["a"]
     assert take(scene, ["a"]).result == {}
-    scene.session.clear()
+    clear_fields(scene.state)
     assert take(scene, ["b"]).result == {}
+
+
+@pytest.mark.parametrize("answer", [DOWN, [DOWN], [StoreFull("full")]], ids=["all", "each", "full"])
+def test_taking_that_fails_is_an_error_and_takes_nothing(answer):
+    scene = Scene().holds(a_record(fields={"a": 1}))
+    with pytest.raises(StoreError):
+        take(scene, ["a"], answer)
+    assert isinstance(scene.state.met, StoreError)
+    assert dict(scene.session) == {"a": 1}
 
 
 @pytest.mark.parametrize("refusal", [Refused.GONE, Refused.CHANGED])
@@ -110,13 +119,15 @@ def test_a_field_that_can_not_be_read_is_an_error_before_it_is_gone():
 def test_taking_in_an_edit_asks_for_no_secret():
     scene = Scene().edits(a_record(fields={"a": 1}))
     (change,) = take(scene, ["a"], [Applied(packed(a=1))]).changes()
-    assert (change.secret, change.used) == (None, False)
+    assert (change.secret_hash, change.used) == (None, False)
 
 
 @pytest.mark.promise("16")
 def test_taking_just_after_the_record_s_end_by_our_own_reckoning_goes_by_the_store_s_word():
     scene = Scene().holds(a_record(fields={"a": 1}))
-    assert take(scene, ["a"], [Applied(packed(a=1))], now=NOW + 2 * DAY).result == {"a": 1}
+    slid = a_record(last_used=NOW + DAY, fields={})
+    answer = [Done(Applied(packed(a=1)), held(slid))]
+    assert take(scene, ["a"], answer, now=NOW + 2 * DAY).result == {"a": 1}
 
 
 def test_the_private_fields_are_not_for_the_taking():
