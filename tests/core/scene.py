@@ -62,9 +62,7 @@ def a_record(
     idle, absolute = settings.lifetimes.limits(
         permanent=record["permanent"], idle=record.get("idle", 0), absolute=record.get("absolute", 0)
     )
-    record.setdefault(
-        "expires", min(record["last_used"] + idle, (record["signed_in"] or created) + absolute)
-    )
+    record.setdefault("expires", min(record["last_used"] + idle, (record["signed_in"] or created) + absolute))
     return Record(**record)
 
 
@@ -199,7 +197,8 @@ class Played:
 
 def answered(call: Call, answer):
     """An answer as a runner gives it: what lies under the keys of a `Load` as bytes, and a result of an `Apply` with
-    what lies there since."""
+    what lies there since.
+    """
     if isinstance(call, Load) and isinstance(answer, list):
         return [found(state) if not isinstance(state, Found | Exception) else state for state in answer]
     if isinstance(call, Apply) and isinstance(answer, list):
@@ -246,9 +245,7 @@ class BesideStore(MemoryStore):
             self.entries[entry.user, entry.key] = entry
 
     def sessions_of(self, user, now, limit, after, deadline):
-        rank = sorted(
-            (-entry.signed_in, entry.key) for (of, _), entry in self.entries.items() if of == user
-        )
+        rank = sorted((-entry.signed_in, entry.key) for (of, _), entry in self.entries.items() if of == user)
         start = None if after is None else (-after.signed_in, after.key)
         behind = [key for at, key in rank if start is None or (at, key) > start]
         return [self.entries[user, key] for key in islice(behind, limit)]
@@ -284,7 +281,9 @@ class World:
         self.requests = Requests(settings, self.users, self.dice)
         self.admin = Admin(settings, self.users, self.requests)
         lifetimes = settings.lifetimes if index == "within" else None
-        self.runner = Runner(self.store, Swap(self.dice, settings.max_bytes, lifetimes=lifetimes), 60, self.told.append)
+        self.runner = Runner(
+            self.store, Swap(self.dice, settings.max_bytes, lifetimes=lifetimes), 60, self.told.append
+        )
 
     @property
     def deadline(self) -> float:
@@ -376,8 +375,6 @@ class Visit:
     @property
     def token(self) -> Token | None:
         return self.state.token
-
-
 
 
 # One request, driven by hand

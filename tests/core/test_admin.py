@@ -3,12 +3,20 @@ from __future__ import annotations
 import pytest
 
 from coatcheck.core.calls import Load, Ping, Sweep
-from coatcheck.core.lifecycle import LOOKED_AT
-from coatcheck.core.state import Status
 from coatcheck.errors import CannotSendCookie, SessionGone, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model.record import APPLIED, Destroy, Refused, Tombstone, Unreadable
-from tests.core.scene import *
+from tests.core.scene import (
+    DAY,
+    HOUR,
+    NOW,
+    Scene,
+    a_record,
+    a_token,
+    ending,
+    packed,
+    play,
+)
 
 TOKEN = a_token()
 HANDLE = handle_of(TOKEN.key)
@@ -117,5 +125,3 @@ def test_counting_and_pinging_are_one_call_each():
     assert play(Scene().admin.count(), 7).result == 7
     played = play(Scene().admin.ping(), None)
     assert (played.asked, played.result) == ([Ping()], None)
-
-

@@ -13,7 +13,19 @@ from coatcheck.errors import RevocationIncomplete, StoreFull, StoreReadOnly, Sto
 from coatcheck.http.token import handle_of
 from coatcheck.model.ports import Found, Write
 from coatcheck.model.record import TOMBSTONE_LIFE, Destroy, Record, Tombstone
-from tests.core.scene import DAY, HOUR, MINUTE, NOW, STORES, Scene, World, a_record, a_token, make_settings, play
+from tests.core.scene import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    STORES,
+    Scene,
+    World,
+    a_record,
+    a_token,
+    make_settings,
+    play,
+)
 
 pytestmark = pytest.mark.promise("17")
 
@@ -427,7 +439,9 @@ def test_whatever_was_answered_before_the_end_of_all_began_never_opens_again(ste
                 end_all(world)
                 must_end += before
             case "begin to end":
-                ending.append((list(answered), world.until(world.admin.revoke_user("ada", world.now, None), Writes)))
+                ending.append(
+                    (list(answered), world.until(world.admin.revoke_user("ada", world.now, None), Writes))
+                )
         assert not any(alive(world, *must_end))
     for before, flow in ending:
         world.run(flow)

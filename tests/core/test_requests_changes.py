@@ -2,14 +2,36 @@ from __future__ import annotations
 
 import pytest
 
-from coatcheck.core.calls import Apply, Load
+from coatcheck.core.calls import Apply, Done
 from coatcheck.core.lifecycle import LOOKED_AT
 from coatcheck.core.state import Status
 from coatcheck.errors import CannotSendCookie, NotStorable, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model import codec
-from coatcheck.model.record import APPLIED, Create, Destroy, Edit, Holder, Refused, Update
-from tests.core.scene import *
+from coatcheck.model.record import APPLIED, Applied, Create, Destroy, Edit, Holder, Refused
+from tests.core.scene import (
+    HOUR,
+    NOW,
+    ROTATING,
+    SETTINGS,
+    Dice,
+    Scene,
+    a_record,
+    a_token,
+    answered,
+    close,
+    cookie_of,
+    done,
+    ending,
+    held,
+    load,
+    make_settings,
+    packed,
+    play,
+    save,
+    sets,
+    take,
+)
 
 TOKEN = a_token()
 HANDLE = handle_of(TOKEN.key)
@@ -448,3 +470,35 @@ def test_a_save_of_a_sign_in_holds_the_next_one_to_the_new_secret():
     assert change.sign_in is None
 
 
+# Said of what was merged
+
+
+@pytest.mark.promise("M")
+def test_fields_that_were_merged_are_told_and_so_are_those_whose_rule_failed():
+    scene = Scene().holds(a_record(fields={"a": [1]}))
+    scene.session["a"].append(2)
+    after = a_record(fields={"a": [1, 3, 2]})
+    played = close(scene, [Done(Applied(merged=("a", "b"), unmerged=("c",)), held(after))])
+    assert [(event.kind, event.reason) for event in played.told] == [
+        ("merged", "a, b"),
+        ("merged", "the rule failed, the later write stands: c"),
+    ]
+
+
+@pytest.mark.promise("18")
+def test_nothing_that_is_asked_or_told_shows_a_value_or_a_token():
+    scene = Scene().holds(a_record(fields={"pw": "hunter2", "list": ["hunter2"]}, user="ada", signed_in=NOW))
+    scene.session["list"].append("hunter2")
+    scene.session["pw"] = "hunter3"
+    scene.session["new"] = "hunter4"
+    scene.session.rotate()
+    changed = close(scene, [APPLIED])
+    taken = take(scene, ["pw"], [Applied(packed(pw="hunter3"))])
+    created = Scene().is_in(Status.NEW)
+    created.session["pw"] = "hunter5"
+    played = close(created, [APPLIED])
+    results = [done(change, None, APPLIED) for change in played.changes()]
+    asked = (*changed.asked, *taken.asked, *played.asked)
+    for thing in (*asked, *changed.told, *results, Applied(packed(pw="hunter6"))):
+        assert "hunter" not in repr(thing)
+        assert repr(TOKEN.secret)[2:-1] not in repr(thing)

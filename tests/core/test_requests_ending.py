@@ -8,7 +8,18 @@ from coatcheck.core.state import Status
 from coatcheck.errors import StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model.record import APPLIED, Destroy, Holder, Refused
-from tests.core.scene import *
+from tests.core.scene import (
+    NOW,
+    SETTINGS,
+    Scene,
+    a_record,
+    a_token,
+    close,
+    cookie_of,
+    ending,
+    save,
+    sets,
+)
 
 TOKEN = a_token()
 HANDLE = handle_of(TOKEN.key)
@@ -143,5 +154,3 @@ def test_an_end_that_can_not_be_stored_is_raised_and_stays_wanted():
     with pytest.raises(StoreUnavailable):
         close(scene, DOWN)
     assert close(scene, [APPLIED], failed=True).changes() == [ending()]
-
-

@@ -3,14 +3,32 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from coatcheck.core.calls import Apply, Load
-from coatcheck.core.lifecycle import LOOKED_AT
+from coatcheck.config import CookieSettings
+from coatcheck.core.calls import Load
 from coatcheck.core.state import Status
-from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.http.token import handle_of
-from coatcheck.model.record import APPLIED, Applied, Create, Destroy, Refused, Tombstone, Update
-from tests.core.scene import *
+from coatcheck.model.record import APPLIED, Create, Tombstone
+from tests.core.scene import (
+    DAY,
+    MINUTE,
+    NEW_SECRET,
+    NOW,
+    OLD_SECRET,
+    SETTINGS,
+    Scene,
+    a_record,
+    a_token,
+    close,
+    cookie_of,
+    found,
+    load,
+    make_settings,
+    play,
+)
 
 TOKEN = a_token()
 HANDLE = handle_of(TOKEN.key)
@@ -249,3 +267,22 @@ def test_a_task_whose_loading_failed_leaves_alone_what_another_has_loaded():
     assert scene.session["a"] == 1
 
 
+@pytest.mark.promise("22")
+@given(st.binary(max_size=300))
+def test_whatever_a_client_sends_as_a_cookie_no_store_is_asked(header):
+    scene = Scene(make_settings(cookie=CookieSettings(name="s")))
+    scene.state.cookies = header + b"; s=" + header
+    played = load(scene)
+    assert played.asked == []
+    assert scene.state.status is Status.NEW
+
+
+@pytest.mark.promise("13")
+@pytest.mark.parametrize(("after", "status"), [(2 * MINUTE - 1, Status.LATE), (2 * MINUTE, Status.NEW)])
+def test_a_stranger_with_an_old_cookie_gets_a_session_of_his_own(after, status):
+    scene = Scene().comes_with(TOKEN)
+    load(scene, [a_record(a_token(secret=2))], now=NOW + after)
+    assert scene.state.status is status
+    scene.session["a"] = 1
+    played = close(scene, *([[APPLIED]] if status is Status.NEW else []), now=NOW + after)
+    assert (cookie_of(played) is None) is (status is Status.LATE)

@@ -5,10 +5,23 @@ import pytest
 from coatcheck.core.calls import Done, Load
 from coatcheck.core.lifecycle import LOOKED_AT
 from coatcheck.core.state import Status, clear_fields
-from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable
+from coatcheck.errors import StoreFull, StoreUnavailable
 from coatcheck.http.token import handle_of
-from coatcheck.model.record import APPLIED, Applied, Create, Destroy, Refused, Tombstone, Update, settle
-from tests.core.scene import *
+from coatcheck.model.record import APPLIED, Applied, Refused, Update, settle
+from tests.core.scene import (
+    DAY,
+    HOUR,
+    NOW,
+    ROTATING,
+    SETTINGS,
+    Scene,
+    a_record,
+    a_token,
+    close,
+    cookie_of,
+    held,
+    sets,
+)
 
 TOKEN = a_token()
 HANDLE = handle_of(TOKEN.key)
@@ -190,5 +203,3 @@ def test_a_request_that_failed_does_no_maintenance():
 def test_after_the_head_no_maintenance_is_done():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     assert close(scene, now=NOW + 5 * HOUR, head_sent=True).asked == []
-
-

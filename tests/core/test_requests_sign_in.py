@@ -10,7 +10,24 @@ from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF
 from coatcheck.model.ports import Entry
 from coatcheck.model.record import APPLIED, Applied, Create, Refused, Tombstone
-from tests.core.scene import *
+from tests.core.scene import (
+    DAY,
+    NOW,
+    SECOND,
+    Scene,
+    a_record,
+    a_token,
+    close,
+    cookie_of,
+    ending,
+    held,
+    load,
+    make_settings,
+    packed,
+    save,
+    sets,
+    take,
+)
 
 TOKEN = a_token()
 HANDLE = handle_of(TOKEN.key)
@@ -163,8 +180,6 @@ def test_what_is_put_in_beside_several_live_sessions_ends_none_of_them():
     load(scene, [a_record(a_token(1)), a_record(a_token(2))])
     scene.session["a"] = 1
     assert [type(change) for change in close(scene, [APPLIED]).changes()] == [Create]
-
-
 
 
 @pytest.mark.promise("V")

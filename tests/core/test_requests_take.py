@@ -1,15 +1,29 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from coatcheck.core.calls import Done, Load
 from coatcheck.core.lifecycle import LOOKED_AT
 from coatcheck.core.state import Status, clear_fields
 from coatcheck.errors import DecodeError, StoreError, StoreFull, StoreUnavailable
-from msgspec.structs import replace
 from coatcheck.model.fields import CSRF, Flash
 from coatcheck.model.record import APPLIED, Applied, Refused, Tombstone, Unreadable
-from tests.core.scene import *
+from tests.core.scene import (
+    DAY,
+    NOW,
+    Scene,
+    a_record,
+    a_token,
+    close,
+    held,
+    load,
+    make_settings,
+    packed,
+    play,
+    save,
+    take,
+)
 
 TOKEN = a_token()
 DOWN = StoreUnavailable("down")
@@ -155,7 +169,9 @@ def test_messages_that_another_response_has_taken_are_not_shown_again():
     save(scene, [APPLIED])
     (_, two) = sorted(scene.state.record.fields)
     left = {two: scene.state.record.fields[two]}
-    assert play(scene.requests.take_flashes(scene.state, NOW), [Applied(left)]).result == [Flash("info", "two")]
+    assert play(scene.requests.take_flashes(scene.state, NOW), [Applied(left)]).result == [
+        Flash("info", "two")
+    ]
 
 
 # is_live
@@ -198,5 +214,3 @@ def test_whether_a_session_is_live_is_not_known_while_the_store_fails(outage):
 def test_a_session_held_from_outside_is_live_whatever_its_secret():
     scene = Scene().edits(a_record())
     assert play(scene.requests.is_live(scene.state, NOW), [a_record(a_token(secret=2))]).result is True
-
-

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coatcheck.core.calls import Apply, CheckIndex, Forget, Load, Note, SessionsOf
+from coatcheck.core.calls import Apply, CheckIndex, Forget, Note, SessionsOf
 from coatcheck.core.state import Status
 from coatcheck.errors import (
     ConfigurationError,
@@ -146,7 +146,9 @@ def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_t
     scene = Scene(LIMITED)
     scene = scene.holds(a_record()) if visitor == "with a session" else scene.is_in(Status.NEW)
     scene.session.sign_in("ada")
-    until_then = [ENTRIES, [its_record(entry) for entry in ENTRIES]][: ("SessionsOf", "Load", "Apply").index(met)]
+    until_then = [ENTRIES, [its_record(entry) for entry in ENTRIES]][
+        : ("SessionsOf", "Load", "Apply").index(met)
+    ]
     answers = iter([[APPLIED], *until_then, DOWN, taken_back])
     asked = []
 
@@ -371,7 +373,11 @@ def test_updating_a_user_counts_where_it_was_and_leaves_others_alone():
         world.put(a_record(a_token(number), user="ada", signed_in=NOW))
     world.put(a_record(a_token(3), user="grace", signed_in=NOW))
     assert world.run(world.admin.update_user("ada", {"role": "admin"}, NOW)) == 2
-    assert [world.request(a_token(number)).session.get("role") for number in (1, 2, 3)] == ["admin", "admin", None]
+    assert [world.request(a_token(number)).session.get("role") for number in (1, 2, 3)] == [
+        "admin",
+        "admin",
+        None,
+    ]
     assert world.run(world.admin.update_user("nobody", {"role": "admin"}, NOW)) == 0
 
 
@@ -426,5 +432,3 @@ def test_an_entry_lasts_as_long_as_its_session_can_be_made_to_last():
     world.put(a_record(user="ada", signed_in=NOW, idle=DAY, absolute=300 * DAY))
     (entry,) = world.store.sessions_of("ada", NOW, 10, None, 0)
     assert entry.until == NOW + 300 * DAY
-
-
