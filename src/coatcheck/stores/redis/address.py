@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from coatcheck.errors import ConfigurationError
 
-__all__ = ["Address", "Limits", "address_of", "limits_of", "no_host"]
+__all__ = ["Address", "address_of", "no_host"]
 
 _FORM = "redis://[user:password@]host[:port][/database]"
 _KINDS = {"": "server", "sentinel": "sentinel", "cluster": "cluster"}
 _PORTS = {"server": 6379, "sentinel": 26379, "cluster": 6379}
 
 
-class Limits(Struct, frozen=True, kw_only=True):
-    """What a store may take: seconds, and connections."""
-
-    deadline: float
-    connect_deadline: float
-    max_connections: int
-
-
 class Address(Struct, frozen=True, kw_only=True):
-    """Where the servers are, and how to be let in. Its `repr` shows no password."""
+    """Where the servers are, and the credentials. Its `repr` shows no password."""
 
     kind: str
     hosts: tuple[tuple[str, int], ...] = ()
@@ -36,8 +27,8 @@ class Address(Struct, frozen=True, kw_only=True):
     service: str = ""
     database: int = 0
     tls: bool = False
-    user: str | None = field(default=None)
-    password: str | None = field(default=None)
+    user: str | None = None
+    password: str | None = None
     sentinel_user: str | None = None
     sentinel_password: str | None = None
     ca: str | None = None
@@ -53,21 +44,13 @@ class Address(Struct, frozen=True, kw_only=True):
         if self.path is not None:
             return f"unix://{self.path}"
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        scheme = "rediss" if self.tls else "redis"
-        match self.kind:
-            case "sentinel":
-                return f"{scheme}+sentinel://{hosts}/{self.service}"
-            case "cluster":
-                return f"{scheme}+cluster://{hosts}"
-            case _:
-                return f"{scheme}://{hosts}"
+        suffix = "" if self.kind == "server" else f"+{self.kind}"
+        service = f"/{self.service}" if self.service else ""
+        return f"{'rediss' if self.tls else 'redis'}{suffix}://{hosts}{service}"
 
-    def credentials(self) -> dict[str, Any]:
-        """What logs in, as the drivers call it."""
-        return {"username": self.user, "password": self.password}
-
+    @property
     def tls_options(self) -> dict[str, Any]:
-        """What makes a connection safe, as the drivers call it. The server's certificate is always checked."""
+        """The options of redis-py for TLS. The server's certificate and name are always checked."""
         if not self.tls:
             return {}
         return {
@@ -79,35 +62,17 @@ class Address(Struct, frozen=True, kw_only=True):
         }
 
 
-def limits_of(deadline: timedelta, connect_deadline: timedelta, max_connections: int) -> Limits:
-    """The limits, checked.
-
-    Raises:
-        ConfigurationError: One of them is nothing, or less.
-    """
-    for name, span in (("deadline", deadline), ("connect_deadline", connect_deadline)):
-        if not isinstance(span, timedelta) or span <= timedelta():
-            raise ConfigurationError(f"{name} must be a timedelta of more than nothing")
-    if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
-        raise ConfigurationError("max_connections must be a number of connections, at least 1")
-    return Limits(
-        deadline=deadline.total_seconds(),
-        connect_deadline=min(connect_deadline, deadline).total_seconds(),
-        max_connections=max_connections,
-    )
-
-
 def address_of(url: str, options: Mapping[str, str | None]) -> Address:
     """The servers that a URL names, with the options `tls_…` and `sentinel_…`.
 
     Raises:
-        ConfigurationError: The URL or an option can't work. The message shows nothing of the URL: a password may
-            stand where it does not belong.
+        ConfigurationError: The URL or an option can't work. The message shows nothing of the URL, since a password may
+            stand in a wrong place.
     """
     try:
         scheme, netloc, path, query, fragment = urlsplit(url)
     except ValueError as error:
-        raise ConfigurationError(f"That is no URL of a Redis server; it looks like {_FORM}.") from error
+        raise ConfigurationError(f"Not a URL of a Redis server: it looks like {_FORM}.") from error
     if query or fragment:
         raise ConfigurationError(
             "A store's URL has no query: options are keyword arguments. In a user or password, write ? as %3F, # as"
@@ -154,10 +119,10 @@ def address_of(url: str, options: Mapping[str, str | None]) -> Address:
 
 
 def no_host(url: str, options: Mapping[str, str | None]) -> None:
-    """See that a URL beside a ready client says nothing that the client knows already.
+    """Check that a URL beside a ready client says nothing that the client knows already.
 
     Raises:
-        ConfigurationError: It does, and which of them is right?
+        ConfigurationError: It does.
     """
     _, netloc, path, *_ = urlsplit(url)
     if netloc or path.strip("/") or any(value is not None for value in options.values()):
@@ -184,9 +149,9 @@ def _host(place: str, port: int) -> tuple[str, int]:
         parts = urlsplit(f"//{place}")
         host, given = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigurationError(f"The URL's host or port is none; it looks like {_FORM}.") from error
+        raise ConfigurationError(f"The URL's host or port is not valid: it looks like {_FORM}.") from error
     if not host or parts.path or " " in place or given == 0:
-        raise ConfigurationError(f"The URL names no host; it looks like {_FORM}.")
+        raise ConfigurationError(f"The URL names no host: it looks like {_FORM}.")
     return host, given or port
 
 
