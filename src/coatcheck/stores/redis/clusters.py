@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from coatcheck.errors import StoreError, StoreUnavailable
 from coatcheck.stores.breaker import Breaker
@@ -212,14 +212,11 @@ class Cluster(AnyCluster):
 
     def pool_of(self, node: Any) -> Pool:
         """The connections to a server."""
-        pool: Pool | None = self._pools.get(node.name)
-        if pool is None:
+        if node.name not in self._pools:
             settings = self._client.get_redis_connection(node).connection_pool
-            # Another thread may be faster.
-            pool = self._pools.setdefault(
-                node.name, Pool(settings, node.name, self._most, self.breaker(node.name))
-            )
-        return pool
+            pool = Pool(settings, node.name, self._most, self.breaker(node.name))
+            self._pools.setdefault(node.name, pool)  # another thread may have been faster
+        return cast("Pool", self._pools[node.name])
 
     def close(self) -> None:
         """Close all connections."""
@@ -257,11 +254,9 @@ class AsyncCluster(AnyCluster):
 
     def pool_of(self, node: Any) -> AsyncPool:
         """See `Cluster.pool_of`."""
-        pool: AsyncPool | None = self._pools.get(node.name)
-        if pool is None:
-            pool = AsyncPool(node, node.name, self._most, self.breaker(node.name))
-            self._pools[node.name] = pool
-        return pool
+        if node.name not in self._pools:
+            self._pools[node.name] = AsyncPool(node, node.name, self._most, self.breaker(node.name))
+        return cast("AsyncPool", self._pools[node.name])
 
     async def close(self) -> None:
         """See `Cluster.close`."""
