@@ -9,14 +9,11 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from coatcheck.core.state import (
-    CSRF,
-    FLASH,
-    PRIVATE,
-    Standing,
     State,
+    Status,
     check_name,
     clear_fields,
     has_field,
@@ -24,10 +21,12 @@ from coatcheck.core.state import (
     names_in,
     read_field,
     remove_field,
+    set_default,
     write_field,
 )
 from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
 from coatcheck.http.token import handle_of
+from coatcheck.model.fields import CSRF, FLASH, Flash, flash_from, is_private, stored_flash
 from coatcheck.model.lifetimes import moment
 from coatcheck.model.record import SignIn
 
@@ -47,13 +46,6 @@ _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]+")
 _Default = TypeVar("_Default")
-
-
-class Flash(NamedTuple):
-    """A message that is shown once."""
-
-    category: str
-    message: Any
 
 
 def state_of(session: Session) -> State:
@@ -125,7 +117,7 @@ class Session(MutableMapping[str, Any]):
                     'load="eager" in the middleware.'
                 )
             state.load(state)
-        if state.failure is not None and state.standing is not Standing.OUTAGE:
+        if state.failure is not None and state.status is not Status.OUTAGE:
             state.met = state.failure
             raise state.failure
         return state
@@ -134,7 +126,7 @@ class Session(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         state = self._look()
-        if isinstance(name, str) and name.startswith(PRIVATE):
+        if is_private(name):
             raise KeyError(name)
         return read_field(state, name)
 
@@ -145,19 +137,28 @@ class Session(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         state = self._look()
-        if _is_private(name) or not has_field(state, name):
+        if is_private(name) or not has_field(state, name):
             raise KeyError(name)
         remove_field(state, name)
 
     def __contains__(self, name: object) -> bool:
         state = self._look()
-        return isinstance(name, str) and not name.startswith(PRIVATE) and has_field(state, name)
+        return isinstance(name, str) and not is_private(name) and has_field(state, name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([name for name in names_in(self._look()) if not name.startswith(PRIVATE)])
+        return iter([name for name in names_in(self._look()) if not is_private(name)])
 
     def __len__(self) -> int:
-        return sum(not name.startswith(PRIVATE) for name in names_in(self._look()))
+        return sum(not is_private(name) for name in names_in(self._look()))
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """The value under `name`; where there is none, `default` is put in.
+
+        Two requests that put in the same container, and edit it, are merged, as if both had read it.
+        """
+        state = self._look()
+        check_name(name)
+        return set_default(state, name, default)
 
     def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
@@ -182,9 +183,9 @@ class Session(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         state = self._state
         if state is None:
-            return f"<{type(self).__name__} {Standing.UNLOADED.value}>"
+            return f"<{type(self).__name__} {Status.UNLOADED.value}>"
         handle = "" if state.record is None else f" {handle_of(state.record.key)}"
-        return f"<{type(self).__name__} {state.standing.value}{handle}>"
+        return f"<{type(self).__name__} {state.status.value}{handle}>"
 
     # What is known of it
 
@@ -268,6 +269,7 @@ class Session(MutableMapping[str, Any]):
             state.cleared = state.record is not None
         elif has_field(state, CSRF):
             remove_field(state, CSRF)
+            state.reads.pop(CSRF, None)
         state.sign_in = SignIn(user, _UNPRINTABLE.sub(" ", state.client)[:_LONGEST_CLIENT])
 
     def sign_out(self) -> None:
@@ -277,10 +279,13 @@ class Session(MutableMapping[str, Any]):
     def destroy(self) -> None:
         """End the session: nothing brings it back. What is set after it in the same request goes to a new one."""
         state = self._needs_store()
-        if state.record is not None:
-            state.doomed = (*state.doomed, state.record)
-            if state.standing is Standing.LIVE:
-                state.standing = Standing.NEW
+        if state.held is not None:
+            state.to_destroy = (*state.to_destroy, state.held)
+        # Every live session that the request came with ends, also where none of them was taken.
+        state.to_destroy = (*state.to_destroy, *state.competing)
+        state.competing = ()
+        if state.status is Status.LIVE:
+            state.status = Status.NEW
         state.blank()
 
     def rotate(self) -> None:
@@ -304,17 +309,25 @@ class Session(MutableMapping[str, Any]):
         return state
 
     def flash(self, message: Any, category: str = "info") -> None:
-        """Leave a message for the next page that shows them. Messages of parallel requests all stay."""
+        """Leave a message for the next page that shows them. Messages of parallel requests all stay.
+
+        An object with an ``__html__`` method (MarkupSafe, Django's `mark_safe`) is kept as markup. Beyond
+        ``max_flashes`` the oldest go first.
+        """
         state = self._look()
+        markup = hasattr(message, "__html__")
+        value = stored_flash(Flash(category, str(message.__html__()) if markup else message, markup))
         # Names sort by time; the random part keeps those of parallel requests apart.
-        serial = sum(name.startswith(FLASH) for name in names_in(state))
-        name = f"{FLASH}{state.now():012x}{serial:04x}{state.random(4).hex()}"
-        write_field(state, name, [category, message])
+        name = f"{FLASH}{state.now():012x}{state.flashes:04x}{state.random(4).hex()}"
+        write_field(state, name, value)
+        state.flashes += 1
 
     def peek_flashes(self) -> list[Flash]:
         """The messages that wait, the oldest first, without taking them. To show them, use `take_flashes`."""
         state = self._look()
-        return [Flash(*read_field(state, name)) for name in sorted(names_in(state)) if name.startswith(FLASH)]
+        return [
+            flash_from(read_field(state, name)) for name in sorted(names_in(state)) if name.startswith(FLASH)
+        ]
 
     def csrf_token(self) -> str:
         """The token to put into forms; made, and thereby put into the session, at the first call.
@@ -327,7 +340,3 @@ class Session(MutableMapping[str, Any]):
             write_field(state, CSRF, urlsafe_b64encode(state.random(32)).rstrip(b"=").decode())
         token: str = read_field(state, CSRF)
         return token
-
-
-def _is_private(name: object) -> bool:
-    return isinstance(name, str) and name.startswith(PRIVATE)

@@ -12,7 +12,9 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from coatcheck.runner_async import AsyncRunner, _Desk
 from coatcheck.sessions import AsyncSessions, Sessions
+from coatcheck.stores.coalesce import Lane, PerLoop
 from coatcheck.testing.shim import awaitable
 from tests.behaviours.app import query_of
 from tests.behaviours.client import Client, Reply, Request
@@ -126,4 +128,13 @@ class AsyncHttpBehaviours(HttpBehaviours):
         settings = sessions.settings
         options: Any = {each.name: getattr(settings, each.name) for each in fields(settings) if each.init}
         manager = AsyncSessions(awaitable(sessions.store, threads=True), **options)
+        manager._runner._desks = PerLoop(lambda: _one_by_one(manager._runner))
         return self.build_async(manager, self._portal)
+
+
+def _one_by_one(runner: AsyncRunner) -> _Desk:
+    """Lanes that let every request write at once, as if each came to another process."""
+    desk = _Desk(runner)
+    desk.loads = Lane(desk, runner.send_loads, largest_batch=1, in_flight=THREADS)
+    desk.changes = Lane(desk, runner.send_changes, largest_batch=1, in_flight=THREADS, cancelled=True)
+    return desk

@@ -168,13 +168,27 @@ class Cookies:
             assert site.play("user", cookies=_header(site, *values)).result == "ada"
 
     @pytest.mark.promise("H")
-    def test_at_most_four_cookies_are_tried(self, site: Site) -> None:
-        browsers = [site.browser("set a 1") for _ in range(6)]
+    def test_up_to_four_sessions_are_tried_and_of_more_none_counts(self, site: Site) -> None:
+        browsers = [site.browser("set a 1") for _ in range(5)]
+        for gone in browsers[:3]:
+            site.sessions.revoke(gone.play("handle").result)
+        site.advance(31)
         site.forget()
-        header = _header(site, *(browser.cookies[site.name] for browser in browsers))
-        assert site.play("is_new", cookies=header).result is True
-        ((keys, _),) = [call.args for call in site.calls]
+        values = [browser.cookies[site.name] for browser in browsers]
+        assert site.play("get a", cookies=_header(site, *values[:4])).result == "1"
+        ((keys, *_),) = [call.args for call in site.calls]
         assert len(keys) == 4  # type: ignore[arg-type]
+        site.forget()
+        assert site.play("is_new", cookies=_header(site, *values[:5])).result is True
+        assert (site.asked, site.told) == ([], ["ambiguous"])
+
+    @pytest.mark.promise("H")
+    def test_of_more_than_twenty_cookies_of_our_name_none_counts(self, site: Site) -> None:
+        value = site.browser("set a 1").cookies[site.name]
+        assert site.play("get a", cookies=_header(site, *["junk"] * 19, value)).result == "1"
+        site.forget()
+        assert site.play("is_new", cookies=_header(site, *["junk"] * 20, value)).result is True
+        assert (site.asked, site.told) == ([], ["ambiguous"])
 
     # The header
 

@@ -43,7 +43,7 @@ class Rotation:
         assert reply.result == "1"
         assert len(site.cookies_in(reply)) == 1
         assert reply.words("cache-control") == ["no-store"]
-        assert site.asked == [*["load"] * len(site.asked[:-1]), "apply"]
+        assert site.asked == [*["load"] * len(site.asked[:-1]), "write"]
         assert site.told == ["rotated"]
         assert browser.cookies != old.cookies
         assert site.token_of(browser).key == key
@@ -58,7 +58,7 @@ class Rotation:
         site.advance(HOUR)
         site.forget()
         assert len(site.cookies_in(browser.play("set a 2"))) == 1
-        assert site.asked == ["load", "apply"]
+        assert site.asked == ["load", "write"]
         assert browser.play("get a").result == "2"
 
     @pytest.mark.promise("14")
@@ -144,7 +144,7 @@ class Rotation:
         site = open_site(rotate_every=EVERY)
         browser = site.browser("set a 1")
         site.advance(HOUR)
-        site.failing.fail("apply", error=StoreUnavailable("the test says so"), times=1)
+        site.failing.fail("write", error=StoreUnavailable("the test says so", ambiguous=False), times=1)
         reply = browser.play("get a")
         assert reply.result == "1"
         assert reply.all("set-cookie") == []

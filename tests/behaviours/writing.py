@@ -6,16 +6,18 @@ from functools import partial
 
 import pytest
 
+from coatcheck.core.calls import Done
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.record import Update
 from coatcheck.testing.races import Race
 from tests.behaviours.client import Browser
 from tests.behaviours.site import HOUR, OpenSite, Site
+from tests.stores.engine import Engine
 
 __all__ = ["Writing"]
 
-LOST = StoreUnavailable("the test says so")
+LOST = StoreUnavailable("the test says so", ambiguous=False)
 
 
 class Writing:
@@ -93,9 +95,9 @@ class Writing:
         ):
             site.forget()
             browser.play(*steps)
-            enters = site.store.capabilities.separate_index and steps == ("sign_in ada",)
-            index = ["enroll"] if enters else []
-            assert site.journal == ["load", "apply", *index, "head", "end"], steps
+            enters = site.store.index == "beside" and steps == ("sign_in ada",)
+            index = ["note"] if enters else []
+            assert site.journal == ["load", "write", *index, "head", "end"], steps
 
     @pytest.mark.promise("9")
     def test_a_client_never_gets_a_success_that_is_not_stored(self, site: Site) -> None:
@@ -107,22 +109,35 @@ class Writing:
             ("sign_in ada",),
             ("sign_out",),
         ):
-            for error, done in ((LOST, False), (timeout, False), (timeout, True)):
+            for error in (LOST, timeout):
                 for browser in (site.browser("set a 1", "user"), site.browser()):
                     if (steps == ("sign_out",) and not browser.cookies) or steps == ("rotate",):
                         continue
-                    site.failing.fail("apply", error=error, times=1, done=done)
+                    site.failing.fail("write", error=error)
                     reply = browser.play(*steps)
+                    site.failing.recover()
                     assert reply.status == 503, (steps, reply)
                     assert reply.raised is None
                     assert int(reply.all("retry-after")[0]) >= 1
                     assert reply.all("set-cookie") == []
                     assert b"2" not in reply.body
 
+    @pytest.mark.promise("L")
+    def test_a_change_whose_answer_is_lost_is_stored_once_and_answered(self, site: Site) -> None:
+        lost = StoreTimeout("the test says so", ambiguous=True)
+        for done in (True, False):
+            browser = site.browser("set a 1", "list l")
+            site.failing.fail("write", error=lost, times=1, done=done)
+            assert browser.play("push l 1", "set a 2").status == 200
+            assert browser.play("get a", "get l").results == ["2", ["1"]]
+            site.failing.fail("write", error=lost, times=1, done=done)
+            assert len(site.cookies_in(browser.play("sign_out"))) == 1
+            assert not site.is_live(browser)
+
     @pytest.mark.promise("9", "20")
     def test_an_explicit_save_that_fails_fails_the_request(self, site: Site) -> None:
         browser = site.browser("set a 1")
-        site.failing.fail("apply", error=LOST, times=1)
+        site.failing.fail("write", error=LOST, times=1)
         assert browser.play("set a 2", "save").status == 503
         assert browser.play("get a").result == "1"
 
@@ -140,7 +155,7 @@ class Writing:
         browser = site.browser("flash one")
         site.forget()
         assert browser.play("take_flashes", "raise").status == 500
-        assert site.asked == ["load", "apply"]
+        assert site.asked == ["load", "write"]
         assert browser.play("take_flashes").result == []
 
     @pytest.mark.promise("11")
@@ -205,8 +220,10 @@ class Writing:
     ) -> None:
         browser = site.browser("set a 1", "set b 1")
         key, garbage = site.token_of(browser).key, b"\xc1"
-        blank = Update(key=key, at=site.clock.now_ms, lifetimes=site.sessions.settings.lifetimes)
-        site.store.apply([Update(key=key, at=blank.at, lifetimes=blank.lifetimes, set={"a": garbage})])
+        lifetimes = site.sessions.settings.lifetimes
+        update = Update(key=key, at=site.clock.now_ms, lifetimes=lifetimes, set={"a": garbage})
+        (result,) = Engine(site.store, lifetimes=lifetimes).apply([update], site.clock.now_ms)
+        assert isinstance(result, Done)
         reply = browser.play("?get a", "get b", "names", "set b 2")
         assert reply.results == ["DecodeError", "1", ["a", "b"], None]
         record = site.record_of(browser)
@@ -232,7 +249,7 @@ class Writing:
             site.forget()
             reply = browser.play("set a 2", "flash x", step)
             assert reply.status == 500, step
-            assert "apply" not in site.asked
+            assert "write" not in site.asked
             assert reply.all("set-cookie") == []
         assert site.record_of(browser) == before
         reply = site.play("fill a 3000", "fill b 3000")
@@ -263,7 +280,7 @@ class Writing:
             site.forget()
             reply = browser.play(*steps, "raise")
             assert reply.status == 500
-            assert "apply" not in site.asked
+            assert "write" not in site.asked
             assert reply.all("set-cookie") == []
         assert site.record_of(browser) == before
 
@@ -296,7 +313,7 @@ class Writing:
         self, site: Site
     ) -> None:
         browser = site.browser("set a 1")
-        site.failing.fail("apply", error=LOST, times=1)
+        site.failing.fail("write", error=LOST, times=1)
         reply = browser.play("sign_out", "raise")
         assert reply.status == 500
         assert site.is_live(browser)

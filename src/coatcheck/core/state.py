@@ -18,6 +18,7 @@ from coatcheck.model.merges import MergeRule
 from coatcheck.model.record import NO_FIELDS, Edit, Record, SignIn
 
 __all__ = [
+    "NOTHING_WANTED",
     "Sent",
     "State",
     "Status",
@@ -110,10 +111,13 @@ class State:
     looked_at = False
     path = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
-    met: StoreError | None = None  # the failure that the handler was told of: a 500 that it answers is really a 503
+    met: StoreError | None = (
+        None  # the failure that the handler was told of: a 500 that it answers is really a 503
+    )
     status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
     refused = False
+    crowded = False
     ended_own = False
     detached = False
     competing: tuple[Held, ...] = ()  # live sessions that came together, so that none was taken
@@ -175,13 +179,13 @@ class State:
         self.rotate = 0
         self.generation += 1
 
-    def sent(self, wanted: Wanted) -> Sent:
-        """The intentions as they are sent to the store."""
+    def sent(self) -> Sent:
+        """The intentions as they are about to be sent to the store, without the bytes of the fields."""
         return Sent(
             generation=self.generation,
             changes=self.changes,
             recorded=self.changes.copy(),
-            fields=wanted.fields,
+            fields={},
             permanent=self.permanent,
             limits=self.limits,
             sign_in=self.sign_in,

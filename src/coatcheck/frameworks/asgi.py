@@ -16,6 +16,7 @@ first; what is changed later is stored before the response's last byte, or when 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import timedelta
@@ -23,10 +24,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 from coatcheck.core.lifecycle import Outcome
 from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.frameworks.wsgi import unavailable
-from coatcheck.http.headers import amend
+from coatcheck.http.headers import amend, unavailable
 from coatcheck.http.paths import Prefixes
-from coatcheck.manager import log
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import AsyncSessions
 
@@ -40,6 +39,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "session"
 _HEADS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+log = logging.getLogger("coatcheck")
 _SECURE = frozenset({"https", "wss"})
 
 
@@ -107,7 +107,7 @@ class SessionMiddleware:
                 raise
             await response.refuse(failure)
         else:
-            if not response.refused and self.sessions.close_at_once(session) is None:
+            if not response.refused:
                 await self.sessions.close(session)
 
     def open(self, cookies: bytes, client: str, path: str = "") -> Session:
@@ -190,9 +190,7 @@ class _Response:
                 # What the store's failure raised, a framework in between has made a 500 of.
                 await self.refuse(failure)
                 return
-            outcome = self._sessions.close_at_once(self._session)
-            if outcome is None:
-                outcome = await self._close()
+            outcome = await self._close()
             if outcome.vary:
                 # A copy: the application may send one and the same head to everybody.
                 message = {
@@ -259,7 +257,7 @@ class _Response:
 
     async def _send_503(self, error: StoreError, kind: str) -> None:
         self.head_sent = self.refused = True
-        status, headers, body = unavailable(error)
+        status, headers, body = unavailable(error.retry_after)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         await self._send({"type": f"{kind}.start", "status": int(status[:3]), "headers": raw})
         await self._send({"type": f"{kind}.body", "body": body})

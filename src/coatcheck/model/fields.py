@@ -5,7 +5,7 @@ Fields whose name begins with a zero character are never shown by the session's 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 __all__ = ["CSRF", "FLASH", "PRIVATE", "Flash", "flash_from", "is_private", "stored_flash"]
 
@@ -18,8 +18,13 @@ CSRF = PRIVATE + "csrf"
 """The name of the CSRF token."""
 
 
-class Flash(NamedTuple):
-    """A message that is shown once.
+class _Flash(NamedTuple):
+    category: str
+    message: Any
+
+
+class Flash(_Flash):
+    """A message that is shown once: a pair of its category and the message.
 
     Attributes:
         category: The application's word for its kind: ``info``, ``error``, …
@@ -29,10 +34,14 @@ class Flash(NamedTuple):
         tags: Further words, separated by spaces (Django's `extra_tags`).
     """
 
-    category: str
-    message: Any
-    markup: bool = False
-    tags: str = ""
+    markup: bool
+    tags: str
+
+    def __new__(cls, category: str, message: Any, markup: bool = False, tags: str = "") -> Self:
+        """Make a message."""
+        flash = super().__new__(cls, category, message)
+        flash.markup, flash.tags = markup, tags
+        return flash
 
 
 def is_private(name: object) -> bool:
@@ -42,7 +51,8 @@ def is_private(name: object) -> bool:
 
 def stored_flash(flash: Flash) -> list[Any]:
     """The field's value: ``[category, message]``, or ``[category, message, markup, tags]`` where either is set."""
-    return list(flash) if flash.markup or flash.tags else [flash.category, flash.message]
+    pair = [flash.category, flash.message]
+    return [*pair, flash.markup, flash.tags] if flash.markup or flash.tags else pair
 
 
 def flash_from(value: Any) -> Flash:

@@ -26,9 +26,9 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped] # pyright: i
 )
 
 from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._memcached_flows import Item, Put
 from coatcheck.stores._memcached_items import ItemRefused, Server, refusal, too_large
+from coatcheck.stores.breaker import Breaker
 
 __all__ = ["Commands", "Node", "ReadyNode", "judged_client"]
 

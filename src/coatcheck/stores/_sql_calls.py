@@ -15,13 +15,13 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Engine
 
 from coatcheck.errors import ConfigurationError, StoreError, StoreUnavailable
-from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._sql_errors import Kind, Overdue, failure, is_definite, kind_of
 from coatcheck.stores._sql_recent import Recent
 from coatcheck.stores._sql_statements import Statements
 from coatcheck.stores._sql_table import Tables, tables
 from coatcheck.stores._sql_wire import Wire
 from coatcheck.stores._sql_work import Writing, check_format
+from coatcheck.stores.breaker import Breaker
 
 __all__ = ["Again", "Call", "Desk"]
 

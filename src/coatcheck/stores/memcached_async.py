@@ -21,7 +21,6 @@ from coatcheck.model.ports import Capabilities, Found, Life
 from coatcheck.model.record import Applied, Change, Refused
 from coatcheck.stores import _memcached_flows as flows
 from coatcheck.stores import _memcached_wire as wire
-from coatcheck.stores.breaker import Breaker
 from coatcheck.stores._memcached_connection import Connection
 from coatcheck.stores._memcached_flows import Delete, Get, Item, Pause, Put, Steps
 from coatcheck.stores._memcached_items import (
@@ -37,6 +36,7 @@ from coatcheck.stores._memcached_items import (
     servers_of_url,
     too_large,
 )
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.coalesce import Lane, Tasks
 
 __all__ = ["AsyncMemcachedStore", "from_url"]

@@ -1,0 +1,162 @@
+"""The runner of `AsyncSessions`: it carries out flows in an event loop, and sends together what requests ask for at once.
+
+See `coatcheck.runner`. Loads and changes wait in lanes (`coatcheck.stores.coalesce`); a lane carries the changes of one
+key in turn. Every other call has a task of its own, so that a cancelled request never cancels the call of a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from coatcheck.core.calls import (
+    Apply,
+    Call,
+    CheckIndex,
+    Count,
+    Done,
+    Flow,
+    Forget,
+    Held,
+    Load,
+    Note,
+    Remove,
+    Result,
+    SessionsOf,
+    Sweep,
+    Writes,
+)
+from coatcheck.core.swap import Swap
+from coatcheck.errors import StoreError, twin_of
+from coatcheck.events import Event
+from coatcheck.model.ports import AsyncStore, Loaded
+from coatcheck.model.record import Change
+from coatcheck.stores.coalesce import Lane, PerLoop, Tasks
+
+__all__ = ["AsyncRunner"]
+
+T = TypeVar("T")
+_Change: TypeAlias = tuple[Change, Held | None]
+"""A change, and what its caller knows to lie under its key."""
+
+
+class _Desk(Tasks):
+    """The lanes of one event loop."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        super().__init__()
+        self.loads: Lane[bytes] = Lane(self, runner.send_loads)
+        self.changes: Lane[_Change] = Lane(
+            self, runner.send_changes, cancelled=True, key=_key_of, handed_on=_handed_on
+        )
+
+
+class AsyncRunner:
+    """Runs flows on an async store, in any event loop. The arguments are those of `Runner`."""
+
+    def __init__(self, store: AsyncStore, swap: Swap, patience: float, tell: Callable[[Event], None]) -> None:
+        self._store = store
+        self._swap = swap
+        self._patience = patience
+        self._tell = tell
+        self._loads_in_place = store.loads_in_place
+        self._desks: PerLoop[_Desk] = PerLoop(lambda: _Desk(self))
+
+    async def run(self, flow: Flow[T], now: int) -> T:
+        """Make the calls of a flow, tell its events, and give its result."""
+        send: Callable[[Any], Call | Event] = flow.send
+        answer: Any = None
+        try:
+            while True:
+                wish = send(answer)
+                send, answer = flow.send, None
+                try:
+                    if isinstance(wish, Event):
+                        self._tell(wish)
+                    else:
+                        answer = await self._call(wish, now, time.monotonic() + self._patience)
+                except StoreError as error:
+                    send, answer = flow.throw, error
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in a task of its own, for which `finished` waits."""
+        return self._desks.here().start(work)
+
+    async def finished(self) -> None:
+        """Wait for all that this loop's callers began."""
+        await self._desks.here().finished()
+
+    async def _call(self, call: Call, now: int, deadline: float) -> Any:
+        store = self._store
+        if isinstance(call, Load):
+            if self._loads_in_place:
+                return await store.load(call.keys, now, deadline)
+            return await self._desks.here().loads.submit(call.keys, now, deadline)
+        if isinstance(call, Apply):
+            items = list(zip(call.changes, call.known, strict=True))
+            return await self._desks.here().changes.submit(items, now, deadline) if items else []
+        return await self._desks.here().alone(self._other_call(call, now, deadline))
+
+    async def _other_call(self, call: Call, now: int, deadline: float) -> Any:
+        store = self._store
+        match call:
+            case Writes(writes):
+                return await store.write(writes, now, deadline)
+            case Remove(keys):
+                return await store.remove(keys, now, deadline)
+            case Note(entries):
+                return await store.note(entries, now, deadline)
+            case SessionsOf(user, limit, after):
+                return await store.sessions_of(user, now, limit, after, deadline)
+            case CheckIndex():
+                return await store.index_may_be_incomplete(deadline)
+            case Forget(entries):
+                return await store.forget(entries, deadline)
+            case Count():
+                return await store.count(now, deadline)
+            case Sweep(limit):
+                return await store.sweep(now, limit, deadline)
+            case _:
+                return await store.ping(deadline)
+
+    async def send_loads(self, items: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
+        """Load a batch. Parallel requests of one visitor ask for one record."""
+        unique = list(dict.fromkeys(items))
+        found = await self._store.load(unique, now, deadline)
+        if len(unique) == len(items):
+            return found
+        under = dict(zip(unique, found, strict=True))
+        return [twin_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
+
+    async def send_changes(self, items: Sequence[_Change], now: int, deadline: float) -> Sequence[Result]:
+        """Carry out a batch of changes, conflicts included."""
+        flow = self._swap.apply([change for change, _ in items], [held for _, held in items])
+        send: Callable[[Any], Load | Writes] = flow.send
+        answer: Any = None
+        try:
+            while True:
+                call = send(answer)
+                send = flow.send
+                try:
+                    if isinstance(call, Writes):
+                        answer = await self._store.write(call.writes, now, deadline)
+                    else:
+                        answer = await self._store.load(call.keys, now, deadline)
+                except StoreError as error:
+                    send, answer = flow.throw, error
+        except StopIteration as stop:
+            results: Sequence[Result] = stop.value
+            return results
+
+
+def _key_of(item: _Change) -> bytes:
+    return item[0].key
+
+
+def _handed_on(item: _Change, result: Result) -> _Change:
+    return (item[0], result.held) if isinstance(result, Done) else item
