@@ -11,15 +11,14 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from coatcheck.core.flows import Flows
 
 from coatcheck import AsyncSessions, Sessions
-from coatcheck.core.flows import Flows
 from coatcheck.errors import ConfigurationError, NotLoaded, SessionGone, StoreUnavailable
 from coatcheck.model.record import Destroy
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
-from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore, SQLiteStore
 from coatcheck.testing import (
     AsyncCountingStore,
     AsyncFailingStore,

@@ -45,8 +45,7 @@ EVERYTHING = [*ROW, "frameworks.*", "stores.*", "demo.*", "demo", "cli"]
 # The leaves: what each may import beside the rows above.
 STORES = ["errors", "model.ports", "model.record"]
 LEAVES = {
-    "stores.sqlite": [*STORES, "stores._sqlite_*"],
-    "stores.sqlite_async": [*STORES, "stores.sqlite", "stores._sqlite_*", "stores.coalesce"],
+    "stores.sqlite*": [*STORES, "stores.sqlite*"],
     "stores.coalesce": STORES,
     "stores.breaker": ["errors"],
     "stores.redis*": [*STORES, "stores.breaker", "stores._redis_*", "stores.redis", "stores.coalesce"],
@@ -202,7 +201,7 @@ def complaint(module: str, imported: str, *, inside: bool) -> str | None:
         )
     if module.startswith(("core.", "model.", "http.")) and top in IMPURE:
         return f"is of the core, which is pure, and may not import {top}"
-    if top in DATABASES and not module.startswith(("stores.sqlite", "stores._sqlite", "testing", "demo")):
+    if top in DATABASES and not module.startswith(("stores.sqlite", "testing", "demo")):
         return f"may not import {top}"
     if module.startswith("demo"):  # a program, with an extra of its own
         return None
@@ -263,9 +262,9 @@ def test_every_row_of_the_table_that_is_built_is_there():
         ),
         ("stores/memory.py", "import redis", "stores.memory may not import redis"),
         (
-            "stores/sqlite.py",
+            "stores/sqlite/store.py",
             "from coatcheck.stores.memory import MemoryStore",
-            "stores.sqlite may not import stores.memory",
+            "stores.sqlite.store may not import stores.memory",
         ),
         (
             "core/lifecycle.py",
