@@ -156,14 +156,13 @@ def _options(given: Mapping[str, Any], asynchronous: bool, *without: str) -> dic
     own = {
         name: value
         for name, value in given.items()
-        if name not in without and not name.startswith(("maint", "oss_cluster", "orig_", "himport"))
+        if name not in without and not name.startswith(("retry", "maint", "oss_cluster", "orig_", "himport"))
     }
     # RESP2: the replies that are read here are the same in RESP3, which costs one round trip more to connect, and whose
     # parser also looks for messages that the server sends by itself. Whoever uses a connection bounds the time.
     own |= {
         "protocol": 2,
         "retry": (AsyncRetry if asynchronous else Retry)(NoBackoff(), 0),
-        "retry_on_timeout": False,
         "decode_responses": False,
         "health_check_interval": 0,
         "socket_timeout": None,

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from coatcheck.errors import StoreError, StoreUnavailable
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.redis.clients import Source
 from coatcheck.stores.redis.errors import code_of, failure, is_outage
-from coatcheck.stores.redis.pools import PATIENCE, AsyncPool, Calls, Pool, Share, exchanged
+from coatcheck.stores.redis.pools import PATIENCE, TOO_LATE, AsyncPool, Calls, Pool, Share, exchanged
 from coatcheck.stores.redis.scripts import Command, Reply
 from coatcheck.stores.redis.sockets import bounded
 
@@ -153,6 +153,8 @@ class AnyCluster:
             return
         breaker = self.breaker(self._source.where)
         breaker.admit()
+        if deadline <= time.monotonic():
+            raise StoreTimeout(TOO_LATE, ambiguous=False)
         try:
             yield self.ask, (deadline,)
         except Exception as error:

@@ -84,7 +84,9 @@ class UserIndex:
     def note(self, entries: Sequence[Entry], now: int) -> Steps[None]:
         """Store entries, in the way that the server's policy asks for."""
         names = [self.name(entry.user) for entry in entries]
-        if self._risk is None and entries:
+        if not entries:
+            return
+        if self._risk is None:
             self._learn((yield [INFO._replace(key=names[0])]))
         for _ in range(3):
             risk = self._risk or Risk.NONE

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+TOO_LATE = "the deadline was over before the store was asked"
 PATIENCE = 2.0
 """For how many seconds others are not let through while one caller tries a server that failed."""
 _MARGIN = 0.005
@@ -205,6 +206,8 @@ def exchanged(shares: Sequence[Share], deadline: float) -> Calls[None]:
                 pool, commands = share.pool, share.commands
                 try:
                     pool.breaker.admit()
+                    if deadline <= time.monotonic():
+                        raise StoreTimeout(TOO_LATE, ambiguous=False)  # noqa: TRY301 - no fault of the server
                     share.connection = yield pool.take, (deadline, not share.pooled)
                     if share.connection is None:
                         share.pooled = False
