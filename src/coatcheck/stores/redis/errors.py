@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 
-__all__ = ["code_of", "failure", "is_outage", "is_reply", "refusal"]
+__all__ = ["code_in", "code_of", "failure", "is_outage", "is_reply", "refusal"]
 
 _CODES = {
     "AskError": "ASK",
@@ -60,17 +60,20 @@ def is_outage(error: Exception) -> bool:
 def code_of(error: Exception) -> str | None:
     """The code with which a server refused a command; None: the error is not the server's."""
     text = str(error)
-    if text.startswith(("WRONGPASS", "invalid username-password")):
-        return "WRONGPASS"
-    if "ACL failure in script" in text or "The user executing the script" in text:
-        return "NOPERM"
     if "previous master is now" in text:  # so redis-py says READONLY under Sentinel
         return "READONLY"
+    if text.startswith(("WRONGPASS", "invalid username-password")):
+        return "WRONGPASS"
     for kind in type(error).__mro__:
         if kind.__name__ in _CODES:
             return _CODES[kind.__name__]
-    if not is_reply(error):
-        return None
+    return code_in(text) if is_reply(error) else None
+
+
+def code_in(text: str) -> str:
+    """The code that the text of a refusal begins with."""
+    if "ACL failure in script" in text or "The user executing the script" in text:
+        return "NOPERM"
     first = text.partition(" ")[0]
     return first if first.isupper() and first.isalpha() else "ERR"
 

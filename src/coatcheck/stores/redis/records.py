@@ -12,7 +12,7 @@ from typing import cast
 
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Found, Loaded, Write, Written
-from coatcheck.stores.redis.errors import code_of, refusal
+from coatcheck.stores.redis.errors import code_in, code_of, refusal
 from coatcheck.stores.redis.scripts import (
     SERVERS,
     SWAP,
@@ -187,6 +187,6 @@ def _written(answer: Reply) -> Written:
     if isinstance(answer, bytes):
         return Conflict(found(answer))
     if isinstance(answer, list):
-        code = bytes(cast("list[bytes]", answer)[0]).partition(b" ")[0].decode("ascii", "replace")
+        code = code_in(cast("list[bytes]", answer)[0].decode("ascii", "replace"))
         return Conflict(_FOREIGN) if code == "WRONGTYPE" else refusal(code)
     return failed(answer)
