@@ -1,7 +1,7 @@
-"""Applications of several frameworks on one Redis store, and what came back to their visitors."""
+"""Applications of several frameworks on one Redis store, and the replies to their visitors."""
 
 from coatcheck import AsyncSessions, Sessions
-from coatcheck.stores import redis, redis_async
+from coatcheck.stores.redis import async_from_url, from_url
 from tests.behaviours import Browser, Portal
 from tests.behaviours.site import SECRET
 from tests.frameworks import test_asgi, test_flask, test_wsgi
@@ -15,17 +15,18 @@ class RedisSite:
     def __init__(self, framework, url, prefix, *, settings=None, **options):
         self.events = []
         settings = {"secret": SECRET, "on_event": self.events.append, **(settings or {})}
+        options = {"prefix": prefix, **options}
         if framework == "asgi":
             self.portal = Portal()
-            self.sessions = self.portal.call(self._made(url, {"prefix": prefix, **options}, settings))
+            self.sessions = self.portal.call(self._made(url, options, settings))
             self.client = test_asgi.build(self.sessions, self.portal)
         else:
             self.portal = None
-            self.sessions = Sessions(redis.from_url(url, prefix=prefix, **options), **settings)
+            self.sessions = Sessions(from_url(url, **options), **settings)
             self.client = BUILD[framework](self.sessions)
 
     async def _made(self, url, options, settings):
-        return AsyncSessions(redis_async.from_url(url, **options), **settings)
+        return AsyncSessions(async_from_url(url, **options), **settings)
 
     def __enter__(self):
         return self
@@ -46,7 +47,7 @@ class RedisSite:
         return self.client.send(request, lambda _: None)
 
     def browser(self, *steps):
-        """A visitor, after he played `steps`, if any."""
+        """A visitor, after the `steps`, if any."""
         browser = Browser(self.send)
         if steps:
             reply = browser.play(*steps)

@@ -1,30 +1,20 @@
-"""A Redis server that answers, but does not do what it is asked: full, read only, with something else under the key."""
+"""A Redis server that answers, but does not do what it is asked: full, read only, busy, with something else under the key."""
 
 import os
+import socket
 import time
 from contextlib import suppress
 
 import pytest
 from redis.exceptions import ResponseError
 
-from coatcheck.errors import StoreFull, StoreReadOnly
-from coatcheck.model.ports import Unreadable
-from coatcheck.model.record import (
-    Applied,
-    Create,
-    Destroy,
-    RecordError,
-    Refused,
-    Tombstone,
-    decode,
-    encode,
-    settle,
-)
-from tests.servers.process import free_port, until
+from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailable
+from coatcheck.model.ports import Conflict, Found
+from tests.servers.process import HOST, free_port, until
 from tests.servers.redis import single
-from tests.stores.redis_harness import name_of
-from tests.stores.redis_scene import BOTH_COLOURS, staged
-from tests.stores.redis_site import RedisSite
+from tests.stores.redis.harness import LIVE, name_of
+from tests.stores.redis.scene import SYNC_AND_ASYNC, item, now_ms, opened, soon, staged
+from tests.stores.redis.site import RedisSite
 
 pytestmark = pytest.mark.servers
 
@@ -54,42 +44,47 @@ def site(request, server, prefix):
 
 
 @pytest.mark.promise("F-10", "12")
-@BOTH_COLOURS
-def test_out_of_memory_what_reads_or_takes_away_works_and_what_adds_says_that_it_is_full(
-    colour, server, prefix
-):
-    with staged(colour, server, prefix) as scene:
-        record, other, third = scene.stored(), scene.stored(), scene.stored(user="ada", signed_in=scene.now)
+@SYNC_AND_ASYNC
+def test_out_of_memory_what_is_urgent_works_and_the_rest_says_that_it_is_full(kind, server, prefix):
+    with staged(kind, server, prefix) as scene:
+        first, second, third = scene.put(), scene.put(), scene.put()
+        kept, ended = scene.entry(), scene.entry()
+        scene.store.note([kept, ended], scene.now, scene.deadline)
         server.ask("CONFIG", "SET", "maxmemory", 1)
-        assert scene.store.load([record.key], scene.now) == [record]
-        for change in (
-            scene.update(record),  # a slide
-            scene.update(record, take=("a",)),
-            scene.update(record, remove=frozenset({"b"})),
-            Destroy(key=other.key, at=scene.now),
-            Destroy(key=third.key, at=scene.now, user="ada", signed_in=scene.now),
-        ):
-            (answer,) = scene.store.apply([change])
-            assert isinstance(answer, Applied), change
-        assert scene.found(record).fields == {}
-        assert not isinstance(scene.found(other), type(record))
-        for change in (Create(scene.record()), scene.update(record, set={"a": os.urandom(50)})):
-            with pytest.raises(StoreFull):
-                scene.store.apply([change])
-        server.ask("CONFIG", "SET", "maxmemory", 0)
-        assert scene.store.apply([Create(scene.record())]) == [Applied()]
-
-
-@pytest.mark.promise("F-10", "12")
-@BOTH_COLOURS
-def test_out_of_memory_a_batch_fails_only_for_those_that_add(colour, server, prefix):
-    with staged(colour, server, prefix) as scene:
-        kept, ended = scene.stored(), scene.stored()
-        server.ask("CONFIG", "SET", "maxmemory", 1)
+        assert scene.load(first.key) == [first.data]
+        assert scene.load(first.key, second.key) == [first.data, second.data]
+        tombstone = item(b"", over=first, live=False, urgent=True)
+        shorter = item(b"", over=second, urgent=True)
+        assert scene.write(tombstone, shorter) == [None, None]
+        assert scene.data(first.key) == tombstone.data
+        grown = item(os.urandom(50), over=third)
+        refused = scene.write(item(), grown)
+        assert all(isinstance(error, StoreFull) for error in refused)
+        assert scene.data(third.key) == third.data
+        assert scene.store.remove([third.key], scene.now, scene.deadline) == [True]
         with pytest.raises(StoreFull):
-            scene.store.apply([scene.update(kept, set={"c": b"3"}), Destroy(key=ended.key, at=scene.now)])
-        assert scene.found(kept) == kept
-        assert not isinstance(scene.found(ended), type(ended))
+            scene.store.note([scene.entry()], scene.now, scene.deadline)
+        scene.store.forget([ended], scene.deadline)
+        assert scene.entries() == [kept]
+        assert scene.store.sweep(kept.until + 1, 10, scene.deadline) == 1
+        server.ask("CONFIG", "SET", "maxmemory", 0)
+        assert scene.write(item()) == [None]
+
+
+@SYNC_AND_ASYNC
+@pytest.mark.promise("F-10", "12", "B")
+def test_out_of_memory_a_batch_fails_only_for_those_that_grow(kind, server, prefix):
+    with staged(kind, server, prefix) as scene:
+        kept, ended = scene.put(), scene.put()
+        server.ask("CONFIG", "SET", "maxmemory", 1)
+        ending = item(b"", over=ended, live=False, urgent=True)
+        refused, done, conflict = scene.write(
+            item(b"longer", over=kept), ending, item(key=kept.key, urgent=True)
+        )
+        assert isinstance(refused, StoreFull)
+        assert done is None
+        assert conflict == Conflict(Found(kept.data, kept.data[:8]))
+        assert (scene.data(kept.key), scene.data(ended.key)) == (kept.data, ending.data)
 
 
 @pytest.mark.promise("F-10", "12")
@@ -104,7 +99,7 @@ def test_out_of_memory_visitors_read_and_log_out_and_are_told_that_nothing_new_i
     for _ in range(3):
         reply = reader.play("get a", "user")
         assert (reply.status, reply.results) == (200, ["1", "ada"])
-        reply = reader.play("set a 2")
+        reply = reader.play("set b 2")
         assert reply.status == 503
         assert reply.all("retry-after")
         assert reply.all("set-cookie") == []
@@ -142,18 +137,47 @@ def could_not_save(server):
 
 @pytest.mark.promise("F-11")
 @pytest.mark.parametrize("spoil", [read_only, no_replicas, no_disk])
-@BOTH_COLOURS
-def test_a_server_that_takes_no_writes_is_read_and_says_so(colour, spoil, server, prefix):
-    with staged(colour, server, prefix) as scene:
-        record = scene.stored()
+@SYNC_AND_ASYNC
+def test_a_server_that_takes_no_writes_is_read_and_says_so(kind, spoil, server, prefix):
+    with staged(kind, server, prefix) as scene:
+        write, entry = scene.put(), scene.entry()
+        scene.store.note([entry], scene.now, scene.deadline)
         spoil(server)
-        assert scene.store.load([record.key], scene.now) == [record]
-        for change in scene.changes(record).values():
+        assert scene.load(write.key) == [write.data]
+        assert scene.store.sessions_of("ada", scene.now, 10, None, scene.deadline) == [entry]
+        for call in (
+            lambda: scene.write(item()),
+            lambda: scene.write(item(b"", over=write, urgent=True)),
+            lambda: scene.write(item(), item(urgent=True)),
+            lambda: scene.store.remove([write.key], scene.now, scene.deadline),
+            lambda: scene.store.note([entry], scene.now, scene.deadline),
+            lambda: scene.store.forget([entry], scene.deadline),
+        ):
             start = time.monotonic()
-            with pytest.raises(StoreReadOnly):
-                scene.store.apply([change])
+            try:
+                answers = call()
+            except StoreError as error:
+                answers = [error]
+            assert all(isinstance(error, StoreReadOnly) for error in answers)
+            assert answers
             assert time.monotonic() - start < 5
-        assert scene.found(record) == record
+        assert scene.data(write.key) == write.data
+
+
+@pytest.mark.promise("F-07", "F-11")
+@SYNC_AND_ASYNC
+def test_a_write_that_a_former_primary_refuses_is_sent_once_more_to_whatever_the_address_means_now(
+    kind, server, prefix
+):
+    """Hosted servers keep their name after a failover; connections may still lead to the former primary."""
+    with single() as successor, staged(kind, server, prefix) as scene:
+        before = scene.put()
+        assert scene.load(before.key) == [before.data]
+        read_only(server)
+        scene.proxy.target = successor.port  # for new connections
+        write = item()
+        assert scene.write(write) == [None]
+        assert scene.load(write.key, before.key) == [write.data, None]
 
 
 @pytest.mark.promise("F-11")
@@ -176,58 +200,84 @@ def test_a_logout_that_the_server_refuses_is_not_pretended(spoil, site, server):
     assert stolen.play("is_new").result is True
 
 
-# F-22: what lies there is no record
+@pytest.mark.promise("F-11")
+@SYNC_AND_ASYNC
+def test_a_plain_delete_works_where_scripts_are_refused(kind, redis_server, prefix):
+    redis_server.ask("ACL", "SETUSER", "plain", "reset", "on", ">word", "~*", "+get", "+del")
+    with (
+        opened("sync", redis_server.url, prefix=prefix) as whole,
+        opened(kind, redis_server.url.replace("//", "//plain:word@"), prefix=prefix) as store,
+    ):
+        now, write = now_ms(), item()
+        assert whole.write([write], now, soon()) == [None]
+        (refused,) = store.write([item(over=write, urgent=True)], now, soon())
+        assert isinstance(refused, StoreUnavailable)
+        assert not refused.ambiguous
+        assert store.remove([write.key, os.urandom(16)], now, soon()) == [True, False]
+        assert list(store.load([write.key], now, soon())) == [None]
+    redis_server.ask("ACL", "DELUSER", "plain")
 
 
-def plant(scene, server, prefix, record, data):
-    name = name_of(prefix, record.key)
-    with server.client() as client:
-        client.set(name, data, px=1_000_000)
-    return name
+@SYNC_AND_ASYNC
+@pytest.mark.promise("20")
+def test_a_busy_server_is_unavailable_and_is_asked_again_later(kind):
+    with (
+        single(busy_reply_threshold=50) as server,
+        socket.create_connection((HOST, server.port)) as connection,
+        opened(kind, server.url) as store,
+    ):
+        store.ping(soon())
+        connection.sendall(b"EVAL 'while true do end' 0\r\n")
 
-
-@pytest.mark.promise("F-22", "10")
-@BOTH_COLOURS
-def test_each_flipped_byte_is_read_as_the_record_format_says_and_written_by_nobody(
-    colour, redis_server, prefix
-):
-    with staged(colour, redis_server, prefix) as scene:
-        record = scene.record(user="ada", signed_in=scene.now, fields={"a": b"1"})
-        whole = encode(record)
-        unreadable = 0
-        for place in range(len(whole)):
-            data = bytearray(whole)
-            data[place] ^= 0x80 if place % 2 else 0x01
-            name = plant(scene, redis_server, prefix, record, bytes(data))
+        def is_busy():
             try:
-                expected = decode(record.key, bytes(data))
-            except RecordError:
-                expected = None
-            (found,) = scene.store.load([record.key], scene.now)
-            assert isinstance(found, Unreadable) if expected is None else found == expected
-            unreadable += expected is None
-            change = scene.update(record, set={"b": b"2"})
-            settled = settle(bytes(data), change)
-            assert scene.store.apply([change]) == [settled.answer]
-            left = redis_server.ask("GET", name)
-            assert left == (bytes(data) if settled.state is None else encode(settled.state))
-        assert unreadable > 20
+                server.ask("PING")
+            except ResponseError as error:
+                return "BUSY" in str(error)
+
+        until(is_busy, "it is busy")
+        for call in (
+            lambda: store.ping(soon()),
+            lambda: done(store.load([bytes(16)], 0, soon())),
+            lambda: done(store.write([item()], now_ms(), soon())),
+        ):
+            with pytest.raises(StoreUnavailable, match="busy") as raised:
+                call()
+            assert not raised.value.ambiguous
+        server.ask("SCRIPT", "KILL")
+        until(lambda: store.ping(soon()) is None, "it is no longer busy")
+        assert done(store.write([item()], now_ms(), soon())) is None
+
+
+def done(answers):
+    (answer,) = answers
+    if isinstance(answer, StoreError):
+        raise answer
+    return answer
+
+
+# F-22: something else lies there
+
+
+def plant(server, prefix, key, value):
+    with server.client() as client:
+        client.set(name_of(prefix, key), value, px=1_000_000)
 
 
 @pytest.mark.promise("F-22", "10")
-@BOTH_COLOURS
-def test_each_cut_record_is_unreadable_left_alone_and_can_be_destroyed(colour, redis_server, prefix):
-    with staged(colour, redis_server, prefix) as scene:
-        record = scene.record(user="ada", signed_in=scene.now, fields={"a": b"1"})
-        whole = encode(record)
-        for size in range(len(whole)):
-            name = plant(scene, redis_server, prefix, record, whole[:size])
-            (found,) = scene.store.load([record.key], scene.now)
-            assert isinstance(found, Unreadable)
-            assert scene.store.apply([scene.update(record, set={"b": b"2"})]) == [Refused.UNREADABLE]
-            assert redis_server.ask("GET", name) == whole[:size]
-        assert scene.store.apply([Destroy(key=record.key, at=scene.now)]) == [Applied()]
-        assert isinstance(scene.found(record), Tombstone | None)
+@SYNC_AND_ASYNC
+def test_any_bytes_are_given_back_and_replaced_only_by_who_saw_them(kind, redis_server, prefix):
+    with staged(kind, redis_server, prefix) as scene:
+        for size in range(40):
+            key, data = os.urandom(16), os.urandom(size)
+            plant(redis_server, prefix, key, data + LIVE)
+            (found,) = scene.store.load([key], scene.now, scene.deadline)
+            assert found.data == data
+            assert scene.write(item(key=key), item(key=os.urandom(16))) == [Conflict(found), None]
+            assert scene.data(key) == data
+            mine = item(key=key, expected=found.version)
+            assert scene.write(mine) == [None]
+            assert scene.data(key) == mine.data
 
 
 FOREIGN = {
@@ -236,31 +286,31 @@ FOREIGN = {
     "hash": ("HSET", b"x", b"y"),
     "sorted set": ("ZADD", 1, b"x"),
     "stream": ("XADD", "*", b"x", b"y"),
+    "an empty string": ("SET", b""),
 }
 
 
 @pytest.mark.promise("F-22", "10")
-@pytest.mark.parametrize("kind", FOREIGN)
-@BOTH_COLOURS
-def test_a_key_that_holds_something_else_is_unreadable_and_left_alone(colour, kind, redis_server, prefix):
-    command, *arguments = FOREIGN[kind]
-    with staged(colour, redis_server, prefix) as scene:
-        record, other = scene.stored(), scene.stored()
-        name = plant(scene, redis_server, prefix, record, b"")
-        with redis_server.client() as client:
-            client.delete(name)
-            client.execute_command(command, name, *arguments)
-            client.pexpire(name, 1_000_000)
-            before = client.dump(name)
-            for keys in ([record.key], [other.key, record.key]):
-                found = scene.store.load(keys, scene.now)
-                assert isinstance(found[-1], Unreadable)
-                assert list(found[:-1]) == [other][: len(keys) - 1]
-            assert scene.store.apply([scene.update(record, set={"a": b"3"})]) == [Refused.UNREADABLE]
-            assert scene.store.apply([Create(record)]) == [Refused.EXISTS]
-            assert client.dump(name) == before
-        assert scene.store.apply([Destroy(key=record.key, at=scene.now)]) == [Applied()]
-        assert not isinstance(scene.found(record), Unreadable)
+@pytest.mark.parametrize("what", FOREIGN)
+@SYNC_AND_ASYNC
+def test_a_key_that_holds_something_else_is_left_alone_and_can_be_removed(kind, what, redis_server, prefix):
+    command, *arguments = FOREIGN[what]
+    with staged(kind, redis_server, prefix) as scene, redis_server.client() as client:
+        other, key, absent = scene.put(), os.urandom(16), os.urandom(16)
+        name = name_of(prefix, key)
+        client.execute_command(command, name, *arguments)
+        client.pexpire(name, 1_000_000)
+        before = client.dump(name)
+        for keys in ([key], [other.key, key], [absent, key, other.key, key]):
+            found = scene.load(*keys)
+            assert found == [{key: b"", absent: None}.get(each, other.data) for each in keys]
+        (unread,) = scene.store.load([key], scene.now, scene.deadline)
+        for expected in (None, unread.version, os.urandom(8)):
+            assert scene.write(item(key=key, expected=expected)) == [Conflict(Found(b"", b""))]
+        assert client.dump(name) == before
+        assert scene.store.count(scene.now, scene.deadline) == 1
+        assert scene.store.remove([key], scene.now, scene.deadline) == [True]
+        assert scene.write(item(key=key)) == [None]
 
 
 @pytest.mark.promise("F-22", "10")
