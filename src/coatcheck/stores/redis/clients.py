@@ -131,7 +131,7 @@ def _cluster(
     asynchronous: bool,
 ) -> Source:
     """Clients of a cluster, which know where each key lies. Sync ones ask the servers when they are made."""
-    options = _options(options, asynchronous, "host", "port", "redis_connect_func")
+    options = _options(options, asynchronous, "host", "port", "db", "redis_connect_func")
 
     def make(wrap: _Wrap) -> Any:
         nodes = [_ClusterNode(host, port) for host, port in hosts]

@@ -65,7 +65,7 @@ local over = redis.call('ZRANGE', index, '(0', now, 'BYSCORE', 'LIMIT', 0, ARGV[
 for _, member in ipairs(over) do redis.call('ZREM', index, member, string.sub(member, 2)) end
 local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2]
 if risk == '' then redis.call('PERSIST', index)
-elseif last then redis.call('PEXPIRE', index, last - now) end
+elseif last then redis.call('PEXPIRE', index, math.max(last - now, 60000)) end
 return #over
 """
 # KEYS: an index. ARGV, three of each entry: its key, minus its sign-in, its until.
