@@ -1,4 +1,4 @@
-"""Visitors who use a site all the time, while servers fail, and what they note of it."""
+"""Visitors that use a site all the time, while servers fail, and what they note of it."""
 
 import random
 import statistics

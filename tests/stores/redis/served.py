@@ -1,4 +1,4 @@
-"""The application that test_redis_fork starts under gunicorn. It uses its sessions before the workers are forked."""
+"""The application that test_faults_fork starts under gunicorn. It uses its sessions before the workers are forked."""
 
 import os
 

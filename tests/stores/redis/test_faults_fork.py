@@ -13,7 +13,7 @@ from tests.servers.process import HOST, Server, free_port, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("F-18", "24")]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKERS, CLIENTS = 4, 16
 
 
@@ -32,7 +32,7 @@ def site(redis_server, prefix, tmp_path):
     command = (
         *(sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", "--no-control-socket", "--preload"),
         *("--workers", WORKERS, "--threads", "4", "--graceful-timeout", "5", "--chdir", ROOT),
-        "tests.stores.redis_served:application",
+        "tests.stores.redis.served:application",
     )
     environment = {**os.environ, "REDIS_URL": redis_server.url, "REDIS_PREFIX": prefix}
     with Server(command, directory=tmp_path, ready=lambda: pid(port), env=environment, name="gunicorn"):

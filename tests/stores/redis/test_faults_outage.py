@@ -7,16 +7,16 @@ from datetime import timedelta
 import pytest
 
 from tests.servers.redis import single
-from tests.stores.redis_load import Load, quantile
-from tests.stores.redis_site import RedisSite
+from tests.stores.redis.load import Load, quantile
+from tests.stores.redis.site import RedisSite
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("F-02", "20")]
 
 
 def stand_still(framework, prefix, seconds, deadline):
     """Stop the server for so long under load, and see that this is all that happens."""
-    options = {"deadline": timedelta(seconds=deadline), "connect_deadline": timedelta(seconds=deadline)}
-    with single() as server, RedisSite(framework, server.url, prefix, **options) as site:
+    settings = {"deadline": timedelta(seconds=deadline)}
+    with single() as server, RedisSite(framework, server.url, prefix, settings=settings) as site:
         load = Load([site], ends=False)
         with load:
             load.all_served()

@@ -1,19 +1,18 @@
-"""The shared list of HTTP behaviours on Redis: WSGI on the sync store, ASGI on the coalesced async one."""
+"""The shared list of HTTP behaviours on Redis: WSGI on the sync store, ASGI on the async one."""
 
 import pytest
 
-from coatcheck.stores import redis, redis_async
+from coatcheck.stores.redis import async_from_url, from_url
 from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
 from tests.frameworks import test_asgi, test_wsgi
-from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.servers.fixtures_redis import IN_A_CLUSTER
-from tests.stores.redis_single import PATIENT
+from tests.stores.redis.scene import Blocking
 
 pytestmark = pytest.mark.servers
 
 
 def options_of(target, prefix):
-    return {"prefix": prefix, **PATIENT, **getattr(target, "options", {})}
+    return {"prefix": prefix, **getattr(target, "options", {})}
 
 
 class OverWsgi(HttpBehaviours):
@@ -22,7 +21,7 @@ class OverWsgi(HttpBehaviours):
 
     @pytest.fixture
     def store(self, target, prefix):
-        store = redis.from_url(target.url, **options_of(target, prefix))
+        store = from_url(target.url, **options_of(target, prefix))
         yield store
         store.close()
 
@@ -34,7 +33,7 @@ class OverAsgi(AsyncHttpBehaviours):
     @pytest.fixture
     def store(self, target, prefix):
         options = options_of(target, prefix)
-        store = Blocking(lambda: redis_async.from_url(target.url, **options))
+        store = Blocking(lambda: async_from_url(target.url, **options))
         yield store
         store.close()
 

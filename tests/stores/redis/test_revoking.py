@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.servers.fixtures_redis import IN_A_CLUSTER
-from tests.stores.redis_site import RedisSite
+from tests.stores.redis.site import RedisSite
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300), pytest.mark.promise("17")]
 
