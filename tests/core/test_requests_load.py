@@ -11,7 +11,7 @@ from coatcheck.core.calls import Load
 from coatcheck.core.state import Status
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.http.token import handle_of
-from coatcheck.model.record import APPLIED, Create, Tombstone
+from coatcheck.model.record import APPLIED, Create, Tombstone, Unreadable
 from tests.core.scene import (
     DAY,
     MINUTE,
