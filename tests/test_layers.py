@@ -44,6 +44,7 @@ EVERYTHING = [*ROW, "frameworks.*", "stores.*", "demo.*", "demo", "cli"]
 
 # The leaves: what each may import beside the rows above.
 STORES = ["errors", "model.ports", "model.record"]
+PICKLES = ["compat.pickles", "compat._pickler", "compat._plain"]
 LEAVES = {
     "stores.sqlite*": [*STORES, "stores.sqlite*"],
     "stores.coalesce": STORES,
@@ -52,14 +53,7 @@ LEAVES = {
     "stores._redis_*": [*STORES, "stores.breaker", "stores._redis_*"],
     "stores.sql*": [*STORES, "stores.breaker", "stores._sql_*", "stores.sql", "stores.coalesce"],
     "stores._sql_*": [*STORES, "stores.breaker", "stores._sql_*"],
-    "stores.memcached*": [
-        *STORES,
-        "stores.breaker",
-        "stores._memcached_*",
-        "stores.memcached",
-        "stores.coalesce",
-    ],
-    "stores._memcached_*": [*STORES, "stores.breaker", "stores._memcached_*"],
+    "stores.memcached*": [*STORES, "stores.breaker", "stores.threaded", "stores.memcached*"],
     "stores.*": STORES,
     "frameworks.wsgi": [*ROW],
     "frameworks.asgi": [*ROW, "frameworks.wsgi"],
@@ -72,12 +66,16 @@ LEAVES = {
     "compat.gimlet*": [
         "errors",
         *("model.sealing", "http.cookie", "http.headers", "model.codec"),
-        *("compat.gimlet*", "compat._*"),
+        *("compat.gimlet*", *PICKLES),
     ],
-    "compat.vial*": ["errors", "compat.vial*", "compat._*"],
-    "compat.pycket*": ["errors", "compat.pycket*", "compat._*"],
-    "compat.hug_store_redis*": ["errors", "compat.hug_store_redis*", "compat._*"],
-    "compat.*": [*ROW, "compat._*"],
+    "compat.vial*": ["errors", "compat.vial*"],
+    "compat.pycket*": ["errors", "compat.pycket*", *PICKLES],
+    "compat.hug_store_redis*": ["errors", "compat.hug_store_redis*"],
+    # Reads what anybody may have written: it imports nothing that does anything.
+    "compat._bounds": ["errors"],
+    "compat._plain": ["errors"],
+    "compat.pickles": ["errors", "compat._bounds", "compat._plain"],
+    "compat._pickler": ["errors", "compat._plain", "compat.pickles"],
     "testing": ["testing.*"],
     "testing.*": [*ROW, "testing.*", "stores.memory", "frameworks.wsgi", "frameworks.asgi"],
     "cli": EVERYTHING,
@@ -95,7 +93,6 @@ DRIVERS = {
     "stores.redis*": {"redis"},
     "stores._redis_*": {"redis"},
     "stores.memcached*": {"pymemcache"},
-    "stores._memcached_*": {"pymemcache"},
     "stores.sql": {"sqlalchemy"},
     "stores.sql_*": {"sqlalchemy"},
     "stores._sql_*": {"sqlalchemy"},
@@ -113,7 +110,6 @@ DRIVERS = {
     "compat.vial*": {"redis"},
     "compat.pycket*": {"redis", "pymemcache", "tornado"},
     "compat.hug_store_redis*": {"redis", "hug", "falcon"},  # hug stands on falcon, whose request it hands on
-    "compat._*": {"redis"},
     "cli": {"click"},
     "demo*": {
         "a2wsgi",

@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -33,13 +34,11 @@ from coatcheck import (
 )
 from coatcheck.errors import ConfigurationError
 from coatcheck.http.token import Ring, Token
-from coatcheck.model.ports import Capabilities
-from coatcheck.model.record import APPLIED, Refused
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AwaitableStore, CountingStore, ManualClock
 from coatcheck.testing.wrappers import AsyncStoreWrapper
 from tests.interleaving import in_steps, interleavings
-from tests.visitor import OLD_SECRET, SECRET, Blocking, CountedStore, Visitor, make_sessions
+from tests.visitor import OLD_SECRET, SECRET, Blocking, CountedStore, Visitor, make_sessions, plant, stored_in
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -350,7 +349,7 @@ def test_of_several_live_sessions_none_counts_and_a_sign_in_ends_them_all(visito
 def test_a_key_that_is_taken_by_somebody_else_is_left_alone(monkeypatch):
     store = CountedStore()
     victim = Visitor(make_sessions(store)).signed_in("ada", a=1)
-    before = dict(store._data)
+    before = stored_in(store)
     ((taken, _),) = before.items()
     given = iter([taken])
 
@@ -365,8 +364,8 @@ def test_a_key_that_is_taken_by_somebody_else_is_left_alone(monkeypatch):
     other = Visitor(make_sessions(store))
     with other.request() as session:
         session["b"] = 1
-    assert store._data[taken] == before[taken]
-    assert store.calls.count("apply") == 3
+    assert stored_in(store)[taken] == before[taken]
+    assert store.calls.count("write") == 3
     assert other.read() == {"b": 1}
     assert victim.read() == {"a": 1}
 
@@ -409,7 +408,7 @@ def test_the_store_holds_no_token_and_no_secret(make):
     sessions = make_sessions()
     visitor = Visitor(sessions).signed_in("ada")
     raw = sessions.settings.ring.verify(visitor.token.encode())
-    dump = b"".join(sessions.store._data.values())
+    dump = b"".join(stored_in(sessions.store).values())
     assert raw.secret not in dump
     assert raw.hashed in dump
     assert visitor.token.encode() not in dump
@@ -950,7 +949,7 @@ def test_a_sign_in_by_a_clock_that_is_behind_is_the_older_one(make):
 @pytest.mark.promise("25")
 def test_the_limit_needs_a_store_that_knows_the_users():
     class WithoutUsers(MemoryStore):
-        capabilities = Capabilities(users=False)
+        index = "none"
 
     assert make_sessions(WithoutUsers())
     for build in (
@@ -968,11 +967,11 @@ def test_a_sign_in_under_the_limit_takes_two_round_trips_more_and_no_other_reque
     advance(sessions, seconds=1)
     visitor = Visitor(sessions)
     for visit, calls in (
-        (lambda session: session.update(a=1), ["apply"]),
-        (lambda session: session.sign_in("ada"), ["load", "apply", "lives_of", "apply"]),
-        (lambda session: session.sign_in("ada"), ["load", "apply", "lives_of"]),
-        (lambda session: session.update(a=2), ["load", "apply"]),
-        (lambda session: session.rotate(), ["load", "apply"]),
+        (lambda session: session.update(a=1), ["write"]),
+        (lambda session: session.sign_in("ada"), ["load", "write", "sessions_of", "load", "load", "write", "sessions_of"]),
+        (lambda session: session.sign_in("ada"), ["load", "write", "sessions_of", "load", "sessions_of"]),
+        (lambda session: session.update(a=2), ["load", "write"]),
+        (lambda session: session.rotate(), ["load", "write"]),
     ):
         sessions.store.reset()
         visitor.serve(visit)
@@ -1003,7 +1002,7 @@ def test_in_every_order_of_sign_ins_as_many_stand_as_may(limit, apart):
     for run in interleavings(World, signs_in, signs_in, signs_in):
         runs += 1
         world = run.world
-        lives = world.store.lives_of("ada", world.clock.now_ms)
+        lives = world.store.sessions_of("ada", world.clock.now_ms, 100, None, time.monotonic() + 9)
         assert len(lives) == limit, run
         cookies = [Visitor(world.sessions(world.store), cookie) for cookie in run.results.values()]
         standing = [visitor.handle for visitor in cookies if visitor.handle is not None]
@@ -1151,21 +1150,21 @@ def test_a_late_write_and_an_unreadable_record_are_told():
         "ada",
         "changed",
     )
-    (key,) = sessions.store._data
-    sessions.store._data[key] = b"\x80\x04garbage"
-    damaged = sessions.store._data[key]
+    (key,) = stored_in(sessions.store)
+    damaged = b"\x80\x04garbage"
+    plant(sessions.store, key, damaged)
     with visitor.request() as session:
         assert session.is_new
         session["b"] = 1
     assert (told[-2].kind, told[-2].handle) == ("unreadable", handle)
-    assert sessions.store._data[key] is damaged
+    assert stored_in(sessions.store)[key] is damaged
     assert visitor.read() == {"b": 1}
 
 
 def test_a_store_that_fails_is_told():
     class Down(MemoryStore):
         def load(self, keys, now):
-            raise StoreUnavailable("down")
+            raise StoreUnavailable("down", ambiguous=False)
 
     told = []
     cookie = Visitor(make_sessions()).signed_in().cookie
@@ -1288,15 +1287,15 @@ class Failing(CountedStore):
         super().__init__()
         self.failing = set()
 
-    def load(self, keys, now):
+    def load(self, keys, now, deadline):
         if "load" in self.failing:
-            raise StoreUnavailable("down")
-        return super().load(keys, now)
+            raise StoreUnavailable("down", ambiguous=False)
+        return super().load(keys, now, deadline)
 
-    def apply(self, changes):
-        if "apply" in self.failing:
-            raise StoreUnavailable("down")
-        return super().apply(changes)
+    def write(self, writes, now, deadline):
+        if "write" in self.failing:
+            raise StoreUnavailable("down", ambiguous=False)
+        return super().write(writes, now, deadline)
 
 
 @pytest.fixture
@@ -1320,7 +1319,7 @@ def test_a_store_that_fails_is_an_error_and_never_an_empty_session(failing):
 @pytest.mark.promise("9")
 def test_a_change_that_is_not_stored_is_never_answered_with_success(failing):
     visitor = Visitor(failing).signed_in("ada", a=1)
-    failing.store.failing = {"apply"}
+    failing.store.failing = {"write"}
     for intend in (
         lambda session: session.update(a=2),
         lambda session: session.sign_in("ada"),
@@ -1339,7 +1338,7 @@ def test_a_change_that_is_not_stored_is_never_answered_with_success(failing):
 def test_a_slide_that_fails_does_not_fail_the_request(failing):
     visitor = Visitor(failing).signed_in("ada", a=1)
     advance(failing, hours=2)
-    failing.store.failing = {"apply"}
+    failing.store.failing = {"write"}
     assert visitor.read() == {"a": 1}
     assert failing.counts["unavailable"] == 1
 
@@ -1351,7 +1350,7 @@ def test_an_end_that_fails_in_a_request_that_fails_is_logged(failing, caplog):
         raise ZeroDivisionError
 
     visitor = Visitor(failing).signed_in("ada")
-    failing.store.failing = {"apply"}
+    failing.store.failing = {"write"}
     with caplog.at_level(logging.DEBUG, logger="coatcheck"), pytest.raises(ZeroDivisionError):
         visitor.serve(handler)
     assert visitor.set_cookie is None
@@ -1364,9 +1363,8 @@ def test_a_field_that_can_not_be_read_takes_nothing_with_it(visitor, sessions):
     with visitor.request() as session:
         session["b"] = 2
     store = getattr(getattr(sessions, "manager", sessions), "store")  # noqa: B009 - of either colour
-    data = getattr(store, "_store", store)._data
-    for key in data:
-        data[key] = data[key].replace(b"\xa1b\xc4\x01\x02", b"\xa1b\xc4\x01\xc1")
+    for key, data in stored_in(store).items():
+        plant(store, key, data.replace(b"\xa1b\xc4\x01\x02", b"\xa1b\xc4\x01\xc1"))
     with visitor.request() as session:
         assert session["a"] == 1
         with pytest.raises(DecodeError):
@@ -1384,17 +1382,17 @@ class AsyncFailing(AsyncMemoryStore):
         self.failing = set()
         self.held = None
 
-    async def load(self, keys, now):
+    async def load(self, keys, now, deadline):
         if "load" in self.failing:
-            raise StoreUnavailable("down")
-        return await super().load(keys, now)
+            raise StoreUnavailable("down", ambiguous=False)
+        return await super().load(keys, now, deadline)
 
-    async def apply(self, changes):
+    async def write(self, writes, now, deadline):
         if self.held is not None:
             await self.held.wait()
-        if "apply" in self.failing:
-            raise StoreUnavailable("down")
-        return await super().apply(changes)
+        if "write" in self.failing:
+            raise StoreUnavailable("down", ambiguous=False)
+        return await super().write(writes, now, deadline)
 
 
 async def signed_in(sessions, **fields):
@@ -1431,7 +1429,7 @@ def test_an_async_end_that_fails_in_a_request_that_fails_is_logged(caplog):
         session = sessions.open(await signed_in(sessions))
         await sessions.load(session)
         session.sign_out()
-        sessions.store.failing = {"apply"}
+        sessions.store.failing = {"write"}
         assert (await sessions.abandon(session)).set_cookie is None
 
     asyncio.run(scenario())
@@ -1470,7 +1468,7 @@ def test_an_end_that_fails_after_its_request_was_cancelled_is_logged(caplog):
         session = sessions.open(await signed_in(sessions))
         await sessions.load(session)
         session.sign_out()
-        sessions.store.held, sessions.store.failing = asyncio.Event(), {"apply"}
+        sessions.store.held, sessions.store.failing = asyncio.Event(), {"write"}
         ending = asyncio.create_task(sessions.close(session))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -1523,7 +1521,7 @@ def test_reading_is_one_round_trip_and_writing_one_more():
         session.flash("hello")
         session.permanent = True
         session.rotate()
-    assert calls == ["load", "apply"]
+    assert calls == ["load", "write"]
 
 
 @pytest.mark.promise("4")
@@ -1534,7 +1532,7 @@ def test_use_is_written_once_an_hour_however_many_requests_come():
     for _ in range(10 * 60):
         advance(sessions, minutes=1)
         visitor.read()
-    assert sessions.store.calls.count("apply") == 10
+    assert sessions.store.calls.count("write") == 10
 
 
 def test_no_cookie_of_ours_asks_the_store_nothing():
@@ -1621,30 +1619,8 @@ def test_neither_tokens_nor_secrets_nor_values_show_anywhere(make, caplog, capfd
     assert lines == []
 
 
-def test_every_change_that_reaches_the_store_is_one_of_the_documented_kinds():
-    seen = []
-
-    class Watching(MemoryStore):
-        def apply(self, changes):
-            answers = super().apply(changes)
-            seen.extend(zip(changes, answers, strict=True))
-            return answers
-
-    sessions = make_sessions(Watching())
-    visitor = Visitor(sessions).signed_in("ada", a=1)
-    with visitor.request() as session:
-        session["a"] = 2
-    sessions.revoke(visitor.handle)
-    assert [(type(change).__name__, answer) for change, answer in seen] == [
-        ("Create", APPLIED),
-        ("Update", APPLIED),
-        ("Destroy", APPLIED),
-    ]
-    assert sessions.store.apply([seen[1][0]]) == [Refused.GONE]
-
-
 def test_a_store_error_is_what_it_is_to_every_caller(failing):
-    failing.store.failing = {"apply", "load"}
+    failing.store.failing = {"write", "load"}
     for ask in (lambda: failing.revoke("0" * 32), lambda: failing.edit("0" * 32).__enter__()):
         with pytest.raises(StoreError):
             ask()
