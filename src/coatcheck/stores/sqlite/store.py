@@ -134,12 +134,11 @@ class SQLiteStore:
 
     def sweep(self, now: int, limit: int, deadline: float) -> int:
         """See `Store.sweep`. It renews the ballast, too, once there is room again."""
-        parameters = (now, now, max(limit, 0))
 
-        def delete(connection: sqlite3.Connection, sql: str) -> int:
-            return connection.execute(sql, parameters).rowcount
+        def delete(connection: sqlite3.Connection, parameters: tuple[int, int]) -> int:
+            return connection.execute(self._statements.sweep, parameters).rowcount
 
-        (swept,) = self._connections.write(delete, [self._statements.sweep], deadline)
+        (swept,) = self._connections.write(delete, [(now, max(limit, 0))], deadline)
         self._ballast.grow()
         return swept
 
@@ -181,22 +180,16 @@ class SQLiteStore:
         # On a full disk, each by itself. The urgent ones last, since the others would use up the room made for them.
         answers: dict[int, _T | StoreError] = {}
         for at in sorted(range(len(items)), key=lambda at: urgent(items[at])):
+            if urgent(items[at]):
+                self._make_room(deadline)
             try:
-                (answers[at],) = self._carry_out_alone(one, items[at], deadline, urgent(items[at]))
+                (answers[at],) = self._connections.write(one, [items[at]], deadline)
             except StoreError as error:
                 answers[at] = error
         return [answers[at] for at in range(len(items))]
 
-    def _carry_out_alone(
-        self, one: Callable[[sqlite3.Connection, _Item], _T], item: _Item, deadline: float, urgent: bool
-    ) -> list[_T]:
-        try:
-            return self._connections.write(one, [item], deadline)
-        except StoreFull:
-            if not urgent:
-                raise
+    def _make_room(self, deadline: float) -> None:
         self._ballast.give_up()
         with suppress(StoreError):
             # SQLite then writes its log from the start again, into room that the log has already.
             self._connections.read("PRAGMA wal_checkpoint(PASSIVE)", (), deadline)
-        return self._connections.write(one, [item], deadline)
