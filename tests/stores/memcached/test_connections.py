@@ -176,14 +176,15 @@ def test_a_reply_to_something_else_is_never_data_and_never_shown(mode, answer):
     with socket.create_server((HOST, 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener, answer))
         thread.start()
-        with opened(mode, f"{HOST}:{listener.getsockname()[1]}") as store:
-            with pytest.raises(CoatcheckError) as caught:
-                found(store, KEY, 0.6)
-            told = "".join(traceback.format_exception(caught.value))
-            assert (answer_to(store, new(), 0.6) is None) == (answer == b"STORED\r\n")
-        assert "somebody" not in told
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+        try:
+            with opened(mode, f"{HOST}:{listener.getsockname()[1]}") as store:
+                with pytest.raises(CoatcheckError) as caught:
+                    found(store, KEY, 0.6)
+                assert "somebody" not in "".join(traceback.format_exception(caught.value))
+                assert (answer_to(store, new(), 0.6) is None) == (answer == b"STORED\r\n")
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @pytest.mark.promise("20")
