@@ -1,17 +1,8 @@
-"""What all tests share."""
-
-import asyncio
-import warnings
+"""What all tests share. It imports nothing but pytest's own needs: a test of the core runs without any driver."""
 
 from tests.promises import mark, promises_of
 
 pytest_plugins = ["tests.servers.fixtures_redis"]
-
-# Whoever imports hug gets uvloop for every event loop of the process. Here each test says which loop it runs on.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import hug  # noqa: F401
-asyncio.set_event_loop_policy(None)
 
 
 def pytest_collection_modifyitems(items):

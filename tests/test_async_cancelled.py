@@ -44,7 +44,7 @@ async def test_a_sign_out_is_carried_out_although_its_request_is_cancelled(cance
                 await sessions.abandon(session)
             raise
 
-    with store.hold("apply", point) as gate:
+    with store.hold("write", point) as gate:
         ending = asyncio.create_task(cancelled(end()))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -65,7 +65,7 @@ async def test_a_sign_out_that_is_cancelled_before_its_batch_left_is_carried_out
     cookies, others = await visit(sessions, a=1), await visit(sessions, a=1)
     session = await look(sessions, cookies)
     session.sign_out()
-    with pausing.hold("apply") as gate:
+    with pausing.hold("write") as gate:
         first = asyncio.create_task(visit(sessions, others, b=1))
         await gate.wait()
         await asyncio.create_task(cancelled(sessions.close(session)))
@@ -84,7 +84,7 @@ async def test_revoking_a_user_goes_on_although_its_caller_is_cancelled():
     sessions = AsyncSessions(store, secret=SECRET)
     for _ in range(250):  # more than one batch
         await visit(sessions, user="ada")
-    with store.hold("apply", "after") as gate:
+    with store.hold("write", "after") as gate:
         revoking = asyncio.create_task(sessions.revoke_user("ada"))
         await gate.wait()
         revoking.cancel()
@@ -102,8 +102,8 @@ async def test_a_sign_out_that_fails_when_nobody_waits_for_it_any_more_is_logged
     sessions = AsyncSessions(store, secret=SECRET)
     session = await look(sessions, await visit(sessions, a=1))
     session.sign_out()
-    failing.fail("apply", error=StoreUnavailable("the test says so"))
-    with store.hold("apply") as gate:
+    failing.fail("write", error=StoreUnavailable("the test says so", ambiguous=False))
+    with store.hold("write") as gate:
         closing = asyncio.create_task(sessions.close(session))
         await gate.wait()
         closing.cancel()
@@ -123,7 +123,7 @@ async def test_a_sign_out_that_fails_while_it_is_waited_for_is_raised_and_not_lo
     sessions = AsyncSessions(store, secret=SECRET)
     session = await look(sessions, await visit(sessions, a=1))
     session.sign_out()
-    store.fail("apply", error=StoreUnavailable("the test says so"))
+    store.fail("write", error=StoreUnavailable("the test says so", ambiguous=False))
     with pytest.raises(StoreUnavailable):
         await sessions.close(session)
     await quiet()
@@ -182,7 +182,7 @@ async def test_two_tasks_of_one_request_that_save_at_once_begin_one_session_and_
     sessions = AsyncSessions(store, secret=SECRET)
     cookies = await visit(sessions, z=0) if known else b""
     session = await look(sessions, cookies)
-    gates = [store.hold("apply", "after"), store.hold("apply", "after")]
+    gates = [store.hold("write", "after"), store.hold("write", "after")]
     saving = []
     for name in ("a", "b"):
         session[name] = 1
@@ -219,7 +219,7 @@ async def test_a_request_that_gives_up_waiting_for_a_save_and_goes_on_still_gets
             session.sign_in("ada")
         case _:
             session.rotate()
-    with store.hold("apply", point) as gate:
+    with store.hold("write", point) as gate:
         await asyncio.create_task(cancelled(sessions.save(session)))
         session["later"] = 1
         closing = asyncio.create_task(sessions.close(session))

@@ -11,15 +11,14 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from coatcheck.core.flows import Flows
 
 from coatcheck import AsyncSessions, Sessions
-from coatcheck.core.flows import Flows
 from coatcheck.errors import ConfigurationError, NotLoaded, SessionGone, StoreUnavailable
 from coatcheck.model.record import Destroy
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
-from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore, SQLiteStore
 from coatcheck.testing import (
     AsyncCountingStore,
     AsyncFailingStore,
@@ -273,7 +272,7 @@ async def test_a_load_that_fails_beside_one_that_succeeded_spoils_nothing():
         await gate.wait()
         await sessions.load(session)
         session["a"] = 2
-        pausing.store.fail("load", error=StoreUnavailable("down"), times=1)
+        pausing.store.fail("load", error=StoreUnavailable("down", ambiguous=False), times=1)
         gate.open()
         with suppress(StoreUnavailable):
             await late
@@ -295,7 +294,7 @@ async def test_leaving_the_block_shuts_down_once_all_accepted_work_is_done():
         session = await look(sessions, await visit(sessions, a=1))
         session.destroy()
         counting.reset()
-        gate = store.hold("apply")
+        gate = store.hold("write")
         closing = asyncio.create_task(sessions.close(session))
         await gate.wait()
         closing.cancel()
@@ -307,9 +306,9 @@ async def test_leaving_the_block_shuts_down_once_all_accepted_work_is_done():
         assert counting.sequence == []
         gate.open()
         await leaving
-        assert counting.sequence == ["apply", "close"]
+        assert counting.sequence == ["write", "close"]
         assert isinstance(counting.calls[0].args[0][0], Destroy)
-    assert counting.sequence == ["apply", "close", "close"]
+    assert counting.sequence == ["write", "close", "close"]
 
 
 @pytest.mark.promise("24")
@@ -330,7 +329,7 @@ async def test_a_manager_with_other_settings_shares_the_store_and_waits_for_the_
     assert other.store is store
     session = await look(other, await visit(sessions, a=1))
     session.sign_out()
-    with store.hold("apply") as gate:
+    with store.hold("write") as gate:
         closing = asyncio.create_task(other.close(session))
         await gate.wait()
         closing.cancel()

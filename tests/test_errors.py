@@ -111,7 +111,7 @@ def test_the_warning_about_plain_http_can_be_filtered_by_itself():
         TooLarge("no", size=5, limit=4),
         SessionGone("gone", handle="0" * 32),
         StoreTimeout("slow", ambiguous=True),
-        StoreUnavailable("down"),
+        StoreUnavailable("down", ambiguous=False),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -882,7 +882,7 @@ def test_setting_permanent_to_what_it_is_changes_nothing(visitor):
 
 class Down(MemoryStore):
     def load(self, keys, now):
-        raise StoreUnavailable("down")
+        raise StoreUnavailable("down", ambiguous=False)
 
 
 @pytest.mark.promise("20")
@@ -1030,7 +1030,7 @@ class OneVisitor(RuleBasedStateMachine):
     def respond(self, outcome):
         self.visitor.receive(outcome)
         assert self.calls.count("load") == bool(self.presented)
-        assert self.calls.count("apply") == self.writes
+        assert self.calls.count("write") == self.writes
         if self.due_cookie:
             assert self.visitor.cookie.startswith("__Host-session=")
             assert ("Max-Age" in self.visitor.set_cookie) is self.permanent

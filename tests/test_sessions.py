@@ -366,7 +366,7 @@ def test_a_key_that_is_taken_by_somebody_else_is_left_alone(monkeypatch):
     with other.request() as session:
         session["b"] = 1
     assert store._data[taken] == before[taken]
-    assert store.calls.count("apply") == 3
+    assert store.calls.count("write") == 3
     assert other.read() == {"b": 1}
     assert victim.read() == {"a": 1}
 
@@ -968,11 +968,11 @@ def test_a_sign_in_under_the_limit_takes_two_round_trips_more_and_no_other_reque
     advance(sessions, seconds=1)
     visitor = Visitor(sessions)
     for visit, calls in (
-        (lambda session: session.update(a=1), ["apply"]),
-        (lambda session: session.sign_in("ada"), ["load", "apply", "lives_of", "apply"]),
-        (lambda session: session.sign_in("ada"), ["load", "apply", "lives_of"]),
-        (lambda session: session.update(a=2), ["load", "apply"]),
-        (lambda session: session.rotate(), ["load", "apply"]),
+        (lambda session: session.update(a=1), ["write"]),
+        (lambda session: session.sign_in("ada"), ["load", "write", "lives_of", "write"]),
+        (lambda session: session.sign_in("ada"), ["load", "write", "lives_of"]),
+        (lambda session: session.update(a=2), ["load", "write"]),
+        (lambda session: session.rotate(), ["load", "write"]),
     ):
         sessions.store.reset()
         visitor.serve(visit)
@@ -1165,7 +1165,7 @@ def test_a_late_write_and_an_unreadable_record_are_told():
 def test_a_store_that_fails_is_told():
     class Down(MemoryStore):
         def load(self, keys, now):
-            raise StoreUnavailable("down")
+            raise StoreUnavailable("down", ambiguous=False)
 
     told = []
     cookie = Visitor(make_sessions()).signed_in().cookie
@@ -1290,12 +1290,12 @@ class Failing(CountedStore):
 
     def load(self, keys, now):
         if "load" in self.failing:
-            raise StoreUnavailable("down")
+            raise StoreUnavailable("down", ambiguous=False)
         return super().load(keys, now)
 
     def apply(self, changes):
-        if "apply" in self.failing:
-            raise StoreUnavailable("down")
+        if "write" in self.failing:
+            raise StoreUnavailable("down", ambiguous=False)
         return super().apply(changes)
 
 
@@ -1320,7 +1320,7 @@ def test_a_store_that_fails_is_an_error_and_never_an_empty_session(failing):
 @pytest.mark.promise("9")
 def test_a_change_that_is_not_stored_is_never_answered_with_success(failing):
     visitor = Visitor(failing).signed_in("ada", a=1)
-    failing.store.failing = {"apply"}
+    failing.store.failing = {"write"}
     for intend in (
         lambda session: session.update(a=2),
         lambda session: session.sign_in("ada"),
@@ -1339,7 +1339,7 @@ def test_a_change_that_is_not_stored_is_never_answered_with_success(failing):
 def test_a_slide_that_fails_does_not_fail_the_request(failing):
     visitor = Visitor(failing).signed_in("ada", a=1)
     advance(failing, hours=2)
-    failing.store.failing = {"apply"}
+    failing.store.failing = {"write"}
     assert visitor.read() == {"a": 1}
     assert failing.counts["unavailable"] == 1
 
@@ -1351,7 +1351,7 @@ def test_an_end_that_fails_in_a_request_that_fails_is_logged(failing, caplog):
         raise ZeroDivisionError
 
     visitor = Visitor(failing).signed_in("ada")
-    failing.store.failing = {"apply"}
+    failing.store.failing = {"write"}
     with caplog.at_level(logging.DEBUG, logger="coatcheck"), pytest.raises(ZeroDivisionError):
         visitor.serve(handler)
     assert visitor.set_cookie is None
@@ -1386,14 +1386,14 @@ class AsyncFailing(AsyncMemoryStore):
 
     async def load(self, keys, now):
         if "load" in self.failing:
-            raise StoreUnavailable("down")
+            raise StoreUnavailable("down", ambiguous=False)
         return await super().load(keys, now)
 
     async def apply(self, changes):
         if self.held is not None:
             await self.held.wait()
-        if "apply" in self.failing:
-            raise StoreUnavailable("down")
+        if "write" in self.failing:
+            raise StoreUnavailable("down", ambiguous=False)
         return await super().apply(changes)
 
 
@@ -1431,7 +1431,7 @@ def test_an_async_end_that_fails_in_a_request_that_fails_is_logged(caplog):
         session = sessions.open(await signed_in(sessions))
         await sessions.load(session)
         session.sign_out()
-        sessions.store.failing = {"apply"}
+        sessions.store.failing = {"write"}
         assert (await sessions.abandon(session)).set_cookie is None
 
     asyncio.run(scenario())
@@ -1470,7 +1470,7 @@ def test_an_end_that_fails_after_its_request_was_cancelled_is_logged(caplog):
         session = sessions.open(await signed_in(sessions))
         await sessions.load(session)
         session.sign_out()
-        sessions.store.held, sessions.store.failing = asyncio.Event(), {"apply"}
+        sessions.store.held, sessions.store.failing = asyncio.Event(), {"write"}
         ending = asyncio.create_task(sessions.close(session))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -1523,7 +1523,7 @@ def test_reading_is_one_round_trip_and_writing_one_more():
         session.flash("hello")
         session.permanent = True
         session.rotate()
-    assert calls == ["load", "apply"]
+    assert calls == ["load", "write"]
 
 
 @pytest.mark.promise("4")
@@ -1534,7 +1534,7 @@ def test_use_is_written_once_an_hour_however_many_requests_come():
     for _ in range(10 * 60):
         advance(sessions, minutes=1)
         visitor.read()
-    assert sessions.store.calls.count("apply") == 10
+    assert sessions.store.calls.count("write") == 10
 
 
 def test_no_cookie_of_ours_asks_the_store_nothing():
@@ -1644,7 +1644,7 @@ def test_every_change_that_reaches_the_store_is_one_of_the_documented_kinds():
 
 
 def test_a_store_error_is_what_it_is_to_every_caller(failing):
-    failing.store.failing = {"apply", "load"}
+    failing.store.failing = {"write", "load"}
     for ask in (lambda: failing.revoke("0" * 32), lambda: failing.edit("0" * 32).__enter__()):
         with pytest.raises(StoreError):
             ask()

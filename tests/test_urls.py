@@ -12,8 +12,7 @@ import coatcheck
 from coatcheck import AsyncSessions, ConfigurationError, Sessions
 from coatcheck.config import Options
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
-from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore, SQLiteStore
 from coatcheck.urls import StoreOptions
 from tests.visitor import SECRET, Visitor
 

@@ -242,7 +242,7 @@ def db_create(*, store: str, prefix: str) -> None:
 def db_ddl(*, dialect: str, prefix: str) -> None:
     """Print the statements that make the tables."""
     try:
-        from coatcheck.stores._sql_table import ddl
+        from coatcheck.stores.sql.table import ddl
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"This needs {error.name}: pip install 'coatcheck[sql]'") from error
     sys.stdout.write(ddl(dialect, prefix))

@@ -35,7 +35,7 @@ from coatcheck.model.lifetimes import moment
 from coatcheck.model.ports import AsyncStore, Index, Store
 from coatcheck.model.record import Record
 from coatcheck.runner import Runner
-from coatcheck.session import Session, head_has_left, keep_state, looked_at_in, note_head, state_of
+from coatcheck.session import Session, state_of
 from coatcheck.urls import StoreOptions, async_store_from_url, shared_out, store_from_url
 
 if TYPE_CHECKING:
@@ -105,15 +105,6 @@ class _Manager:
     def _now(self) -> int:
         return int(self.settings.clock() * 1000)
 
-    def _state(
-        self, cookies: bytes | str, client: str, path: str, *, load: Callable[[State], None] | None
-    ) -> State:
-        raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
-        state = State(raw, client, load, self._now, secrets.token_bytes, self.settings.max_bytes)
-        if path:
-            state.path = path
-        return state
-
     def _tell(self, event: Event) -> None:
         with self._counting:
             self._counted[event.kind] += 1
@@ -123,10 +114,9 @@ class _Manager:
             except Exception:
                 log.exception("on_event failed for a %r event", event.kind)
 
-    def _closed(self, session: Session, outcome: Outcome, *, secure: bool) -> Outcome:
-        note_head(session)
-        if outcome.set_cookie is None or secure or self._warned or self.settings.insecure_http:
-            return outcome
+    def _warn_of_http(self) -> None:
+        if self._warned or self.settings.insecure_http:
+            return
         self._warned = True
         warnings.warn(
             "A session cookie went out on plain http. It is Secure, so browsers keep it from plain http: sign-ins "
@@ -135,7 +125,6 @@ class _Manager:
             InsecureTransportWarning,
             stacklevel=3,
         )
-        return outcome
 
 
 class Sessions(_Manager):
@@ -185,7 +174,7 @@ class Sessions(_Manager):
     def with_settings(self, **options: Unpack[Options]) -> Self:
         """Another manager on the same store, with some settings changed. They count their events together."""
         other = copy(self)
-        other._use(replace(self.settings, **options), self.store.index)  # noqa: SLF001 - of the same class
+        other._use(replace(self.settings, **options), self.store.index)
         return other
 
     def __enter__(self) -> Self:
@@ -227,15 +216,18 @@ class Sessions(_Manager):
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
         # Threads that share a session may look at it at once: it gets one state, which is loaded once.
         with self._beginning:
-            state = self._state(cookies, client, path, load=self._load)
-            # Of a kind that a listener, called in the middle of a turn of its thread, can take again.
-            state.turn = threading.RLock()
-            return keep_state(session, state)
+            if (state := session._state) is None:
+                raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
+                state = session._state = State(raw, client, self._load, self.settings)
+                state.path = path
+                # Of a kind that a listener, called in the middle of a turn of its thread, can take again.
+                state.turn = threading.RLock()
+            return state
 
     def _load(self, state: State) -> None:
         with state.turn:
             if not state.ready:
-                now = self._now()
+                now = int(self.settings.clock() * 1000)
                 self._run(self._requests.load(state, now), now)
 
     def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
@@ -255,14 +247,18 @@ class Sessions(_Manager):
             TooLarge: The record would be too large; nothing was stored.
             CannotSendCookie: The change needs a new cookie after the head has left; nothing was stored.
         """
-        state = looked_at_in(session)
-        if state is None:
-            note_head(session)
+        state = session._state
+        if state is None or not state.looked_at:
+            session._head_sent = True
             return UNTOUCHED
         with state.turn:
-            now = self._now()
-            flow = self._requests.close(state, now, failed=failed, head_sent=head_has_left(session))
-            return self._closed(session, self._run(flow, now), secure=secure)
+            now = int(self.settings.clock() * 1000)
+            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+            outcome = self._run(flow, now)
+            session._head_sent = True
+        if outcome.set_cookie is not None and not secure:
+            self._warn_of_http()
+        return outcome
 
     def abandon(self, session: Session) -> Outcome:
         """For a handler that raised: carry out only that it ended its session. Never raises.
@@ -293,7 +289,7 @@ class Sessions(_Manager):
             CannotSendCookie: They need a new cookie, and the head has left.
         """
         self._in_turn(
-            session, lambda state, now: self._requests.save(state, now, head_sent=head_has_left(session))
+            session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
         )
 
     def take(self, session: Session, *names: str) -> dict[str, Any]:
@@ -459,7 +455,7 @@ class AsyncSessions(_Manager):
     @_as(Sessions.with_settings)
     def with_settings(self, **options: Unpack[Options]) -> Self:
         other = copy(self)
-        other._use(replace(self.settings, **options), self.store.index)  # noqa: SLF001 - of the same class
+        other._use(replace(self.settings, **options), self.store.index)
         return other
 
     async def __aenter__(self) -> Self:
@@ -493,25 +489,30 @@ class AsyncSessions(_Manager):
         return session_type(partial(self._begin, cookies, client, path))
 
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
-        return keep_state(session, self._state(cookies, client, path, load=None))
+        raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
+        state = session._state = State(raw, client, None, self.settings)
+        state.path = path
+        return state
 
     @_as(Sessions.close)
     async def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
-        state = looked_at_in(session)
-        if state is None:
-            note_head(session)
+        state = session._state
+        if state is None or not state.looked_at:
+            session._head_sent = True
             return UNTOUCHED
         closing = self._close(state, session, failed=failed)
         # An ending must be carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
-        return self._closed(session, outcome, secure=secure)
+        if outcome.set_cookie is not None and not secure:
+            self._warn_of_http()
+        return outcome
 
     async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
         async with _turn_of(state):
             now = self._now()
-            flow = self._requests.close(state, now, failed=failed, head_sent=head_has_left(session))
+            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
             outcome = await self._run(flow, now)
-            note_head(session)
+            session._head_sent = True
             return outcome
 
     @_as(Sessions.abandon)
@@ -544,7 +545,7 @@ class AsyncSessions(_Manager):
         # In its own task: a caller that is cancelled, and goes on, still gets the cookie that it brings.
         await self._alone(
             self._in_turn(
-                session, lambda state, now: self._requests.save(state, now, head_sent=head_has_left(session))
+                session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
             )
         )
 

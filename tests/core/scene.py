@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from datetime import timedelta
 
-from coatcheck.config import Settings
 from coatcheck.core.flows import Ask, Flows
+
+from coatcheck.config import Settings
 from coatcheck.core.state import Standing, State
 from coatcheck.events import Event
 from coatcheck.http.token import Ring, Token

@@ -3,13 +3,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from coatcheck.core.flows import Ask, Flows
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from coatcheck.config import CookieSettings
 from coatcheck.core import lifecycle
-from coatcheck.core.flows import Ask, Flows
 from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, owes_nothing
 from coatcheck.core.state import CSRF, Standing
 from coatcheck.errors import (

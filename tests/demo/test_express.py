@@ -207,7 +207,7 @@ def test_every_form_is_refused_without_the_sessions_token(visitor, store, path, 
     page = visitor.post(path, fields | ({} if csrf is None else {"csrf": csrf}))
     assert page.status == 400
     assert "That form is out of date" in page.html
-    assert "apply" not in store.sequence
+    assert "write" not in store.sequence
     assert page.text("user") == "Ada"
 
 
@@ -306,10 +306,10 @@ def test_a_program_is_told_in_plain_text_that_the_store_is_down(visitor, failing
 @pytest.mark.parametrize("error", [DOWN, StoreFull("no room")])
 def test_what_can_not_be_stored_is_not_said_to_be(visitor, failing, store, error):
     visitor.add("mac")
-    failing.fail("apply", error=error)
+    failing.fail("write", error=error)
     store.reset()
     page = visitor.submit("/express/basket/add", {"good": "scarf"}, choice="Moss")
-    assert (page.status, store.counts["apply"]) == (503, 1)
+    assert (page.status, store.counts["write"]) == (503, 1)
     assert "The cloakroom is locked" in page.html
     failing.recover()
     page = visitor.get("/express")
@@ -407,7 +407,7 @@ def test_the_traced_async_store_passes_everything_on(shared):
     traced = AsyncTracedStore(inner, told.append)
     assert traced.capabilities is inner.capabilities
     asyncio.run(every_call(traced))
-    assert [step.call for step in told] == ["load", "apply", "enroll", "lives_of", "count", "sweep", "ping"]
+    assert [step.call for step in told] == ["load", "write", "note", "lives_of", "count", "sweep", "ping"]
 
 
 def test_the_rail_alone_knows_the_way_to_the_counter(app):

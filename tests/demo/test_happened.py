@@ -23,7 +23,7 @@ class Meanwhile(StoreWrapper):
     next_apply = None
 
     def around(self, call, send):
-        if call.method == "apply" and self.next_apply is not None:
+        if call.method == "write" and self.next_apply is not None:
             happens, self.next_apply = self.next_apply, None
             happens()
         return send()
@@ -157,7 +157,7 @@ def test_a_request_whose_session_ends_under_it_is_told_to_have_written_nothing(f
 def test_a_store_that_fails_is_told(visitor, failing):
     visitor.take("mac")
     visitor.get("/")
-    failing.fail("apply", error=StoreUnavailable("down"))
+    failing.fail("write", error=StoreUnavailable("down", ambiguous=False))
     visitor.submit("/basket/add", {"good": "mac"}, choice="M")
     failing.recover()
     newest = requests_on(visitor.get("/what-happened"))[0]
@@ -214,7 +214,7 @@ def test_the_traced_store_passes_everything_on():
     assert traced.sweep(1, 10) == 0
     traced.ping()
     traced.close()
-    assert [step.call for step in told] == ["load", "enroll", "count", "sweep", "ping"]
+    assert [step.call for step in told] == ["load", "note", "count", "sweep", "ping"]
 
 
 def test_what_is_asked_of_the_store_outside_of_a_request_is_nobodys_history(app, visitor):

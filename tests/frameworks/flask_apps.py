@@ -6,7 +6,7 @@ from coatcheck import StoreUnavailable
 from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.stores.memory import MemoryStore
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
 
 def new_app(sessions, **config):

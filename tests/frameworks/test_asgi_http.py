@@ -10,12 +10,12 @@ from coatcheck.errors import CannotSendCookie, ConfigurationError, NotLoaded, St
 from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import MemoryStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore
 from coatcheck.testing import AwaitableStore
 from tests.frameworks.asgi_driver import House, answer, body, head
 from tests.loops import on_each_loop, quiet, until
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
 
 def say(value):
@@ -146,7 +146,7 @@ async def test_by_default_it_is_loaded_before_the_handler_and_that_is_no_look_at
     assert untouched.journal == ["load", "http.response.start", "http.response.body"]
     assert untouched.sent[0]["headers"] == []
     looked = await house.get("/look", cookie)
-    assert looked.journal == ["load", "apply", "http.response.start", "http.response.body"]
+    assert looked.journal == ["load", "write", "http.response.start", "http.response.body"]
     assert looked.headers(b"vary") == [b"Cookie"]
     assert (await house.get("/look")).journal == ["http.response.start", "http.response.body"]
 
@@ -219,7 +219,7 @@ def test_options_that_make_no_sense_are_refused_when_the_application_is_built(op
 async def test_an_outage_while_loading_ahead_is_raised_only_where_the_session_is_looked_at():
     house = house_by_path()
     cookie = await house.visitor(a=1)
-    error = StoreUnavailable("the test says so")
+    error = StoreUnavailable("the test says so", ambiguous=False)
     error.retry_after = 17
     house.failing.fail("load", error=error)
     untouched = await house.get("/", cookie)
@@ -235,7 +235,7 @@ async def test_an_outage_while_loading_ahead_is_raised_only_where_the_session_is
 
 
 @pytest.mark.promise("20")
-@pytest.mark.parametrize("operation", ["load", "apply"])
+@pytest.mark.parametrize("operation", ["load", "write"])
 @pytest.mark.parametrize("raises", [True, False])
 @on_each_loop
 async def test_where_a_framework_makes_a_500_of_an_outage_the_answer_is_a_503(operation, raises):
@@ -297,7 +297,7 @@ async def test_an_error_that_comes_of_another_one_than_the_outage_is_raised_to_t
 
     house = House(handler)
     cookie = await house.visitor(a=1)
-    house.failing.fail("apply", error=DOWN)
+    house.failing.fail("write", error=DOWN)
     with pytest.raises(RuntimeError, match="another"):
         await house.get("/", cookie)
 
@@ -354,7 +354,7 @@ async def test_the_change_is_stored_before_the_head_of_the_response_leaves():
     cookie = await house.visitor(a=1)
     for cookies in ((), (cookie,)):
         exchange = await house.get("/", *cookies)
-        assert exchange.journal[-3:] == ["apply", "http.response.start", "http.response.body"]
+        assert exchange.journal[-3:] == ["write", "http.response.start", "http.response.body"]
 
 
 @pytest.mark.promise("H", "F-20")
@@ -371,7 +371,7 @@ async def test_what_changes_during_a_stream_is_stored_before_its_last_byte():
     cookie = await house.visitor(n=9)
     chunks = ["http.response.body more"] * 3
     exchange = await house.get("/", cookie)
-    assert exchange.journal == ["load", "http.response.start", *chunks, "apply", "http.response.body"]
+    assert exchange.journal == ["load", "http.response.start", *chunks, "write", "http.response.body"]
     assert await house.fields(cookie) == {"n": 2}
 
 
@@ -385,7 +385,7 @@ async def test_what_changes_after_the_response_is_stored_when_the_application_re
     house = House(handler)
     cookie = await house.visitor(n=0)
     exchange = await house.get("/", cookie)
-    assert exchange.journal == ["load", "http.response.start", "http.response.body", "apply"]
+    assert exchange.journal == ["load", "http.response.start", "http.response.body", "write"]
     assert await house.fields(cookie) == {"n": 1}
 
 
@@ -416,7 +416,7 @@ async def test_what_needs_a_cookie_after_the_head_has_left_is_an_error_and_nothi
     with pytest.raises(CannotSendCookie):
         await exchange.run()
     assert exchange.headers(b"set-cookie") == []
-    assert "apply" not in exchange.journal
+    assert "write" not in exchange.journal
     if cookie:
         assert await house.fields(cookie) == {"a": 0}
     else:

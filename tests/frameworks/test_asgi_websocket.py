@@ -11,7 +11,7 @@ from tests.loops import on_each_loop, until
 
 pytestmark = pytest.mark.promise("H", "F-20")
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 ACCEPT = {"type": "websocket.accept"}
 
 
@@ -40,7 +40,7 @@ async def test_what_is_put_in_before_the_handshake_is_stored_first_and_its_cooki
 
     house = House(handler)
     exchange = await connect(house).run()
-    assert exchange.journal == ["apply", "websocket.accept"]
+    assert exchange.journal == ["write", "websocket.accept"]
     accept = exchange.sent[0]
     assert accept["subprotocol"] == "chat"
     assert all(
@@ -112,7 +112,7 @@ async def test_what_needs_a_cookie_after_the_handshake_is_an_error_and_nothing_i
     with pytest.raises(CannotSendCookie):
         await exchange.run()
     assert exchange.sent == [ACCEPT] or exchange.headers(b"set-cookie") == []
-    assert "apply" not in exchange.journal
+    assert "write" not in exchange.journal
     assert await house.fields(cookie) == ({"a": 0} if cookie else None)
 
 
@@ -173,7 +173,7 @@ async def test_a_change_before_the_handshake_that_cant_be_stored_refuses_it():
 
     house = House(handler)
     cookie = await house.visitor(a=1)
-    house.failing.fail("apply", error=DOWN)
+    house.failing.fail("write", error=DOWN)
     for header in (cookie, b""):
         assert [message["type"] for message in (await connect(house, header).run()).sent] == [
             "websocket.close"
@@ -272,4 +272,4 @@ async def test_the_head_of_an_http_response_is_not_taken_for_a_websockets():
 
     house = House(handler)
     exchange = await house.get()
-    assert exchange.journal == ["apply", "http.response.start", "http.response.body"]
+    assert exchange.journal == ["write", "http.response.start", "http.response.body"]

@@ -21,7 +21,7 @@ from tests.behaviours.app import looks
 from tests.frameworks.asgi_driver import SECRET
 from tests.frameworks.test_starlette import response_of
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
 
 def count(session: CurrentSession) -> int:
@@ -118,7 +118,7 @@ def test_several_dependencies_of_one_request_share_one_session_that_is_loaded_on
     client.get("/set/a/1")
     store.reset()
     assert client.get("/count").json() == [1, 1, True]
-    assert store.sequence == ["load", "apply"]
+    assert store.sequence == ["load", "write"]
 
 
 def test_openapi_shows_the_cookie_on_the_routes_that_take_the_session(app):

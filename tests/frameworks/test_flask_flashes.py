@@ -156,7 +156,7 @@ def test_flashing_more_leaves_the_messages_that_wait_where_they_are(app, client,
     ((key, record),) = records_of(sessions)
     store.store.reset()
     client.get("/flash")
-    assert store.store.sequence == ["load", "apply"]
+    assert store.store.sequence == ["load", "write"]
     assert fields_of(sessions, key).keys() > record.fields.keys()
 
 
@@ -169,7 +169,7 @@ def test_two_parallel_pages_never_both_show_a_message():
     client.get("/flash")
     cookie = {"Cookie": f"__Host-session={client.get_cookie('__Host-session').value}"}
     with Race() as race:
-        gates = [pausing.hold("apply"), pausing.hold("apply")]
+        gates = [pausing.hold("write"), pausing.hold("write")]
         pages = [
             race.start(f"{n}", lambda: app.test_client(use_cookies=False).get("/", headers=cookie))
             for n in range(2)

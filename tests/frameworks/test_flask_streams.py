@@ -102,7 +102,7 @@ def test_a_stream_that_never_began_is_closed_too(app, client, store):
         return flask.Response(bodies[-1])
 
     route(app, view)
-    store.fail("apply", error=DOWN)
+    store.fail("write", error=DOWN)
     assert client.get("/").status_code == 503
     assert bodies[0].closed == 1
 
@@ -117,7 +117,7 @@ def test_a_503_in_place_of_a_file_runs_what_was_to_run_at_its_end(app, client, s
         return response
 
     route(app, view)
-    store.fail("apply", error=DOWN)
+    store.fail("write", error=DOWN)
     response = client.get("/")
     response.close()
     assert (response.status_code, ended) == (503, ["ended"])
@@ -144,7 +144,7 @@ def test_an_outage_is_a_503_also_where_the_app_would_answer_everything_itself(ap
     response = client.get("/")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     store.recover()
-    store.fail("apply", error=DOWN)
+    store.fail("write", error=DOWN)
     assert client.get("/put").status_code == 200  # nothing to write
     assert app.test_client().get("/put").status_code == 503
     assert handled == []

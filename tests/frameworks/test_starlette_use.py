@@ -22,7 +22,7 @@ from coatcheck.testing import AsyncFailingStore, async_cookies_for, cookies_for
 from tests.frameworks.asgi_driver import SECRET
 from tests.loops import run
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -292,7 +292,7 @@ def test_an_outage_is_a_503_where_starlette_would_answer_500(new_client, session
     )  # fmt: skip
     client.get("/fill")
     sessions.store = failing = AsyncFailingStore(sessions.store)
-    failing.fail("load", "apply", error=DOWN)
+    failing.fail("load", "write", error=DOWN)
     for path in ("/show", "/fill"):
         response = client.get(path)
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
@@ -302,7 +302,7 @@ def test_an_outage_is_a_503_where_starlette_would_answer_500(new_client, session
 
 
 @pytest.mark.promise("20")
-@pytest.mark.parametrize("operation", ["load", "apply"])
+@pytest.mark.parametrize("operation", ["load", "write"])
 def test_an_outage_is_a_503_also_where_the_middleware_is_put_around_the_whole_application(operation):
     def count(session):
         session["n"] = session.get("n", 0) + 1

@@ -56,7 +56,7 @@ def test_the_apps_body_is_closed_once_however_the_request_ends():
         body = Body(chunks, then=then)
         server = Server(answering(body))
         if failing:
-            server.store.fail("apply", error=DOWN)
+            server.store.fail("write", error=DOWN)
         if then is None:
             server.get()
         else:
@@ -149,7 +149,7 @@ def test_a_file_wrapper_reaches_the_server_as_it_is_or_is_closed(value):
 
     server = Server(app)
     if value == "lost":
-        server.store.fail("apply", error=DOWN)
+        server.store.fail("write", error=DOWN)
     environ = server.environ(**{"wsgi.file_wrapper": FileWrapper})
     if isinstance(value, str):
         result = server.app(environ, server.start_response)

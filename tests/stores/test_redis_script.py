@@ -6,16 +6,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.equivalence import BRANCHES, assert_equal, branches_of, check_apply
+from tests.strategies import cases
 
 from coatcheck.model.record import Record, RecordError, Update, decode, encode
 from coatcheck.stores._redis_words import Words
 from coatcheck.stores.redis import from_url
 from coatcheck.testing.clock import START
 from coatcheck.testing.contract.harness import LIFETIMES
-from tests.equivalence import BRANCHES, assert_equal, branches_of, check_apply
 from tests.servers.process import HOST
 from tests.stores.redis_single import PATIENT, command, new_prefix
-from tests.strategies import cases
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("6", "12", "13", "14", "16")]
 ANY = list(HealthCheck)

@@ -88,6 +88,8 @@ class Admin:
         after: Entry | None = None
         while True:
             records = yield from self._users.live_of(user, now, _AT_A_TIME, after)
+            if not records:
+                return updated
             changes = [self._user_update(record, user, fields, now) for record in records]
             results: Sequence[Result] = yield Apply(changes, [None] * len(changes))
             raise_failure(results)

@@ -24,10 +24,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.core.calls import Call, Held, Load, Remove, Writes
-from coatcheck.core.swap import NOTHING, answers_to, held_of
+from coatcheck.core.swap import NOTHING, answers_to, held_of, write_of
 from coatcheck.errors import StoreError, StoreFull, StoreUnavailable, TooLarge
-from coatcheck.model.format import encode
-from coatcheck.model.ports import REVISION_BYTES, Conflict, Found, Write
+from coatcheck.model.lifetimes import Lifetimes
+from coatcheck.model.ports import REVISION_BYTES, Conflict, Found, Write, revision_of
 from coatcheck.model.record import TOMBSTONE_LIFE, Record, Tombstone
 
 __all__ = ["Epoch", "Epochs", "epoch_key"]
@@ -87,10 +87,11 @@ def epoch_key(user: str) -> bytes:
 class Epochs:
     """The flows over epochs."""
 
-    __slots__ = ("_random",)
+    __slots__ = ("_lifetimes", "_random")
 
-    def __init__(self, random: Callable[[int], bytes]) -> None:
+    def __init__(self, random: Callable[[int], bytes], *, lifetimes: Lifetimes | None = None) -> None:
         self._random = random
+        self._lifetimes = lifetimes
 
     def judged(self, helds: Sequence[Held], now: int) -> _Steps[list[Held]]:
         """`helds`, without the records whose sign-in does not count: one more load where somebody is signed in.
@@ -110,17 +111,22 @@ class Epochs:
             epochs[user] = _epoch(_checked(found))
         return [_judged(held, epochs, now) for held in helds]
 
-    def note(self, record: Record, until: int) -> _Steps[None]:
-        """Note a sign-in that is stored, and is not answered yet, in its user's epoch."""
+    def note(self, record: Record, until: int) -> _Steps[Held | None]:
+        """Note a sign-in that is stored, and is not answered yet, in its user's epoch.
+
+        Returns what lies under the record's key, if the sign-in had to be moved; None: it was not.
+        """
         user = record.user or ""
+        wrote = b""
         keys = [record.key, epoch_key(user)]
         for _ in range(_MOST_LOST):
             while True:
                 found = yield from answers_to(Load(keys), 2)
                 held, epoch_found = held_of(record.key, _checked(found[0])), _checked(found[1])
                 current = held.state
+                moved = held if held.found is not None and revision_of(held.found.data) == wrote else None
                 if not isinstance(current, Record) or current.user != user:
-                    return  # it has ended already, or became another user's, whose sign-in notes itself
+                    return moved  # it has ended already, or became another user's, whose sign-in notes itself
                 epoch = _epoch(epoch_found)
                 # The limit counts from the sign-in as well.
                 ends = until - record.signed_in + current.signed_in
@@ -131,31 +137,37 @@ class Epochs:
                     # All were ended since it was stored, or within its millisecond, or by a clock that runs ahead. It
                     # was not answered yet, so it counts as one that begins after them.
                     later = replace(current, signed_in=epoch.ended + 1)
-                    data = encode(later, self._random(REVISION_BYTES))
-                    assert held.found is not None
-                    yield from self._put(
-                        Write(key=record.key, data=data, expires=later.expires, expected=held.found.version)
-                    )
+                    wrote = self._random(REVISION_BYTES)
+                    if (yield from self._put(write_of(later, wrote, held, self._lifetimes))) is None:
+                        break
                     continue
                 else:
                     newest, expires = max(epoch.newest, current.signed_in), max(epoch.expires, ends)
                     noted = replace(epoch, newest=newest, expires=expires)
                     if noted == epoch:
-                        return
+                        return moved
                 stored = yield from self._put_epoch(user, noted, epoch_found)
                 if stored is None:
                     break  # the answer was lost: look, and go on from what is there
                 if stored:
-                    return
+                    return moved
         raise StoreUnavailable("the answers to several writes were lost")
 
     def end_all(self, user: str, now: int, until: int, keep: bytes | None) -> _Steps[None]:
         """End every sign-in of `user` that was noted, but for the session `keep`, if that one counts now."""
         keys = [epoch_key(user)] if keep is None else [epoch_key(user), keep]
+        lost: Epoch | None = None
         for _ in range(_MOST_LOST):
             while True:
                 epoch_found, *spared = map(_checked, (yield from answers_to(Load(keys), len(keys))))
                 epoch = _epoch(epoch_found)
+                if (
+                    lost is not None
+                    and epoch is not None
+                    and lost.ended <= epoch.ended
+                    and epoch.kept == lost.kept
+                ):
+                    return  # it is stored; to end once more would end the sign-ins since
                 if epoch is None:
                     # Nothing counts at present. Earlier records must not count again.
                     ended = Epoch(ended=now, newest=now, expires=until, revoked=now)
@@ -175,6 +187,7 @@ class Epochs:
                     yield Remove([epoch_key(user)])
                     return
                 if stored is None:
+                    lost = ended
                     break
                 if stored:
                     return

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from coatcheck.config import Settings
 from coatcheck.core import lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
-from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, names_in, read_field, remove_field
+from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, names_in, read_field
 from coatcheck.core.swap import held_of
 from coatcheck.core.users import Users, event_of, raise_failure
 from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable
@@ -50,7 +50,25 @@ class Requests:
                 state.status, state.ready = Status.NEW, True
             return
         try:
-            helds = yield from self._found(tokens, now)
+            if len(tokens) == 1 and not self._users.by_epoch:
+                # The budget of calls per read: the one session that the cookie names, alive and with its secret.
+                (token,) = tokens
+                (answer,) = yield Load((token.key,))
+                if isinstance(answer, StoreError):
+                    raise answer
+                held = held_of(token.key, answer)
+                record = held.state
+                if (
+                    isinstance(record, Record)
+                    and record.secret_hash == token.hashed
+                    and record.is_alive(now, self._settings.lifetimes)
+                ):
+                    if not state.ready:
+                        state.hold(token, held)
+                    return
+                helds: Sequence[Held] = [held]
+            else:
+                helds = yield from self._found(tokens, now)
         except StoreError as error:
             yield from self._not_loaded(state, now, error)
             return
@@ -140,9 +158,21 @@ class Requests:
                 state.changes = {}  # told once, however often the session is closed
                 yield event_of("dropped", now, reason="the store is unavailable")
             return lifecycle.LOOKED_AT
-        changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
-        if not (changed or failed or head_sent):
-            yield from self._maintain(state, now)
+        changed = False
+        # The budget of calls per read: nothing was read that could have been changed inside.
+        if state.changes or state.mutable_reads or state.acted:
+            changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
+        record, token = state.record, state.token
+        if not (changed or failed or head_sent or record is None or token is None) and (
+            not token.current
+            or token.hashed != record.secret_hash
+            or record.previous is not None
+            or self._settings.rotate_every_ms is not None
+            or record.slide_is_due(now, self._settings.lifetimes)
+        ):
+            yield from self._maintain(state, record, token, now)
+        if state.cookie_set is None and not state.cookie_cleared:
+            return lifecycle.LOOKED_AT
         outcome = lifecycle.outcome_of(state, self._settings, now)
         state.cookie_set, state.cookie_cleared = None, False
         return outcome
@@ -157,10 +187,7 @@ class Requests:
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any."""
         settings = self._settings
-        if failed:
-            if not state.to_destroy:
-                return False
-        elif not state.changes and not state.reads and not state.wants_more():
+        if failed and not state.to_destroy:
             return False
         # Recorded before the change is made of it: what another thread wants in between is stored once more, not lost.
         sent, before = state.sent(), state.record
@@ -192,9 +219,11 @@ class Requests:
             # The new before the old, so that a crash in between loses nothing.
             changes.insert(0, change)
             known.insert(0, state.held)
-        results: Sequence[Result] = yield Apply(changes, known)
-        state.met = None
         try:
+            results: Sequence[Result] = yield Apply(changes, known)
+            state.met = None
+            if competing:
+                state.competing = ()
             endings = results[len(results) - len(ending) :]
             late = yield from self._ended(state, now, ending, endings, len(ending) - len(competing))
             if change is not None:
@@ -202,7 +231,7 @@ class Requests:
                     yield from self._drop(state, now, change, results[0], late)
                 else:
                     sent = sent._replace(fields=wanted.fields)
-                    yield from self._settle(state, now, before, change, token, results[0], sent)
+                    yield from self._settle(state, now, change, token, results[0], sent)
             raise_failure(endings)
         except StoreError as error:
             state.met = error
@@ -227,6 +256,8 @@ class Requests:
                 if isinstance(result, Done):
                     reason = "it came with the one that signed in"
                     yield event_of("destroyed", now, record, reason=reason)
+                elif not isinstance(result, Refused):
+                    left.append(held)
                 continue
             if isinstance(result, Done):
                 yield event_of("destroyed", now, record)
@@ -243,9 +274,9 @@ class Requests:
                 continue
             if state.cookie_set is not None and state.cookie_set.key == record.key:
                 state.cookie_set = None
+        # What another task has ended since stays to be done; so does what failed.
+        state.to_destroy = (*left, *state.to_destroy[own:])
         if own:
-            # What another task has ended since stays to be done; so does what failed.
-            state.to_destroy = (*left, *state.to_destroy[own:])
             # Also where a second session was begun and ended: the browser still shows the first one's token.
             state.cookie_cleared = state.ended_own and state.cookie_set is None
         return None if state.ended_own else late
@@ -260,7 +291,6 @@ class Requests:
         self,
         state: State,
         now: int,
-        before: Record | None,
         change: Change,
         token: Token | None,
         result: Result,
@@ -291,15 +321,16 @@ class Requests:
             raise result
         if isinstance(change, Create):
             yield from self._created(state, now, result.held, token, sent)
-        elif isinstance(change, Update) and before is not None:
+        elif isinstance(change, Update):
             if not result.answer.rotated:
                 change, token = replace(change, rotate=None), state.token
-            yield from self._updated(state, now, before, change, token, result, sent)
+            yield from self._updated(state, now, change, token, result, sent)
 
     def _created(self, state: State, now: int, held: Held, token: Token | None, sent: Sent) -> Flow[None]:
         record = _record(held)
         if record.user is not None:
-            yield from self._users.entered(record, now)
+            held = yield from self._users.entered(held, now)
+            record = _record(held)
         yield event_of("created", now, record)
         if record.user is not None:
             yield event_of("signed_in", now, record)
@@ -315,26 +346,33 @@ class Requests:
                     state.reads.pop(name, None)
         state.hold(token, held)
         state.cookie_set, state.cookie_cleared = token, False
-        state.competing = ()
         state.settled(sent)
 
     def _updated(
         self,
         state: State,
         now: int,
-        before: Record,
         change: Update,
         token: Token | None,
         done: Done,
         sent: Sent,
     ) -> Flow[None]:
-        record = _record(done.held) if isinstance(done.held.state, Record) else before
+        held = done.held
+        if not self._holds(held, token, now):
+            # Another request's sign-in or ending went out in the same write, behind this change.
+            state.blank()
+            state.status = Status.LATE
+            state.cookie_set, state.cookie_cleared = None, False
+            return
+        record = _record(held)
         if change.sign_in is not None:
-            yield from self._users.entered(record, now)
+            held = yield from self._users.entered(held, now)
+            record = _record(held)
             yield event_of("signed_in", now, record)
         else:
             if change.limits is not None:
-                yield from self._users.noted(record)
+                held = yield from self._users.noted(held)
+                record = _record(held)
             if change.rotate is not None:
                 yield event_of("rotated", now, record, reason="periodic" if change.rotate.derived else "")
         if done.answer.merged:
@@ -345,19 +383,16 @@ class Requests:
         if state.generation != sent.generation:
             # Another task has ended the session meanwhile: that is still to be carried out.
             return
-        state.token, state.record, state.held = token, record, done.held
+        state.token, state.record, state.held = token, record, held
         if token is not None and (change.rotate is not None or change.permanent is not None):
             state.cookie_set, state.cookie_cleared = token, False
         elif state.cookie_set is None and not state.cookie_cleared:
-            # The change was refused if the request no longer held the session: what is pending can go out.
+            # The request still holds the session: what is pending can go out.
             state.cookie_set = lifecycle.pending_token(state, self._settings)
         state.settled(sent)
 
-    def _maintain(self, state: State, now: int) -> Flow[None]:
+    def _maintain(self, state: State, record: Record, token: Token, now: int) -> Flow[None]:
         """Slide, rotate, re-sign, or store that the new secret was seen, where it is due. Never fails a request."""
-        record, token = state.record, state.token
-        if record is None or token is None:
-            return
         update = lifecycle.maintenance_of(state, self._settings, now)
         pending = lifecycle.pending_token(state, self._settings)
         if update is None and pending is None:
@@ -382,7 +417,7 @@ class Requests:
                 else:
                     # Another ring's successor is stored; the old secret is good until it is seen.
                     update = replace(update, rotate=None)
-            yield from self._updated(state, now, record, update, token, result, sent)
+            yield from self._updated(state, now, update, token, result, sent)
 
     def _lose(self, state: State, now: int, refusal: Refused) -> Flow[None]:
         """The session ended, or got another secret, under this request: it is anonymous, its writes are dropped."""
@@ -423,14 +458,15 @@ class Requests:
                 take=stored,
                 used=state.token is not None,
             )
-            (result,) = yield Apply([update], [state.held])
-            if isinstance(result, Refused):
+            try:
+                (result,) = yield Apply([update], [state.held])
+                raise_failure([result])
+            except StoreError as error:
+                state.met = error
+                raise
+            if not isinstance(result, Done):
                 yield from self._lose(state, now, result)
                 return {name: value for name, value in values.items() if name not in stored}
-            if not isinstance(result, Done):
-                if isinstance(result, StoreError):
-                    state.met = result
-                raise result
             taken = result.answer.taken
             for name in stored:
                 if state.changes.get(name) is not None:
@@ -440,12 +476,23 @@ class Requests:
                 elif taken[name] != record.fields[name]:
                     # Another request changed it meanwhile.
                     values[name] = codec.decode(taken[name])
-            if isinstance(result.held.state, Record):
-                state.held, state.record = result.held, result.held.state
+            if not self._holds(result.held, state.token, now):
+                state.blank()
+                state.status = Status.LATE
+                return values
+            state.held, state.record = result.held, _record(result.held)
         for name in present:
-            remove_field(state, name)
-            state.reads.pop(name, None)
+            # Not marked as removed: the same write may hold what another request has put there since.
+            for known in (state.changes, state.values, state.reads):
+                known.pop(name, None)
         return values
+
+    def _holds(self, held: Held, token: Token | None, now: int) -> bool:
+        """Whether `token` still opens what lies under the key, after a write that may carry other requests' changes."""
+        record = held.state
+        return isinstance(record, Record) and (
+            token is None or lifecycle.is_held(record, token, self._settings, now)
+        )
 
     def is_live(self, state: State, now: int) -> Flow[bool]:
         """Whether the session that the request holds is still held, by the store's word of now."""
@@ -465,9 +512,9 @@ class Requests:
         (held,) = yield from self._users.judged([_held(record.key, answers[0])], now)
         found = held.state
         return (
-            isinstance(found, Record)
+            self._holds(held, token, now)
+            and isinstance(found, Record)
             and found.is_alive(now, self._settings.lifetimes)
-            and (token is None or lifecycle.is_held(found, token, self._settings, now))
         )
 
 

@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
+from msgspec.structs import replace
+
 from coatcheck.core.calls import Done, Held, Load, Result, Writes
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, twin_of
-from coatcheck.model.format import encode, read
+from coatcheck.model.format import RecordError, decode, encode
 from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Write, Written, revision_of
-from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, settle
+from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, Unreadable, settle
 
-__all__ = ["NOTHING", "Swap", "answers_to", "held_of"]
+__all__ = ["NOTHING", "Swap", "answers_to", "held_of", "write_of"]
 
 NOTHING = Held(None, None)
 """A key under which nothing lies."""
@@ -33,7 +35,12 @@ _Numbered: TypeAlias = tuple[int, Change]
 
 def held_of(key: bytes, found: Found | None) -> Held:
     """The meaning of what was found under `key`."""
-    return NOTHING if found is None else Held(found, read(key, found.data))
+    if found is None:
+        return NOTHING
+    try:
+        return Held(found, decode(key, found.data))
+    except RecordError as error:
+        return Held(found, Unreadable(str(error)))
 
 
 class Swap:
@@ -76,14 +83,31 @@ class Swap:
                 group.held = held or group.held
         pending = list(groups.values())
         while pending:
-            if unknown := [group for group in pending if group.held is None or group.unsure]:
+            # Loops, not comprehensions, which are calls in Python 3.11: the budget of calls per write.
+            unknown: list[_Group] = []
+            for group in pending:
+                if group.held is None or group.unsure:
+                    unknown.append(group)  # noqa: PERF401
+            if unknown:
                 yield from self._look(unknown, results)
-            plans = [plan for group in pending if (plan := self._plan(group, results)) is not None]
-            if plans:
-                answers = yield from answers_to(Writes([plan.write for plan in plans]), len(plans))
-                for plan, answer in zip(plans, answers, strict=True):
+            plans: list[_Plan] = []
+            writes: list[Write] = []
+            for group in pending:
+                if (plan := self._plan(group, results)) is not None:
+                    plans.append(plan)
+                    writes.append(plan.write)
+            if writes:
+                answers: Sequence[Written]
+                try:
+                    answers = yield Writes(writes)
+                except StoreError as error:
+                    answers = [error] * len(writes)
+                for plan, answer in zip(plans, counted(answers, len(writes)), strict=True):
                     self._settle(plan, answer, results)
-            pending = [group for group in pending if group.changes]
+            for group in pending:
+                if not group.changes:
+                    pending = [left for left in pending if left.changes]
+                    break
         return results
 
     def _look(self, groups: Sequence[_Group], results: list[Any]) -> _Steps:
@@ -91,13 +115,16 @@ class Swap:
         found = yield from answers_to(Load([group.key for group in groups]), len(groups))
         for group, answer in zip(groups, found, strict=True):
             if isinstance(answer, StoreError):
+                if group.unsure:
+                    group.fail(_ambiguous(answer), results)
+                    continue
                 if isinstance(answer, StoreUnavailable):
-                    answer.ambiguous = group.unsure
+                    answer.ambiguous = False
                 group.fail(answer, results)
             elif group.unsure:
                 self._resolve(group, answer, results)
             else:
-                group.held = held_of(group.key, answer)
+                group.found(answer)
 
     def _resolve(self, group: _Group, found: Found | None, results: list[Any]) -> None:
         """Find out what became of a write whose answer was lost, by what lies under its key now."""
@@ -106,6 +133,9 @@ class Swap:
         revision = None if found is None else revision_of(found.data)
         if revision == plan.revision:
             plan.done(results)
+        elif found is not None and revision == plan.replaces:
+            # The same write is sent again, so that the delayed first one is found out by its revision.
+            plan.write = replace(plan.write, expected=found.version)
         elif revision != plan.replaces:
             # Another writer's: whether ours came before it can't be known.
             error = StoreTimeout(
@@ -113,8 +143,8 @@ class Swap:
                 ambiguous=True,
             )
             group.fail(error, results, but_endings=True)
-            group.sent, group.held = None, held_of(group.key, found)
-        # Otherwise the same write is sent again.
+            group.looks = 0
+            group.found(found)
 
     def _plan(self, group: _Group, results: list[Any]) -> _Plan | None:
         """The next write of a group. None: nothing is left to write, and every change has its result."""
@@ -131,25 +161,14 @@ class Swap:
                     state, answers = _applied(some, held, self._max_bytes)
                     data = b"" if state is None else encode(state, self._random(REVISION_BYTES))
             if state is not None:
-                group.sent = _Plan(group, answers, state, held, self._write(state, data, held))
+                group.sent = _Plan(group, answers, state, held, _write(state, data, held, self._lifetimes))
                 return group.sent
+            if not group.confirmed:
+                # Refused by what the callers knew, which may be out of date: look.
+                group.held = None
+                return None
             group.answer(answers, results)
         return None
-
-    def _write(self, state: Record | Tombstone, data: bytes, held: Held) -> Write:
-        live = isinstance(state, Record)
-        entry = None
-        if isinstance(state, Record) and state.user is not None and self._lifetimes is not None:
-            entry = Entry(state.user, state.key, state.signed_in, state.until(self._lifetimes))
-        return Write(
-            key=state.key,
-            data=data,
-            expires=state.expires,
-            expected=None if held.found is None else held.found.version,
-            live=live,
-            entry=entry,
-            urgent=not live or not _grows(data, held),
-        )
 
     def _settle(self, plan: _Plan, answer: Written, results: list[Any]) -> None:
         """Take in the store's answer to a write."""
@@ -161,7 +180,7 @@ class Swap:
                 # An earlier try of this write may have been stored, and replaced since.
                 self._resolve(group, answer.found, results)
             else:
-                group.sent, group.held = None, held_of(group.key, answer.found)
+                group.found(answer.found)
         elif isinstance(answer, StoreUnavailable) and answer.ambiguous:
             group.looks += 1
             group.unsure = group.looks <= _MOST_LOOKS
@@ -173,7 +192,7 @@ class Swap:
         elif isinstance(answer, StoreFull | TooLarge) and len(group.changes) > 1:
             # One change that grows must not refuse another that takes: each goes by itself.
             if group.one_by_one:
-                group.answer([(number, answer) for number, _ in plan.answers], results)
+                group.answer([(number, twin_of(answer)) for number, _ in plan.answers], results)
             group.sent, group.one_by_one = None, True
         else:
             group.fail(answer, results)
@@ -199,7 +218,7 @@ class _Plan:
         self.group = group
         self.answers = answers
         self.write = write
-        self.revision = revision_of(write.data)
+        self.revision = write.data[:REVISION_BYTES]
         self.replaces = None if before.found is None else revision_of(before.found.data)
         self.after = Held(Found(write.data, self.revision), state)
 
@@ -207,14 +226,11 @@ class _Plan:
         """The write is stored."""
         group = self.group
         after = self.after
-        group.answer(
-            [
-                (number, Done(answer, after) if isinstance(answer, Applied) else answer)
-                for number, answer in self.answers
-            ],
-            results,
-        )
-        group.held, group.sent, group.unsure, group.looks = after, None, False, 0
+        for number, answer in self.answers:
+            results[number] = Done(answer, after) if isinstance(answer, Applied) else answer
+        group.changes = group.changes[len(self.answers) :]
+        group.held, group.confirmed = after, True
+        group.sent, group.unsure, group.looks = None, False, 0
 
 
 class _Group:
@@ -222,22 +238,28 @@ class _Group:
 
     Attributes:
         held: What is known to lie under the key; None: nothing is known.
+        confirmed: `held` is the store's word, not that of a caller, who may have read it long ago.
         sent: The write that is on its way, or whose answer was lost.
         unsure: The answer to `sent` was lost, and a look at the key comes next.
         looks: How often that happened.
         one_by_one: A write of several changes was surely refused: each goes by itself.
     """
 
-    __slots__ = ("changes", "held", "key", "looks", "one_by_one", "sent", "unsure")
+    __slots__ = ("changes", "confirmed", "held", "key", "looks", "one_by_one", "sent", "unsure")
 
     def __init__(self, key: bytes, number: int, change: Change, held: Held | None) -> None:
         self.key = key
         self.changes: list[_Numbered] = [(number, change)]
         self.held = held
+        self.confirmed = False
         self.sent: _Plan | None = None
         self.unsure = False
         self.looks = 0
         self.one_by_one = False
+
+    def found(self, found: Found | None) -> None:
+        """Take in what lies under the key. Nothing of this group is on its way to it."""
+        self.held, self.confirmed, self.sent = held_of(self.key, found), True, None
 
     def answer(self, answers: Sequence[_Answer], results: list[Any]) -> None:
         """Give the first changes their results."""
@@ -262,9 +284,14 @@ def answers_to(call: Load | Writes, count: int) -> Generator[Load | Writes, Any,
         answers: Sequence[Any] = yield call
     except StoreError as error:
         return [error] * count
-    if len(answers) != count:
-        return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
-    return answers
+    return counted(answers, count)
+
+
+def counted(answers: Sequence[Any], count: int) -> Sequence[Any]:
+    """`answers`, if there is one for each of `count` items; else it is an error for each."""
+    if len(answers) == count:
+        return answers
+    return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
 
 
 def _applied(
@@ -290,6 +317,27 @@ def _applied(
             state = changed = after
         answers.append((number, answer))
     return changed, answers
+
+
+def write_of(record: Record, revision: bytes, held: Held, lifetimes: Lifetimes | None) -> Write:
+    """The write that puts `record` in place of what is held; for `lifetimes`, see `Swap`."""
+    return _write(record, encode(record, revision), held, lifetimes)
+
+
+def _write(state: Record | Tombstone, data: bytes, held: Held, lifetimes: Lifetimes | None) -> Write:
+    live = isinstance(state, Record)
+    entry = None
+    if isinstance(state, Record) and state.user is not None and lifetimes is not None:
+        entry = Entry(state.user, state.key, state.signed_in, state.until(lifetimes))
+    return Write(
+        key=state.key,
+        data=data,
+        expires=state.expires,
+        expected=None if held.found is None else held.found.version,
+        live=live,
+        entry=entry,
+        urgent=not live or not _grows(data, held),
+    )
 
 
 def _grows(data: bytes, held: Held) -> bool:

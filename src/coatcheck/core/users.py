@@ -28,13 +28,14 @@ _PAGE = 100
 class Users:
     """The flows over the sessions of a user."""
 
-    __slots__ = ("_epochs", "_settings", "index")
+    __slots__ = ("_epochs", "_settings", "by_epoch", "index")
 
     def __init__(self, settings: Settings, index: Index, random: Callable[[int], bytes]) -> None:
         self._settings = settings
         self.index = index
-        by_epoch = index == "none" or settings.revocation == "epoch"
-        self._epochs = Epochs(random) if by_epoch else None
+        self.by_epoch = index == "none" or settings.revocation == "epoch"
+        within = settings.lifetimes if index == "within" else None
+        self._epochs = Epochs(random, lifetimes=within) if self.by_epoch else None
 
     def judged(self, helds: Sequence[Held], now: int) -> Flow[Sequence[Held]]:
         """`helds`, without the records that were ended by their user's epoch."""
@@ -44,16 +45,16 @@ class Users:
 
     # Signing in
 
-    def entered(self, record: Record, now: int) -> Flow[None]:
+    def entered(self, held: Held, now: int) -> Flow[Held]:
         """Enter a sign-in that is stored into the index or epoch, and end the sessions beyond the user's limit.
 
-        If that fails, so has the sign-in: no user gets more sessions than the limit.
+        If that fails, so has the sign-in: no user gets more sessions than the limit. Returns what lies there now.
         """
-        yield from self.noted(record)
+        held = yield from self.noted(held)
+        record = held.state
         limit = self._settings.max_sessions_per_user
-        if limit is None:
-            return
-        assert record.user is not None
+        if limit is None or not isinstance(record, Record) or record.user is None:
+            return held
         try:
             yield from self._end_surplus(record.user, now, limit)
         except StoreError as error:
@@ -61,19 +62,25 @@ class Users:
             # No browser will have its cookie: it must not count, nor stand in the list of devices.
             yield Apply([_end_of(record.user, record.key, record.signed_in, now)], [None])
             raise
+        return held
 
-    def noted(self, record: Record) -> Flow[None]:
-        """Enter a record's sign-in into the index or epoch, until the latest moment at which it can be alive."""
-        if record.user is None:
-            return
+    def noted(self, held: Held) -> Flow[Held]:
+        """Enter a record's sign-in into the index or epoch, until the latest moment at which it can be alive.
+
+        Returns what lies there now: an epoch may have moved the sign-in.
+        """
+        record = held.state
+        if not isinstance(record, Record) or record.user is None:
+            return held
         lifetimes = self._settings.lifetimes
         # Sliding and becoming permanent must not need another entry.
         longest = max(lifetimes.absolute, lifetimes.remember_absolute, record.absolute)
         until = record.start + longest
-        if self.index == "beside":
+        if self._epochs is not None and (moved := (yield from self._epochs.note(record, until))) is not None:
+            held, record = moved, moved.state
+        if self.index == "beside" and isinstance(record, Record) and record.user is not None:
             yield Note([Entry(record.user, record.key, record.signed_in, until)])
-        if self._epochs is not None:
-            yield from self._epochs.note(record, until)
+        return held
 
     def _end_surplus(self, user: str, now: int, limit: int) -> Flow[None]:
         live = 0
@@ -83,14 +90,14 @@ class Users:
             found = yield from self._live_in(page, now)
             surplus = found[max(0, limit - live) :]
             live += len(found)
-            if not surplus:
-                continue
             results = yield from self._end([entry for entry, _ in surplus], now)
             for (entry, _), result in zip(surplus, results, strict=True):
                 if isinstance(result, Done):
                     reason = f"the user has {limit} newer ones"
                     yield event_of("revoked", now, handle=handle_of(entry.key), user=user, reason=reason)
             raise_failure(results)
+            if len(page) < _PAGE:
+                return
 
     # From outside
 

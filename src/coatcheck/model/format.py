@@ -26,15 +26,15 @@ from struct import error as LayoutError
 
 import msgspec
 
+from coatcheck.model.lifetimes import LATEST
 from coatcheck.model.ports import revision_of
-from coatcheck.model.record import Record, Tombstone, Unreadable
+from coatcheck.model.record import Record, Tombstone
 
-__all__ = ["FORMAT", "RecordError", "decode", "encode", "read"]
+__all__ = ["FORMAT", "RecordError", "decode", "encode"]
 
 FORMAT = 1
 _SIGNED_IN, _PERMANENT, _GRACE, _LIMITS, _SEALED, _TOMBSTONE = 1, 2, 4, 8, 16, 128
 _KNOWN = _SIGNED_IN | _PERMANENT | _GRACE | _LIMITS | _SEALED
-_LATEST = 253_402_300_799_999  # the end of the year 9999, the last that a datetime can hold
 _HEAD = Layout(">8sBB16s32sHIHIHIHI4s")
 _SIGNED = Layout(">HIHH")
 _PREVIOUS = Layout(">32sHI")
@@ -90,7 +90,7 @@ def encode(state: Record | Tombstone, revision: bytes) -> bytes:
         expires & 0xFFFFFFFF,
         state.mark,
     )
-    return head + tail + _encode_fields(state.fields)
+    return head + tail + _encode_fields(state.fields or {})  # the default is no dict
 
 
 def decode(key: bytes, data: bytes) -> Record | Tombstone:
@@ -108,7 +108,7 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
             raise RecordError("the record belongs to another key")
         secret_at, created = sh << 32 | sl, ch << 32 | cl
         last_used, expires = uh << 32 | ul, eh << 32 | el
-        if not secret_at <= _LATEST >= created or not last_used <= _LATEST >= expires:
+        if not secret_at <= LATEST >= created or not last_used <= LATEST >= expires:
             raise RecordError("the record is damaged")
         if flags == _TOMBSTONE:
             tombstone = Tombstone(key, expires)
@@ -123,7 +123,7 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
         if flags & _SIGNED_IN:
             high, low, user_size, client_size = _SIGNED.unpack_from(data, offset)
             signed_in = high << 32 | low
-            if signed_in > _LATEST:
+            if signed_in > LATEST:
                 raise RecordError("the record is damaged")
             offset += _SIGNED.size
             user = data[offset : offset + user_size].decode()
@@ -165,11 +165,3 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
         sealed=sealed,
         fields=fields,
     )
-
-
-def read(key: bytes, data: bytes) -> Record | Tombstone | Unreadable:
-    """The record or tombstone in `data`, or why it can't be read."""
-    try:
-        return decode(key, data)
-    except RecordError as error:
-        return Unreadable(str(error))

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-__all__ = ["LONGEST_SLIDE", "Lifetimes", "milliseconds", "moment"]
+__all__ = ["LATEST", "LONGEST_SLIDE", "Lifetimes", "milliseconds", "moment"]
 
+LATEST = 253_402_300_799_999
+"""The end of the year 9999 (ms), the last moment that a `datetime` can hold."""
 LONGEST_SLIDE = 3_600_000
 """Use is stored at least so often (ms)."""
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.model.fields import FLASH
-from coatcheck.model.lifetimes import LONGEST_SLIDE, Lifetimes
+from coatcheck.model.lifetimes import LATEST, LONGEST_SLIDE, Lifetimes
 from coatcheck.model.merges import MergeRule, merged, ruled
 
 __all__ = [
@@ -278,13 +278,18 @@ class Record(Struct, frozen=True, kw_only=True):
 
     def is_alive(self, at: int, lifetimes: Lifetimes) -> bool:
         """Whether it is within its limits: those it was stored with, and those in force (OWASP: idle and absolute)."""
-        idle, absolute = lifetimes.limits(permanent=self.permanent, idle=self.idle, absolute=self.absolute)
+        if at >= self.expires:
+            return False
+        if self.permanent:
+            idle, absolute = lifetimes.remember_idle, lifetimes.remember_absolute
+        else:
+            idle, absolute = lifetimes.idle, lifetimes.absolute
         start = self.signed_in or self.created
-        return at < self.expires and at < self.last_used + idle and at < start + absolute
+        return at < self.last_used + (self.idle or idle) and at < start + (self.absolute or absolute)
 
     def slide_is_due(self, at: int, lifetimes: Lifetimes) -> bool:
         """Whether its use must be stored anew: at most once per tenth of the idle limit, and per hour."""
-        idle, _ = lifetimes.limits(permanent=self.permanent, idle=self.idle, absolute=self.absolute)
+        idle = self.idle or (lifetimes.remember_idle if self.permanent else lifetimes.idle)
         return at - self.last_used >= min(idle // 10, LONGEST_SLIDE)
 
     def until(self, lifetimes: Lifetimes) -> int:
@@ -396,7 +401,7 @@ def _updated(record: Record, change: Update) -> Settled:
         secret_at=secret_at,
         created=record.created,
         last_used=last_used,
-        expires=min(last_used + idle_limit, (signed_in or record.created) + absolute_limit),
+        expires=min(last_used + idle_limit, (signed_in or record.created) + absolute_limit, LATEST),
         mark=mark,
         permanent=permanent,
         signed_in=signed_in,
@@ -430,7 +435,8 @@ def _fields_after(record: Record, change: Update) -> tuple[Applied, dict[str, by
             fields[name] = edit.data if result is None else result
         elif theirs is not None and edit.base is not None:
             fields[name] = merged(edit.base, theirs, edit.data)
-            both.append(name)
+            if fields[name] != edit.data:
+                both.append(name)
         # Otherwise it was removed meanwhile, and stays so.
     if change.max_flashes:
         fields = newest_flashes(fields, change.max_flashes)

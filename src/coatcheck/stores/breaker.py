@@ -88,7 +88,7 @@ class Breaker:
             left = self._until - now
         error = StoreUnavailable(
             f"{self._name} failed {self._failures} times in a row; it is left alone for {left:.1f} s",
-            ambiguous=False,
+            ambiguous=False,  # nothing is sent
         )
         error.retry_after = max(1, ceil(left))
         raise error
