@@ -381,7 +381,10 @@ class Requests:
             reason = f"the rule failed, the later write stands: {', '.join(done.answer.unmerged)}"
             yield event_of("merged", now, record, reason=reason)
         if state.generation != sent.generation:
-            # Another task has ended the session meanwhile: that is still to be carried out.
+            # Another task has ended the session meanwhile. That is still to be carried out, on what was stored now.
+            state.to_destroy = tuple(
+                [held if _record(other).key == record.key else other for other in state.to_destroy]
+            )
             return
         state.token, state.record, state.held = token, record, held
         if token is not None and (change.rotate is not None or change.permanent is not None):

@@ -237,13 +237,16 @@ class State:
             if data is None and name in base:
                 removing.append(name)
         for name, value in list(self.values.items()):
-            data, read = changes.get(name), reads.get(name)
+            assigned, read = changes.get(name), reads.get(name)
+            data = assigned
             if type(value) not in codec.IMMUTABLE:
                 data = encode_field(name, value)
             elif data is None:
                 continue
             before = base.get(name) if read is None else read.stored
-            if data == before:
+            if data == before or (
+                assigned is None and read is not None and codec.same_value(read.base, data)
+            ):
                 continue
             rule = rules.get(name)
             if rule is not None:

@@ -251,7 +251,7 @@ class _Group:
         self.key = key
         self.changes: list[_Numbered] = [(number, change)]
         self.held = held
-        self.confirmed = False
+        self.confirmed = isinstance(change, Create)
         self.sent: _Plan | None = None
         self.unsure = False
         self.looks = 0

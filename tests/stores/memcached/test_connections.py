@@ -176,14 +176,15 @@ def test_a_reply_to_something_else_is_never_data_and_never_shown(mode, answer):
     with socket.create_server((HOST, 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener, answer))
         thread.start()
-        with opened(mode, f"{HOST}:{listener.getsockname()[1]}") as store:
-            with pytest.raises(CoatcheckError) as caught:
-                found(store, KEY, 0.6)
-            told = "".join(traceback.format_exception(caught.value))
-            assert (answer_to(store, new(), 0.6) is None) == (answer == b"STORED\r\n")
-        assert "somebody" not in told
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+        try:
+            with opened(mode, f"{HOST}:{listener.getsockname()[1]}") as store:
+                with pytest.raises(CoatcheckError) as caught:
+                    found(store, KEY, 0.6)
+                assert "somebody" not in "".join(traceback.format_exception(caught.value))
+                assert (answer_to(store, new(), 0.6) is None) == (answer == b"STORED\r\n")
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @pytest.mark.promise("20")
@@ -199,6 +200,26 @@ def test_a_connection_whose_deadline_has_passed_sends_and_reads_nothing():
         connection.sendall(b"x")
         assert connection.sent
         assert far.recv(10) == b"x"
+
+
+@pytest.mark.promise("20")
+def test_a_write_whose_deadline_passes_before_it_is_sent_is_surely_not_done(mode, proxy):
+    with opened(mode, f"{HOST}:{proxy.port}", prefix=prefix()) as store:
+        put(store)  # on the connection that is lent again
+        connections = nodes_of(store)[0]._own.connections
+        borrow = connections.borrow
+
+        def late(deadline):
+            client = borrow(deadline)
+            client.sock.deadline = soon(-1)
+            return client
+
+        connections.borrow = late
+        with proxy.counting() as counted:
+            answer = answer_to(store, new())
+        assert isinstance(answer, StoreTimeout)
+        assert not answer.ambiguous
+        assert counted.sent == 0
 
 
 def test_an_error_that_is_no_failure_of_the_store_is_raised_as_it_is(mode, memcached):  # noqa: F811
@@ -300,13 +321,16 @@ def test_threads_share_connections_and_each_gets_its_own_data(memcached):  # noq
 def test_a_child_of_a_fork_talks_on_connections_of_its_own(memcached):  # noqa: F811
     with opened("sync", memcached.address, prefix=prefix()) as store:
         writes = [put(store, new(b"%d" % number)) for number in range(4)]
+        (inherited,) = nodes_of(store)[0]._own.connections._idle
         child = os.fork()
         if child == 0:
             status = 1
             try:
+                plain = inherited.sock.plain
                 for _ in range(50):
                     for write in writes:
                         assert get(store, write) == write.data
+                assert plain.fileno() == -1
                 assert answer_to(store, after(writes[0], b"the child's")) is None
                 store.close()
                 status = 0
@@ -450,6 +474,7 @@ def test_a_ready_client_whose_server_is_down_is_unavailable(mode, proxy):
             answer = answer_to(store, new())
             assert isinstance(answer, StoreUnavailable)
         assert not answer.ambiguous
+        assert client.client_pool.used == ()
         proxy.up()
         until(lambda: get(store, write) == write.data, "it is used again")
     client.close()
