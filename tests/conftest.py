@@ -3,6 +3,8 @@
 import asyncio
 import warnings
 
+from hypothesis import settings
+
 from tests.promises import mark, promises_of
 
 pytest_plugins = ["tests.servers.fixtures_redis"]
@@ -12,6 +14,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import hug  # noqa: F401
 asyncio.set_event_loop_policy(None)
+
+# How long an example takes says more about the machine's other work than about ours.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items):
