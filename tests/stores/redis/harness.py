@@ -86,5 +86,3 @@ class ClientHarness(RedisHarness):
 class AsyncClientHarness(RedisHarness):
     async def open(self):
         return AsyncRedisStore(self.target.async_client(), prefix=self.prefix)
-
-

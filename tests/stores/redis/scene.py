@@ -13,7 +13,18 @@ from tests.behaviours import Portal
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
 
-__all__ = ["DAY", "SYNC_AND_ASYNC", "Scene", "data_of", "item", "now_ms", "opened", "recovered", "soon", "staged"]
+__all__ = [
+    "DAY",
+    "SYNC_AND_ASYNC",
+    "Scene",
+    "data_of",
+    "item",
+    "now_ms",
+    "opened",
+    "recovered",
+    "soon",
+    "staged",
+]
 
 SYNC_AND_ASYNC = pytest.mark.parametrize("kind", ["sync", "async"])
 DAY = 86_400_000
@@ -117,7 +128,9 @@ class Scene:
         return self.store.write(writes, self.now, self.deadline)
 
     def entry(self, user="ada", **parts):
-        return Entry(**{"user": user, "key": os.urandom(16), "signed_in": self.now, "until": self.now + DAY, **parts})
+        return Entry(
+            **{"user": user, "key": os.urandom(16), "signed_in": self.now, "until": self.now + DAY, **parts}
+        )
 
     def entries(self, user="ada"):
         """The entries that are really there."""

@@ -78,7 +78,11 @@ def test_a_client_of_a_sentinel(module, redis_sentinels, prefix):
 
 def test_tls_a_user_and_a_database_are_those_of_the_client(redis_tls, redis_server):
     client = redis.Redis(
-        host=HOST, port=redis_tls.server.port, username="admin", password=ADMIN, **redis_tls.server.tls.client_options
+        host=HOST,
+        port=redis_tls.server.port,
+        username="admin",
+        password=ADMIN,
+        **redis_tls.server.tls.client_options,
     )
     store = RedisStore(client)
     store.ping(soon())
@@ -108,11 +112,17 @@ def test_a_socket_is_that_of_the_client(redis_server):
 @pytest.mark.promise("L", "F-03")
 @pytest.mark.parametrize("module", [redis, redis.asyncio])
 def test_the_retries_of_the_client_never_repeat_a_write(module, redis_server, prefix):
-    retry = Retry(ConstantBackoff(0.01), 20) if module is redis else redis.asyncio.retry.Retry(ConstantBackoff(0.01), 20)
+    retry = (
+        Retry(ConstantBackoff(0.01), 20)
+        if module is redis
+        else redis.asyncio.retry.Retry(ConstantBackoff(0.01), 20)
+    )
 
     async def scenario():
         with Proxy(redis_server.port) as proxy:
-            client = module.Redis(host=HOST, port=proxy.port, retry=retry, retry_on_error=[redis.ConnectionError])
+            client = module.Redis(
+                host=HOST, port=proxy.port, retry=retry, retry_on_error=[redis.ConnectionError]
+            )
             store = (RedisStore if module is redis else AsyncRedisStore)(client, prefix=prefix)
             scene = Scene(proxy, store, store, 5)
 

@@ -216,7 +216,9 @@ def test_a_reply_that_trickles_ends_with_the_deadline(kind, redis_server, prefix
 
 CLIENTS = {
     "sync": lambda port: RedisStore(redis.Redis(host=HOST, port=port)),
-    "sync without a time-out": lambda port: RedisStore(redis.Redis(host=HOST, port=port, socket_timeout=None)),
+    "sync without a time-out": lambda port: RedisStore(
+        redis.Redis(host=HOST, port=port, socket_timeout=None)
+    ),
     "async": lambda port: AsyncRedisStore(redis.asyncio.Redis(host=HOST, port=port)),
 }
 
@@ -405,7 +407,9 @@ def test_a_read_whose_answer_is_lost_is_repeated_once(kind, redis_server, prefix
 
 @pytest.mark.promise("F-03", "L")
 @SYNC_AND_ASYNC
-def test_a_connection_that_the_server_has_ended_is_noticed_before_anything_is_sent(kind, redis_server, prefix):
+def test_a_connection_that_the_server_has_ended_is_noticed_before_anything_is_sent(
+    kind, redis_server, prefix
+):
     with opened(kind, redis_server.url, prefix=prefix) as store:
         now, write = now_ms(), item()
         assert list(store.write([write], now, soon())) == [None]
@@ -473,9 +477,7 @@ def test_a_caller_that_waits_too_long_for_a_connection_is_told_that_nothing_was_
 @pytest.mark.promise("F-06")
 def test_half_cancelled_crowds_leave_no_connection_behind(redis_server, prefix):
     async def scenario(scene):
-        store = async_from_url(
-            f"redis://{HOST}:{scene.proxy.port}/0", prefix=prefix, max_connections=3
-        )
+        store = async_from_url(f"redis://{HOST}:{scene.proxy.port}/0", prefix=prefix, max_connections=3)
         writes = [scene.put(data_of(b"%d" % number)) for number in range(50)]
         scene.proxy.latency = 0.001
         for turn in range(10):

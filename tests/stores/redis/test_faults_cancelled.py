@@ -90,9 +90,7 @@ def test_two_hundred_requests_that_are_cancelled_show_nobody_anothers_session(re
     moments = random.Random(1)
 
     async def scenario(proxy):
-        sessions = AsyncSessions(
-            slow_store(proxy, prefix), secret=SECRET, deadline=timedelta(seconds=20)
-        )
+        sessions = AsyncSessions(slow_store(proxy, prefix), secret=SECRET, deadline=timedelta(seconds=20))
 
         async def handler(scope, receive, send):
             said = await perform_async(scope["query_string"].decode(), scope["session"], sessions)
@@ -163,9 +161,7 @@ def test_two_hundred_requests_that_are_cancelled_show_nobody_anothers_session(re
 @pytest.mark.promise("12")
 def test_a_logout_that_is_cancelled_is_carried_out(redis_server, prefix):
     async def scenario(proxy):
-        sessions = AsyncSessions(
-            slow_store(proxy, prefix), secret=SECRET, deadline=timedelta(seconds=20)
-        )
+        sessions = AsyncSessions(slow_store(proxy, prefix), secret=SECRET, deadline=timedelta(seconds=20))
         for after in (0, DELAY, 2 * DELAY, 4 * DELAY):
             session = sessions.open(b"")
             await sessions.load(session)

@@ -371,4 +371,3 @@ def test_in_a_cluster_every_primary_is_asked(kind, redis_cluster, prefix):
         finally:
             for primary in redis_cluster.primaries:
                 set_policy(primary, "noeviction")
-

@@ -126,7 +126,8 @@ def test_an_async_store_in_a_fork_makes_connections_of_its_own(scene, redis_serv
 
 @pytest.mark.promise("F-18", "24")
 @pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"  # of the loop that is just closed
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",  # of the loop that is just closed
 )
 def test_each_loop_has_connections_of_its_own_and_a_closed_loop_is_let_go(scene, redis_server, prefix):
     store = async_from_url(redis_server.url, prefix=prefix)
