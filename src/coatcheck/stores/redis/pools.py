@@ -40,8 +40,6 @@ _T = TypeVar("_T")
 TOO_LATE = "the deadline was over before the store was asked"
 PATIENCE = 2.0
 """For how many seconds others are not let through while one caller tries a server that failed."""
-_MARGIN = 0.005
-"""By so many seconds a caller that waits for a connection is told so before its deadline."""
 Calls: TypeAlias = "Generator[tuple[Callable[..., Any], tuple[Any, ...]], Any, _T]"
 """Work that waits: it yields functions, or coroutine functions, with their arguments, and is sent their results."""
 
@@ -133,7 +131,8 @@ class AnyPool:
     def _sentinels(self) -> Sequence[Any]:
         return getattr(getattr(self._settings, "sentinel_manager", None), "sentinels", ())
 
-    def _none_free(self) -> StoreTimeout:
+    def none_free(self) -> StoreTimeout:
+        """The failure of a caller that waited for a turn in vain."""
         return StoreTimeout(
             f"all {self._most} connections to {self.where} are taken; see max_connections", ambiguous=False
         )
@@ -185,7 +184,10 @@ def exchanged(shares: Sequence[Share], deadline: float) -> Calls[None]:
                     pool.breaker.admit()
                     if deadline <= time.monotonic():
                         raise StoreTimeout(TOO_LATE, ambiguous=False)  # noqa: TRY301 - no fault of the server
-                    share.connection = yield pool.take, (deadline, not share.pooled)
+                    try:
+                        share.connection = yield pool.take, (deadline, not share.pooled)
+                    except TimeoutError as error:
+                        raise pool.none_free() from error
                     if share.connection is None:
                         share.pooled = False
                         share.connection = yield pool.connect, ()
@@ -242,7 +244,7 @@ class Pool(AnyPool):
             # Forked: the parent's connections stay the parent's.
             self._pid, self.idle, self.turns = os.getpid(), [], threading.Semaphore(self._most)
         if not self.turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise self._none_free()
+            raise TimeoutError
         with suppress(IndexError):  # another thread was faster
             while self.idle and not fresh:
                 connection = self.idle.pop()
@@ -296,16 +298,9 @@ class AsyncPool(AnyPool):
         self.turns = asyncio.Semaphore(most)
         self._open: set[Any] = set()
 
-    async def take(self, deadline: float, fresh: bool) -> Any:
+    async def take(self, _deadline: float, fresh: bool) -> Any:
         """See `Pool.take`."""
-        try:
-            if self.turns.locked():
-                async with asyncio.timeout(deadline - time.monotonic() - _MARGIN):
-                    await self.turns.acquire()
-            else:
-                await self.turns.acquire()
-        except TimeoutError as error:
-            raise self._none_free() from error
+        await self.turns.acquire()
         while self.idle and not fresh:
             connection = self.idle.pop()
             can_read = getattr(connection, "can_read", None) or connection.can_read_destructive
