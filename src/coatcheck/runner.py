@@ -209,10 +209,13 @@ class _Turns:
     def give_back(self, changes: Sequence[Change], results: Sequence[Result]) -> None:
         """Let the next writers have their turns."""
         left: dict[bytes, Held] = {}
+        keys: set[bytes] = set()
+        for change in changes:
+            keys.add(change.key)
         for change, result in zip(changes, results, strict=False):
             if isinstance(result, Done):
                 left[change.key] = result.held
-        self._release({change.key for change in changes}, left)
+        self._release(keys, left)
 
     def _release(self, keys: Collection[bytes], left: Mapping[bytes, Held]) -> None:
         with self._lock:

@@ -260,7 +260,7 @@ class Record(Struct, frozen=True, kw_only=True):
     idle: int = 0
     absolute: int = 0
     sealed: bytes = b""
-    fields: Mapping[str, bytes] = NO_FIELDS
+    fields: Mapping[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Record {self.key.hex()} with {len(self.fields)} fields>"
@@ -394,7 +394,9 @@ def _updated(record: Record, change: Update) -> Settled:
     permanent = record.permanent if change.permanent is None else change.permanent
     idle, absolute = (record.idle, record.absolute) if change.limits is None else change.limits
     last_used = max(record.last_used, at) if change.used else record.last_used
-    idle_limit, absolute_limit = change.lifetimes.limits(permanent=permanent, idle=idle, absolute=absolute)
+    limits = change.lifetimes
+    idle_limit = idle or (limits.remember_idle if permanent else limits.idle)
+    absolute_limit = absolute or (limits.remember_absolute if permanent else limits.absolute)
     after = Record(
         key=record.key,
         secret_hash=secret_hash,
@@ -431,13 +433,15 @@ def _fields_after(record: Record, change: Update) -> tuple[Applied, dict[str, by
             fields[name] = edit.data
         elif edit.rule is not None:
             result = ruled(edit.rule, edit.base, theirs, edit.data)
-            (both if result is not None else failed).append(name)
+            if result is None:
+                failed.append(name)
             fields[name] = edit.data if result is None else result
         elif theirs is not None and edit.base is not None:
             fields[name] = merged(edit.base, theirs, edit.data)
-            if fields[name] != edit.data:
-                both.append(name)
-        # Otherwise it was removed meanwhile, and stays so.
+        else:
+            continue  # it was removed meanwhile, and stays so
+        if fields[name] != edit.data:
+            both.append(name)
     if change.max_flashes:
         fields = newest_flashes(fields, change.max_flashes)
     if both or failed:
