@@ -21,7 +21,6 @@ from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.sql import engines, operations
 from coatcheck.stores.sql.calls import Call
 from coatcheck.stores.sql.connection import Shared
-from coatcheck.stores.sql.create import CREATING, create_tables
 from coatcheck.stores.sql.operations import Changes
 from coatcheck.stores.sql.statements import Change, change_of
 
@@ -101,8 +100,8 @@ class SQLStore:
         Raises:
             StoreError: They can't be made, or are of another format.
         """
-        shared, deadline = self._shared, time.monotonic() + CREATING
-        self._call(deadline, create_tables, shared.tables, shared.prefix, checked=False)
+        shared, deadline = self._shared, time.monotonic() + operations.CREATING
+        self._call(deadline, operations.create_tables, shared.tables, shared.prefix, checked=False)
 
     def close(self) -> None:
         """Close the connections that are the store's own."""
