@@ -33,7 +33,8 @@ class Shared:
 
     Attributes:
         checked: Whether the format of the tables was looked at.
-        suspect: No connection made before that moment is used any more: another of that time was found dead.
+        suspect: No connection made before that moment is kept: another of that time was found dead, or the store was
+            closed meanwhile.
     """
 
     def __init__(self, engine: Engine, prefix: str, *, own: bool) -> None:
@@ -52,6 +53,10 @@ class Shared:
         self.slots = threading.BoundedSemaphore(CONNECTIONS)
         self._pid = os.getpid()
         self._inherited: list[Any] = []
+
+    def close(self) -> None:
+        """Let connections that are in use now be closed when they come back: their pool is no more."""
+        self.suspect = time.monotonic()
 
     def notice_fork(self, engine: Engine) -> None:
         """In a child, leave inherited connections alone: two processes on one connection read each other's answers."""
@@ -145,6 +150,7 @@ class Connection:
 
     def give_back(self) -> None:
         """Give the connection back to the pool, or close it where no other call should get it."""
+        self._unwanted |= self._connection.info[_BORN] < self._shared.suspect
         try:
             if not self._unwanted:
                 self.roll_back()

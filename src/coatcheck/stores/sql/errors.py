@@ -45,6 +45,7 @@ _STATES: dict[str, Kind] = {
     "42P01": Kind.NO_TABLE,  # undefined_table
     "23505": Kind.EXISTS,  # unique_violation
     "42P07": Kind.EXISTS,  # duplicate_table
+    "42710": Kind.EXISTS,  # duplicate_object
 }
 _CLASSES: dict[str, Kind] = {"08": Kind.LOST, "28": Kind.REFUSED, "3D": Kind.REFUSED, "58": Kind.LOST}
 # https://mariadb.com/kb/en/mariadb-error-codes/ and MySQL's: the same where both have one.

@@ -106,6 +106,7 @@ class SQLStore:
     def close(self) -> None:
         """Close the connections that are the store's own."""
         if self._shared.own:
+            self._shared.close()
             self._engine.dispose()
 
     def _change(self, deadline: float, items: Sequence[Change]) -> list[Any]:

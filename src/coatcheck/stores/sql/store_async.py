@@ -99,6 +99,7 @@ class AsyncSQLStore:
         """Close this loop's connections, where they are the store's own; those of other loops go with their loops."""
         engine = self._engines.pop(asyncio.get_running_loop(), None)
         if engine is not None:
+            self._shared.close()
             await engine.dispose()
 
     def _engine(self) -> AsyncEngine:
