@@ -1,10 +1,11 @@
-"""Every store holds what a plain dict would."""
+"""The engine on every kind of store in memory holds what a plain dict would."""
 
 import pytest
 from hypothesis import settings
 
 from tests.machine.model import StoreMachine
-from tests.stores.harnesses import MemoryHarness, SQLiteHarness
+from tests.stores.harnesses import AsyncMemoryHarness, MemoryHarness
+from tests.testing.stores import NoIndexStore, SeparateIndexStore
 
 pytestmark = pytest.mark.promise("6", "12", "13", "16", "17")
 
@@ -14,14 +15,24 @@ class MemoryMachine(StoreMachine):
         return MemoryHarness()
 
 
-class SQLiteMachine(StoreMachine):
+class AsyncMemoryMachine(StoreMachine):
     def harness(self):
-        return SQLiteHarness()
+        return AsyncMemoryHarness()
 
 
-MACHINES = [MemoryMachine, SQLiteMachine]
-SHORT = settings(max_examples=30, stateful_step_count=40, deadline=None)
-LONG = settings(max_examples=5_000, stateful_step_count=60, deadline=None)
+class SeparateIndexMachine(StoreMachine):
+    def harness(self):
+        return MemoryHarness(SeparateIndexStore())
+
+
+class NoIndexMachine(StoreMachine):
+    def harness(self):
+        return MemoryHarness(NoIndexStore())
+
+
+MACHINES = [MemoryMachine, AsyncMemoryMachine, SeparateIndexMachine, NoIndexMachine]
+SHORT = settings(max_examples=25, stateful_step_count=40, deadline=None)
+LONG = settings(max_examples=3_000, stateful_step_count=60, deadline=None)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
