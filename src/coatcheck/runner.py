@@ -29,7 +29,7 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, StoreTimeout
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.events import Event
 from coatcheck.model.ports import Store
 from coatcheck.model.record import Change
@@ -37,6 +37,7 @@ from coatcheck.model.record import Change
 __all__ = ["Runner"]
 
 T = TypeVar("T")
+_CLOSING = "the sessions are being shut down"
 Tell: TypeAlias = Callable[[Event], None]
 
 
@@ -56,6 +57,7 @@ class Runner:
         self._patience = patience
         self._tell = tell
         self._turns = _Turns()
+        self._closing = False
 
     def run(self, flow: Flow[T], now: int) -> T:
         """Make the calls of a flow, tell its events, and give its result."""
@@ -65,6 +67,9 @@ class Runner:
             while True:
                 wish = send(answer)
                 send, answer = flow.send, None
+                if self._closing:
+                    send, answer = flow.throw, StoreUnavailable(_CLOSING, ambiguous=False)
+                    continue
                 try:
                     if isinstance(wish, Load):
                         answer = self._store.load(wish.keys, now, time.monotonic() + self._patience)
@@ -79,6 +84,14 @@ class Runner:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    def close(self) -> None:
+        """Close the store. A call while it closes is refused."""
+        self._closing = True
+        try:
+            self._store.close()
+        finally:
+            self._closing = False
 
     def _call(self, call: Call, now: int, deadline: float) -> Any:
         """Every call but `Load` and `Apply`."""
@@ -196,10 +209,13 @@ class _Turns:
     def give_back(self, changes: Sequence[Change], results: Sequence[Result]) -> None:
         """Let the next writers have their turns."""
         left: dict[bytes, Held] = {}
+        keys: set[bytes] = set()
+        for change in changes:
+            keys.add(change.key)
         for change, result in zip(changes, results, strict=False):
             if isinstance(result, Done):
                 left[change.key] = result.held
-        self._release({change.key for change in changes}, left)
+        self._release(keys, left)
 
     def _release(self, keys: Collection[bytes], left: Mapping[bytes, Held]) -> None:
         with self._lock:

@@ -184,8 +184,8 @@ class Sessions(_Manager):
         self.shutdown()
 
     def shutdown(self) -> None:
-        """Close the store. The next use opens it again."""
-        self.store.close()
+        """Close the store. The next use opens it again; a use while it closes is a `StoreUnavailable`."""
+        self._runner.close()
 
     # A request: what the framework modules call
 
@@ -435,14 +435,18 @@ class AsyncSessions(_Manager):
             ConfigurationError: The settings, or the settings and the store, don't go together.
         """
         _refuse_other_kind(store, wanted_async=True)
+        from coatcheck.stores.coalesce import PerLoop, Tasks
+
         self.store = store
+        self._tasks = PerLoop(Tasks)
         super().__init__(_settings_from(options), store.index)
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
         from coatcheck.runner_async import AsyncRunner  # it imports asyncio
 
-        self._runner = AsyncRunner(self.store, self._swap, settings.deadline.total_seconds(), self._tell)
+        patience = settings.deadline.total_seconds()
+        self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._tasks)
         self._run = self._runner.run
 
     @classmethod
@@ -466,8 +470,7 @@ class AsyncSessions(_Manager):
 
     @_as(Sessions.shutdown)
     async def shutdown(self) -> None:
-        await self._runner.finished()
-        await self.store.close()
+        await self._runner.close()
 
     # A request: what the framework modules call
 

@@ -67,6 +67,11 @@ REASONS = {
         "a list shared": b"]q\0" + b"](h\0h\0eq\0" * 60 + b".",
         "a dict shared": b"}q\0" + b"}(K\1h\0K\2h\0uq\0" * 60 + b".",
         "a dict of lists": b"]q\0(" + b"N" * 900 + b"e(" + b"h\0" * 2000 + b"l.",
+        "a set shared": b"\x8f("
+        + b"".join(text(b"%d" % each) for each in range(1000))
+        + b"\x90q\0("
+        + b"h\0" * 2000
+        + b"l.",
         "tuples": b"N" + b"\x85" * 200_000 + b".",
         "lists in lists": b"]" * 200_000 + b"a" * 199_999 + b".",
         "dicts in dicts": b"}" + b"K\1}" * 100_000 + b"s" * 100_000 + b".",
@@ -93,8 +98,8 @@ REASONS = {
         + b"h\1h\2R" * 1000
         + b"l.",
         "two doubled keys that are equal": b"}(" + doubled(18) + b"N" + doubled(18) + b"Nu.",
-        "a large key set often": doubled(14) + b"}(" + b"h\0N" * 200_000 + b"u.",
-        "a large number set often": text(b"\x7f" * 4_000_000, b"\x8b") + b"q\0}(" + b"h\0N" * 200_000 + b"u.",
+        "a large key set often": doubled(14) + b"}" + b"h\0Ns" * 100_000 + b".",
+        "a large number set often": text(b"\x7f" * 4_000_000, b"\x8b") + b"q\0}" + b"h\0Ns" * 100_000 + b".",
         "colliding keys": b"}(" + b"N".join(NUMBERS) + b"Nu.",
         "colliding keys, one by one": b"}" + b"Ns".join(NUMBERS) + b"Ns.",
         "colliding members": b"\x8f(" + COLLIDING + b"\x90.",
@@ -119,7 +124,7 @@ REASONS = {
     "more than 256 characters": {
         "a Decimal": DECIMAL + text(b"9" * 1000) + b"\x85R.",
     },
-    "made of": {
+    "where only a": {
         "bytearray of a number": b"cbuiltins\nbytearray\n" + number(1 << 40) + b"\x85R.",
         "a Decimal of a number": DECIMAL + text(b"\x7f" * 4_000_000, b"\x8b") + b"\x85R.",
         "a timedelta of text": b"cdatetime\ntimedelta\n" + (text(b"9") * 3) + b"\x87R.",

@@ -140,6 +140,7 @@ HAND_MADE = {
     "the class set changed": b"\x80\x02c__builtin__\nset\n}X\x01\0\0\0xK\x01sb.",
     "the function encode changed": b"\x80\x02c_codecs\nencode\nN}X\x01\0\0\0xK\x01s\x86b.",
     "the class of the application changed": CART + b"}X\x01\0\0\0xK\x01sb.",
+    "an attribute of the class of the application": CART + b"N}X\x01\0\0\0xK\x01s\x86b.",
     "the class of an object changed": CART + b")\x81N}X\x09\0\0\0__class__" + CART + b"s\x86b.",
     "a member of an enumeration changed": f"c{__name__}\nLevel\nK\1\x85R}}X\x07\0\0\0_value_K\2sb.".encode(
         "latin-1"
@@ -168,11 +169,12 @@ HAND_MADE = {
     "a large state, often": CART
     + b"q\1}("
     + b"".join(text(b"%d" % n) + b"N" for n in range(2000))
-    + b"uq\2("
+    + b"uq\2"
     + b"h\1)\x81h\2b" * 1000
-    + b"l.",
+    + b".",
     "itself in its own state": CART + b")\x81q\0}X\1\0\0\0ah\0sb.",
     "a text without quotes": b"Shello\n.",
+    "a text in other quotes": b"Sxax\n.",
     "one quote": b"S'\n.",
     "an odd number of keys and values": b"}(K\1u.",
     "more than there is": b"K\1\x86.",

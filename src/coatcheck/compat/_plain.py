@@ -136,9 +136,7 @@ def _decimal(text: str) -> Decimal:
 def checked(value: object, kind: type[Any]) -> Any:
     """A value of exactly this type."""
     if type(value) is not kind:
-        raise DecodeError(
-            f"The pickle makes something of a {type(value).__name__} that is made of {kind.__name__}."
-        )
+        raise DecodeError(f"The pickle has a {type(value).__name__} where only a {kind.__name__} can be.")
     return value
 
 

@@ -205,19 +205,20 @@ class _Machine:
         self.name(self.line().decode(), self.line().decode())
 
     def reduce(self) -> None:
-        thing, arguments = self.last(2)
+        thing, given = self.last(2)
+        arguments: tuple[Any, ...] = checked(given, tuple)
         call = self._calls.get(id(thing))
         if call is None:
             raise DecodeError("The pickle calls what it has not named.")
         if thing is reconstructor:
-            kind, base, state = checked(arguments, tuple)
+            kind, base, state = arguments
             if base is not object or state is not None:
                 raise DecodeError("The pickle makes an object of a state.")
             self._push_object(kind, object.__new__, ())
             return
         if isinstance(thing, type):
-            self._bounds.hashed_by(thing, checked(arguments, tuple))
-        self._push_called(call, checked(arguments, tuple))
+            self._bounds.hashed_by(thing, arguments)
+        self._push_called(call, arguments)
 
     def new(self, keywords: Any = None) -> None:
         kind, arguments = self.last(2)

@@ -64,7 +64,8 @@ class Requests:
                     and record.is_alive(now, self._settings.lifetimes)
                 ):
                     if not state.ready:
-                        state.hold(token, held)
+                        state.token, state.held, state.record = token, held, record
+                        state.status, state.ready = Status.LIVE, True
                     return
                 helds: Sequence[Held] = [held]
             else:
@@ -213,26 +214,29 @@ class Requests:
             return False
         competing = state.competing if state.sign_in is not None and change is not None else ()
         ending = [*state.to_destroy, *competing]
-        changes: list[Change] = [lifecycle.ending_of(_record(held), now) for held in ending]
-        known: list[Held | None] = [*ending]
-        if change is not None:
-            # The new before the old, so that a crash in between loses nothing.
-            changes.insert(0, change)
-            known.insert(0, state.held)
+        # The new before the old, so that a crash in between loses nothing.
+        changes: list[Change] = [] if change is None else [change]
+        known: list[Held | None] = [] if change is None else [state.held]
+        for held in ending:
+            changes.append(lifecycle.ending_of(_record(held), now))
+            known.append(held)
         try:
             results: Sequence[Result] = yield Apply(changes, known)
             state.met = None
             if competing:
                 state.competing = ()
             endings = results[len(results) - len(ending) :]
-            late = yield from self._ended(state, now, ending, endings, len(ending) - len(competing))
+            late = None
+            if ending:
+                late = yield from self._ended(state, now, ending, endings, len(ending) - len(competing))
             if change is not None:
                 if late and isinstance(change, Create) and state.sign_in is None:
                     yield from self._drop(state, now, change, results[0], late)
                 else:
                     sent = sent._replace(fields=wanted.fields)
                     yield from self._settle(state, now, change, token, results[0], sent)
-            raise_failure(endings)
+            if endings:
+                raise_failure(endings)
         except StoreError as error:
             state.met = error
             yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
@@ -381,12 +385,20 @@ class Requests:
             reason = f"the rule failed, the later write stands: {', '.join(done.answer.unmerged)}"
             yield event_of("merged", now, record, reason=reason)
         if state.generation != sent.generation:
-            # Another task has ended the session meanwhile: that is still to be carried out.
+            # Another task has ended the session meanwhile. That is still to be carried out, on what was stored now.
+            state.to_destroy = tuple(
+                [held if _record(other).key == record.key else other for other in state.to_destroy]
+            )
             return
         state.token, state.record, state.held = token, record, held
         if token is not None and (change.rotate is not None or change.permanent is not None):
             state.cookie_set, state.cookie_cleared = token, False
-        elif state.cookie_set is None and not state.cookie_cleared:
+        elif (
+            state.cookie_set is None
+            and not state.cookie_cleared
+            and token is not None
+            and (not token.current or token.hashed != record.secret_hash)
+        ):
             # The request still holds the session: what is pending can go out.
             state.cookie_set = lifecycle.pending_token(state, self._settings)
         state.settled(sent)
@@ -491,7 +503,9 @@ class Requests:
         """Whether `token` still opens what lies under the key, after a write that may carry other requests' changes."""
         record = held.state
         return isinstance(record, Record) and (
-            token is None or lifecycle.is_held(record, token, self._settings, now)
+            token is None
+            or record.secret_hash == token.hashed
+            or lifecycle.is_held(record, token, self._settings, now)
         )
 
     def is_live(self, state: State, now: int) -> Flow[bool]:

@@ -80,6 +80,8 @@ class Wanted(NamedTuple):
     @property
     def fields(self) -> dict[str, bytes]:
         """All fields that are set, for a record that starts afresh."""
+        if not self.edits:
+            return self.set
         return {**self.set, **{name: edit.data for name, edit in self.edits.items()}}
 
 
@@ -229,7 +231,8 @@ class State:
         Raises:
             NotStorable: Something that can't be stored was put into a nested value.
         """
-        changes, reads, base = self.changes, self.reads, self.base
+        changes, reads = self.changes, self.reads
+        base = NO_FIELDS if self.record is None or self.cleared else self.record.fields
         setting: dict[str, bytes] = {}
         edits: dict[str, Edit] = {}
         removing: list[str] = []
@@ -237,13 +240,16 @@ class State:
             if data is None and name in base:
                 removing.append(name)
         for name, value in list(self.values.items()):
-            data, read = changes.get(name), reads.get(name)
+            assigned, read = changes.get(name), reads.get(name)
+            data = assigned
             if type(value) not in codec.IMMUTABLE:
                 data = encode_field(name, value)
             elif data is None:
                 continue
             before = base.get(name) if read is None else read.stored
-            if data == before:
+            if data == before or (
+                assigned is None and read is not None and codec.same_value(read.base, data)
+            ):
                 continue
             rule = rules.get(name)
             if rule is not None:
@@ -344,7 +350,10 @@ def read_field(state: State, name: str) -> Any:
 
 def write_field(state: State, name: str, value: Any) -> None:
     """Record a field's new value; an error where it can't be stored."""
-    data = encode_field(name, value)
+    try:
+        data = codec.encode(value)
+    except NotStorable:
+        data = encode_field(name, value)  # the same error, with the field's name
     if len(data) + len(name) > state.settings.max_bytes:
         check_size(name, data, state.settings.max_bytes)
     state.values[name] = value

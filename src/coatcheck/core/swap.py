@@ -102,12 +102,15 @@ class Swap:
                     answers = yield Writes(writes)
                 except StoreError as error:
                     answers = [error] * len(writes)
-                for plan, answer in zip(plans, counted(answers, len(writes)), strict=True):
+                if len(answers) != len(writes):
+                    answers = counted(answers, len(writes))
+                for plan, answer in zip(plans, answers, strict=True):
                     self._settle(plan, answer, results)
+            left: list[_Group] = []
             for group in pending:
-                if not group.changes:
-                    pending = [left for left in pending if left.changes]
-                    break
+                if group.changes:
+                    left.append(group)  # noqa: PERF401
+            pending = left
         return results
 
     def _look(self, groups: Sequence[_Group], results: list[Any]) -> _Steps:
@@ -219,7 +222,7 @@ class _Plan:
         self.answers = answers
         self.write = write
         self.revision = write.data[:REVISION_BYTES]
-        self.replaces = None if before.found is None else revision_of(before.found.data)
+        self.replaces = None if before.found is None else before.found.data[:REVISION_BYTES]
         self.after = Held(Found(write.data, self.revision), state)
 
     def done(self, results: list[Any]) -> None:
@@ -251,7 +254,7 @@ class _Group:
         self.key = key
         self.changes: list[_Numbered] = [(number, change)]
         self.held = held
-        self.confirmed = False
+        self.confirmed = isinstance(change, Create)
         self.sent: _Plan | None = None
         self.unsure = False
         self.looks = 0
@@ -336,7 +339,7 @@ def _write(state: Record | Tombstone, data: bytes, held: Held, lifetimes: Lifeti
         expected=None if held.found is None else held.found.version,
         live=live,
         entry=entry,
-        urgent=not live or not _grows(data, held),
+        urgent=not live or (held.found is not None and len(data) <= len(held.found.data)),
     )
 
 

@@ -28,7 +28,7 @@ from msgspec.msgpack import Ext
 
 from coatcheck.errors import DecodeError, NotStorable
 
-__all__ = ["IMMUTABLE", "SETS", "decode", "encode"]
+__all__ = ["IMMUTABLE", "SETS", "decode", "encode", "same_value"]
 
 _DEEPEST = 64
 _NATIVE = frozenset({type(None), bool, int, float, str, bytes})
@@ -80,6 +80,14 @@ def decode(data: bytes) -> Any:
         RecursionError,
     ):
         raise DecodeError("the stored value can't be read") from None
+
+
+def same_value(stored: bytes, encoded: bytes) -> bool:
+    """Whether two encodings stand for the same value, also when another release wrote `stored`."""
+    try:
+        return encode(decode(stored)) == encoded
+    except (DecodeError, NotStorable):
+        return False
 
 
 def _plain(value: object, depth: int, native: frozenset[type]) -> object:

@@ -394,7 +394,9 @@ def _updated(record: Record, change: Update) -> Settled:
     permanent = record.permanent if change.permanent is None else change.permanent
     idle, absolute = (record.idle, record.absolute) if change.limits is None else change.limits
     last_used = max(record.last_used, at) if change.used else record.last_used
-    idle_limit, absolute_limit = change.lifetimes.limits(permanent=permanent, idle=idle, absolute=absolute)
+    limits = change.lifetimes
+    idle_limit = idle or (limits.remember_idle if permanent else limits.idle)
+    absolute_limit = absolute or (limits.remember_absolute if permanent else limits.absolute)
     after = Record(
         key=record.key,
         secret_hash=secret_hash,

@@ -22,7 +22,7 @@ __all__ = ["IN_FLIGHT", "LARGEST_BATCH", "Lane", "PerLoop", "Tasks"]
 T = TypeVar("T")
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
-Desk = TypeVar("Desk", bound="Tasks")
+Desk = TypeVar("Desk")
 
 LARGEST_BATCH = 32
 """How many items leave together at most. Larger batches make client and server wait for each other."""

@@ -11,10 +11,8 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pymemcache.client.base import Client, PooledClient
-from pymemcache.client.hash import HashClient
 
-from coatcheck.errors import CoatcheckError, ConfigurationError, StoreTimeout, StoreUnavailable
+from coatcheck.errors import CoatcheckError, StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.stores.memcached.connections import TimedSocket
@@ -23,7 +21,6 @@ from tests.servers.memcached import memcached, prefix  # noqa: F401 - fixtures
 from tests.servers.process import HOST, Server, until
 from tests.servers.proxy import Proxy
 from tests.stores.memcached.scene import (
-    MODES,
     after,
     answer_to,
     found,
@@ -176,14 +173,15 @@ def test_a_reply_to_something_else_is_never_data_and_never_shown(mode, answer):
     with socket.create_server((HOST, 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener, answer))
         thread.start()
-        with opened(mode, f"{HOST}:{listener.getsockname()[1]}") as store:
-            with pytest.raises(CoatcheckError) as caught:
-                found(store, KEY, 0.6)
-            told = "".join(traceback.format_exception(caught.value))
-            assert (answer_to(store, new(), 0.6) is None) == (answer == b"STORED\r\n")
-        assert "somebody" not in told
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+        try:
+            with opened(mode, f"{HOST}:{listener.getsockname()[1]}") as store:
+                with pytest.raises(CoatcheckError) as caught:
+                    found(store, KEY, 0.6)
+                assert "somebody" not in "".join(traceback.format_exception(caught.value))
+                assert (answer_to(store, new(), 0.6) is None) == (answer == b"STORED\r\n")
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @pytest.mark.promise("20")
@@ -199,6 +197,26 @@ def test_a_connection_whose_deadline_has_passed_sends_and_reads_nothing():
         connection.sendall(b"x")
         assert connection.sent
         assert far.recv(10) == b"x"
+
+
+@pytest.mark.promise("20")
+def test_a_write_whose_deadline_passes_before_it_is_sent_is_surely_not_done(mode, proxy):
+    with opened(mode, f"{HOST}:{proxy.port}", prefix=prefix()) as store:
+        put(store)  # on the connection that is lent again
+        connections = nodes_of(store)[0]._own.connections
+        borrow = connections.borrow
+
+        def late(deadline):
+            client = borrow(deadline)
+            client.sock.deadline = soon(-1)
+            return client
+
+        connections.borrow = late
+        with proxy.counting() as counted:
+            answer = answer_to(store, new())
+        assert isinstance(answer, StoreTimeout)
+        assert not answer.ambiguous
+        assert counted.sent == 0
 
 
 def test_an_error_that_is_no_failure_of_the_store_is_raised_as_it_is(mode, memcached):  # noqa: F811
@@ -300,13 +318,16 @@ def test_threads_share_connections_and_each_gets_its_own_data(memcached):  # noq
 def test_a_child_of_a_fork_talks_on_connections_of_its_own(memcached):  # noqa: F811
     with opened("sync", memcached.address, prefix=prefix()) as store:
         writes = [put(store, new(b"%d" % number)) for number in range(4)]
+        (inherited,) = nodes_of(store)[0]._own.connections._idle
         child = os.fork()
         if child == 0:
             status = 1
             try:
+                plain = inherited.sock.plain
                 for _ in range(50):
                     for write in writes:
                         assert get(store, write) == write.data
+                assert plain.fileno() == -1
                 assert answer_to(store, after(writes[0], b"the child's")) is None
                 store.close()
                 status = 0
@@ -395,117 +416,3 @@ def test_a_host_of_several_addresses_is_reached_at_the_one_that_answers(mode, me
     with opened(mode, f"localhost:{memcached.port}", prefix=prefix()) as store:
         write = put(store)
         assert get(store, write) == write.data
-
-
-# A client that the application made
-
-
-@pytest.mark.promise("24")
-def test_a_ready_client_is_used_and_stays_the_applications(mode, memcached):  # noqa: F811
-    client = PooledClient((HOST, memcached.port), timeout=5, connect_timeout=5, max_pool_size=8)
-    with opened(mode, client=client, prefix=prefix()) as store:
-        write = put(store)
-        assert get(store, write) == write.data
-        write = put(store, after(write))
-        assert get(store, write) == write.data
-        store.ping(soon())
-    assert len(client.client_pool.free) == 1
-    assert client.version()  # it works as before
-    assert client.set("theirs", b"1", expire=5, noreply=False)
-    client.close()
-
-
-@pytest.mark.promise("F-02", "20")
-def test_a_ready_client_keeps_the_deadline_of_each_call(mode, proxy):
-    client = PooledClient((HOST, proxy.port), timeout=60, connect_timeout=60)
-    with opened(mode, client=client, prefix=prefix()) as store:
-        write = put(store)
-        proxy.silent = True
-        with pytest.raises(StoreTimeout):
-            get(store, write, 0.3)
-        proxy.silent = False
-        assert client.client_pool.free == ()
-        assert get(store, write) == write.data
-    client.close()
-
-
-@pytest.mark.promise("20")
-def test_a_ready_client_whose_connections_are_all_in_use_is_unavailable(memcached):  # noqa: F811
-    client = PooledClient((HOST, memcached.port), timeout=5, connect_timeout=5, max_pool_size=1)
-    with opened("sync", client=client) as store, client.client_pool.get_and_release():
-        answer = answer_to(store, new())
-        assert isinstance(answer, StoreUnavailable)
-        assert "max_pool_size" in str(answer)
-        assert not answer.ambiguous
-    client.close()
-
-
-@pytest.mark.promise("F-01", "20")
-def test_a_ready_client_whose_server_is_down_is_unavailable(mode, proxy):
-    client = PooledClient((HOST, proxy.port), timeout=5, connect_timeout=5)
-    with opened(mode, client=client, prefix=prefix()) as store:
-        write = put(store)
-        proxy.down()
-        for _ in range(3):
-            answer = answer_to(store, new())
-            assert isinstance(answer, StoreUnavailable)
-        assert not answer.ambiguous
-        proxy.up()
-        until(lambda: get(store, write) == write.data, "it is used again")
-    client.close()
-
-
-@pytest.mark.promise("F-18", "24")
-def test_a_child_of_a_fork_makes_connections_of_its_own_with_a_ready_client(memcached):  # noqa: F811
-    client = PooledClient((HOST, memcached.port), timeout=5, connect_timeout=5)
-    with opened("sync", client=client, prefix=prefix()) as store:
-        write = put(store)
-        (before,) = client.client_pool.free
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                assert get(store, write) == write.data
-                assert before not in client.client_pool.free
-                status = 0
-            finally:
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
-        assert status == 0
-        assert get(store, write) == write.data
-        assert client.client_pool.free == (before,)
-    client.close()
-
-
-class Changing:
-    def serialize(self, key, value):
-        return repr(value), 1
-
-    def deserialize(self, key, value, flags):
-        return value
-
-
-@pytest.mark.promise("25")
-@pytest.mark.parametrize(
-    ("client", "told"),
-    [
-        (lambda: HashClient([(HOST, 1)], timeout=1), "move the sessions of a dead server"),
-        (lambda: Client((HOST, 1), timeout=1, connect_timeout=1), "give a pymemcache.PooledClient"),
-        (lambda: PooledClient((HOST, 1), timeout=1, connect_timeout=1, ignore_exc=True), "ignore_exc"),
-        (lambda: PooledClient((HOST, 1), timeout=1), "wait for ever"),
-        (lambda: PooledClient((HOST, 1), connect_timeout=1), "wait for ever"),
-        (lambda: PooledClient((HOST, 1), timeout=1, connect_timeout=1, serde=Changing()), "changes bytes"),
-        (lambda: PooledClient((HOST, 1), timeout=1, connect_timeout=1, key_prefix=b"x"), "prefix"),
-        (object, "client=object: give a pymemcache.PooledClient"),
-    ],
-    ids=["hash", "client", "ignores", "waits", "waits-too", "serde", "prefix", "object"],
-)
-def test_a_client_that_would_break_a_promise_is_refused(mode, client, told):
-    with pytest.raises(ConfigurationError, match=told):
-        MODES[mode](client=client())
-
-
-@pytest.mark.promise("25")
-def test_servers_and_a_client_are_one_too_many(mode):
-    with pytest.raises(ConfigurationError, match="not both"):
-        MODES[mode]("one", client=PooledClient((HOST, 1), timeout=1, connect_timeout=1))

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from coatcheck.errors import StoreTimeout
+from coatcheck.errors import StoreError, StoreTimeout
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.sql.errors import Kind
 from tests.servers.process import until
@@ -122,3 +122,25 @@ def test_batches_of_the_same_rows_in_any_order_are_all_carried_out(place):
         for thread in [InThread(lambda number=number: write(number)) for number in range(8)]:
             thread.answer()
         assert {len(fields(engine, record)) for record in records} == {40}
+
+
+def test_a_batch_of_which_the_server_refuses_one_is_carried_out_but_for_that(place, store):
+    old = [new() for _ in range(3)]
+    put(store, *old)
+    place.execute(f"ALTER TABLE {place.sessions} ADD CONSTRAINT no_13 CHECK (expires <> 13)")
+    try:
+        writes = [
+            after(old[0]),
+            after(old[1], expires=13),
+            new(),
+            new(expires=13),
+            after(old[2], expected=bytes(8)),
+        ]
+        answers = store.write(writes, NOW, soon())
+        assert [answer if answer is None else type(answer) for answer in answers] == [
+            *(None, StoreError, None, StoreError, Conflict)
+        ]
+        there = store.load([write.key for write in writes], NOW, soon())
+        assert there == [found(writes[0]), found(old[1]), found(writes[2]), None, found(old[2])]
+    finally:
+        place.execute(f"ALTER TABLE {place.sessions} DROP CONSTRAINT no_13")

@@ -2,37 +2,22 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from benchmarks.sql_bench import DAY, NOW, create, fields, load, update
-from coatcheck.stores._sql_statements import Statements
-from coatcheck.stores._sql_table import tables
 from sqlalchemy.dialects import mysql
-from tests.stores.sql_servers import (
-    SERVERS,
-    a_place,
-    databases_that_end,  # noqa: F401 - a fixture
-)
 
-from coatcheck.model.record import APPLIED, Refused
+from coatcheck.model.ports import Conflict
+from coatcheck.stores.sql.statements import Statements
+from coatcheck.stores.sql.table import tables
 from tests.servers.process import until
+from tests.stores.sql.faults import waiting
+from tests.stores.sql.scene import DAY, NOW, after, append, found, get, new, put, soon, words
+from tests.stores.sql.servers import a_place
 
-pytestmark = [pytest.mark.servers, pytest.mark.promise("F-19")]
+pytestmark = pytest.mark.servers
 BATCH = 1000
-
-
-@pytest.fixture(params=SERVERS)
-def place(request):
-    made = a_place(request.param)
-    yield made
-    made.leave()
-
-
-@pytest.fixture
-def store(place):
-    with closing(place.store()) as store:
-        yield store
 
 
 def expired_rows(place, number):
@@ -40,15 +25,16 @@ def expired_rows(place, number):
     if place.kind == "postgresql":
         place.execute(
             f"INSERT INTO {place.sessions}"
-            " SELECT decode(md5(n::text), 'hex'), convert_to(repeat('x', 300), 'UTF8'),"
-            f" convert_to('user' || (n % 1000), 'UTF8'), n, {NOW} - n, n, 1"
+            " SELECT decode(md5(n::text), 'hex'), convert_to(repeat('x', 300), 'UTF8'), 'revision',"
+            f" convert_to('user' || (n % 1000), 'UTF8'), n, {NOW} - n, {NOW} - n, 1"
             f" FROM generate_series(1, {number}) AS n"
         )
         place.execute(f"ANALYZE {place.sessions}")
     else:
         place.execute(
             f"INSERT INTO {place.sessions}"
-            f" SELECT UNHEX(MD5(seq)), REPEAT('x', 300), CONCAT('user', seq % 1000), seq, {NOW} - seq, seq, 1"
+            f" SELECT UNHEX(MD5(seq)), REPEAT('x', 300), 'revision', CONCAT('user', seq % 1000), seq, {NOW} - seq,"
+            f" {NOW} - seq, 1"
             f" FROM seq_1_to_{number}"
         )
 
@@ -78,7 +64,7 @@ class Sweepers:
         with closing(self._place.store()) as store:
             while True:
                 began = time.monotonic()
-                removed = store.sweep(NOW, BATCH)
+                removed = store.sweep(NOW, BATCH, soon())
                 self.longest = max(self.longest, time.monotonic() - began)
                 self.swept[one] += removed
                 if removed < BATCH:
@@ -87,51 +73,78 @@ class Sweepers:
 
 def test_two_sweepers_at_once_remove_each_record_once_and_none_that_lives(place, store):
     expired_rows(place, 20_000)
-    records = [create(store, fields={}) for _ in range(20)]
+    writes = [put(store, new(b"")) for _ in range(20)]
     written = 0
     with Sweepers(place) as sweepers:
         while sweepers.work or written < 40:
-            record = records[written % 20]
-            load(store, record)
-            assert store.apply([update(record, set={f"f{written // 20}": b"1"})]) == [APPLIED]
+            append(store, writes[written % 20].key, b"%d" % written)
             written += 1
     # One may have stopped while the other had the last batch in its hands.
-    last = store.sweep(NOW, BATCH)
+    last = store.sweep(NOW, BATCH, soon())
     assert sum(sweepers.swept) + last == 20_000
     assert place.rows() == 20
-    assert sum(len(fields(store, record)) for record in records) == written
+    assert sum(len(words(store, write.key)) for write in writes) == written
 
 
+@pytest.mark.promise("F-19")
 def test_a_record_that_is_used_at_the_moment_of_sweeping_stays(place, store):
-    record, dead = create(store, expires=NOW - 1), create(store, expires=NOW - 1)
+    write, dead = put(store, new(expires=NOW - 1)), put(store, new(expires=NOW - 1))
     using = place.server.connect()
     cursor = using.cursor()
-    key = "`key`" if place.kind == "mysql" else "key"
     cursor.execute("BEGIN")
-    cursor.execute(f"UPDATE {place.sessions} SET expires = {NOW + DAY} WHERE {key} = %s", (record.key,))
-    # It waits for nobody.
-    assert store.sweep(NOW, BATCH) == 1
+    cursor.execute(f"UPDATE {place.sessions} SET expires = {NOW + DAY} WHERE {place.key} = %s", (write.key,))
+    # It waits for nothing.
+    assert store.sweep(NOW, BATCH, soon()) == 1
     cursor.execute("COMMIT")
     using.close()
-    assert load(store, dead) is None
-    assert load(store, record) == record
-    assert store.sweep(NOW, BATCH) == 0
+    assert get(store, dead) is None
+    assert get(store, write) == write.data
+    assert store.sweep(NOW, BATCH, soon()) == 0
 
 
-def test_who_asks_for_a_record_that_is_being_swept_does_not_wait(place, store):
-    record = create(store, expires=NOW - 1)
+@pytest.mark.promise("F-19")
+def test_a_record_that_is_used_while_a_sweep_waits_for_it_stays(place, store):
+    """A server that can't pass over locked rows waits, and looks again at what it then removes."""
+    write = put(store, new(expires=NOW - 1))
+    store._shared.statements = without_skipping(store._shared.statements)
+    using = place.server.connect()
+    cursor = using.cursor()
+    cursor.execute("BEGIN")
+    cursor.execute(f"UPDATE {place.sessions} SET expires = {NOW + DAY} WHERE {place.key} = %s", (write.key,))
+    with ThreadPoolExecutor(1) as threads:
+        sweeping = threads.submit(store.sweep, NOW, BATCH, soon())
+        until(lambda: waiting(place), "it waits for the row")
+        cursor.execute("COMMIT")
+        assert sweeping.result(30) == 0
+    using.close()
+    assert get(store, write) == write.data
+
+
+def without_skipping(statements):
+    for name in ("dead", "sweep"):
+        statement = getattr(statements, name)
+        if statement is not None:
+            statement.text = statement.text.replace(" SKIP LOCKED", "")
+    return statements
+
+
+@pytest.mark.promise("F-19")
+def test_a_read_of_a_record_that_is_being_swept_does_not_wait(place, store):
+    write = put(store, new(expires=NOW - 1))
     sweeping = place.server.connect()
     cursor = sweeping.cursor()
     cursor.execute("BEGIN")
     cursor.execute(f"DELETE FROM {place.sessions}")
-    assert load(store, record) == record
-    assert store.apply([update(record, set={"a": b"1"})]) == [Refused.GONE]
+    assert get(store, write, soon(2)) == write.data
     cursor.execute("COMMIT")
     sweeping.close()
+    assert store.write([after(write)], NOW, soon()) == [Conflict(None)]
 
 
-def test_a_sweep_of_nothing_asks_nothing(store):
-    assert store.sweep(NOW, 0) == 0
+def test_a_sweep_of_nothing_removes_nothing(store):
+    write = put(store, new(expires=NOW - 1))
+    assert store.sweep(NOW, 0, soon()) == 0
+    assert store.load([write.key], NOW, soon()) == [found(write)]
 
 
 @pytest.mark.parametrize(
@@ -185,17 +198,17 @@ def test_a_million_expired_records_are_swept_under_load_and_nobody_waits_for_a_l
     place = a_place("postgresql")
     expired_rows(place, 1_000_000)
     store = place.store()
-    records = [create(store, fields={}) for _ in range(50)]
+    writes = [put(store, new(b"")) for _ in range(50)]
     stop, took, failed = threading.Event(), [], []
 
     def requests(worker):
         number = 0
         while not stop.is_set():
-            record = records[(worker + 4 * number) % 50]
             began = time.monotonic()
-            load(store, record)
-            if store.apply([update(record, set={f"w{worker}": b"%d" % number})]) != [APPLIED]:
-                failed.append(record)
+            try:
+                append(store, writes[(worker + 4 * number) % 50].key, b"x")
+            except AssertionError as error:
+                failed.append(error)
             took.append(time.monotonic() - began)
             number += 1
             time.sleep(0.005)
@@ -210,7 +223,7 @@ def test_a_million_expired_records_are_swept_under_load_and_nobody_waits_for_a_l
     stop.set()
     for worker in workers:
         worker.join()
-    last = store.sweep(NOW, BATCH)
+    last = store.sweep(NOW, BATCH, soon())
     took.sort()
     batches = sum(-(-swept // BATCH) for swept in sweepers.swept)
     print(

@@ -231,7 +231,7 @@ def fork_while_a_call_takes_long(path):
     create(store, bytes(16))
     inside, leave = threading.Event(), threading.Event()
 
-    def linger(connection, item):
+    def linger(item, connection):
         inside.set()
         leave.wait(60)
 

@@ -239,31 +239,44 @@ async def test_writing_that_stays_locked_out_is_surely_not_done(path, monkeypatc
 
 
 @pytest.mark.promise("F-02", "L")
+@pytest.mark.parametrize("call", ["write", "remove", "sweep", "count"])
 @on_each_loop
-async def test_a_disk_that_hangs_is_a_timeout_which_tells_if_a_write_had_begun(path):
+async def test_a_disk_that_hangs_is_a_timeout_which_tells_if_a_write_had_begun(path, call):
     store = AsyncSQLiteStore(path, ballast=0)
+    waiting, begun, old = new(), new(), new(expires=NOW)
+    await put(store, old)
     inside, leave = threading.Event(), threading.Event()
-    really_write = store._store._connections.write
+    really_use = store._store._connections.use
 
-    def hang(one, items, deadline):
+    def hang(*arguments, **more):
         inside.set()
         assert leave.wait(60)
-        return really_write(one, items, deadline)
+        return really_use(*arguments, **more)
 
-    store._store._connections.write = hang
-    begun, waiting = new(), new()
+    store._store._connections.use = hang
+    calls = {
+        "write": lambda: store.write([begun], NOW, soon(0.05)),
+        "remove": lambda: store.remove([old.key], NOW, soon(0.05)),
+        "sweep": lambda: store.sweep(NOW, 1, soon(0.05)),
+        "count": lambda: store.count(NOW, soon(0.05)),
+    }
     tasks = [
-        asyncio.create_task(store.write([begun], NOW, soon(0.05))),
+        asyncio.create_task(calls[call]()),
         asyncio.create_task(store.write([waiting], NOW, soon(0.05))),
-        asyncio.create_task(store.count(NOW, soon(0.05))),
     ]
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert inside.is_set()
     assert all(isinstance(outcome, StoreTimeout) for outcome in outcomes)
-    assert [outcome.ambiguous for outcome in outcomes] == [True, False, False]
+    assert [outcome.ambiguous for outcome in outcomes] == [call != "count", False]
     assert all("sessions.db: the disk, or earlier calls, took longer" in str(outcome) for outcome in outcomes)
     leave.set()
     await store.close()  # waits for the thread
-    assert await store.load([begun.key, waiting.key], NOW, soon()) == [found(begun), None]
+    there = await store.load([begun.key, waiting.key, old.key], NOW, soon())
+    assert there == [
+        found(begun) if call == "write" else None,
+        None,
+        None if call in {"remove", "sweep"} else found(old),
+    ]
     await store.close()
 
 

@@ -191,7 +191,7 @@ def test_the_room_of_the_ballast_is_not_used_up_by_writes_that_grow(disk):
         ended = [new(body=bytes(2 * KIB)) for _ in range(30)]
         put(store, *ended)
         disk.fill()
-        growing = [new(body=bytes(900 * KIB)) for _ in range(3)]
+        growing = [new(body=bytes(200 * KIB)) for _ in range(3)]
         answers = write(store, *map(ending, ended), *growing)
         assert answers == ["stored"] * 30 + [StoreFull] * 3
 

@@ -77,7 +77,7 @@ def test_a_reader_is_not_kept_waiting_by_a_writer_who_waits_until_the_deadline(s
 def test_a_thread_whose_turn_does_not_come_within_the_deadline_is_told_so(store):
     inside, leave = threading.Event(), threading.Event()
 
-    def linger(connection, item):
+    def linger(item, connection):
         inside.set()
         assert leave.wait(60)
 
@@ -240,10 +240,10 @@ def test_a_call_that_is_under_way_when_the_store_is_closed_ends_well_and_then_it
     inside, leave = threading.Event(), threading.Event()
     write = new()
 
-    def linger(connection, item):
+    def linger(item, connection):
         inside.set()
         assert leave.wait(60)
-        return store._write(connection, item)
+        return store._write(item, connection)
 
     with ThreadPoolExecutor(1) as threads:
         lingering = threads.submit(store._connections.write, linger, [write], soon())
