@@ -86,7 +86,10 @@ class AsyncRunner:
                 wish = send(answer)
                 send, answer = flow.send, None
                 try:
-                    if isinstance(wish, Event):
+                    if isinstance(wish, Load) and not self._loads_in_place and not self._closing:
+                        deadline = time.monotonic() + self._patience
+                        answer = await self._desks.here().loads.submit(wish.keys, now, deadline)
+                    elif isinstance(wish, Event):
                         self._tell(wish)
                     else:
                         answer = await self._call(wish, now, time.monotonic() + self._patience)
@@ -114,9 +117,7 @@ class AsyncRunner:
         if self._closing:
             raise StoreUnavailable("the sessions are being shut down", ambiguous=False)
         if isinstance(call, Load):
-            if self._loads_in_place:
-                return await store.load(call.keys, now, deadline)
-            return await self._desks.here().loads.submit(call.keys, now, deadline)
+            return await store.load(call.keys, now, deadline)
         if isinstance(call, Apply):
             items = list(zip(call.changes, call.known, strict=True))
             return await self._desks.here().changes.submit(items, now, deadline) if items else []
