@@ -1,19 +1,10 @@
-"""What all tests share."""
-
-import asyncio
-import warnings
+"""What all tests share. It imports nothing but pytest's own needs: a test of the core runs without any driver."""
 
 from hypothesis import settings
 
 from tests.promises import mark, promises_of
 
 pytest_plugins = ["tests.servers.fixtures_redis"]
-
-# Whoever imports hug gets uvloop for every event loop of the process. Here each test says which loop it runs on.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import hug  # noqa: F401
-asyncio.set_event_loop_policy(None)
 
 # How long an example takes says more about the machine's other work than about ours.
 settings.register_profile("patient", deadline=None)

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from coatcheck import (
     AsyncSessions,
@@ -30,11 +31,11 @@ from coatcheck import (
     TooLarge,
 )
 from coatcheck.model import codec
-from coatcheck.model.record import decode, encode
+from coatcheck.model.format import decode, encode
 from coatcheck.session import state_of
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from tests.model.values import form
-from tests.visitor import SECRET, CountedStore, Visitor, make_sessions
+from tests.visitor import SECRET, CountedStore, Visitor, make_sessions, plant, stored_in
 
 
 @pytest.fixture
@@ -346,13 +347,11 @@ def test_bytes_of_another_release_that_mean_the_same_are_not_written(visitor):
 
 def tamper(visitor, **fields):
     """Put other bytes into the stored record."""
-    data = visitor.sessions.store._data
-    ((key, record),) = ((key, decode(key, record)) for key, record in data.items())
-    data[key] = encode(record.__class__(**{**as_dict(record), "fields": {**record.fields, **fields}}))
-
-
-def as_dict(record):
-    return {name: getattr(record, name) for name in record.__struct_fields__}
+    ((key, data),) = stored_in(visitor.sessions.store).items()
+    record = decode(key, data)
+    plant(
+        visitor.sessions.store, key, encode(replace(record, fields={**record.fields, **fields}), b"tampered")
+    )
 
 
 @pytest.mark.promise("10")
@@ -414,8 +413,8 @@ def in_threads(work, count=8):
 class SlowStore(CountedStore):
     """Lets other threads run while it loads."""
 
-    def load(self, keys, now):
-        found = super().load(keys, now)
+    def load(self, keys, now, deadline):
+        found = super().load(keys, now, deadline)
         threading.Event().wait(0.02)
         return found
 
@@ -881,7 +880,7 @@ def test_setting_permanent_to_what_it_is_changes_nothing(visitor):
 
 
 class Down(MemoryStore):
-    def load(self, keys, now):
+    def load(self, keys, now, deadline):
         raise StoreUnavailable("down", ambiguous=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from coatcheck.core.calls import (
@@ -22,7 +22,6 @@ from coatcheck.core.calls import (
     Held,
     Load,
     Note,
-    Ping,
     Remove,
     Result,
     SessionsOf,
@@ -30,7 +29,7 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, StoreTimeout
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.events import Event
 from coatcheck.model.ports import Store
 from coatcheck.model.record import Change
@@ -38,6 +37,7 @@ from coatcheck.model.record import Change
 __all__ = ["Runner"]
 
 T = TypeVar("T")
+_CLOSING = "the sessions are being shut down"
 Tell: TypeAlias = Callable[[Event], None]
 
 
@@ -57,6 +57,7 @@ class Runner:
         self._patience = patience
         self._tell = tell
         self._turns = _Turns()
+        self._closing = False
 
     def run(self, flow: Flow[T], now: int) -> T:
         """Make the calls of a flow, tell its events, and give its result."""
@@ -66,9 +67,14 @@ class Runner:
             while True:
                 wish = send(answer)
                 send, answer = flow.send, None
+                if self._closing:
+                    send, answer = flow.throw, StoreUnavailable(_CLOSING, ambiguous=False)
+                    continue
                 try:
                     if isinstance(wish, Load):
                         answer = self._store.load(wish.keys, now, time.monotonic() + self._patience)
+                    elif isinstance(wish, Apply):
+                        answer = self._apply(wish, now, time.monotonic() + self._patience)
                     elif isinstance(wish, Event):
                         self._tell(wish)
                     else:
@@ -79,13 +85,18 @@ class Runner:
             result: T = stop.value
             return result
 
+    def close(self) -> None:
+        """Close the store. A call while it closes is refused."""
+        self._closing = True
+        try:
+            self._store.close()
+        finally:
+            self._closing = False
+
     def _call(self, call: Call, now: int, deadline: float) -> Any:
+        """Every call but `Load` and `Apply`."""
         store = self._store
         match call:
-            case Load(keys):
-                return store.load(keys, now, deadline)
-            case Apply(changes, known):
-                return self._apply(changes, known, now, deadline)
             case Writes(writes):
                 return store.write(writes, now, deadline)
             case Remove(keys):
@@ -102,46 +113,48 @@ class Runner:
                 return store.count(now, deadline)
             case Sweep(limit):
                 return store.sweep(now, limit, deadline)
-            case Ping():
+            case _:
                 return store.ping(deadline)
 
-    def _apply(
-        self, changes: Sequence[Change], known: Sequence[Held | None], now: int, deadline: float
-    ) -> Sequence[Result]:
-        keys = [change.key for change in changes]
-        turns = self._turns.take(keys, deadline)
+    def _apply(self, call: Apply, now: int, deadline: float) -> Sequence[Result]:
+        changes = call.changes
+        known = self._turns.take(changes, call.known, deadline) if changes else ()
         results: Sequence[Result] = ()
-        flow = self._swap.apply(
-            changes, [turns[key].latest or held for key, held in zip(keys, known, strict=True)]
-        )
-        send: Callable[[Any], Load | Writes] = flow.send
-        answer: Any = None
         try:
+            flow = self._swap.apply(changes, known)
+            send: Callable[[Any], Load | Writes] = flow.send
+            answer: Any = None
             while True:
-                call = send(answer)
+                wish = send(answer)
                 send = flow.send
                 try:
-                    if isinstance(call, Writes):
-                        answer = self._store.write(call.writes, now, deadline)
+                    if isinstance(wish, Writes):
+                        answer = self._store.write(wish.writes, now, deadline)
                     else:
-                        answer = self._store.load(call.keys, now, deadline)
+                        answer = self._store.load(wish.keys, now, deadline)
                 except StoreError as error:
                     send, answer = flow.throw, error
         except StopIteration as stop:
             results = stop.value
             return results
         finally:
-            self._turns.give_back(turns, dict(zip(keys, results, strict=False)))
+            self._turns.give_back(changes, results)
 
 
 class _Turn:
-    """The turn of one key: `latest` is what the writer before left there, as long as others wait."""
+    """The turn of one key.
 
-    __slots__ = ("latest", "lock", "waiting")
+    Attributes:
+        lock: Held by the thread whose turn it is.
+        users: How many threads have it or wait for it.
+        latest: The state that the writer before left under the key; kept as long as others wait.
+    """
+
+    __slots__ = ("latest", "lock", "users")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.waiting = 0
+        self.users = 0
         self.latest: Held | None = None
 
 
@@ -152,50 +165,62 @@ class _Turns:
         self._lock = threading.Lock()
         self._turns: dict[bytes, _Turn] = {}
 
-    def take(self, keys: Sequence[bytes], deadline: float) -> dict[bytes, _Turn]:
-        """The turns of `keys`.
+    def take(
+        self, changes: Sequence[Change], known: Sequence[Held | None], deadline: float
+    ) -> Sequence[Held | None]:
+        """Take the turns of the keys of `changes`. Returns what is known of each key: `known`, or something later.
 
         Raises:
             StoreTimeout: Other writers of this process did not finish within the deadline.
         """
-        taken: dict[bytes, _Turn] = {}
-        try:
-            for key in sorted(set(keys)) if len(keys) > 1 else keys:
-                taken[key] = self._wait(key, deadline)
-        except BaseException:
-            self.give_back(taken, {})
-            raise
-        return taken
-
-    def _wait(self, key: bytes, deadline: float) -> _Turn:
-        with self._lock:
-            turn = self._turns.get(key)
-            if turn is None:
-                turn = self._turns[key] = _Turn()
-            turn.waiting += 1
-        mine = False
-        try:
-            mine = turn.lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
-        finally:
+        taken: list[bytes] = []
+        latest: dict[bytes, Held] = {}
+        # In one order, so that two threads with several keys never wait for each other.
+        for key in sorted({change.key for change in changes}) if len(changes) > 1 else (changes[0].key,):
+            with self._lock:
+                turn = self._turns.get(key)
+                if turn is None:
+                    turn = self._turns[key] = _Turn()
+                turn.users += 1
+            mine = False
+            try:
+                mine = turn.lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            finally:
+                if not mine:  # also where the thread was interrupted
+                    with self._lock:
+                        self._leave(key, turn)
+                    self._release(taken, {})
             if not mine:
-                with self._lock:
-                    self._leave(key, turn)
-        if not mine:
-            raise StoreTimeout(
-                "other writes to the same session did not finish within the deadline", ambiguous=False
-            )
-        return turn
+                raise StoreTimeout(
+                    "other writes to the same session did not finish within the deadline", ambiguous=False
+                )
+            taken.append(key)
+            if turn.latest is not None:
+                latest[key] = turn.latest
+        if not latest:
+            return known
+        return [latest.get(change.key, held) for change, held in zip(changes, known, strict=True)]
 
     def _leave(self, key: bytes, turn: _Turn) -> None:
-        turn.waiting -= 1
-        if not turn.waiting:
+        turn.users -= 1
+        if not turn.users:
             del self._turns[key]
 
-    def give_back(self, taken: Mapping[bytes, _Turn], results: Mapping[bytes, Result]) -> None:
+    def give_back(self, changes: Sequence[Change], results: Sequence[Result]) -> None:
         """Let the next writers have their turns."""
+        left: dict[bytes, Held] = {}
+        keys: set[bytes] = set()
+        for change in changes:
+            keys.add(change.key)
+        for change, result in zip(changes, results, strict=False):
+            if isinstance(result, Done):
+                left[change.key] = result.held
+        self._release(keys, left)
+
+    def _release(self, keys: Collection[bytes], left: Mapping[bytes, Held]) -> None:
         with self._lock:
-            for key, turn in taken.items():
-                result = results.get(key)
-                turn.latest = result.held if isinstance(result, Done) else None
+            for key in keys:
+                turn = self._turns[key]
+                turn.latest = left.get(key)
                 self._leave(key, turn)
                 turn.lock.release()

@@ -29,7 +29,7 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, twin_of
+from coatcheck.errors import StoreError, StoreUnavailable, twin_of
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
@@ -42,27 +42,40 @@ _Change: TypeAlias = tuple[Change, Held | None]
 """A change, and what its caller knows to lie under its key."""
 
 
-class _Desk(Tasks):
+class _Desk:
     """The lanes of one event loop."""
 
-    def __init__(self, runner: AsyncRunner) -> None:
-        super().__init__()
-        self.loads: Lane[bytes] = Lane(self, runner.send_loads)
+    def __init__(self, runner: AsyncRunner, tasks: Tasks) -> None:
+        self.tasks = tasks
+        self.loads: Lane[bytes] = Lane(tasks, runner.send_loads)
         self.changes: Lane[_Change] = Lane(
-            self, runner.send_changes, cancelled=True, key=_key_of, handed_on=_handed_on
+            tasks, runner.send_changes, cancelled=True, key=_key_of, handed_on=_handed_on
         )
 
 
 class AsyncRunner:
-    """Runs flows on an async store, in any event loop. The arguments are those of `Runner`."""
+    """Runs flows on an async store, in any event loop.
 
-    def __init__(self, store: AsyncStore, swap: Swap, patience: float, tell: Callable[[Event], None]) -> None:
+    The arguments are those of `Runner`, and where the tasks of each loop are kept: managers of one store share them, so
+    that each waits for all.
+    """
+
+    def __init__(
+        self,
+        store: AsyncStore,
+        swap: Swap,
+        patience: float,
+        tell: Callable[[Event], None],
+        tasks: PerLoop[Tasks],
+    ) -> None:
         self._store = store
         self._swap = swap
         self._patience = patience
         self._tell = tell
         self._loads_in_place = store.loads_in_place
-        self._desks: PerLoop[_Desk] = PerLoop(lambda: _Desk(self))
+        self._tasks = tasks
+        self._desks: PerLoop[_Desk] = PerLoop(lambda: _Desk(self, tasks.here()))
+        self._closing = False
 
     async def run(self, flow: Flow[T], now: int) -> T:
         """Make the calls of a flow, tell its events, and give its result."""
@@ -73,7 +86,10 @@ class AsyncRunner:
                 wish = send(answer)
                 send, answer = flow.send, None
                 try:
-                    if isinstance(wish, Event):
+                    if isinstance(wish, Load) and not self._loads_in_place and not self._closing:
+                        deadline = time.monotonic() + self._patience
+                        answer = await self._desks.here().loads.submit(wish.keys, now, deadline)
+                    elif isinstance(wish, Event):
                         self._tell(wish)
                     else:
                         answer = await self._call(wish, now, time.monotonic() + self._patience)
@@ -85,22 +101,27 @@ class AsyncRunner:
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` in a task of its own, for which `finished` waits."""
-        return self._desks.here().start(work)
+        return self._tasks.here().start(work)
 
-    async def finished(self) -> None:
-        """Wait for all that this loop's callers began."""
-        await self._desks.here().finished()
+    async def close(self) -> None:
+        """Wait for all that this loop's callers began, then close the store. A call while it closes is refused."""
+        await self._tasks.here().finished()
+        self._closing = True
+        try:
+            await self._store.close()
+        finally:
+            self._closing = False
 
     async def _call(self, call: Call, now: int, deadline: float) -> Any:
         store = self._store
+        if self._closing:
+            raise StoreUnavailable("the sessions are being shut down", ambiguous=False)
         if isinstance(call, Load):
-            if self._loads_in_place:
-                return await store.load(call.keys, now, deadline)
-            return await self._desks.here().loads.submit(call.keys, now, deadline)
+            return await store.load(call.keys, now, deadline)
         if isinstance(call, Apply):
             items = list(zip(call.changes, call.known, strict=True))
             return await self._desks.here().changes.submit(items, now, deadline) if items else []
-        return await self._desks.here().alone(self._other_call(call, now, deadline))
+        return await self._tasks.here().alone(self._other_call(call, now, deadline))
 
     async def _other_call(self, call: Call, now: int, deadline: float) -> Any:
         store = self._store

@@ -9,6 +9,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
+from secrets import token_bytes
 from typing import Any, Self, TypeVar, overload
 
 from coatcheck.core.state import (
@@ -26,7 +27,7 @@ from coatcheck.core.state import (
 )
 from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
 from coatcheck.http.token import handle_of
-from coatcheck.model.fields import CSRF, FLASH, Flash, flash_from, is_private, stored_flash
+from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, flash_from, is_private, stored_flash
 from coatcheck.model.lifetimes import moment
 from coatcheck.model.record import SignIn
 
@@ -34,11 +35,7 @@ __all__ = [
     "Flash",
     "Session",
     "failure_met",
-    "head_has_left",
     "is_untouched",
-    "keep_state",
-    "looked_at_in",
-    "note_head",
     "state_of",
 ]
 
@@ -54,39 +51,16 @@ def state_of(session: Session) -> State:
     return session._begin(session) if state is None else state  # noqa: SLF001
 
 
-def keep_state(session: Session, state: State) -> State:
-    """Give `session` its state, or give back the one that it has. Not atomic: the manager sees to that."""
-    if session._state is None:  # noqa: SLF001
-        session._state = state  # noqa: SLF001
-        return state
-    return session._state  # noqa: SLF001
-
-
 def is_untouched(session: Session) -> bool:
-    """Whether nobody has looked at the session."""
-    return looked_at_in(session) is None
-
-
-def looked_at_in(session: Session) -> State | None:
-    """The state behind a session that somebody has looked at; None: nobody has."""
+    """Whether the session was not looked at."""
     state = session._state  # noqa: SLF001
-    return state if state is not None and state.looked_at else None
+    return state is None or not state.looked_at
 
 
 def failure_met(session: Session) -> StoreError | None:
     """The store's failure that whoever used the session was told of: a 500 that he made of it must be a 503."""
     state = session._state  # noqa: SLF001
     return None if state is None else state.met
-
-
-def head_has_left(session: Session) -> bool:
-    """Whether the head of the session's response has left, so that no cookie can be sent any more."""
-    return session._head_sent  # noqa: SLF001
-
-
-def note_head(session: Session) -> None:
-    """The head of the session's response leaves now."""
-    session._head_sent = True  # noqa: SLF001
 
 
 class Session(MutableMapping[str, Any]):
@@ -99,6 +73,7 @@ class Session(MutableMapping[str, Any]):
     `NotLoaded` in an async application that loads on demand and has not yet.
     """
 
+    # The managers, in `coatcheck.sessions`, read and write these.
     __slots__ = ("_begin", "_head_sent", "_state")
 
     def __init__(self, begin: Callable[[Session], State]) -> None:
@@ -108,7 +83,9 @@ class Session(MutableMapping[str, Any]):
         self._head_sent = False
 
     def _look(self) -> State:
-        state = state_of(self)
+        state = self._state
+        if state is None:
+            state = self._begin(self)
         state.looked_at = True
         if not state.ready:
             if state.load is None:
@@ -126,7 +103,7 @@ class Session(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         state = self._look()
-        if is_private(name):
+        if isinstance(name, str) and name.startswith(PRIVATE):
             raise KeyError(name)
         return read_field(state, name)
 
@@ -242,7 +219,8 @@ class Session(MutableMapping[str, Any]):
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        self._look().permanent = bool(value)
+        state = self._look()
+        state.permanent, state.acted = bool(value), True
 
     # What can be done with it
 
@@ -270,6 +248,7 @@ class Session(MutableMapping[str, Any]):
         elif has_field(state, CSRF):
             remove_field(state, CSRF)
             state.reads.pop(CSRF, None)
+        state.acted = True
         state.sign_in = SignIn(user, _UNPRINTABLE.sub(" ", state.client)[:_LONGEST_CLIENT])
 
     def sign_out(self) -> None:
@@ -279,6 +258,7 @@ class Session(MutableMapping[str, Any]):
     def destroy(self) -> None:
         """End the session: nothing brings it back. What is set after it in the same request goes to a new one."""
         state = self._needs_store()
+        state.acted = True
         if state.held is not None:
             state.to_destroy = (*state.to_destroy, state.held)
         # Every live session that the request came with ends, also where none of them was taken.
@@ -290,7 +270,9 @@ class Session(MutableMapping[str, Any]):
 
     def rotate(self) -> None:
         """Change the secret at random, as a sign-in does: for a step up in powers."""
-        self._needs_cookie().rotate += 1
+        state = self._needs_cookie()
+        state.rotate += 1
+        state.acted = True
 
     def _needs_store(self) -> State:
         """For what must not be pretended while the store fails."""
@@ -318,7 +300,7 @@ class Session(MutableMapping[str, Any]):
         markup = hasattr(message, "__html__")
         value = stored_flash(Flash(category, str(message.__html__()) if markup else message, markup))
         # Names sort by time; the random part keeps those of parallel requests apart.
-        name = f"{FLASH}{state.now():012x}{state.flashes:04x}{state.random(4).hex()}"
+        name = f"{FLASH}{int(state.settings.clock() * 1000):012x}{state.flashes:04x}{token_bytes(4).hex()}"
         write_field(state, name, value)
         state.flashes += 1
 
@@ -337,6 +319,6 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._look()
         if not has_field(state, CSRF):
-            write_field(state, CSRF, urlsafe_b64encode(state.random(32)).rstrip(b"=").decode())
+            write_field(state, CSRF, urlsafe_b64encode(token_bytes(32)).rstrip(b"=").decode())
         token: str = read_field(state, CSRF)
         return token

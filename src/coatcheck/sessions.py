@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from coatcheck.config import Options, Settings
 from coatcheck.core.admin import Admin
 from coatcheck.core.calls import Flow
-from coatcheck.core.lifecycle import UNTOUCHED, Outcome
+from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
 from coatcheck.core.swap import Swap
@@ -35,7 +35,7 @@ from coatcheck.model.lifetimes import moment
 from coatcheck.model.ports import AsyncStore, Index, Store
 from coatcheck.model.record import Record
 from coatcheck.runner import Runner
-from coatcheck.session import Session, head_has_left, keep_state, looked_at_in, note_head, state_of
+from coatcheck.session import Session, state_of
 from coatcheck.urls import StoreOptions, async_store_from_url, shared_out, store_from_url
 
 if TYPE_CHECKING:
@@ -105,15 +105,6 @@ class _Manager:
     def _now(self) -> int:
         return int(self.settings.clock() * 1000)
 
-    def _state(
-        self, cookies: bytes | str, client: str, path: str, *, load: Callable[[State], None] | None
-    ) -> State:
-        raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
-        state = State(raw, client, load, self._now, secrets.token_bytes, self.settings.max_bytes)
-        if path:
-            state.path = path
-        return state
-
     def _tell(self, event: Event) -> None:
         with self._counting:
             self._counted[event.kind] += 1
@@ -123,10 +114,9 @@ class _Manager:
             except Exception:
                 log.exception("on_event failed for a %r event", event.kind)
 
-    def _closed(self, session: Session, outcome: Outcome, *, secure: bool) -> Outcome:
-        note_head(session)
-        if outcome.set_cookie is None or secure or self._warned or self.settings.insecure_http:
-            return outcome
+    def _warn_of_http(self) -> None:
+        if self._warned or self.settings.insecure_http:
+            return
         self._warned = True
         warnings.warn(
             "A session cookie went out on plain http. It is Secure, so browsers keep it from plain http: sign-ins "
@@ -135,7 +125,6 @@ class _Manager:
             InsecureTransportWarning,
             stacklevel=3,
         )
-        return outcome
 
 
 class Sessions(_Manager):
@@ -185,7 +174,7 @@ class Sessions(_Manager):
     def with_settings(self, **options: Unpack[Options]) -> Self:
         """Another manager on the same store, with some settings changed. They count their events together."""
         other = copy(self)
-        other._use(replace(self.settings, **options), self.store.index)  # noqa: SLF001 - of the same class
+        other._use(replace(self.settings, **options), self.store.index)
         return other
 
     def __enter__(self) -> Self:
@@ -195,8 +184,8 @@ class Sessions(_Manager):
         self.shutdown()
 
     def shutdown(self) -> None:
-        """Close the store. The next use opens it again."""
-        self.store.close()
+        """Close the store. The next use opens it again; a use while it closes is a `StoreUnavailable`."""
+        self._runner.close()
 
     # A request: what the framework modules call
 
@@ -227,15 +216,18 @@ class Sessions(_Manager):
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
         # Threads that share a session may look at it at once: it gets one state, which is loaded once.
         with self._beginning:
-            state = self._state(cookies, client, path, load=self._load)
-            # Of a kind that a listener, called in the middle of a turn of its thread, can take again.
-            state.turn = threading.RLock()
-            return keep_state(session, state)
+            if (state := session._state) is None:
+                raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
+                state = session._state = State(raw, client, self._load, self.settings)
+                state.path = path
+                # Of a kind that a listener, called in the middle of a turn of its thread, can take again.
+                state.turn = threading.RLock()
+            return state
 
     def _load(self, state: State) -> None:
         with state.turn:
             if not state.ready:
-                now = self._now()
+                now = int(self.settings.clock() * 1000)
                 self._run(self._requests.load(state, now), now)
 
     def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
@@ -255,14 +247,20 @@ class Sessions(_Manager):
             TooLarge: The record would be too large; nothing was stored.
             CannotSendCookie: The change needs a new cookie after the head has left; nothing was stored.
         """
-        state = looked_at_in(session)
-        if state is None:
-            note_head(session)
+        state = session._state
+        if state is None or not state.looked_at:
+            session._head_sent = True
             return UNTOUCHED
+        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
+            return LOOKED_AT  # closed already, and nothing was wanted since
         with state.turn:
-            now = self._now()
-            flow = self._requests.close(state, now, failed=failed, head_sent=head_has_left(session))
-            return self._closed(session, self._run(flow, now), secure=secure)
+            now = int(self.settings.clock() * 1000)
+            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+            outcome = self._run(flow, now)
+            session._head_sent = True
+        if outcome.set_cookie is not None and not secure:
+            self._warn_of_http()
+        return outcome
 
     def abandon(self, session: Session) -> Outcome:
         """For a handler that raised: carry out only that it ended its session. Never raises.
@@ -293,7 +291,7 @@ class Sessions(_Manager):
             CannotSendCookie: They need a new cookie, and the head has left.
         """
         self._in_turn(
-            session, lambda state, now: self._requests.save(state, now, head_sent=head_has_left(session))
+            session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
         )
 
     def take(self, session: Session, *names: str) -> dict[str, Any]:
@@ -439,14 +437,18 @@ class AsyncSessions(_Manager):
             ConfigurationError: The settings, or the settings and the store, don't go together.
         """
         _refuse_other_kind(store, wanted_async=True)
+        from coatcheck.stores.coalesce import PerLoop, Tasks
+
         self.store = store
+        self._tasks = PerLoop(Tasks)
         super().__init__(_settings_from(options), store.index)
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
         from coatcheck.runner_async import AsyncRunner  # it imports asyncio
 
-        self._runner = AsyncRunner(self.store, self._swap, settings.deadline.total_seconds(), self._tell)
+        patience = settings.deadline.total_seconds()
+        self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._tasks)
         self._run = self._runner.run
 
     @classmethod
@@ -459,7 +461,7 @@ class AsyncSessions(_Manager):
     @_as(Sessions.with_settings)
     def with_settings(self, **options: Unpack[Options]) -> Self:
         other = copy(self)
-        other._use(replace(self.settings, **options), self.store.index)  # noqa: SLF001 - of the same class
+        other._use(replace(self.settings, **options), self.store.index)
         return other
 
     async def __aenter__(self) -> Self:
@@ -470,8 +472,7 @@ class AsyncSessions(_Manager):
 
     @_as(Sessions.shutdown)
     async def shutdown(self) -> None:
-        await self._runner.finished()
-        await self.store.close()
+        await self._runner.close()
 
     # A request: what the framework modules call
 
@@ -493,25 +494,36 @@ class AsyncSessions(_Manager):
         return session_type(partial(self._begin, cookies, client, path))
 
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
-        return keep_state(session, self._state(cookies, client, path, load=None))
+        raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
+        state = session._state = State(raw, client, None, self.settings)
+        state.path = path
+        return state
 
     @_as(Sessions.close)
     async def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
-        state = looked_at_in(session)
-        if state is None:
-            note_head(session)
+        state = session._state
+        if state is None or not state.looked_at:
+            session._head_sent = True
             return UNTOUCHED
+        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
+            return LOOKED_AT  # closed already, and nothing was wanted since
         closing = self._close(state, session, failed=failed)
         # An ending must be carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
-        return self._closed(session, outcome, secure=secure)
+        if outcome.set_cookie is not None and not secure:
+            self._warn_of_http()
+        return outcome
 
     async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
-        async with _turn_of(state):
-            now = self._now()
-            flow = self._requests.close(state, now, failed=failed, head_sent=head_has_left(session))
+        if state.turn is None:
+            import asyncio
+
+            state.turn = asyncio.Lock()
+        async with state.turn:
+            now = int(self.settings.clock() * 1000)
+            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
             outcome = await self._run(flow, now)
-            note_head(session)
+            session._head_sent = True
             return outcome
 
     @_as(Sessions.abandon)
@@ -527,9 +539,9 @@ class AsyncSessions(_Manager):
 
         A store that fails is raised when the handler looks, not here: a handler that does not look answers.
         """
-        state = state_of(session)
+        state = session._state or state_of(session)
         if not state.ready:
-            now = self._now()
+            now = int(self.settings.clock() * 1000)
             await self._run(self._requests.load(state, now), now)
 
     # For a session that a handler holds
@@ -544,7 +556,7 @@ class AsyncSessions(_Manager):
         # In its own task: a caller that is cancelled, and goes on, still gets the cookie that it brings.
         await self._alone(
             self._in_turn(
-                session, lambda state, now: self._requests.save(state, now, head_sent=head_has_left(session))
+                session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
             )
         )
 

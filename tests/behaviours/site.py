@@ -57,15 +57,11 @@ class _SpiedStore(StoreWrapper):
 class _NoTurns:
     """Lets every request write at once, as if each came to another process: a held write holds up no other."""
 
-    def take(self, keys: Sequence[bytes], deadline: float) -> dict[bytes, Any]:
-        return dict.fromkeys(keys, _NoTurn)
+    def take(self, changes: object, known: Any, deadline: float) -> Any:
+        return known
 
     def give_back(self, *_: object) -> None:
         pass
-
-
-class _NoTurn:
-    latest = None
 
 
 class Site:

@@ -9,11 +9,9 @@ import urllib.request
 import pytest
 from starlette.testclient import TestClient
 
-from benchmarks.memcached_bench import WAITING
 from coatcheck.demo.site import Site, async_twin
 from coatcheck.demo.trace import AsyncTracedStore, TracedStore
-from coatcheck.stores.memcached import MemcachedStore
-from coatcheck.stores.memcached_async import AsyncMemcachedStore
+from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from tests.demo.halves import SiteVisitor
 from tests.demo.process import free_port, run
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
@@ -25,8 +23,8 @@ HALVES = ("/", "/express")
 @pytest.fixture
 def site(memcached, compiled):  # noqa: F811
     its = prefix()
-    store = MemcachedStore(memcached.address, prefix=its, **WAITING)
-    twin = AsyncMemcachedStore(memcached.address, prefix=its, **WAITING)
+    store = MemcachedStore(memcached.address, prefix=its)
+    twin = AsyncMemcachedStore(memcached.address, prefix=its)
     options = {"secret": secrets.token_urlsafe(32), "insecure_http": True}
     with TestClient(Site(store, twin, compiled=compiled, **options)) as portal:
         yield portal
@@ -88,7 +86,7 @@ def test_what_a_page_cost_is_told_in_calls_since_one_may_be_two_round_trips(visi
 def test_the_traced_stores_pass_on_that_all_are_ended(memcached):  # noqa: F811
     told = []
     its = prefix()
-    store = MemcachedStore(memcached.address, prefix=its, **WAITING)
+    store = MemcachedStore(memcached.address, prefix=its)
     TracedStore(store, told.append).revoke_all("ada", 1, 2, None)
     store.close()
 

@@ -10,7 +10,7 @@ from coatcheck.errors import CannotSendCookie, ConfigurationError, NotLoaded, St
 from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import MemoryStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore
 from coatcheck.testing import AwaitableStore
 from tests.frameworks.asgi_driver import House, answer, body, head
 from tests.loops import on_each_loop, quiet, until

@@ -3,7 +3,7 @@
 import pytest
 
 from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore
 from tests.behaviours import AsyncHttpBehaviours, Portal
 from tests.frameworks.test_asgi import build
 

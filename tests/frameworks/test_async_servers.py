@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore
 from tests.behaviours.app import query_of
 from tests.frameworks.asgi_driver import House, body, head
 from tests.frameworks.test_servers import PATIENCE, ROOT, Visitor

@@ -4,6 +4,11 @@ The rest of it is about what the framework does with what a store answers, which
 """
 
 import pytest
+from tests.stores.sql_servers import (
+    PATIENCE,
+    a_place,
+    databases_that_end,  # noqa: F401 - a fixture
+)
 
 from coatcheck.stores.coalesce import Coalesced
 from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
@@ -12,11 +17,6 @@ from tests.behaviours.rotation import Rotation
 from tests.frameworks.test_asgi import build as build_asgi
 from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.frameworks.test_wsgi import build as build_wsgi
-from tests.stores.sql_servers import (
-    PATIENCE,
-    a_place,
-    databases_that_end,  # noqa: F401 - a fixture
-)
 
 pytestmark = pytest.mark.servers
 

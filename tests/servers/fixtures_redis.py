@@ -1,16 +1,12 @@
 """Redis for tests: the servers that each test process shares, and a prefix for each test.
 
 What is large is started once for all tests: those that use `sentinels` or `cluster` belong into the xdist group of
-that name (`UNDER_SENTINEL`, `IN_A_CLUSTER`).
+that name (`UNDER_SENTINEL`, `IN_A_CLUSTER`). All tests load this module, so a fixture itself imports what it starts.
 """
 
 import os
 
 import pytest
-
-from tests.servers.redis import single, tls_acl
-from tests.servers.redis_cluster import cluster
-from tests.servers.redis_sentinel import sentinels
 
 UNDER_SENTINEL = pytest.mark.xdist_group("redis-sentinel")
 IN_A_CLUSTER = pytest.mark.xdist_group("redis-cluster")
@@ -19,6 +15,8 @@ IN_A_CLUSTER = pytest.mark.xdist_group("redis-cluster")
 @pytest.fixture(scope="session")
 def redis_server():
     """One server, which listens on a socket file too."""
+    from tests.servers.redis import single
+
     with single(unixsocket=True) as server:
         yield server
 
@@ -26,6 +24,8 @@ def redis_server():
 @pytest.fixture(scope="session")
 def redis_tls():
     """One server behind TLS and an ACL."""
+    from tests.servers.redis import tls_acl
+
     with tls_acl() as server:
         yield server
 
@@ -33,6 +33,8 @@ def redis_tls():
 @pytest.fixture(scope="session")
 def redis_sentinels():
     """Three servers and three sentinels."""
+    from tests.servers.redis_sentinel import sentinels
+
     with sentinels() as those:
         yield those
 
@@ -40,6 +42,8 @@ def redis_sentinels():
 @pytest.fixture(scope="session")
 def redis_cluster():
     """Three primaries with a replica each."""
+    from tests.servers.redis_cluster import cluster
+
     with cluster() as those:
         yield those
 

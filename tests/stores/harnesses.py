@@ -26,6 +26,6 @@ class MemoryHarness(Harness):
 
 
 class AsyncMemoryHarness(MemoryHarness):
-    def __init__(self):
-        super().__init__(AsyncMemoryStore())
+    def __init__(self, store=None):
+        super().__init__(AsyncMemoryStore() if store is None else store)
         self.memory = self.store._store

@@ -4,12 +4,12 @@ import asyncio
 import random
 
 import pytest
+from coatcheck.stores.sqlite_async import AsyncSQLiteStore
 from hypothesis import settings
 
 from coatcheck.model.ports import Capabilities
 from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import AsyncMemoryStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
 from coatcheck.testing import AsyncStoreWrapper
 from coatcheck.testing.contract import StoreContract
 from tests.machine.model import StoreMachine

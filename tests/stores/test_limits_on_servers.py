@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-
-from coatcheck import AsyncSessions, Sessions
-from tests.servers.fixtures_redis import new_prefix
 from tests.stores.sql_servers import (
     SERVERS,
     databases_that_end,  # noqa: F401 - a fixture
 )
+
+from coatcheck import AsyncSessions, Sessions
+from tests.servers.fixtures_redis import new_prefix
 from tests.visitor import SECRET
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("17")]

@@ -87,20 +87,21 @@ class Admin:
         updated = 0
         after: Entry | None = None
         while True:
-            records = yield from self._users.live_of(user, now, _AT_A_TIME, after)
-            if not records:
+            helds = yield from self._users.live_of(user, now, _AT_A_TIME, after)
+            if not helds:
                 return updated
-            changes = [self._user_update(record, user, fields, now) for record in records]
-            results: Sequence[Result] = yield Apply(changes, [None] * len(changes))
+            records = _records_in(helds)
+            changes = [self._user_update(record.key, user, fields, now) for record in records]
+            results: Sequence[Result] = yield Apply(changes, helds)
             raise_failure(results)
             updated += sum(isinstance(result, Done) for result in results)
-            if len(records) < _AT_A_TIME:
+            if len(helds) < _AT_A_TIME:
                 return updated
             after = self.position_of(records[-1])
 
-    def _user_update(self, record: Record, user: str, fields: Mapping[str, bytes], now: int) -> Update:
+    def _user_update(self, key: bytes, user: str, fields: Mapping[str, bytes], now: int) -> Update:
         return Update(
-            key=record.key,
+            key=key,
             at=now,
             lifetimes=self._settings.lifetimes,
             grace=self._settings.rotation_grace_ms,
@@ -119,7 +120,7 @@ class Admin:
             if held is None or not isinstance(held.state, Record) or held.state.user != user:
                 return []
             position = self.position_of(held.state)
-        return (yield from self._users.live_of(user, now, limit, position))
+        return _records_in((yield from self._users.live_of(user, now, limit, position)))
 
     @staticmethod
     def position_of(record: Record) -> Entry:
@@ -144,3 +145,8 @@ class Admin:
             swept += removed
             if removed < limit:
                 return swept
+
+
+def _records_in(helds: Sequence[Held]) -> list[Record]:
+    """The records among what is held."""
+    return [held.state for held in helds if isinstance(held.state, Record)]

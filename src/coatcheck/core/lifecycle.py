@@ -201,7 +201,12 @@ def _update(
     if own is not None and secret_changes:
         token = Token(record.key, random(SECRET_BYTES))
         rotate = Rotation(token.hashed, random(MARK_BYTES))
-    elif own is not None and (maintenance := maintenance_of(state, settings, now)) is not None:
+    elif (
+        own is not None
+        # A slide needs no mention: every update is one.
+        and (settings.rotate_every_ms is not None or record.previous is not None)
+        and (maintenance := maintenance_of(state, settings, now)) is not None
+    ):
         rotate = maintenance.rotate
         token = own if rotate is None else settings.ring.successor(own)
     return Update(

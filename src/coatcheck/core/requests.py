@@ -50,7 +50,26 @@ class Requests:
                 state.status, state.ready = Status.NEW, True
             return
         try:
-            helds = yield from self._found(tokens, now)
+            if len(tokens) == 1 and not self._users.by_epoch:
+                # The budget of calls per read: the one session that the cookie names, alive and with its secret.
+                (token,) = tokens
+                (answer,) = yield Load((token.key,))
+                if isinstance(answer, StoreError):
+                    raise answer
+                held = held_of(token.key, answer)
+                record = held.state
+                if (
+                    isinstance(record, Record)
+                    and record.secret_hash == token.hashed
+                    and record.is_alive(now, self._settings.lifetimes)
+                ):
+                    if not state.ready:
+                        state.token, state.held, state.record = token, held, record
+                        state.status, state.ready = Status.LIVE, True
+                    return
+                helds: Sequence[Held] = [held]
+            else:
+                helds = yield from self._found(tokens, now)
         except StoreError as error:
             yield from self._not_loaded(state, now, error)
             return
@@ -140,9 +159,21 @@ class Requests:
                 state.changes = {}  # told once, however often the session is closed
                 yield event_of("dropped", now, reason="the store is unavailable")
             return lifecycle.LOOKED_AT
-        changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
-        if not (changed or failed or head_sent):
-            yield from self._maintain(state, now)
+        changed = False
+        # The budget of calls per read: nothing was read that could have been changed inside.
+        if state.changes or state.mutable_reads or state.acted:
+            changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
+        record, token = state.record, state.token
+        if not (changed or failed or head_sent or record is None or token is None) and (
+            not token.current
+            or token.hashed != record.secret_hash
+            or record.previous is not None
+            or self._settings.rotate_every_ms is not None
+            or record.slide_is_due(now, self._settings.lifetimes)
+        ):
+            yield from self._maintain(state, record, token, now)
+        if state.cookie_set is None and not state.cookie_cleared:
+            return lifecycle.LOOKED_AT
         outcome = lifecycle.outcome_of(state, self._settings, now)
         state.cookie_set, state.cookie_cleared = None, False
         return outcome
@@ -157,10 +188,7 @@ class Requests:
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any."""
         settings = self._settings
-        if failed:
-            if not state.to_destroy:
-                return False
-        elif not state.changes and not state.reads and not state.wants_more():
+        if failed and not state.to_destroy:
             return False
         # Recorded before the change is made of it: what another thread wants in between is stored once more, not lost.
         sent, before = state.sent(), state.record
@@ -186,26 +214,29 @@ class Requests:
             return False
         competing = state.competing if state.sign_in is not None and change is not None else ()
         ending = [*state.to_destroy, *competing]
-        changes: list[Change] = [lifecycle.ending_of(_record(held), now) for held in ending]
-        known: list[Held | None] = [*ending]
-        if change is not None:
-            # The new before the old, so that a crash in between loses nothing.
-            changes.insert(0, change)
-            known.insert(0, state.held)
+        # The new before the old, so that a crash in between loses nothing.
+        changes: list[Change] = [] if change is None else [change]
+        known: list[Held | None] = [] if change is None else [state.held]
+        for held in ending:
+            changes.append(lifecycle.ending_of(_record(held), now))
+            known.append(held)
         try:
             results: Sequence[Result] = yield Apply(changes, known)
             state.met = None
             if competing:
                 state.competing = ()
             endings = results[len(results) - len(ending) :]
-            late = yield from self._ended(state, now, ending, endings, len(ending) - len(competing))
+            late = None
+            if ending:
+                late = yield from self._ended(state, now, ending, endings, len(ending) - len(competing))
             if change is not None:
                 if late and isinstance(change, Create) and state.sign_in is None:
                     yield from self._drop(state, now, change, results[0], late)
                 else:
                     sent = sent._replace(fields=wanted.fields)
                     yield from self._settle(state, now, change, token, results[0], sent)
-            raise_failure(endings)
+            if endings:
+                raise_failure(endings)
         except StoreError as error:
             state.met = error
             yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
@@ -362,16 +393,18 @@ class Requests:
         state.token, state.record, state.held = token, record, held
         if token is not None and (change.rotate is not None or change.permanent is not None):
             state.cookie_set, state.cookie_cleared = token, False
-        elif state.cookie_set is None and not state.cookie_cleared:
+        elif (
+            state.cookie_set is None
+            and not state.cookie_cleared
+            and token is not None
+            and (not token.current or token.hashed != record.secret_hash)
+        ):
             # The request still holds the session: what is pending can go out.
             state.cookie_set = lifecycle.pending_token(state, self._settings)
         state.settled(sent)
 
-    def _maintain(self, state: State, now: int) -> Flow[None]:
+    def _maintain(self, state: State, record: Record, token: Token, now: int) -> Flow[None]:
         """Slide, rotate, re-sign, or store that the new secret was seen, where it is due. Never fails a request."""
-        record, token = state.record, state.token
-        if record is None or token is None:
-            return
         update = lifecycle.maintenance_of(state, self._settings, now)
         pending = lifecycle.pending_token(state, self._settings)
         if update is None and pending is None:
@@ -470,7 +503,9 @@ class Requests:
         """Whether `token` still opens what lies under the key, after a write that may carry other requests' changes."""
         record = held.state
         return isinstance(record, Record) and (
-            token is None or lifecycle.is_held(record, token, self._settings, now)
+            token is None
+            or record.secret_hash == token.hashed
+            or lifecycle.is_held(record, token, self._settings, now)
         )
 
     def is_live(self, state: State, now: int) -> Flow[bool]:

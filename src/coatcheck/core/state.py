@@ -9,6 +9,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from coatcheck.config import Settings
 from coatcheck.core.calls import Held
 from coatcheck.errors import DecodeError, NotStorable, StoreError, TooLarge
 from coatcheck.http.token import Token
@@ -79,6 +80,8 @@ class Wanted(NamedTuple):
     @property
     def fields(self) -> dict[str, bytes]:
         """All fields that are set, for a record that starts afresh."""
+        if not self.edits:
+            return self.set
         return {**self.set, **{name: edit.data for name, edit in self.edits.items()}}
 
 
@@ -118,6 +121,8 @@ class State:
     tokens: tuple[Token, ...] = ()
     refused = False
     crowded = False
+    acted = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
+    mutable_reads = False  # a value was handed out that the application may change inside
     ended_own = False
     detached = False
     competing: tuple[Held, ...] = ()  # live sessions that came together, so that none was taken
@@ -137,20 +142,12 @@ class State:
     turn: Any = None  # serialises commits of this session; created on first use
 
     def __init__(
-        self,
-        cookies: bytes,
-        client: str,
-        load: Callable[[State], None] | None,
-        now: Callable[[], int],
-        random: Callable[[int], bytes],
-        max_bytes: int,
+        self, cookies: bytes, client: str, load: Callable[[State], None] | None, settings: Settings
     ) -> None:
         self.cookies = cookies
         self.client = client
         self.load = load
-        self.now = now
-        self.random = random
-        self.max_bytes = max_bytes
+        self.settings = settings
         self.values: dict[str, Any] = {}  # decoded or assigned
         self.reads: dict[str, Read] = {}
         self.changes: dict[str, bytes | None] = {}  # assigned (bytes) or removed (None)
@@ -162,7 +159,7 @@ class State:
         """The record that the request holds, from now on."""
         assert isinstance(held.state, Record)
         self.token, self.held, self.record = token, held, held.state
-        self.status = Status.LIVE
+        self.status, self.ready = Status.LIVE, True
 
     def blank(self) -> None:
         """Forget the record, what was read of it, and every intention about it."""
@@ -226,17 +223,6 @@ class State:
         """The stored fields, as far as this request did not clear them."""
         return NO_FIELDS if self.record is None or self.cleared else self.record.fields
 
-    def wants_more(self) -> bool:
-        """Whether anything but fields is wanted."""
-        return bool(
-            self.to_destroy
-            or self.cleared
-            or self.rotate
-            or self.sign_in is not None
-            or self.permanent is not None
-            or self.limits is not None
-        )
-
     def wanted(self, rules: Mapping[str, MergeRule]) -> Wanted:
         """What is wanted of the fields.
 
@@ -245,9 +231,8 @@ class State:
         Raises:
             NotStorable: Something that can't be stored was put into a nested value.
         """
-        changes, reads, base = self.changes, self.reads, self.base
-        if not changes and not reads:
-            return NOTHING_WANTED
+        changes, reads = self.changes, self.reads
+        base = NO_FIELDS if self.record is None or self.cleared else self.record.fields
         setting: dict[str, bytes] = {}
         edits: dict[str, Edit] = {}
         removing: list[str] = []
@@ -255,13 +240,16 @@ class State:
             if data is None and name in base:
                 removing.append(name)
         for name, value in list(self.values.items()):
-            data, read = changes.get(name), reads.get(name)
-            if codec.is_mutable(value):
+            assigned, read = changes.get(name), reads.get(name)
+            data = assigned
+            if type(value) not in codec.IMMUTABLE:
                 data = encode_field(name, value)
             elif data is None:
                 continue
             before = base.get(name) if read is None else read.stored
-            if data == before or (before is not None and codec.same_value(before, data)):
+            if data == before or (
+                assigned is None and read is not None and codec.same_value(read.base, data)
+            ):
                 continue
             rule = rules.get(name)
             if rule is not None:
@@ -283,7 +271,7 @@ def check_name(name: object) -> None:
         raise NotStorable(f"the keys of a session are str, not {type(name).__name__}")
     if name.startswith(PRIVATE):
         raise NotStorable(r"the keys of a session must not begin with '\0'", field=name)
-    if not is_text(name):
+    if not name.isascii() and not is_text(name):
         raise NotStorable("a key with a lone surrogate is not text, and can't be stored")
 
 
@@ -355,15 +343,23 @@ def read_field(state: State, name: str) -> Any:
     # Two threads that read at once must get the same object, or one's nested change would be lost. What was read comes
     # first, so that no value is seen without it.
     read = state.reads.setdefault(name, Read(value, data, data))
+    if type(value) not in codec.IMMUTABLE:
+        state.mutable_reads = True
     return state.values.setdefault(name, read.value)
 
 
 def write_field(state: State, name: str, value: Any) -> None:
     """Record a field's new value; an error where it can't be stored."""
-    data = encode_field(name, value)
-    check_size(name, data, state.max_bytes)
+    try:
+        data = codec.encode(value)
+    except NotStorable:
+        data = encode_field(name, value)  # the same error, with the field's name
+    if len(data) + len(name) > state.settings.max_bytes:
+        check_size(name, data, state.settings.max_bytes)
     state.values[name] = value
     state.changes[name] = data
+    if type(value) not in codec.IMMUTABLE:
+        state.mutable_reads = True
 
 
 def set_default(state: State, name: str, default: Any) -> Any:
@@ -386,4 +382,5 @@ def remove_field(state: State, name: str) -> None:
 def clear_fields(state: State) -> None:
     """Record that every field is to go."""
     state.values, state.reads, state.changes = {}, {}, {}
+    state.acted = True
     state.cleared = state.cleared or (state.record is not None and bool(state.record.fields))

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 
 from coatcheck.core.calls import Done, Held, Load, Result, Writes
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, twin_of
-from coatcheck.model.format import encode, read
+from coatcheck.model.format import RecordError, decode, encode
 from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Write, Written, revision_of
-from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, settle
+from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, Unreadable, settle
 
 __all__ = ["NOTHING", "Swap", "answers_to", "held_of", "write_of"]
 
@@ -35,7 +35,12 @@ _Numbered: TypeAlias = tuple[int, Change]
 
 def held_of(key: bytes, found: Found | None) -> Held:
     """The meaning of what was found under `key`."""
-    return NOTHING if found is None else Held(found, read(key, found.data))
+    if found is None:
+        return NOTHING
+    try:
+        return Held(found, decode(key, found.data))
+    except RecordError as error:
+        return Held(found, Unreadable(str(error)))
 
 
 class Swap:
@@ -78,14 +83,34 @@ class Swap:
                 group.held = held or group.held
         pending = list(groups.values())
         while pending:
-            if unknown := [group for group in pending if group.held is None or group.unsure]:
+            # Loops, not comprehensions, which are calls in Python 3.11: the budget of calls per write.
+            unknown: list[_Group] = []
+            for group in pending:
+                if group.held is None or group.unsure:
+                    unknown.append(group)  # noqa: PERF401
+            if unknown:
                 yield from self._look(unknown, results)
-            plans = [plan for group in pending if (plan := self._plan(group, results)) is not None]
-            if plans:
-                answers = yield from answers_to(Writes([plan.write for plan in plans]), len(plans))
+            plans: list[_Plan] = []
+            writes: list[Write] = []
+            for group in pending:
+                if (plan := self._plan(group, results)) is not None:
+                    plans.append(plan)
+                    writes.append(plan.write)
+            if writes:
+                answers: Sequence[Written]
+                try:
+                    answers = yield Writes(writes)
+                except StoreError as error:
+                    answers = [error] * len(writes)
+                if len(answers) != len(writes):
+                    answers = counted(answers, len(writes))
                 for plan, answer in zip(plans, answers, strict=True):
                     self._settle(plan, answer, results)
-            pending = [group for group in pending if group.changes]
+            left: list[_Group] = []
+            for group in pending:
+                if group.changes:
+                    left.append(group)  # noqa: PERF401
+            pending = left
         return results
 
     def _look(self, groups: Sequence[_Group], results: list[Any]) -> _Steps:
@@ -196,21 +221,17 @@ class _Plan:
         self.group = group
         self.answers = answers
         self.write = write
-        self.revision = revision_of(write.data)
-        self.replaces = None if before.found is None else revision_of(before.found.data)
+        self.revision = write.data[:REVISION_BYTES]
+        self.replaces = None if before.found is None else before.found.data[:REVISION_BYTES]
         self.after = Held(Found(write.data, self.revision), state)
 
     def done(self, results: list[Any]) -> None:
         """The write is stored."""
         group = self.group
         after = self.after
-        group.answer(
-            [
-                (number, Done(answer, after) if isinstance(answer, Applied) else answer)
-                for number, answer in self.answers
-            ],
-            results,
-        )
+        for number, answer in self.answers:
+            results[number] = Done(answer, after) if isinstance(answer, Applied) else answer
+        group.changes = group.changes[len(self.answers) :]
         group.held, group.confirmed = after, True
         group.sent, group.unsure, group.looks = None, False, 0
 
@@ -266,9 +287,14 @@ def answers_to(call: Load | Writes, count: int) -> Generator[Load | Writes, Any,
         answers: Sequence[Any] = yield call
     except StoreError as error:
         return [error] * count
-    if len(answers) != count:
-        return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
-    return answers
+    return counted(answers, count)
+
+
+def counted(answers: Sequence[Any], count: int) -> Sequence[Any]:
+    """`answers`, if there is one for each of `count` items; else it is an error for each."""
+    if len(answers) == count:
+        return answers
+    return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
 
 
 def _applied(
@@ -313,7 +339,7 @@ def _write(state: Record | Tombstone, data: bytes, held: Held, lifetimes: Lifeti
         expected=None if held.found is None else held.found.version,
         live=live,
         entry=entry,
-        urgent=not live or not _grows(data, held),
+        urgent=not live or (held.found is not None and len(data) <= len(held.found.data)),
     )
 
 

@@ -28,14 +28,14 @@ _PAGE = 100
 class Users:
     """The flows over the sessions of a user."""
 
-    __slots__ = ("_epochs", "_settings", "index")
+    __slots__ = ("_epochs", "_settings", "by_epoch", "index")
 
     def __init__(self, settings: Settings, index: Index, random: Callable[[int], bytes]) -> None:
         self._settings = settings
         self.index = index
-        by_epoch = index == "none" or settings.revocation == "epoch"
+        self.by_epoch = index == "none" or settings.revocation == "epoch"
         within = settings.lifetimes if index == "within" else None
-        self._epochs = Epochs(random, lifetimes=within) if by_epoch else None
+        self._epochs = Epochs(random, lifetimes=within) if self.by_epoch else None
 
     def judged(self, helds: Sequence[Held], now: int) -> Flow[Sequence[Held]]:
         """`helds`, without the records that were ended by their user's epoch."""
@@ -90,7 +90,7 @@ class Users:
             found = yield from self._live_in(page, now)
             surplus = found[max(0, limit - live) :]
             live += len(found)
-            results = yield from self._end([entry for entry, _ in surplus], now)
+            results = yield from self._end(surplus, now)
             for (entry, _), result in zip(surplus, results, strict=True):
                 if isinstance(result, Done):
                     reason = f"the user has {limit} newer ones"
@@ -101,24 +101,24 @@ class Users:
 
     # From outside
 
-    def live_of(self, user: str, now: int, limit: int, after: Entry | None) -> Flow[list[Record]]:
+    def live_of(self, user: str, now: int, limit: int, after: Entry | None) -> Flow[list[Held]]:
         """The live records of `user`, the newest sign-in first: at most `limit`, from behind `after`.
 
         Raises:
             ConfigurationError: The store keeps no lists.
         """
         self.need_index("find the sessions of a user")
-        records: list[Record] = []
-        while len(records) < limit:
-            wanted = min(_PAGE, limit - len(records))
+        live: list[Held] = []
+        while len(live) < limit:
+            wanted = min(_PAGE, limit - len(live))
             page: Sequence[Entry] = yield SessionsOf(user, wanted, after)
-            records += [record for _, record in (yield from self._live_in(page, now))]
+            live += [held for _, held in (yield from self._live_in(page, now))]
             if len(page) < wanted:
                 break
             after = page[-1]
-        return records
+        return live
 
-    def _live_in(self, page: Sequence[Entry], now: int) -> Flow[list[tuple[Entry, Record]]]:
+    def _live_in(self, page: Sequence[Entry], now: int) -> Flow[list[tuple[Entry, Held]]]:
         """The entries that lead to a live record of that sign-in. The others are removed from the index."""
         answers = yield from answers_to(Load([entry.key for entry in page]), len(page))
         helds: list[Held] = []
@@ -126,7 +126,7 @@ class Users:
             if isinstance(answer, StoreError):
                 raise answer
             helds.append(held_of(entry.key, answer))
-        live: list[tuple[Entry, Record]] = []
+        live: list[tuple[Entry, Held]] = []
         dead: list[Entry] = []
         for entry, held in zip(page, (yield from self.judged(helds, now)), strict=True):
             record = held.state
@@ -135,7 +135,7 @@ class Users:
                 and record.user == entry.user
                 and record.is_alive(now, self._settings.lifetimes)
             ):
-                live.append((entry, record))
+                live.append((entry, held))
             elif not isinstance(record, Record) or record.user != entry.user:
                 dead.append(entry)
         if dead and self.index == "beside":
@@ -160,15 +160,17 @@ class Users:
         after: Entry | None = None
         while page := (yield SessionsOf(user, _PAGE, after)):
             after = page[-1]
-            entries = [entry for entry in page if entry.key != keep]
-            results = yield from self._end(entries, now)
-            for entry, result in zip(entries, results, strict=True):
+            ending = [(entry, None) for entry in page if entry.key != keep]
+            results = yield from self._end(ending, now)
+            for (entry, _), result in zip(ending, results, strict=True):
                 if isinstance(result, Done):
                     ended += 1
                     handle = handle_of(entry.key)
                     yield event_of("revoked", now, handle=handle, user=user, reason="the user's all")
                 elif isinstance(result, StoreError | TooLarge):
                     failure = result
+            if len(page) < _PAGE:
+                break
         if failure is not None:
             raise failure
         if self.index == "beside" and self._epochs is None:
@@ -177,20 +179,18 @@ class Users:
                 raise RevocationIncomplete(doubt, ended=ended)
         return ended
 
-    def _end(self, entries: Sequence[Entry], now: int) -> Flow[Sequence[Result]]:
-        if not entries:
+    def _end(self, ending: Sequence[tuple[Entry, Held | None]], now: int) -> Flow[Sequence[Result]]:
+        """End sessions, each as long as it has the sign-in of its entry; with what is known to lie there."""
+        if not ending:
             return []
-        changes = [_end_of(entry.user, entry.key, entry.signed_in, now) for entry in entries]
-        results: Sequence[Result] = yield Apply(changes, [None] * len(changes))
+        changes = [_end_of(entry.user, entry.key, entry.signed_in, now) for entry, _ in ending]
+        results: Sequence[Result] = yield Apply(changes, [held for _, held in ending])
         if self.index == "beside":
+            ended = [
+                entry for (entry, _), result in zip(ending, results, strict=True) if isinstance(result, Done)
+            ]
             with suppress(StoreError):
-                yield Forget(
-                    [
-                        entry
-                        for entry, result in zip(entries, results, strict=True)
-                        if isinstance(result, Done)
-                    ]
-                )
+                yield Forget(ended)
         return results
 
     def need_index(self, purpose: str) -> None:

@@ -56,8 +56,9 @@ class SessionMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         path = _path_of(environ) if self._by_path else ""
+        # The Cookie header as it came (PEP 3333: its bytes as latin-1 text), not as a framework has parsed it.
         session = self.sessions.open(
-            _cookies_of(environ), client=environ.get("HTTP_USER_AGENT", ""), path=path
+            environ.get("HTTP_COOKIE", ""), client=environ.get("HTTP_USER_AGENT", ""), path=path
         )
         environ[ENVIRON_KEY] = session
         response = _Response(self.sessions, session, environ, start_response)
@@ -89,12 +90,6 @@ def _close_body(body: object) -> None:
     """What PEP 3333 wants done with every body, at its end or before it."""
     if (close := getattr(body, "close", None)) is not None:
         close()
-
-
-def _cookies_of(environ: WSGIEnvironment) -> str:
-    """The Cookie header as it came (PEP 3333: its bytes as latin-1 text), not as a framework has parsed it."""
-    header: str = environ.get("HTTP_COOKIE", "")
-    return header
 
 
 def _path_of(environ: WSGIEnvironment) -> str:

@@ -22,9 +22,13 @@ def amend(
         vary: The request header on which the response depends, or None.
     """
     amended = list(headers)
-    if set_cookie is None and vary is not None and "vary" not in {name.lower() for name, _ in amended}:
-        amended.append(("Vary", vary))
-        return amended
+    if set_cookie is None and vary is not None:
+        for name, _ in amended:
+            if name.lower() == "vary":
+                break
+        else:
+            amended.append(("Vary", vary))
+            return amended
     if vary is not None:
         amended = _joined(amended, "Vary", lambda existing: add_vary(existing, vary))
     if set_cookie is not None:

@@ -28,9 +28,9 @@ import msgspec
 
 from coatcheck.model.lifetimes import LATEST
 from coatcheck.model.ports import revision_of
-from coatcheck.model.record import Record, Tombstone, Unreadable
+from coatcheck.model.record import Record, Tombstone
 
-__all__ = ["FORMAT", "RecordError", "decode", "encode", "read"]
+__all__ = ["FORMAT", "RecordError", "decode", "encode"]
 
 FORMAT = 1
 _SIGNED_IN, _PERMANENT, _GRACE, _LIMITS, _SEALED, _TOMBSTONE = 1, 2, 4, 8, 16, 128
@@ -90,7 +90,7 @@ def encode(state: Record | Tombstone, revision: bytes) -> bytes:
         expires & 0xFFFFFFFF,
         state.mark,
     )
-    return head + tail + _encode_fields(state.fields)
+    return head + tail + _encode_fields(state.fields or {})  # the default is no dict
 
 
 def decode(key: bytes, data: bytes) -> Record | Tombstone:
@@ -165,11 +165,3 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
         sealed=sealed,
         fields=fields,
     )
-
-
-def read(key: bytes, data: bytes) -> Record | Tombstone | Unreadable:
-    """The record or tombstone in `data`, or why it can't be read."""
-    try:
-        return decode(key, data)
-    except RecordError as error:
-        return Unreadable(str(error))

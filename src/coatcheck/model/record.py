@@ -278,13 +278,18 @@ class Record(Struct, frozen=True, kw_only=True):
 
     def is_alive(self, at: int, lifetimes: Lifetimes) -> bool:
         """Whether it is within its limits: those it was stored with, and those in force (OWASP: idle and absolute)."""
-        idle, absolute = lifetimes.limits(permanent=self.permanent, idle=self.idle, absolute=self.absolute)
+        if at >= self.expires:
+            return False
+        if self.permanent:
+            idle, absolute = lifetimes.remember_idle, lifetimes.remember_absolute
+        else:
+            idle, absolute = lifetimes.idle, lifetimes.absolute
         start = self.signed_in or self.created
-        return at < self.expires and at < self.last_used + idle and at < start + absolute
+        return at < self.last_used + (self.idle or idle) and at < start + (self.absolute or absolute)
 
     def slide_is_due(self, at: int, lifetimes: Lifetimes) -> bool:
         """Whether its use must be stored anew: at most once per tenth of the idle limit, and per hour."""
-        idle, _ = lifetimes.limits(permanent=self.permanent, idle=self.idle, absolute=self.absolute)
+        idle = self.idle or (lifetimes.remember_idle if self.permanent else lifetimes.idle)
         return at - self.last_used >= min(idle // 10, LONGEST_SLIDE)
 
     def until(self, lifetimes: Lifetimes) -> int:
@@ -389,7 +394,9 @@ def _updated(record: Record, change: Update) -> Settled:
     permanent = record.permanent if change.permanent is None else change.permanent
     idle, absolute = (record.idle, record.absolute) if change.limits is None else change.limits
     last_used = max(record.last_used, at) if change.used else record.last_used
-    idle_limit, absolute_limit = change.lifetimes.limits(permanent=permanent, idle=idle, absolute=absolute)
+    limits = change.lifetimes
+    idle_limit = idle or (limits.remember_idle if permanent else limits.idle)
+    absolute_limit = absolute or (limits.remember_absolute if permanent else limits.absolute)
     after = Record(
         key=record.key,
         secret_hash=secret_hash,

@@ -87,7 +87,8 @@ class Breaker:
                 return
             left = self._until - now
         error = StoreUnavailable(
-            f"{self._name} failed {self._failures} times in a row; it is left alone for {left:.1f} s"
+            f"{self._name} failed {self._failures} times in a row; it is left alone for {left:.1f} s",
+            ambiguous=False,  # nothing is sent
         )
         error.retry_after = max(1, ceil(left))
         raise error

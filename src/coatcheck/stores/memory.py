@@ -137,13 +137,17 @@ class MemoryStore:
 
 
 class AsyncMemoryStore:
-    """The same for an event loop. Nothing in it waits."""
+    """The same for an event loop. Nothing in it waits.
+
+    Args:
+        store: The store to work on, which synchronous code may use, too; None: one of its own.
+    """
 
     index: Index = "within"
     loads_in_place: bool = True
 
-    def __init__(self) -> None:
-        self._store = MemoryStore()
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self._store = MemoryStore() if store is None else store
 
     async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> list[Found | None]:
         """See `Store.load`."""

@@ -1,5 +1,6 @@
-"""hug, imported without its own warnings: it is of 2020, and compares by `is`, escapes wrongly, and needs cgi."""
+"""hug, imported without its warnings and its event loop: it is of 2020, and sets uvloop's policy for the whole process."""
 
+import asyncio
 import warnings
 
 with warnings.catch_warnings():
@@ -9,5 +10,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", '"is" with a literal', SyntaxWarning)
     import hug
     from hug.store import InMemoryStore
+
+asyncio.set_event_loop_policy(None)  # each test says which loop it runs on
 
 __all__ = ["InMemoryStore", "hug"]

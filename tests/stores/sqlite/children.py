@@ -1,4 +1,4 @@
-"""What the tests of `SQLiteStore` run in processes of their own, since a fork takes all threads' locks along.
+"""The functions that the tests of `SQLiteStore` run in processes of their own: a fork takes all threads' locks along.
 
 Run as a script: a function's name, then its arguments.
 """
@@ -9,32 +9,30 @@ import os
 import signal
 import sys
 import threading
-from datetime import timedelta
 from itertools import count
+from pathlib import Path
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.model.record import APPLIED, Create, Destroy, Lifetimes, Record, Update
-from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.model.ports import Entry, Write
+from coatcheck.stores.sqlite import SQLiteStore, connections
 
-NOW = 1_700_000_000_000
-DAY = 86_400_000
-PATIENCE = 30  # seconds, until one who waits for ever is ended
-LIFETIMES = Lifetimes(DAY, 30 * DAY, 30 * DAY, 90 * DAY)
+sys.path.insert(0, str(Path(__file__).parents[3]))  # the tests, of which this script is one
+from tests.stores.sqlite.scene import NOW, after, append, data_of, ending, new, put, soon
 
-
-def set_fields(store, key, **values):
-    change = Update(key=key, at=NOW, lifetimes=LIFETIMES, set={name: b"%d" % n for name, n in values.items()})
-    assert store.apply([change]) == [APPLIED]
+PATIENCE = 30  # seconds, after which a process that waits for ever is ended
 
 
 def create(store, key):
-    record = Record(key=key, secret=bytes(32), secret_at=NOW, created=NOW, last_used=NOW, expires=NOW + DAY)
-    assert store.apply([Create(record)]) == [APPLIED]
+    put(store, new(key=key, body=b""))
 
 
-def fields(store, key):
-    (record,) = store.load([key], NOW)
-    return {name: int(value) for name, value in record.fields.items()}
+def words(store, key):
+    (found,) = store.load([key], NOW, soon())
+    return found.data[8:].decode().split()
+
+
+def write_word(store, key, word):
+    append(store, key, word.encode())
 
 
 def say(*words):
@@ -52,27 +50,34 @@ def build(path):
     SQLiteStore(path, ballast=0).close()
 
 
-def update_own_field(path, key, name, times):
-    """Set one's own field to 1, 2, 3, … from the signal on."""
+def append_often(path, key, name, times):
+    """Append a word with one's own name and 0, 1, 2, … from the signal on."""
     store = SQLiteStore(path, ballast=0)
     at_the_signal()
-    for number in range(1, int(times) + 1):
-        set_fields(store, bytes.fromhex(key), **{name: number})
+    for number in range(int(times)):
+        write_word(store, bytes.fromhex(key), f"{name}.{number}")
     store.close()
 
 
 def write_until_killed(path):
-    """Create, update and destroy, and say what was acknowledged, for ever."""
+    """Create, replace and end, and tell what was acknowledged, for ever."""
     store = SQLiteStore(path, ballast=0)
+
+    def body(step, number):
+        return f"{step} {number} {step * 100}".encode()
+
     for number in count():
-        key = os.urandom(16)
-        create(store, key)
-        say("created", key.hex(), 0)
-        set_fields(store, key, one=number, other=number)
-        say("updated", key.hex(), number)
+        key, expires = os.urandom(16), NOW + 1_000 + number
+        entry = Entry(f"user{number}", key, NOW, NOW + 1)
+        write = Write(key=key, data=data_of(body("created", number)), expires=expires, entry=entry)
+        steps = [write, after(write, body("updated", number))]
         if number % 3 == 0:
-            assert store.apply([Destroy(key=key, at=NOW)]) == [APPLIED]
-            say("destroyed", key.hex(), 0)
+            steps.append(
+                after(ending(steps[-1]), body("ended", number), expected=steps[-1].data[:8], expires=expires)
+            )
+        for each in steps:
+            put(store, each)
+            say(key.hex(), each.data.hex())
 
 
 def fork(run):
@@ -104,24 +109,25 @@ def preload(path):
     started, starts = os.pipe()
 
     def work(name):
-        set_fields(store, key, **{name: 0})
+        write_word(store, key, f"{name}0")
         os.write(starts, b".")
         os.read(go, 1)
         for number in range(1, 51):
-            set_fields(store, key, **{name: number})
-            assert fields(store, key)[name] == number
+            write_word(store, key, f"{name}{number}")
+            assert f"{name}{number}" in words(store, key)
 
     names = ["a", "b", "c", "d"]
     children = [fork(lambda name=name: work(name)) for name in names]
     waiting = 4
     while waiting:
         waiting -= len(os.read(started, waiting))
-    set_fields(store, key, parent=1)
+    write_word(store, key, "parent")
     store.close()
     os.write(told, b"....")
     all_went_well(children)
     store = SQLiteStore(path)
-    assert fields(store, key) == {**dict.fromkeys(names, 50), "parent": 1}
+    expected = [f"{name}{number}" for name in names for number in range(51)]
+    assert sorted(words(store, key)) == sorted(["parent", *expected])
     store.close()
 
 
@@ -133,21 +139,21 @@ def parent_goes_first(path):
     gone, tell = os.pipe()
 
     def work():
-        set_fields(store, key, before=1)
+        write_word(store, key, "before")
         os.read(gone, 1)
-        set_fields(store, key, after=1)
+        write_word(store, key, "after")
         os.write(1, key.hex().encode())
-        # No close: what a worker that is killed has written must be there all the same.
+        # Not closed: the writes of a worker that is killed must be there all the same.
 
     child = fork(work)
-    fields(store, key)
+    words(store, key)
     store.close()
     os.write(tell, b".")
     all_went_well([child])
 
 
 def work_in_a_pool(store, key, number):
-    set_fields(store, key, **{f"job{number}": number})
+    write_word(store, key, f"job{number}")
 
 
 def processes_of_multiprocessing(path):
@@ -162,7 +168,7 @@ def processes_of_multiprocessing(path):
     for child in children:
         child.join()
         assert child.exitcode == 0, child.exitcode
-    assert fields(store, key) == {f"job{number}": number for number in range(4)}
+    assert sorted(words(store, key)) == [f"job{number}" for number in range(4)]
     store.close()
 
 
@@ -173,16 +179,16 @@ def fork_amid_threads(path):
     create(store, key)
     stop = threading.Event()
     failures = []
-    written = {}
+    written = []
 
     def use(name):
         try:
             for number in count(1):
                 if stop.is_set():
                     return
-                set_fields(store, key, **{name: number})
-                written[name] = number
-                assert fields(store, key)[name] == number
+                write_word(store, key, f"{name}.{number}")
+                written.append(f"{name}.{number}")
+                assert f"{name}.{number}" in words(store, key)
         except BaseException as error:
             failures.append(error)
             raise
@@ -190,7 +196,7 @@ def fork_amid_threads(path):
     def read():
         try:
             while not stop.is_set():
-                assert store.load([key], NOW)
+                assert store.load([key], NOW, soon()) != [None]
         except BaseException as error:
             failures.append(error)
             raise
@@ -203,8 +209,8 @@ def fork_amid_threads(path):
     for number in range(20):
 
         def work(name=f"child{number}"):
-            set_fields(store, key, **{name: 1})
-            assert fields(store, key)[name] == 1
+            write_word(store, key, name)
+            assert name in words(store, key)
 
         children.append(fork(work))
     all_went_well(children)
@@ -214,40 +220,42 @@ def fork_amid_threads(path):
     assert not failures
     store.close()
     store = SQLiteStore(path)
-    assert fields(store, key) == {**{f"child{number}": 1 for number in range(20)}, **written}
+    assert sorted(words(store, key)) == sorted([*(f"child{number}" for number in range(20)), *written])
     store.close()
 
 
 def fork_while_a_call_takes_long(path):
-    """Fork while another thread's call outlasts the deadline: the child is told, instead of losing what it writes."""
-    store = SQLiteStore(path, deadline=timedelta(seconds=0.05))
+    """Fork while another thread's call outlasts the wait: the child is told, and its writes are not lost."""
+    connections._FORK_PATIENCE = 0.05
+    store = SQLiteStore(path)
     create(store, bytes(16))
     inside, leave = threading.Event(), threading.Event()
 
-    def linger(connection):
+    def linger(item, connection):
         inside.set()
         leave.wait(60)
 
-    thread = threading.Thread(target=lambda: store._write(linger))
+    thread = threading.Thread(target=lambda: store._connections.write(linger, [0], soon()))
     thread.start()
     inside.wait(60)
     all_went_well([fork(lambda: refused(store))])
     leave.set()
     thread.join()
-    set_fields(store, bytes(16), parent=1)
+    write_word(store, bytes(16), "parent")
     store.close()
 
 
 def refused(store):
     import pytest  # slow, and most children don't need it
 
-    with pytest.raises(StoreUnavailable, match="was forked from one that was using the file"):
-        store.load([bytes(16)], NOW)
+    with pytest.raises(StoreUnavailable, match="was forked from one that was using the file") as raised:
+        store.load([bytes(16)], NOW, soon())
+    assert not raised.value.ambiguous
     store.close()
 
 
 def fork_without_hooks(path, used):
-    """Fork as a server written in C does. What is told to do so, when a connection was open, is refused."""
+    """Fork as a server written in C does. A child that inherits an open connection is refused."""
     store = SQLiteStore(path, ballast=0)
     if used == "used":
         create(store, bytes(16))
@@ -266,8 +274,26 @@ def fork_without_hooks(path, used):
             sys.stderr.flush()
             os._exit(code)
     all_went_well([child])
-    set_fields(store, bytes(16), parent=1)
+    write_word(store, bytes(16), "parent")
     store.close()
+
+
+def fork_without_hooks_amid_a_write(path):
+    """Fork as a server written in C does while another thread has the turn to write; the child is not kept waiting."""
+    store = SQLiteStore(path, ballast=0)
+    assert store._connections._turns.take(1)
+    child = ctypes.PyDLL(None).fork()
+    if not child:
+        code = 1
+        try:
+            put(store, new())
+            code = 0
+        except BaseException:  # noqa: BLE001 - as in `fork`
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    all_went_well([child])
 
 
 def forks_at_once(path):
@@ -279,8 +305,8 @@ def forks_at_once(path):
     def forks():
         for _ in range(10):
             barrier.wait(60)
-            all_went_well([fork(lambda: fields(store, bytes(16)))])
-            fields(store, bytes(16))
+            all_went_well([fork(lambda: words(store, bytes(16)))])
+            words(store, bytes(16))
 
     threads = [threading.Thread(target=forks) for _ in range(2)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""What the tests of `AsyncSQLiteStore` run in processes of their own.
+"""The functions that the tests of `AsyncSQLiteStore` run in processes of their own.
 
 Run as a script: a function's name, then its arguments.
 """
@@ -10,13 +10,13 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
-from coatcheck.model.record import APPLIED, Create, Lifetimes, Record, Update
-from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore
 
-NOW = 1_700_000_000_000
-DAY = 86_400_000
+sys.path.insert(0, str(Path(__file__).parents[3]))  # the tests, of which this script is one
+from tests.stores.sqlite.scene import NOW, data_of, new, soon
+
 KEY = bytes(16)
 PATIENCE = 60  # seconds
 
@@ -53,21 +53,23 @@ def write_without_a_pause(path):
 
 def fork_after_use(path):
     """Use the store, and with it its thread, then fork: parent and child go on with it, each in a new loop."""
-    store = Coalesced(AsyncSQLiteStore(path, ballast=0))
+    store = AsyncSQLiteStore(path, ballast=0)
 
     async def create():
-        record = Record(
-            key=KEY, secret=bytes(32), secret_at=NOW, created=NOW, last_used=NOW, expires=NOW + DAY
-        )
-        assert list(await store.apply([Create(record)])) == [APPLIED]
+        assert await store.write([new(key=KEY, body=b"")], NOW, soon()) == [None]
 
-    async def use(who):
+    async def use(name):
         for number in range(20):
-            lifetimes = Lifetimes(DAY, DAY, DAY, DAY)
-            change = Update(key=KEY, at=NOW, lifetimes=lifetimes, set={f"{who}{number}": b"1"})
-            assert list(await store.apply([change])) == [APPLIED]
-            (found,) = await store.load([KEY], NOW)
-            assert f"{who}{number}" in found.fields
+            word = f"{name}{number} ".encode()
+            (found,) = await store.load([KEY], NOW, soon())
+            while True:
+                write = new(key=KEY, data=data_of(found.data[8:] + word), expected=found.version)
+                (answer,) = await store.write([write], NOW, soon())
+                if answer is None:
+                    break
+                found = answer.found
+            (found,) = await store.load([KEY], NOW, soon())
+            assert word in found.data
         await store.close()
 
     asyncio.run(create())

@@ -1,4 +1,4 @@
-"""What is special to the SQLite store for an event loop: what it does in place, and what in its thread."""
+"""What is special to the SQLite store for an event loop: its work in place, and its thread."""
 
 import asyncio
 import inspect
@@ -9,22 +9,17 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from benchmarks.sqlite_bench import NOW, a_record, fields, update
-from coatcheck import AsyncSessions
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.model.record import APPLIED, Create
-from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.errors import StoreTimeout
+from coatcheck.model.ports import Conflict, Found
+from coatcheck.stores.sqlite import AsyncSQLiteStore, SQLiteStore, store_async
 from tests.loops import Heartbeat, on_each_loop, until
+from tests.stores.sqlite.scene import NOW, Connections, after, ending, new, signed_in, soon, words
 
-CHILDREN = Path(__file__).with_name("sqlite_async_children.py")
-SECRET = "t3Kq9VnWcX0bRz7uYh2LdPfJ8sMgA5eQoTiN1rBxGvE"
+CHILDREN = Path(__file__).with_name("children_async.py")
 
 
 @pytest.fixture
@@ -46,7 +41,7 @@ def child(function, *arguments):
 
 @contextmanager
 def others_writing(path):
-    """Somebody has the write lock; those who read don't notice."""
+    """Another connection has the write lock; reads don't notice."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -54,7 +49,7 @@ def others_writing(path):
 
 @contextmanager
 def locked_for_all(path):
-    """Somebody has the file for himself, as SQLite does while it mends the log of one that was killed."""
+    """Another connection has the file for itself, as SQLite does while it mends the log of a process that was killed."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("BEGIN EXCLUSIVE")
@@ -65,29 +60,52 @@ def its_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("coatcheck-sqlite")]
 
 
+async def put(store, *writes):
+    assert await store.write(writes, NOW, soon()) == [None] * len(writes)
+    return writes[0]
+
+
+def found(write):
+    return Found(write.data, write.data[:8])
+
+
 def test_it_takes_the_same_arguments_as_the_synchronous_one():
     assert inspect.signature(AsyncSQLiteStore) == inspect.signature(SQLiteStore)
+    for name, method in inspect.getmembers(SQLiteStore, inspect.isfunction):
+        if not name.startswith("_"):
+            theirs = inspect.signature(getattr(AsyncSQLiteStore, name))
+            assert list(theirs.parameters) == list(inspect.signature(method).parameters)
 
 
 @on_each_loop
-async def test_the_url_gives_it_with_coalescing_in_front(path):
-    async with AsyncSessions.from_url(
-        f"sqlite:///{path}", secret=SECRET, deadline=timedelta(seconds=1)
-    ) as sessions:
-        assert isinstance(sessions.store, Coalesced)
-        assert isinstance(sessions.store._store, AsyncSQLiteStore)
-        await sessions.ping()
+async def test_every_operation_is_the_synchronous_stores(path):
+    store = AsyncSQLiteStore(path, ballast=0)
+    assert (store.index, store.loads_in_place) == ("within", True)
+    one, other = signed_in("ada", NOW + 1), signed_in("ada")
+    await put(store, one, other)
+    assert await store.write([new(key=one.key)], NOW, soon()) == [Conflict(found(one))]
+    assert await store.load([one.key, bytes(16)], NOW, soon()) == [found(one), None]
+    assert await store.sessions_of("ada", NOW, 1, None, soon()) == [one.entry]
+    assert await store.sessions_of("ada", NOW, 9, one.entry, soon()) == [other.entry]
+    assert await store.count(NOW, soon()) == 2
+    await put(store, ending(one))
+    assert await store.sweep(NOW + 30_000, 10, soon()) == 1
+    assert await store.remove([one.key, other.key], NOW, soon()) == [False, True]
+    assert await store.count(NOW, soon()) == 0
+    await store.ping(soon())
+    await store.close()
 
 
 # In place, and in the thread
 
 
+@pytest.mark.promise("B")
 @on_each_loop
 async def test_reading_is_done_in_place_without_a_turn_of_the_loop_or_a_thread(path):
     store = AsyncSQLiteStore(path, ballast=0)
     for keys in ([bytes(16)], [bytes(16), bytes([1] * 16)]):
         with pytest.raises(StopIteration) as end:
-            store.load(keys, NOW).send(None)
+            store.load(keys, NOW, soon()).send(None)
         assert end.value.value == [None] * len(keys)
     assert its_threads() == []
     await store.close()
@@ -96,109 +114,79 @@ async def test_reading_is_done_in_place_without_a_turn_of_the_loop_or_a_thread(p
 @on_each_loop
 async def test_reading_waits_for_no_writer(path):
     store = AsyncSQLiteStore(path, ballast=0)
-    record = a_record()
-    await store.apply([Create(record)])
+    write = await put(store, new())
     with others_writing(path):
         for _ in range(3):
             with pytest.raises(StopIteration) as end:
-                store.load([record.key], NOW).send(None)
-            assert end.value.value == [record]
+                store.load([write.key], NOW, soon()).send(None)
+            assert end.value.value == [found(write)]
     await store.close()
-
-
-@pytest.mark.promise("B")
-@on_each_loop
-async def test_many_who_ask_in_one_turn_of_the_loop_are_read_for_in_one_statement_and_get_their_own(
-    path, monkeypatch
-):
-    said, really_connect = [], sqlite3.connect
-
-    def connect(*args, **kwargs):
-        connection = really_connect(*args, **kwargs)
-        connection.set_trace_callback(said.append)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connect)
-    store = AsyncSQLiteStore(path, ballast=0)
-    records = [a_record() for _ in range(300)]
-    await store.apply([Create(record) for record in records])
-
-    async def load(*wanted):
-        return await store.load([record.key for record in wanted], NOW)
-
-    for _ in range(20):  # whoever asks alone for a while is answered at once
-        assert await load(records[0]) == [records[0]]
-    said.clear()
-    absent = a_record()
-    wanted = [(record, absent, record) for record in records]
-    assert await asyncio.gather(*(load(*some) for some in wanted)) == [[mine, None, mine] for mine in records]
-    assert len(said) <= 20 + 300 / 128 + 1
-    said.clear()
-    readings = [asyncio.create_task(load(record)) for record in records[:100]]
-    await asyncio.sleep(0)
-    for task in readings[::2]:
-        task.cancel()
-    outcomes = await asyncio.gather(*readings, return_exceptions=True)
-    assert outcomes[1::2] == [[record] for record in records[1:100:2]]
-    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[::2])
-    assert len(said) == 1
-    await store.close()
-
-
-@pytest.mark.parametrize("turns_alone", [0, 1_000], ids=["together", "each alone"])
-@on_each_loop
-async def test_those_who_read_while_sqlite_is_busy_and_the_store_is_closed_are_answered(path, turns_alone):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
-    records = [a_record() for _ in range(50)]
-    await store.apply([Create(record) for record in records])
-    store._store._connections._close_idle()
-    store._alone = turns_alone
-    with locked_for_all(path):
-        everybody = asyncio.gather(*(store.load([record.key], NOW) for record in records), store.close())
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not everybody.done()
-    assert (await everybody)[:-1] == [[record] for record in records]
 
 
 @pytest.mark.promise("F-05")
 @on_each_loop
-async def test_those_whose_reading_somebody_cancels_are_told(path):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
-    store._alone = 0
+async def test_a_cancelled_read_leaves_the_others_their_own_answers(path):
+    store = AsyncSQLiteStore(path, ballast=0)
+    writes = [new(number) for number in range(50)]
+    await put(store, *writes)
+    await store.close()
     with locked_for_all(path):
-        readings = [asyncio.create_task(store.load([bytes([n] * 16)], NOW)) for n in range(3)]
-        await until(lambda: store._reading)
-        await asyncio.sleep(0)
-        for task in store._reading:
+        readings = [asyncio.create_task(store.load([write.key], NOW, soon())) for write in writes]
+        await until(its_threads)
+        for task in readings[::2]:
             task.cancel()
-        for error in await asyncio.gather(*readings, return_exceptions=True):
-            assert isinstance(error, StoreUnavailable)
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*readings, return_exceptions=True)
+    assert outcomes[1::2] == [[found(write)] for write in writes[1::2]]
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[::2])
     await store.close()
 
 
-@pytest.mark.promise("B")
+@pytest.mark.promise("F-05", "F-14")
 @on_each_loop
-async def test_an_error_is_told_to_each_who_asked_in_that_turn_as_his_own(path):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=0.02))
-    for error in (StoreTimeout, StoreError):
-        if error is StoreError:
-            await store.close()
-        store._alone = 0
-        with locked_for_all(path):
-            readings = [store.load([bytes([n] * 16)], NOW) for n in range(5)]
-            errors = await asyncio.gather(*readings, return_exceptions=True)
-        assert all(isinstance(told, error) for told in errors)
-        assert len(set(map(id, errors))) == 5
+async def test_a_cancelled_write_is_stored_whole_or_not_at_all(path):
+    store = AsyncSQLiteStore(path, ballast=0)
+    with others_writing(path):
+        writing = [asyncio.create_task(store.write([new(n), new(n + 100)], NOW, soon())) for n in range(20)]
+        await until(its_threads)
+        for task in writing[::2]:
+            task.cancel()
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*writing, return_exceptions=True)
+    assert outcomes[1::2] == [[None, None]] * 10
+    there = await store.load([new(n).key for n in range(20)], NOW, soon())
+    theirs = await store.load([new(n + 100).key for n in range(20)], NOW, soon())
+    assert [each is None for each in there] == [each is None for each in theirs]
+    assert None not in there[1::2]
+    # The first was under way in the thread already; the others had not begun, and were dropped.
+    assert [each is not None for each in there[::2]] == [True] + [False] * 9
+    await store.close()
+
+
+@pytest.mark.promise("F-05")
+@on_each_loop
+async def test_reads_during_which_the_store_is_closed_are_answered(path):
+    store = AsyncSQLiteStore(path, ballast=0)
+    writes = [new(number) for number in range(50)]
+    await put(store, *writes)
+    await store.close()
+    with locked_for_all(path):
+        readings = [asyncio.create_task(store.load([write.key], NOW, soon())) for write in writes]
+        await until(its_threads)
+        everything = asyncio.gather(*readings, store.close())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not everything.done()
+    assert (await everything)[:-1] == [[found(write)] for write in writes]
 
 
 @pytest.mark.promise("F-02", "20")
 @on_each_loop
 async def test_reading_moves_to_the_thread_when_sqlite_is_busy_and_the_loop_turns(path):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
+    store = AsyncSQLiteStore(path, ballast=0)
     async with Heartbeat() as heart:
         with locked_for_all(path):
-            readings = [asyncio.create_task(store.load([bytes([n] * 16)], NOW)) for n in range(4)]
+            readings = [asyncio.create_task(store.load([bytes([n] * 16)], NOW, soon())) for n in range(4)]
             await until(its_threads)
             await heart.some()
             assert not any(task.done() for task in readings)
@@ -209,91 +197,122 @@ async def test_reading_moves_to_the_thread_when_sqlite_is_busy_and_the_loop_turn
 
 @pytest.mark.promise("F-02", "20")
 @on_each_loop
-async def test_reading_that_stays_busy_is_a_timeout_and_the_loop_turns_meanwhile(path):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=0.05))
+async def test_reading_that_stays_busy_is_a_timeout_and_the_loop_turns_meanwhile(path, monkeypatch):
+    monkeypatch.setattr(store_async, "_GRACE", 10)
+    store = AsyncSQLiteStore(path, ballast=0)
     async with Heartbeat() as heart:
-        with locked_for_all(path), pytest.raises(StoreTimeout):
-            await store.load([bytes(16)], NOW)
+        with locked_for_all(path), pytest.raises(StoreTimeout, match="locked") as raised:
+            await store.load([bytes(16)], NOW, soon(0.05))
         assert heart.beats >= 5
-    assert await store.load([bytes(16)], NOW) == [None]
+    assert not raised.value.ambiguous
+    assert await store.load([bytes(16)], NOW, soon()) == [None]
     await store.close()
 
 
 @pytest.mark.promise("F-02", "20")
 @on_each_loop
 async def test_writing_waits_for_others_in_the_thread_and_the_loop_turns(path):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
-    record = a_record()
+    store = AsyncSQLiteStore(path, ballast=0)
     async with Heartbeat() as heart:
         with others_writing(path):
-            writing = asyncio.create_task(store.apply([Create(record)]))
+            writing = asyncio.create_task(store.write([new()], NOW, soon()))
             await until(its_threads)
             await heart.some()
             assert not writing.done()
-        assert await writing == [APPLIED]
+        assert await writing == [None]
     assert heart.longest < 10
+    await store.close()
+
+
+@pytest.mark.promise("F-02", "20")
+@on_each_loop
+async def test_writing_that_stays_locked_out_is_surely_not_done(path, monkeypatch):
+    monkeypatch.setattr(store_async, "_GRACE", 10)  # a busy machine may not run the thread for a while
+    store = AsyncSQLiteStore(path, ballast=0)
+    write = new()
+    with others_writing(path):
+        with pytest.raises(StoreTimeout, match="locked") as raised:
+            await store.write([write], NOW, soon(0.05))
+        assert not raised.value.ambiguous
+    assert await store.load([write.key], NOW, soon()) == [None]
+    await store.close()
+
+
+@pytest.mark.promise("F-02", "L")
+@pytest.mark.parametrize("call", ["write", "remove", "sweep", "count"])
+@on_each_loop
+async def test_a_disk_that_hangs_is_a_timeout_which_tells_if_a_write_had_begun(path, call):
+    store = AsyncSQLiteStore(path, ballast=0)
+    waiting, begun, old = new(), new(), new(expires=NOW)
+    await put(store, old)
+    inside, leave = threading.Event(), threading.Event()
+    really_use = store._store._connections.use
+
+    def hang(*arguments, **more):
+        inside.set()
+        assert leave.wait(60)
+        return really_use(*arguments, **more)
+
+    store._store._connections.use = hang
+    calls = {
+        "write": lambda: store.write([begun], NOW, soon(0.05)),
+        "remove": lambda: store.remove([old.key], NOW, soon(0.05)),
+        "sweep": lambda: store.sweep(NOW, 1, soon(0.05)),
+        "count": lambda: store.count(NOW, soon(0.05)),
+    }
+    tasks = [
+        asyncio.create_task(calls[call]()),
+        asyncio.create_task(store.write([waiting], NOW, soon(0.05))),
+    ]
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert inside.is_set()
+    assert all(isinstance(outcome, StoreTimeout) for outcome in outcomes)
+    assert [outcome.ambiguous for outcome in outcomes] == [call != "count", False]
+    assert all("sessions.db: the disk, or earlier calls, took longer" in str(outcome) for outcome in outcomes)
+    leave.set()
+    await store.close()  # waits for the thread
+    there = await store.load([begun.key, waiting.key, old.key], NOW, soon())
+    assert there == [
+        found(begun) if call == "write" else None,
+        None,
+        None if call in {"remove", "sweep"} else found(old),
+    ]
     await store.close()
 
 
 @pytest.mark.promise("B")
 @on_each_loop
-async def test_what_arrives_while_others_write_is_one_transaction(path, monkeypatch):
-    said, really_connect = [], sqlite3.connect
-
-    def connect(*args, **kwargs):
-        connection = really_connect(*args, **kwargs)
-        connection.set_trace_callback(said.append)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connect)
-    store = Coalesced(AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20)))
-    record = a_record(fields={})
-    await store.apply([Create(record)])
-    with others_writing(path):
-        said.clear()
-        writing = []
-        for number in range(50):
-            change = update(record, set={f"field{number}": b"1"})
-            writing.append(asyncio.create_task(store.apply([change])))
-            for _ in range(4):
-                await asyncio.sleep(0)
-    assert await asyncio.gather(*writing) == [[APPLIED]] * 50
-    assert len(fields(path, record)) == 50
+async def test_a_batch_is_one_hop_and_one_transaction(path, monkeypatch):
+    connections = Connections(monkeypatch)
+    store = AsyncSQLiteStore(path, ballast=0)
+    await store.ping(soon())
+    hops, really_submit = [], store._thread.submit
+    store._thread.submit = lambda *job: hops.append(job) or really_submit(*job)
+    connections.verbs()
+    await put(store, *(new() for _ in range(20)))
+    assert connections.verbs() == ["BEGIN", *["INSERT"] * 20, "COMMIT"]
+    assert len(hops) == 1
+    await asyncio.gather(*(put(store, new()) for _ in range(10)))
+    assert len(its_threads()) == 1
     await store.close()
-    # Two batches of one were on their way, and the other 48 changes left together.
-    assert [len(changes) for changes in transactions(said)] == [1, 1, 48]
-
-
-def transactions(said):
-    """The updates of each transaction that was committed."""
-    committed, current = [], []
-    for statement in said:
-        match statement.split()[0]:
-            case "BEGIN":
-                current = []
-            case "UPDATE":
-                current.append(statement)
-            case "COMMIT":
-                committed.append(current)
-    return committed
 
 
 # The loop is never held up
 
 
-async def requests(store, records, count):
+async def requests(store, writes, count):
     """So many loads and changes, 64 at a time, of which each sees its own record."""
 
     async def worker():
         while left:
             number = left.pop()
-            record = pick.choice(records)
+            write = pick.choice(writes)
+            (there,) = await store.load([write.key], NOW, soon())
+            assert there.data[8:] == write.data[8:]
             if number % 3 == 0:
-                (answer,) = await store.apply([update(record, set={"n": b"%d" % number})])
-                assert answer == APPLIED
-            else:
-                (found,) = await store.load([record.key], NOW)
-                assert (found.key, found.fields["own"]) == (record.key, record.fields["own"])
+                change = after(write, write.data[8:], expected=there.version)
+                (answer,) = await store.write([change], NOW, soon())
+                assert answer is None or answer.found.data[8:] == write.data[8:]
 
     pick = random.Random(0)
     left = list(range(count))
@@ -303,24 +322,23 @@ async def requests(store, records, count):
 @pytest.mark.promise("F-02", "20")
 @on_each_loop
 async def test_the_loop_turns_during_5000_requests_beside_another_process_that_writes(path, record_property):
-    store = Coalesced(AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=25)))
-    records = [a_record(fields={"own": b"%d" % number}) for number in range(200)]
-    await store.apply([Create(record) for record in records])
+    store = AsyncSQLiteStore(path, ballast=0)
+    writes = [new(body=b"%d" % number) for number in range(200)]
+    await put(store, *writes)
     gaps = {}
-    for noise, count in (("write_without_a_pause", 5_000), ("hold_the_write_lock", 500)):
-        with child(noise, path, *([0.4] if noise == "hold_the_write_lock" else [])):
+    for noise, count in (("write_without_a_pause", 5_000), ("hold_the_write_lock", 100)):
+        with child(noise, path, *([2] if noise == "hold_the_write_lock" else [])):
             async with Heartbeat() as heart:
                 began = time.perf_counter()
-                await requests(store, records, count)
+                await requests(store, writes, count)
                 took = time.perf_counter() - began
         gaps[noise] = heart.longest
         record_property(
             noise, f"{count} requests in {took:.2f} s, loop held up for {heart.longest * 1e3:.1f} ms at most"
         )
         print(f"{noise}: {count} requests in {took:.2f} s, longest gap {heart.longest * 1e3:.1f} ms")
-    # The target is 50 ms. A busy machine alone may cost more, but not the 400 ms for which the lock was held.
-    assert gaps["hold_the_write_lock"] < 0.3
-    assert gaps["write_without_a_pause"] < 0.5
+    # The target is 50 ms. A busy machine alone may cost more, but not the 2 s for which the lock was held.
+    assert max(gaps.values()) < 1.5
     await store.close()
 
 
@@ -333,34 +351,34 @@ def test_a_store_that_was_used_goes_on_in_parent_and_child_after_a_fork(path):
     command = [sys.executable, *quiet, str(CHILDREN), "fork_after_use", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    with closing(SQLiteStore(path, ballast=0)) as store:
-        (found,) = store.load([bytes(16)], NOW)
-    assert found.fields.keys() == {f"{who}{number}" for who in ("parent", "child") for number in range(20)}
+    expected = {f"{name}{number}".encode() for name in ("parent", "child") for number in range(20)}
+    assert len(there := words(path, bytes(16))) == 40
+    assert set(there) == expected
 
 
 @pytest.mark.promise("24")
 @on_each_loop
-async def test_closing_waits_for_what_the_thread_has_still_to_do_and_the_loop_turns(path):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
-    records = [a_record() for _ in range(3)]
+async def test_closing_waits_for_the_work_of_the_thread_and_the_loop_turns(path):
+    store = AsyncSQLiteStore(path, ballast=0)
+    writes = [new() for _ in range(3)]
     async with Heartbeat() as heart:
         with others_writing(path):
-            writing = [asyncio.create_task(store.apply([Create(record)])) for record in records]
+            writing = [asyncio.create_task(store.write([write], NOW, soon())) for write in writes]
             await until(its_threads)
             closing_down = asyncio.create_task(store.close())
             await heart.some()
             assert not closing_down.done()
         await closing_down
-    assert await asyncio.gather(*writing) == [[APPLIED]] * 3
+    assert await asyncio.gather(*writing) == [[None]] * 3
     with closing(SQLiteStore(path, ballast=0)) as other:
-        assert other.count(NOW) == 3
+        assert other.count(NOW, soon()) == 3
 
 
 @on_each_loop
 async def test_closing_that_is_cancelled_closes_all_the_same(path):
-    store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
+    store = AsyncSQLiteStore(path, ballast=0)
     with others_writing(path):
-        writing = asyncio.create_task(store.apply([Create(a_record())]))
+        writing = asyncio.create_task(store.write([new()], NOW, soon()))
         await until(its_threads)
         threads = its_threads()
         closing_down = asyncio.create_task(store.close())
@@ -368,7 +386,7 @@ async def test_closing_that_is_cancelled_closes_all_the_same(path):
         closing_down.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing_down
-    assert await writing == [APPLIED]
+    assert await writing == [None]
     for thread in threads:
         await asyncio.to_thread(thread.join, 10)
     assert not store._store._connections._open
@@ -376,13 +394,31 @@ async def test_closing_that_is_cancelled_closes_all_the_same(path):
 
 @pytest.mark.promise("24")
 @on_each_loop
-async def test_a_closed_store_refuses_work_and_can_be_closed_again(path):
+async def test_a_closed_store_has_no_thread_or_connection_and_works_again(path, monkeypatch):
+    connections = Connections(monkeypatch)
     store = AsyncSQLiteStore(path, ballast=0)
-    await store.load([bytes(16)], NOW)
+    write = await put(store, new())
+    for times in (1, 2):
+        assert (len(its_threads()), len(connections.open)) == (1, 1)
+        for _ in range(times):
+            await store.close()
+        for thread in its_threads():
+            await asyncio.to_thread(thread.join, 10)
+        assert (its_threads(), connections.open) == ([], set())
+        assert await store.load([write.key], NOW, soon()) == [found(write)]
+        write = await put(store, after(write))
     await store.close()
-    await store.close()
-    for refused in (store.apply([Create(a_record())]), store.count(NOW), store.ping()):
-        with pytest.raises(StoreUnavailable, match="closed"):
-            await refused
-    with pytest.raises(StoreError, match="closed"):
-        await store.load([bytes(16)], NOW)
+
+
+@pytest.mark.promise("24")
+def test_one_store_serves_one_loop_after_another(path):
+    store = AsyncSQLiteStore(path, ballast=0)
+    for number in range(3):
+
+        async def use(number=number):
+            await put(store, new(number))
+            assert await store.load([new(number).key], NOW, soon()) != [None]
+
+        asyncio.run(use())
+    assert len(its_threads()) == 1
+    asyncio.run(store.close())

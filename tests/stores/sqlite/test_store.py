@@ -90,6 +90,7 @@ def test_a_batch_of_writes_is_one_transaction_of_which_each_is_by_itself(store, 
     connections.verbs()
     one, other = new(), new()
     put(store, one, other)
+    assert connections.statements[0] == "BEGIN IMMEDIATE"  # it waits for its turn before it does anything
     assert connections.verbs() == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
     mine = after(other)
     answers = store.write([after(one, expected=bytes(8)), mine], NOW, soon())
@@ -173,7 +174,8 @@ def test_a_users_entries_come_in_pages_the_newest_sign_in_first_then_by_key(stor
         assert len(page) <= 8
         pages += page
         last = page[-1]
-        store.remove([last.key], NOW, soon())  # it need not exist any more
+        if len(pages) % 16:
+            store.remove([last.key], NOW, soon())  # it need not exist any more
     assert pages == expected
     assert users(store, "nobody") == []
 

@@ -1,30 +1,32 @@
-"""Many threads on one SQLite store, and the end of it."""
+"""Many threads on one SQLite store, and its end."""
 
 import gc
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
 
 import pytest
 
-from benchmarks.sqlite_bench import (
-    DAY,
+from coatcheck.errors import StoreTimeout
+from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.stores.sqlite import connections as connections_module
+from coatcheck.stores.sqlite.connections import Turns
+from tests.stores.sqlite.scene import (
     NOW,
     Connections,
-    a_record,
-    create,
-    destroy,
-    fields,
-    load,
+    after,
+    append,
+    ending,
+    get,
+    new,
+    put,
     query,
-    update,
+    soon,
+    users,
+    words,
 )
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.model.record import APPLIED, Refused
-from coatcheck.stores._sqlite_connections import Turns
-from coatcheck.stores.sqlite import SQLiteStore
 
 
 @pytest.fixture
@@ -47,72 +49,78 @@ def connections(monkeypatch):
 
 
 @pytest.mark.promise("F-13")
-def test_a_reader_is_not_kept_waiting_by_a_writer(path):
-    with closing(SQLiteStore(path, deadline=timedelta(seconds=0.05), ballast=0)) as store:
-        record = create(store, a_record())
-        with closing(sqlite3.connect(path, isolation_level=None)) as writer:
-            writer.execute("BEGIN IMMEDIATE")
-            writer.execute('DELETE FROM "coatcheck:sessions"')
-            assert load(store, record) == record
-            assert store.count(NOW) == 1
-            with pytest.raises(StoreTimeout, match=r"sessions\.db: database is locked") as raised:
-                store.apply([update(record)])
+def test_a_reader_is_not_kept_waiting_by_a_writer_who_waits_until_the_deadline(store, path):
+    write, other = new(), new()
+    put(store, write, other)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute('DELETE FROM "coatcheck:sessions"')
+        assert get(store, write) == write.data
+        assert store.count(NOW, soon()) == 2
+        for refused in (
+            lambda: store.write([after(write)], NOW, soon(0.05)),
+            lambda: store.write([after(write), ending(other)], NOW, soon(0.05)),
+            lambda: store.remove([write.key], NOW, soon(0.05)),
+            lambda: store.sweep(NOW, 1, soon(0.05)),
+        ):
+            began = time.monotonic()
+            with pytest.raises(StoreTimeout, match=r"sessions\.db: .* locked .*SQLITE_BUSY") as raised:
+                refused()
+            assert 0.04 < time.monotonic() - began < 5
             assert not raised.value.ambiguous
             assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
-            writer.execute("ROLLBACK")
-        assert store.apply([update(record)]) == [APPLIED]
+        writer.execute("ROLLBACK")
+    put(store, after(write), ending(other))
 
 
 @pytest.mark.promise("F-13")
-def test_a_thread_whose_turn_does_not_come_within_the_deadline_is_told_so(path):
-    with closing(SQLiteStore(path, deadline=timedelta(seconds=0.05), ballast=0)) as store:
-        inside, leave = threading.Event(), threading.Event()
+def test_a_thread_whose_turn_does_not_come_within_the_deadline_is_told_so(store):
+    inside, leave = threading.Event(), threading.Event()
 
-        def linger(connection):
-            inside.set()
-            assert leave.wait(60)
+    def linger(item, connection):
+        inside.set()
+        assert leave.wait(60)
 
-        with ThreadPoolExecutor(1) as threads:
-            lingering = threads.submit(store._write, linger)
-            assert inside.wait(60)
-            with pytest.raises(StoreTimeout, match="too many threads are waiting") as raised:
-                store.apply([destroy(a_record())])
-            assert not raised.value.ambiguous
-            leave.set()
-            lingering.result()
-        assert store.apply([destroy(a_record())]) == [Refused.GONE]
+    with ThreadPoolExecutor(1) as threads:
+        lingering = threads.submit(store._connections.write, linger, [0], soon())
+        assert inside.wait(60)
+        with pytest.raises(StoreTimeout, match="other threads of this process were writing") as raised:
+            store.write([new()], NOW, soon(0.05))
+        assert not raised.value.ambiguous
+        leave.set()
+        lingering.result()
+    put(store, new())
 
 
 @pytest.mark.promise("6")
-def test_a_hundred_threads_change_fields_of_one_record_and_all_stand(store, path):
-    record = create(store, a_record(fields={}))
+def test_a_hundred_threads_append_to_one_record_and_all_stand(store, path):
+    write = put(store, new(body=b""))
     barrier = threading.Barrier(100)
 
     def change(number):
         barrier.wait()
-        return store.apply([update(record, set={f"field {number}": b"%d" % number})])
+        append(store, write.key, b"%d" % number)
 
     with ThreadPoolExecutor(100) as threads:
-        answers = list(threads.map(change, range(100)))
-    assert answers == [[APPLIED]] * 100
-    assert fields(path, record) == {f"field {number}": b"%d" % number for number in range(100)}
+        list(threads.map(change, range(100)))
+    assert sorted(words(path, write.key), key=int) == [b"%d" % number for number in range(100)]
 
 
 @pytest.mark.promise("F-13")
 def test_eight_threads_of_two_stores_write_a_hundred_times_each_and_none_is_turned_away(store, path):
-    record = create(store, a_record(fields={}))
+    write = put(store, new(body=b""))
     with closing(SQLiteStore(path, ballast=0)) as other, ThreadPoolExecutor(8) as threads:
         barrier = threading.Barrier(8)
 
         def change(number):
             mine = (store, other)[number % 2]
             barrier.wait()
-            for times in range(1, 101):
-                count = {f"field {number}": b"%d" % times}
-                assert mine.apply([update(record, set=count)]) == [APPLIED]
+            for _ in range(100):
+                append(mine, write.key, b"%d" % number)
 
         list(threads.map(change, range(8)))
-    assert fields(path, record) == {f"field {number}": b"100" for number in range(8)}
+    there = words(path, write.key)
+    assert [there.count(b"%d" % number) for number in range(8)] == [100] * 8
 
 
 @pytest.mark.promise("F-13")
@@ -137,7 +145,7 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for():
     assert order == list(range(20))
 
 
-def test_one_who_no_longer_waits_for_his_turn_is_passed_over():
+def test_a_thread_that_no_longer_waits_is_passed_over():
     turns = Turns()
     assert turns.take(1)
     assert not turns.take(0.001)
@@ -145,7 +153,7 @@ def test_one_who_no_longer_waits_for_his_turn_is_passed_over():
     assert turns.take(0.001)
 
 
-def test_a_turn_that_comes_just_as_one_stops_waiting_is_taken():
+def test_a_turn_that_comes_just_as_the_wait_ends_is_taken():
     turns = Turns()
     assert turns.take(1)
 
@@ -168,9 +176,9 @@ def test_a_turn_that_comes_just_as_one_stops_waiting_is_taken():
 
 @pytest.mark.promise("24")
 def test_threads_that_come_and_go_leave_no_connections_behind(store, connections):
-    record = create(store, a_record())
+    write = put(store, new())
     for _ in range(50):
-        threads = [threading.Thread(target=load, args=(store, record)) for _ in range(40)]
+        threads = [threading.Thread(target=get, args=(store, write)) for _ in range(40)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -189,8 +197,8 @@ def test_closing_closes_every_connection_from_whatever_thread_and_is_harmless_tw
 
     def use(_):
         barrier.wait()
-        create(store, a_record())
-        store.count(NOW)
+        put(store, new())
+        store.count(NOW, soon())
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(use, range(8)))
@@ -205,93 +213,71 @@ def test_closing_closes_every_connection_from_whatever_thread_and_is_harmless_tw
 
 
 @pytest.mark.promise("24")
-def test_a_closed_store_says_so(path):
-    store = SQLiteStore(path, ballast=0)
-    store.close()
-    record = a_record()
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_closed_store_opens_the_file_again_at_the_next_call(store, connections, times):
+    write = new()
     for use in (
-        lambda: load(store, record),
-        lambda: create(store, record),
-        lambda: store.lives_of("ada", NOW),
-        lambda: store.sweep(NOW, 1),
-        store.ping,
+        lambda: put(store, write),
+        lambda: get(store, write),
+        lambda: users(store, "ada"),
+        lambda: store.count(NOW, soon()),
+        lambda: store.sweep(NOW, 1, soon()),
+        lambda: store.remove([bytes(16)], NOW, soon()),
+        lambda: store.ping(soon()),
     ):
-        with pytest.raises(StoreError, match=r"sessions\.db: the store was closed") as raised:
-            use()
-        assert not isinstance(raised.value, StoreUnavailable)  # another try would be no better
+        for _ in range(times):
+            store.close()
+        assert not connections.open
+        use()
+        assert len(connections.open) == 1
+    assert get(store, write) == write.data
 
 
 @pytest.mark.promise("24")
 def test_a_call_that_is_under_way_when_the_store_is_closed_ends_well_and_then_its_connection_is_closed(
-    path, connections
+    store, path, connections
 ):
-    store = SQLiteStore(path, ballast=0)
     inside, leave = threading.Event(), threading.Event()
-    record = a_record()
+    write = new()
 
-    def linger(connection):
+    def linger(item, connection):
         inside.set()
         assert leave.wait(60)
-        connection.execute(store._insert, (record.key, b"", None, 0, NOW + DAY))
+        return store._write(item, connection)
 
     with ThreadPoolExecutor(1) as threads:
-        lingering = threads.submit(store._write, linger)
+        lingering = threads.submit(store._connections.write, linger, [write], soon())
         assert inside.wait(60)
         store.close()
         assert len(connections.open) == 1
-        leave.set()
-        lingering.result()
-    assert not connections.open
-    assert query(path, 'SELECT count(*) FROM "coatcheck:sessions"') == [(1,)]
-
-
-def test_a_read_that_is_under_way_when_the_store_is_closed_ends_well_too(path, monkeypatch):
-    inside, leave = threading.Event(), threading.Event()
-    really_connect = sqlite3.connect
-
-    class Slow(sqlite3.Connection):
-        def execute(self, statement, *parameters):
-            if statement.startswith("SELECT data"):
-                inside.set()
-                assert leave.wait(60)
-            return super().execute(statement, *parameters)
-
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda *args, **kwargs: really_connect(*args, factory=Slow, **kwargs)
-    )
-    store = SQLiteStore(path, ballast=0)
-    record = create(store, a_record())
-    with ThreadPoolExecutor(1) as threads:
-        loading = threads.submit(load, store, record)
-        assert inside.wait(60)
+        store.ping(soon())  # it is used again meanwhile
         store.close()
+        assert len(connections.open) == 1
         leave.set()
-        assert loading.result() == record
-    assert not store._connections._open
+        assert lingering.result() == [None]
+    assert not connections.open
+    assert not store._connections._retired
+    assert query(path, 'SELECT count(*) FROM "coatcheck:sessions"') == [(1,)]
+    connections.open.clear()
+    store.ping(soon())
+    store.ping(soon())
+    assert len(connections.open) == 1
 
 
 @pytest.mark.promise("F-18")
-def test_a_fork_does_not_wait_longer_than_the_deadline_for_a_connection_that_is_being_made(path):
-    # What then happens in the child is among the tests of several processes.
-    with closing(SQLiteStore(path, deadline=timedelta(seconds=0.01), ballast=0)) as store:
-        with store._connections._opening:
-            assert not store._connections.hold()
-        store.ping()
-
-
-def test_a_read_whose_connection_is_taken_by_another_thread_makes_one(store):
-    class Taken(list):
-        def __bool__(self):
-            return True  # and then there is none
-
-    record = create(store, a_record())
-    store._connections._close_idle()
-    store._connections._idle = Taken()
-    assert load(store, record) == record
+def test_a_fork_does_not_wait_for_ever_for_a_connection_that_is_being_made(store, monkeypatch):
+    # The tests of several processes show what then happens in the child.
+    monkeypatch.setattr(connections_module, "_FORK_PATIENCE", 0.01)
+    with store._connections._opening:
+        assert not store._connections.hold()
+        with pytest.raises(StoreTimeout, match="no connection could be made until the deadline") as raised:
+            store.ping(soon(0.01))
+        assert not raised.value.ambiguous
+    store.ping(soon())
 
 
 @pytest.mark.promise("F-18")
 def test_a_child_starts_anew_once(store):
-    store.ping()
+    store.ping(soon())
     store._connections.start_anew()
     assert store._connections._idle

@@ -87,7 +87,7 @@ class Connections:
         return self.use(lambda connection: connection.execute(sql, parameters).fetchall(), deadline)
 
     def write(
-        self, one: Callable[[sqlite3.Connection, _Item], _T], items: Sequence[_Item], deadline: float
+        self, one: Callable[[_Item, sqlite3.Connection], _T], items: Sequence[_Item], deadline: float
     ) -> list[_T]:
         """The answers of `one` to each item, once all are committed; if anything raises, nothing is stored.
 
@@ -102,7 +102,9 @@ class Connections:
                 ambiguous=False,
             )
         try:
-            return self.use(partial(_write_each, one, items), deadline, writing=True)
+            if len(items) == 1:  # outside a transaction, each statement is one
+                return [self.use(partial(one, items[0]), deadline, writing=True)]
+            return self.use(partial(_in_transaction, one, items), deadline, writing=True)
         finally:
             turns.give()
 
@@ -218,14 +220,12 @@ class Connections:
                 self._disconnect(self._idle.pop())
 
 
-def _write_each(
-    one: Callable[[sqlite3.Connection, _Item], _T], items: Sequence[_Item], connection: sqlite3.Connection
+def _in_transaction(
+    one: Callable[[_Item, sqlite3.Connection], _T], items: Sequence[_Item], connection: sqlite3.Connection
 ) -> list[_T]:
-    if len(items) == 1:  # outside a transaction, each statement is one
-        return [one(connection, items[0])]
     connection.execute("BEGIN IMMEDIATE")
     try:
-        answers = [one(connection, item) for item in items]
+        answers = [one(item, connection) for item in items]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # after some errors SQLite rolls back by itself

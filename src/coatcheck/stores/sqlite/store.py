@@ -89,7 +89,10 @@ class SQLiteStore:
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> list[Loaded]:
         """See `Store.load`. It waits for no writer; with a `deadline` in the past it tries once."""
         if len(keys) == 1:
-            rows = self._connections.read(self._statements.select, keys, deadline)
+            # Without `read`: the budget of Python calls in a request that reads.
+            rows = self._connections.use(
+                lambda used: used.execute(self._statements.select, keys).fetchall(), deadline
+            )
             return [Found(rows[0][0], rows[0][0][:REVISION_BYTES])] if rows else [None]
         found: dict[bytes, Found] = {}
         for start in range(0, len(keys), _MOST_PARAMETERS):
@@ -101,11 +104,17 @@ class SQLiteStore:
 
     def write(self, writes: Sequence[Write], now: int, deadline: float) -> list[Written]:
         """See `Store.write`. Several writes share a transaction; on a full disk, each has its own."""
-        return self._carry_out(self._write, writes, deadline, lambda write: write.urgent)
+        try:
+            return self._connections.write(self._write, writes, deadline)
+        except StoreFull:
+            return self._on_full_disk(self._write, writes, deadline, lambda write: write.urgent)
 
     def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> list[bool | StoreError]:
         """See `Store.remove`."""
-        return self._carry_out(self._remove, keys, deadline, lambda _: True)
+        try:
+            return self._connections.write(self._remove, keys, deadline)
+        except StoreFull:
+            return self._on_full_disk(self._remove, keys, deadline, lambda _: True)
 
     def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
         """Never called: a write stores its entry."""
@@ -134,12 +143,11 @@ class SQLiteStore:
 
     def sweep(self, now: int, limit: int, deadline: float) -> int:
         """See `Store.sweep`. It renews the ballast, too, once there is room again."""
-        parameters = (now, now, max(limit, 0))
 
-        def delete(connection: sqlite3.Connection, sql: str) -> int:
-            return connection.execute(sql, parameters).rowcount
+        def delete(parameters: tuple[int, int], connection: sqlite3.Connection) -> int:
+            return connection.execute(self._statements.sweep, parameters).rowcount
 
-        (swept,) = self._connections.write(delete, [self._statements.sweep], deadline)
+        (swept,) = self._connections.write(delete, [(now, max(limit, 0))], deadline)
         self._ballast.grow()
         return swept
 
@@ -151,7 +159,7 @@ class SQLiteStore:
         """Close this process's connections; one that another thread is using, at the end of that call."""
         self._connections.close()
 
-    def _write(self, connection: sqlite3.Connection, write: Write) -> Conflict | None:
+    def _write(self, write: Write, connection: sqlite3.Connection) -> Conflict | None:
         entry = write.entry
         indexed = (entry.user, entry.signed_in, entry.until) if entry else (None, None, None)
         row = (*indexed, write.expires, write.live, write.data)
@@ -164,39 +172,29 @@ class SQLiteStore:
         there = connection.execute(self._statements.select, (write.key,)).fetchone()
         return Conflict(Found(there[0], there[0][:REVISION_BYTES]) if there else None)
 
-    def _remove(self, connection: sqlite3.Connection, key: bytes) -> bool:
+    def _remove(self, key: bytes, connection: sqlite3.Connection) -> bool:
         return connection.execute(self._statements.delete, (key,)).rowcount > 0
 
-    def _carry_out(
+    def _on_full_disk(
         self,
-        one: Callable[[sqlite3.Connection, _Item], _T],
+        one: Callable[[_Item, sqlite3.Connection], _T],
         items: Sequence[_Item],
         deadline: float,
         urgent: Callable[[_Item], bool],
     ) -> list[_T | StoreError]:
-        try:
-            return self._connections.write(one, items, deadline)
-        except StoreFull:
-            pass
-        # On a full disk, each by itself. The urgent ones last, since the others would use up the room made for them.
+        """Each item by itself; the urgent ones last, since the others would use up the room that is made for them."""
         answers: dict[int, _T | StoreError] = {}
         for at in sorted(range(len(items)), key=lambda at: urgent(items[at])):
+            if urgent(items[at]):
+                self._make_room(deadline)
             try:
-                (answers[at],) = self._carry_out_alone(one, items[at], deadline, urgent(items[at]))
+                (answers[at],) = self._connections.write(one, [items[at]], deadline)
             except StoreError as error:
                 answers[at] = error
         return [answers[at] for at in range(len(items))]
 
-    def _carry_out_alone(
-        self, one: Callable[[sqlite3.Connection, _Item], _T], item: _Item, deadline: float, urgent: bool
-    ) -> list[_T]:
-        try:
-            return self._connections.write(one, [item], deadline)
-        except StoreFull:
-            if not urgent:
-                raise
+    def _make_room(self, deadline: float) -> None:
         self._ballast.give_up()
         with suppress(StoreError):
             # SQLite then writes its log from the start again, into room that the log has already.
             self._connections.read("PRAGMA wal_checkpoint(PASSIVE)", (), deadline)
-        return self._connections.write(one, [item], deadline)

@@ -21,7 +21,7 @@ from coatcheck.stores.sqlite.store import SQLiteStore
 __all__ = ["AsyncSQLiteStore"]
 
 _T = TypeVar("_T")
-_GRACE = 0.05
+_GRACE = 0.1
 """For how many seconds beyond the deadline the thread's own, exact `StoreTimeout` is waited for."""
 
 

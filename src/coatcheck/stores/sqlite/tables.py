@@ -50,10 +50,8 @@ class Statements:
             " WHERE key = ? AND ifnull(substr(data, 1, 8), x'') = ?"
         )
         self.delete = f"DELETE FROM {table} WHERE key = ?"
-        self.sweep = (
-            f"DELETE FROM {table} WHERE expires <= ?"
-            f" AND rowid IN (SELECT rowid FROM {table} WHERE expires <= ? LIMIT ?)"
-        )
+        expired = f"SELECT rowid FROM {table} WHERE expires <= ? LIMIT ?"
+        self.sweep = f"DELETE FROM {table} WHERE rowid IN ({expired})"
         page = f"SELECT key, signed_in, until FROM {table} WHERE user = ? AND until > ?"
         order = "ORDER BY signed_in DESC, key LIMIT ?"
         self.of_user = f"{page} {order}"

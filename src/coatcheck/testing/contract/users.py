@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from msgspec.structs import replace
 
 from coatcheck.model.ports import Conflict, Entry
 from coatcheck.testing.contract.harness import DAY, SHORT, Bench, contention, scenario
+from coatcheck.testing.contract.service import comes_back
 from coatcheck.testing.contract.values import ODD_NAMES
 
 __all__ = ["Beside", "Listing", "Within"]
@@ -170,6 +172,8 @@ class Within:
     @scenario
     async def test_sign_ins_and_endings_at_the_same_time_leave_a_true_index(self, bench: Bench) -> None:
         entries = [await bench.sign_in(bench.entry("ada", after=number)) for number in range(20)]
+        # Read before any ending: nothing is to be written over that.
+        signed_in = {entry.key: await bench.found(entry.key) for entry in entries}
 
         async def end(entry: Entry) -> None:
             expected = (await bench.found(entry.key)).version
@@ -183,9 +187,9 @@ class Within:
                 expected = answer.found.version
 
         async def sign_in_again(entry: Entry) -> None:
-            found = await bench.found(entry.key)
             again = replace(entry, user="grace")
-            await bench.write(bench.item(key=entry.key, over=found, entry=again), store=bench.parallel)
+            over = bench.item(key=entry.key, over=signed_in[entry.key], entry=again)
+            await bench.write(over, store=bench.parallel)
 
         kept = entries[:5]
         with contention():
@@ -282,6 +286,15 @@ class Beside:
         entry = await bench.sign_in(bench.entry("ada"))
         await bench.put(key=entry.key, over=await bench.found(entry.key), live=False)
         assert await bench.sessions_of("ada") == [entry]
+
+    @scenario
+    async def test_a_note_whose_deadline_has_passed_comes_back_at_once(self, bench: Bench) -> None:
+        noted = await bench.sign_in(bench.entry("ada"))
+        for passed in (time.monotonic(), 0.0):
+            await comes_back(bench.store.note([bench.entry("ada")], bench.start, passed))
+            await comes_back(bench.store.forget([bench.entry("ada")], passed))
+            await comes_back(bench.store.index_may_be_incomplete(passed))
+        assert noted in await bench.sessions_of("ada")
 
     @scenario
     async def test_the_store_tells_whether_its_index_may_be_incomplete(self, bench: Bench) -> None:
