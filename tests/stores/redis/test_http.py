@@ -3,10 +3,9 @@
 import pytest
 
 from coatcheck.stores.redis import async_from_url, from_url
-from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
+from tests.behaviours import AsyncHttpBehaviours, BlockingStore, HttpBehaviours
 from tests.frameworks import test_asgi, test_wsgi
 from tests.servers.fixtures_redis import IN_A_CLUSTER
-from tests.stores.redis.scene import Blocking
 
 pytestmark = pytest.mark.servers
 
@@ -33,7 +32,7 @@ class OverAsgi(AsyncHttpBehaviours):
     @pytest.fixture
     def store(self, target, prefix):
         options = options_of(target, prefix)
-        store = Blocking(lambda: async_from_url(target.url, **options))
+        store = BlockingStore(lambda: async_from_url(target.url, **options))
         yield store
         store.close()
 
