@@ -11,6 +11,7 @@ from coatcheck.errors import StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.runner_async import AsyncRunner
+from coatcheck.stores.coalesce import PerLoop, Tasks
 from coatcheck.stores.memory import AsyncMemoryStore
 from tests.cancelling import BY_ANY_WAY
 from tests.core.scene import NOW, a_token
@@ -86,7 +87,7 @@ class Parked(AsyncMemoryStore):
 
 
 def a_runner(store, patience=60):
-    return AsyncRunner(store, a_swap(), patience, [].append)
+    return AsyncRunner(store, a_swap(), patience, [].append, PerLoop(Tasks))
 
 
 @pytest.mark.parametrize("method", CALLS)
@@ -217,7 +218,7 @@ async def test_the_change_of_a_request_that_is_cancelled_is_carried_out_after_a_
     flow = a_swap().apply([one_more(known)], [known])
     assert store._store.write(next(flow).writes, NOW, 0) == [None]
     await store.go_on()
-    await runner.finished()
+    await runner.close()
     assert (store.count(), store.conflicts) == (2, 1)
 
 
@@ -242,7 +243,7 @@ async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled(metho
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    finishing = asyncio.create_task(runner.finished())
+    finishing = asyncio.create_task(runner.close())
     await asyncio.sleep(0)
     assert not finishing.done()
     gate.set()
@@ -255,7 +256,7 @@ async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled(metho
 async def test_work_that_was_started_is_waited_for():
     gate, runner = asyncio.Event(), a_runner(Noted())
     task = runner.start(gate.wait())
-    finishing = asyncio.create_task(runner.finished())
+    finishing = asyncio.create_task(runner.close())
     await asyncio.sleep(0)
     assert not finishing.done()
     gate.set()

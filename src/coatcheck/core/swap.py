@@ -179,8 +179,8 @@ class Swap:
         if answer is None:
             plan.done(results)
         elif isinstance(answer, Conflict):
-            if group.looks:
-                # An earlier try of this write may have been stored, and replaced since.
+            if group.looks or (answer.found is not None and revision_of(answer.found.data) == plan.revision):
+                # An earlier try of this write may have been stored, and replaced since; or the network repeated it.
                 self._resolve(group, answer.found, results)
             else:
                 group.found(answer.found)
