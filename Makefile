@@ -34,12 +34,8 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-<<<<<<< HEAD
-.PHONY: help demo test unit check lint types bench soak docs promises lock format clean
-=======
-.PHONY: help demo test test-all test-lowest test-wheel quick unit check lint types bench soak docs lock format clean \
+.PHONY: help demo test test-all test-lowest test-wheel quick unit check lint types bench soak docs promises lock format clean \
         system $(OTHERS:%=test-%) $(OTHERS:%=quick-%)
->>>>>>> pythons
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
