@@ -154,6 +154,7 @@ HAND_MADE = {
     "a date that is too long": b"cdatetime\ndate\nC\x05\x07\xe0\x02\x01\0\x85R.",
     "a date of numbers": b"cdatetime\ndate\nM\xe0\x07K\1K\1\x87R.",
     "an OrderedDict of dicts": b"ccollections\nOrderedDict\n](}(K\1NK\2Nue\x85R.",
+    "a set of a text": b"cbuiltins\nset\nX\1\0\0\0a\x85R.",
     "a list added to like a set": b"](K\1\x90.",
     "a dict added to like a set": b"}((K\1K\2l\x90.",
     "a tuple added to": b")K\1a.",

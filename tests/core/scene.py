@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 
@@ -116,7 +117,7 @@ class Scene:
         self.session = Session(lambda _: self.state)
 
     def a_state(self, cookies: bytes) -> State:
-        return State(cookies, "Browser/1.0", None, self.settings)
+        return State(cookies, "Browser/1.0", None, replace(self.settings, clock=lambda: NOW / 1000))
 
     def comes_with(self, *tokens: Token | bytes, secret=None) -> Scene:
         """Let the request come with these cookies of our name."""

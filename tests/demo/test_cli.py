@@ -11,11 +11,6 @@ from pathlib import Path
 
 import click.testing
 import pytest
-from tests.stores.sql_servers import (
-    SERVERS,
-    Place,
-    databases_that_end,  # noqa: F401 - a fixture
-)
 
 import coatcheck
 from coatcheck import Sessions, StoreUnavailable
@@ -23,6 +18,11 @@ from coatcheck import cli as cli_module
 from coatcheck.cli import command, main
 from coatcheck.stores.memory import MemoryStore
 from tests.demo.process import run
+from tests.stores.sql.servers import (
+    SERVERS,
+    Place,
+    databases_that_end,  # noqa: F401 - a fixture
+)
 
 SECRET = "LzNAh6yy0bFqEtYxTt0SL2Ve3nJ9nQpmPvWkE1sGd4o"
 DAYS = 24 * 60 * 60

@@ -168,12 +168,11 @@ class AnyCluster:
         return self._breakers.setdefault(where, Breaker(where, patience=PATIENCE))
 
     def is_due(self) -> bool:
-        """Whether to ask again now."""
-        asked, now = self._asked, time.monotonic()
-        if now < asked + _ASKED_AGAIN:
-            return False
-        self._asked = now
-        return True
+        """Whether the cluster is to be asked again now."""
+        is_due = time.monotonic() >= self._asked + _ASKED_AGAIN
+        if is_due:
+            self._asked = time.monotonic()
+        return is_due
 
     def gone(self) -> list[Any]:
         """The pools of servers that have left the cluster, taken out of it."""

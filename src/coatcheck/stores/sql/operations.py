@@ -10,11 +10,13 @@ from coatcheck.model.ports import Conflict, Entry, Found
 from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.errors import Failed, Kind, failure
 from coatcheck.stores.sql.statements import Change
-from coatcheck.stores.sql.table import FORMAT
+from coatcheck.stores.sql.table import FORMAT, Tables, making
 
-__all__ = ["Changes", "HalfMade", "check_format", "count", "load", "sessions_of", "sweep"]
+__all__ = ["CREATING", "Changes", "check_format", "count", "create_tables", "load", "sessions_of", "sweep"]
 
 _AT_A_TIME = 500  # keys in one statement
+CREATING = 30.0
+"""How long it may take (seconds)."""
 _IN_THE_WAY = {Kind.BUSY, Kind.EXISTS}  # the row that lies there tells its caller how to go on
 
 
@@ -41,6 +43,38 @@ def check_format(connection: Connection, prefix: str) -> None:
             f" [{FORMAT}]); run the release that made them, or use another prefix",
             ambiguous=False,
         )
+
+
+def create_tables(connection: Connection, tables: Tables, prefix: str) -> None:
+    """Make the tables, unless they are there. Never alters one.
+
+    Raises:
+        StoreError: They are of another format.
+    """
+    try:
+        check_format(connection, prefix)
+    except HalfMade:
+        if not connection.say.is_mysql:  # there, the missing ones are made
+            raise
+    except Failed as met:
+        if met.kind is not Kind.NO_TABLE:
+            raise
+    else:
+        return
+    # One transaction, but for MySQL, where each statement is one.
+    connection.begin()
+    for statement in making(tables):
+        try:
+            connection.run(connection.say.compiled(statement).text)
+        except Failed as met:
+            # Another process is making them, or its making was interrupted.
+            if met.kind is not Kind.EXISTS:
+                raise
+            if not connection.say.is_mysql:
+                connection.roll_back()
+                check_format(connection, prefix)
+                return
+    connection.commit()
 
 
 def load(connection: Connection, keys: Sequence[bytes]) -> list[Found | None]:
