@@ -205,7 +205,12 @@ def runs_the_loop_in_the_requests_task(patch):
 
 
 def lets_two_batches_change_one_record(patch):
-    patch.setattr(Lane, "_keys_of", lambda *_: set())
+    def board(self):
+        self._keys = set()
+        return boarded(self)
+
+    boarded = Lane._board
+    patch.setattr(Lane, "_board", board)
 
 
 def forgets_the_changes_of_cancelled_requests(patch):

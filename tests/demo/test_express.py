@@ -23,7 +23,7 @@ from tests.demo.visitor import Visitor
 
 HALVES = ("/", "/express")
 FORMS = ("/express/basket/add", "/express/basket/change", "/express/sign-in", "/express/sign-out")
-DOWN = StoreUnavailable("the store is down")
+DOWN = StoreUnavailable("the store is down", ambiguous=False)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_while_connections_are_refused_every_call_says_so_and_soon_at_once(kind,
 @pytest.mark.promise("F-01", "20")
 @SYNC_AND_ASYNC
 def test_an_open_breaker_lets_one_call_try_now_and_then(kind, redis_server, prefix):
-    with staged(kind, redis_server, prefix, patience=0.1) as scene:
+    with staged(kind, redis_server, prefix, patience=0.3) as scene:
         scene.put()
         scene.proxy.down()
         for _ in range(10):
