@@ -30,7 +30,11 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
+<<<<<<< HEAD
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, twin_of
+=======
+from coatcheck.errors import StoreError, StoreUnavailable, copy_of
+>>>>>>> t-prose
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
@@ -158,7 +162,7 @@ class AsyncRunner:
         if len(unique) == len(items):
             return found
         under = dict(zip(unique, found, strict=True))
-        return [twin_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
+        return [copy_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
 
     async def send_changes(self, items: Sequence[_Change], now: int, deadline: float) -> Sequence[Result]:
         """Carry out a batch of changes, conflicts included."""

@@ -101,7 +101,10 @@ def test_one_round_trip_finds_the_session():
     state = scene.state
     assert (state.status, state.record, state.ready) == (Status.LIVE, record, True)
     assert state.held.found.version == state.held.found.data[:8]
-    assert (state.token.hashed, [token.key for token in state.tokens]) == (TOKEN.hashed, [TOKEN.key])
+    assert (state.token.secret_hash, [token.key for token in state.tokens]) == (
+        TOKEN.secret_hash,
+        [TOKEN.key],
+    )
     assert not state.looked_at
 
 

@@ -15,7 +15,7 @@ from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
 
-from coatcheck.errors import StoreTimeout, StoreUnavailable, twin_of
+from coatcheck.errors import StoreTimeout, StoreUnavailable, copy_of
 
 __all__ = ["IN_FLIGHT", "LARGEST_BATCH", "Lane", "PerLoop", "Tasks"]
 
@@ -216,7 +216,7 @@ class Lane(Generic[Item]):
             answers = await self._send(items, now, deadline)
         except Exception as error:  # noqa: BLE001 - it goes to the callers
             for member in batch:
-                member.fail(error if len(batch) == 1 else twin_of(error))
+                member.fail(error if len(batch) == 1 else copy_of(error))
             return
         if len(answers) != len(items):
             text = f"the store gave {len(answers)} answers to {len(items)} items"
