@@ -30,11 +30,7 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
-<<<<<<< HEAD
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, twin_of
-=======
-from coatcheck.errors import StoreError, StoreUnavailable, copy_of
->>>>>>> t-prose
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
