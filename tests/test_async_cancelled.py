@@ -15,7 +15,10 @@ from tests.cancelling import BY_ANY_WAY
 from tests.loops import on_each_loop, quiet, until
 from tests.visits import SECRET, cookie_of, look, visit
 
+pytestmark = pytest.mark.promise("F-05")
 
+
+@pytest.mark.promise("12")
 @pytest.mark.parametrize("how", ["close", "abandon", "both"])
 @pytest.mark.parametrize("point", ["before", "after"])
 @BY_ANY_WAY
@@ -52,6 +55,7 @@ async def test_a_sign_out_is_carried_out_although_its_request_is_cancelled(cance
     assert await sessions.of_user("ada") == []
 
 
+@pytest.mark.promise("12")
 @BY_ANY_WAY
 @on_each_loop
 async def test_a_sign_out_that_is_cancelled_before_its_batch_left_is_carried_out(cancelled):
@@ -73,6 +77,7 @@ async def test_a_sign_out_that_is_cancelled_before_its_batch_left_is_carried_out
     assert not hasattr(found[0], "fields")
 
 
+@pytest.mark.promise("17")
 @on_each_loop
 async def test_revoking_a_user_goes_on_although_its_caller_is_cancelled():
     store = AsyncPausingStore(AsyncMemoryStore())

@@ -94,6 +94,7 @@ def test_asyncio_is_imported_only_where_something_waits(program, tmp_path):
 # Which store goes with which manager
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "store",
     [AsyncMemoryStore(), Coalesced(AsyncMemoryStore()), AwaitableStore(MemoryStore())],
@@ -104,6 +105,7 @@ def test_an_async_store_under_sessions_is_refused_and_told_what_to_use(store):
         Sessions(store, secret=SECRET)
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "store", [MemoryStore(), CountingStore(MemoryStore())], ids=lambda store: type(store).__name__
 )
@@ -241,6 +243,7 @@ async def test_loading_ahead_is_no_look_at_the_session():
     assert (outcome.set_cookie, outcome.vary, store.sequence) == (None, False, ["load"])
 
 
+@pytest.mark.promise("6")
 @on_each_loop
 async def test_two_tasks_of_one_request_that_load_at_once_share_one_state_and_lose_no_change():
     store = AsyncPausingStore(AsyncMemoryStore())
@@ -282,6 +285,7 @@ async def test_a_load_that_fails_beside_one_that_succeeded_spoils_nothing():
 # The end
 
 
+@pytest.mark.promise("24")
 @on_each_loop
 async def test_leaving_the_block_shuts_down_once_all_accepted_work_is_done():
     inner = AsyncMemoryStore()
@@ -308,6 +312,7 @@ async def test_leaving_the_block_shuts_down_once_all_accepted_work_is_done():
     assert counting.sequence == ["apply", "close", "close"]
 
 
+@pytest.mark.promise("24")
 @on_each_loop
 async def test_shutting_down_twice_is_harmless(make_store):
     sessions = AsyncSessions(make_store(), secret=SECRET)
@@ -337,6 +342,7 @@ async def test_a_manager_with_other_settings_shares_the_store_and_waits_for_the_
         await shutting
 
 
+@pytest.mark.promise("24")
 def test_one_manager_serves_several_event_loops_and_each_waits_for_its_own_work_only():
     store = Coalesced(AwaitableStore(MemoryStore(), threads=True))
     sessions = AsyncSessions(store, secret=SECRET)

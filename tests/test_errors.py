@@ -74,12 +74,14 @@ def test_errors_about_values_can_be_caught_as_what_python_calls_them(error, buil
     assert issubclass(error, builtin)
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("error", [StoreUnavailable, StoreTimeout, StoreFull, StoreReadOnly])
 def test_whatever_a_store_fails_at_is_a_store_error_with_a_time_to_come_back(error):
     assert issubclass(error, StoreError)
     assert error.retry_after == 1
 
 
+@pytest.mark.promise("L")
 def test_a_timeout_says_whether_it_may_have_been_done():
     assert issubclass(StoreTimeout, StoreUnavailable)
     assert StoreTimeout("slow", ambiguous=True).ambiguous is True
@@ -118,6 +120,7 @@ def test_an_error_can_be_copied_with_its_evidence_as_it_is_on_its_way_out_of_a_w
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
+@pytest.mark.promise("B")
 def test_each_caller_of_a_failed_batch_gets_an_error_of_his_own():
     error = StoreTimeout("slow", ambiguous=True)
     error.__cause__ = OSError("the driver's")

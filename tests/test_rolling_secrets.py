@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from coatcheck import Sessions
 from coatcheck.model.ports import Capabilities, Life
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, ManualClock
+
+pytestmark = pytest.mark.promise("14", "F-21")
 
 OLD, NEW = "o1d-xZ7-fJ2kQ9wLr4TnVb8sHd3YpMc6Ge1u", "n3w-QQk3J9vQ0zL8mN2bX5cR7tY1wE4uI6oP"
 

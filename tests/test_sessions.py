@@ -89,6 +89,7 @@ def test_a_visitor_gets_a_cookie_with_the_first_thing_put_in_and_keeps_it(visito
     assert visitor.read() == {"a": 2}
 
 
+@pytest.mark.promise("5")
 def test_anonymous_visits_store_nothing(visitor, sessions):
     planted = sessions.settings.ring.sign(Token(b"k" * 16, b"s" * 32))
     for cookie in ("", "theme=dark", "__Host-session=x", f"__Host-session={planted}"):
@@ -112,6 +113,7 @@ def test_anonymous_visits_store_nothing(visitor, sessions):
     assert sessions.count() == 0
 
 
+@pytest.mark.promise("15")
 def test_a_token_that_we_signed_but_never_stored_is_not_adopted(visitor, sessions):
     planted = sessions.settings.ring.sign(Token(b"k" * 16, b"s" * 32))
     with visitor.request(cookies=f"__Host-session={planted}") as session:
@@ -122,6 +124,7 @@ def test_a_token_that_we_signed_but_never_stored_is_not_adopted(visitor, session
     assert sessions.revoke((b"k" * 16).hex()) is False
 
 
+@pytest.mark.promise("15")
 def test_a_token_of_another_cookie_name_or_application_is_not_adopted(visitor, make):
     visitor.signed_in()
     for other in (make(insecure_http=True), make(secret=OLD_SECRET)):
@@ -149,6 +152,7 @@ def test_the_application_can_have_a_session_class_of_its_own(sessions):
     assert "Mine" in repr(session)
 
 
+@pytest.mark.promise("23")
 def test_an_explicit_save_stands_although_the_handler_fails(visitor, sessions):
     def handler(session):
         session["a"] = 1
@@ -162,6 +166,7 @@ def test_an_explicit_save_stands_although_the_handler_fails(visitor, sessions):
     assert visitor.read() == {"a": 1}
 
 
+@pytest.mark.promise("23")
 def test_of_a_handler_that_fails_only_the_end_of_the_session_stands(visitor, sessions):
     def changes(session):
         session["a"] = 2
@@ -183,6 +188,7 @@ def test_of_a_handler_that_fails_only_the_end_of_the_session_stands(visitor, ses
     assert sessions.count() == 0
 
 
+@pytest.mark.promise("16")
 def test_a_session_lives_as_long_as_it_is_used_and_no_longer_than_its_absolute_limit(make):
     sessions = make(idle_timeout=timedelta(hours=1), absolute_timeout=timedelta(hours=5))
     visitor, idle = (Visitor(sessions).signed_in(a=1) for _ in range(2))
@@ -195,6 +201,7 @@ def test_a_session_lives_as_long_as_it_is_used_and_no_longer_than_its_absolute_l
     assert sessions.count() == 0
 
 
+@pytest.mark.promise("16")
 def test_limits_are_exact_to_the_second(make):
     sessions = make(idle_timeout=timedelta(seconds=1000))
     visitor = Visitor(sessions).signed_in(a=1)
@@ -231,6 +238,7 @@ def test_a_handler_that_fails_without_a_look_at_its_session_costs_nothing():
 # Late requests
 
 
+@pytest.mark.promise("12")
 def test_a_late_request_neither_revives_a_session_that_was_ended_nor_says_so(visitor, sessions):
     visitor.signed_in(a=1)
     cookie = visitor.cookie
@@ -247,6 +255,7 @@ def test_a_late_request_neither_revives_a_session_that_was_ended_nor_says_so(vis
     assert sessions.counts["dropped"] == 2
 
 
+@pytest.mark.promise("13")
 def test_a_late_request_can_not_undo_a_sign_in(visitor, sessions):
     with visitor.request() as session:
         session["cart"] = [1]
@@ -263,6 +272,7 @@ def test_a_late_request_can_not_undo_a_sign_in(visitor, sessions):
     assert visitor.read() == {"cart": [1]}
 
 
+@pytest.mark.promise("13")
 def test_two_sign_ins_at_once_both_stand_and_neither_is_dropped(visitor, sessions):
     with visitor.request() as session:
         session["cart"] = [1]
@@ -277,6 +287,7 @@ def test_two_sign_ins_at_once_both_stand_and_neither_is_dropped(visitor, session
         assert (session.user, dict(session)) == ("grace", {"mine": 1})
 
 
+@pytest.mark.promise("13")
 def test_after_the_late_window_an_old_cookie_is_a_stranger_s(visitor, sessions):
     with visitor.request() as session:
         session["a"] = 1
@@ -289,6 +300,7 @@ def test_after_the_late_window_an_old_cookie_is_a_stranger_s(visitor, sessions):
     assert visitor.read() == {"a": 1}
 
 
+@pytest.mark.promise("6")
 def test_requests_that_change_different_fields_both_stand(visitor):
     visitor.signed_in(a=0, b=0, c=0)
     with visitor.request() as one, visitor.request() as other:
@@ -299,6 +311,7 @@ def test_requests_that_change_different_fields_both_stand(visitor):
     assert visitor.read() == {"a": 1, "b": 2, "d": 3}
 
 
+@pytest.mark.promise("7")
 def test_a_request_that_only_read_undoes_nothing(visitor):
     visitor.signed_in(a=[0], b=[0])
     with visitor.request() as one, visitor.request() as other:
@@ -307,6 +320,7 @@ def test_a_request_that_only_read_undoes_nothing(visitor):
     assert visitor.read() == {"a": [0, 1], "b": [0]}
 
 
+@pytest.mark.promise("H")
 def test_of_several_cookies_with_one_live_session_that_one_counts(visitor, sessions):
     visitor.signed_in("ada", a=1)
     dead = Visitor(sessions).signed_in("grace")
@@ -318,6 +332,7 @@ def test_of_several_cookies_with_one_live_session_that_one_counts(visitor, sessi
             assert session.user == "ada"
 
 
+@pytest.mark.promise("H")
 def test_of_several_live_sessions_none_counts_and_a_sign_in_ends_them_all(visitor, sessions):
     one, other = (Visitor(sessions).signed_in(user) for user in ("ada", "grace"))
     cookies = f"{one.cookie}; {other.cookie}"
@@ -331,6 +346,7 @@ def test_of_several_live_sessions_none_counts_and_a_sign_in_ends_them_all(visito
         assert session.user == "eve"
 
 
+@pytest.mark.promise("15")
 def test_a_key_that_is_taken_by_somebody_else_is_left_alone(monkeypatch):
     store = CountedStore()
     victim = Visitor(make_sessions(store)).signed_in("ada", a=1)
@@ -388,6 +404,7 @@ def test_tokens_and_the_other_secrets_come_from_the_secrets_module(monkeypatch):
     assert sorted(sizes) == [4, 32, 32]
 
 
+@pytest.mark.promise("18")
 def test_the_store_holds_no_token_and_no_secret(make):
     sessions = make_sessions()
     visitor = Visitor(sessions).signed_in("ada")
@@ -398,6 +415,7 @@ def test_the_store_holds_no_token_and_no_secret(make):
     assert visitor.token.encode() not in dump
 
 
+@pytest.mark.promise("F-21")
 def test_a_secret_can_be_replaced_without_ending_sessions(make):
     old = make(secret=OLD_SECRET)
     visitor = Visitor(old).signed_in("ada", a=1)
@@ -416,6 +434,7 @@ def test_a_secret_can_be_replaced_without_ending_sessions(make):
     assert visitor.set_cookie is None
 
 
+@pytest.mark.promise("F-21")
 def test_parallel_requests_sign_anew_to_the_same_token(make):
     old = make(secret=OLD_SECRET)
     visitor = Visitor(old).signed_in("ada")
@@ -429,6 +448,7 @@ def test_parallel_requests_sign_anew_to_the_same_token(make):
 # Periodic rotation
 
 
+@pytest.mark.promise("14")
 def test_a_rotation_logs_nobody_out_whichever_response_is_lost(make):
     sessions = make(rotate_every=timedelta(hours=1), rotation_grace=timedelta(minutes=1))
     visitor = Visitor(sessions).signed_in("ada", a=1)
@@ -447,6 +467,7 @@ def test_a_rotation_logs_nobody_out_whichever_response_is_lost(make):
     assert old.read() == {"a": 1}
 
 
+@pytest.mark.promise("14")
 def test_the_old_token_of_a_rotation_dies_after_its_grace(make):
     sessions = make(rotate_every=timedelta(hours=5), rotation_grace=timedelta(minutes=1))
     visitor = Visitor(sessions).signed_in("ada", a=1)
@@ -467,6 +488,7 @@ def test_the_old_token_of_a_rotation_dies_after_its_grace(make):
 # What waits
 
 
+@pytest.mark.promise("11")
 def test_taking_gives_each_value_to_one_request_only(visitor, sessions):
     visitor.signed_in(a=1, b=[2], c=3)
     with visitor.request() as one, visitor.request() as other:
@@ -487,6 +509,7 @@ def test_what_was_taken_is_gone_whatever_becomes_of_the_request(visitor, session
     assert visitor.read() == {}
 
 
+@pytest.mark.promise("11")
 def test_messages_are_shown_by_one_response_only(visitor, sessions):
     with visitor.request() as session:
         session.flash("one")
@@ -501,6 +524,7 @@ def test_messages_are_shown_by_one_response_only(visitor, sessions):
         assert sessions.take_flashes(session) == []
 
 
+@pytest.mark.promise("F-20")
 def test_a_long_connection_learns_of_a_revocation(visitor, sessions):
     visitor.signed_in("ada")
     with visitor.request() as session:
@@ -509,6 +533,7 @@ def test_a_long_connection_learns_of_a_revocation(visitor, sessions):
         assert sessions.is_live(session) is False
 
 
+@pytest.mark.promise("F-20")
 def test_a_long_connection_learns_of_a_sign_in_elsewhere_and_of_time_passing(visitor, sessions):
     visitor.signed_in("ada")
     with visitor.request() as session:
@@ -520,6 +545,7 @@ def test_a_long_connection_learns_of_a_sign_in_elsewhere_and_of_time_passing(vis
         assert sessions.is_live(session) is False
 
 
+@pytest.mark.promise("23")
 def test_after_the_head_what_needs_a_cookie_is_an_error_and_the_rest_is_stored(visitor, sessions):
     visitor.signed_in("ada")
     session = sessions.open(visitor.cookie)
@@ -561,6 +587,7 @@ def test_abandoning_does_not_mind_what_can_not_be_stored(visitor, sessions):
 # From outside
 
 
+@pytest.mark.promise("17")
 def test_the_sessions_of_a_user_are_listed_the_newest_sign_in_first(make):
     sessions = make()
     start = datetime.fromtimestamp(sessions.settings.clock(), UTC)
@@ -593,6 +620,7 @@ def test_the_sessions_of_a_user_are_listed_the_newest_sign_in_first(make):
     assert infos[0].expires_at == start + timedelta(seconds=4, days=30)
 
 
+@pytest.mark.promise("17")
 def test_a_long_list_comes_in_pages(make):
     sessions = make()
     for _ in range(7):
@@ -635,6 +663,7 @@ def test_a_session_is_listed_under_whoever_signed_in_last(sessions):
     assert sessions.of_user("grace") == []
 
 
+@pytest.mark.promise("V")
 @pytest.mark.parametrize("user", ["", None, 1, b"ada"], ids=repr)
 def test_what_can_not_be_a_user_is_a_type_error(sessions, user):
     for ask in (
@@ -664,6 +693,7 @@ def test_revoking_ends_one_session_for_good(visitor, sessions):
     assert sessions.revoke("0" * 32) is False
 
 
+@pytest.mark.promise("17")
 def test_revoking_a_user_is_complete_and_touches_nobody_else(sessions):
     ada = [Visitor(sessions).signed_in("ada") for _ in range(5)]
     grace = Visitor(sessions).signed_in("grace", a=1)
@@ -676,6 +706,7 @@ def test_revoking_a_user_is_complete_and_touches_nobody_else(sessions):
     assert grace.read() == {"a": 1}
 
 
+@pytest.mark.promise("17")
 @pytest.mark.parametrize("by_handle", [True, False])
 def test_revoking_a_user_can_leave_the_current_session_alone(sessions, by_handle):
     visitors = [Visitor(sessions).signed_in("ada", n=number) for number in range(3)]
@@ -684,6 +715,7 @@ def test_revoking_a_user_can_leave_the_current_session_alone(sessions, by_handle
     assert [visitor.read() for visitor in visitors] == [{}, {"n": 1}, {}]
 
 
+@pytest.mark.promise("V")
 def test_resetting_a_password_and_signing_in_is_one_request(visitor, sessions):
     stolen = Visitor(sessions).signed_in("ada")
     with visitor.request() as session:
@@ -694,6 +726,7 @@ def test_resetting_a_password_and_signing_in_is_one_request(visitor, sessions):
     assert stolen.handle is None
 
 
+@pytest.mark.promise("17")
 def test_a_request_under_way_does_not_survive_the_revocation_of_its_user(visitor, sessions):
     visitor.signed_in("ada", a=1)
     with visitor.request() as session:
@@ -719,6 +752,7 @@ def test_updating_a_user_reaches_each_of_his_sessions_and_no_other(sessions):
         sessions.update_user("ada", {"role": object()})
 
 
+@pytest.mark.promise("6")
 def test_an_update_of_a_user_does_not_undo_what_a_request_under_way_writes(visitor, sessions):
     visitor.signed_in("ada", a=1)
     with visitor.request() as session:
@@ -801,6 +835,7 @@ def test_an_edit_can_end_the_session(visitor, sessions):
     assert visitor.handle is None
 
 
+@pytest.mark.promise("18")
 def test_a_token_that_is_mistaken_for_a_handle_is_not_repeated(visitor, sessions):
     visitor.signed_in("ada")
     with pytest.raises(SessionGone) as caught, sessions.edit(visitor.token):
@@ -856,6 +891,7 @@ def test_a_manager_closes_its_store_at_the_end():
 # A limit of a user's sessions
 
 
+@pytest.mark.promise("17")
 def test_a_sign_in_ends_the_oldest_beyond_the_limit_and_tells(make):
     events = []
     sessions = make(max_sessions_per_user=2, on_event=events.append)
@@ -872,6 +908,7 @@ def test_a_sign_in_ends_the_oldest_beyond_the_limit_and_tells(make):
     assert sessions.counts["revoked"] == 2
 
 
+@pytest.mark.promise("17")
 def test_where_the_limit_was_lowered_the_next_sign_in_ends_all_that_are_too_many(make):
     sessions = make()
     devices = [Visitor(sessions).signed_in("ada") for _ in range(150)]
@@ -910,6 +947,7 @@ def test_a_sign_in_by_a_clock_that_is_behind_is_the_older_one(make):
     assert (ahead.handle is None, behind.handle is None) == (False, True)
 
 
+@pytest.mark.promise("25")
 def test_the_limit_needs_a_store_that_knows_the_users():
     class WithoutUsers(MemoryStore):
         capabilities = Capabilities(users=False)
@@ -941,6 +979,7 @@ def test_a_sign_in_under_the_limit_takes_two_round_trips_more_and_no_other_reque
         assert sessions.store.sequence == calls
 
 
+@pytest.mark.promise("17")
 @pytest.mark.parametrize("limit", [1, 2])
 @pytest.mark.parametrize("apart", [0, 1], ids=["in one millisecond", "one after the other"])
 def test_in_every_order_of_sign_ins_as_many_stand_as_may(limit, apart):
@@ -972,6 +1011,7 @@ def test_in_every_order_of_sign_ins_as_many_stand_as_may(limit, apart):
     assert runs > 100
 
 
+@pytest.mark.promise("17")
 @pytest.mark.parametrize("seed", range(5))
 def test_of_20_async_sign_ins_at_once_as_many_stand_as_may(seed):
     async def scenario():
@@ -1137,6 +1177,7 @@ def test_a_store_that_fails_is_told():
     assert sessions.counts == {"unavailable": 1}
 
 
+@pytest.mark.promise("F-24")
 def test_a_listener_that_fails_is_logged_and_harms_nothing(make, caplog):
     def listen(event):
         raise ZeroDivisionError("listener")
@@ -1205,6 +1246,7 @@ def test_the_counts_are_a_copy(sessions):
 # Plain http
 
 
+@pytest.mark.promise("H")
 def test_the_first_cookie_on_plain_http_warns_and_names_the_setting(make):
     sessions = make()
     for _ in range(2):
@@ -1262,6 +1304,7 @@ def failing():
     return make_sessions(Failing())
 
 
+@pytest.mark.promise("20")
 def test_a_store_that_fails_is_an_error_and_never_an_empty_session(failing):
     visitor = Visitor(failing).signed_in("ada", a=1)
     failing.store.failing = {"load"}
@@ -1274,6 +1317,7 @@ def test_a_store_that_fails_is_an_error_and_never_an_empty_session(failing):
     assert visitor.read() == {"a": 1}
 
 
+@pytest.mark.promise("9")
 def test_a_change_that_is_not_stored_is_never_answered_with_success(failing):
     visitor = Visitor(failing).signed_in("ada", a=1)
     failing.store.failing = {"apply"}
@@ -1291,6 +1335,7 @@ def test_a_change_that_is_not_stored_is_never_answered_with_success(failing):
     assert visitor.read() == {"a": 1}
 
 
+@pytest.mark.promise("20")
 def test_a_slide_that_fails_does_not_fail_the_request(failing):
     visitor = Visitor(failing).signed_in("ada", a=1)
     advance(failing, hours=2)
@@ -1299,6 +1344,7 @@ def test_a_slide_that_fails_does_not_fail_the_request(failing):
     assert failing.counts["unavailable"] == 1
 
 
+@pytest.mark.promise("12")
 def test_an_end_that_fails_in_a_request_that_fails_is_logged(failing, caplog):
     def handler(session):
         session.sign_out()
@@ -1312,6 +1358,7 @@ def test_an_end_that_fails_in_a_request_that_fails_is_logged(failing, caplog):
     assert "could not be ended" in caplog.text
 
 
+@pytest.mark.promise("10")
 def test_a_field_that_can_not_be_read_takes_nothing_with_it(visitor, sessions):
     visitor.signed_in("ada", a=1)
     with visitor.request() as session:
@@ -1359,6 +1406,7 @@ async def signed_in(sessions, **fields):
     return (await sessions.close(session)).set_cookie.partition(";")[0]
 
 
+@pytest.mark.promise("20")
 def test_an_async_store_that_fails_is_an_error_where_somebody_looks():
     async def scenario():
         sessions = AsyncSessions(AsyncFailing(), secret=SECRET)
@@ -1390,6 +1438,7 @@ def test_an_async_end_that_fails_in_a_request_that_fails_is_logged(caplog):
     assert "could not be ended" in caplog.text
 
 
+@pytest.mark.promise("12")
 @pytest.mark.parametrize("end", ["sign_out", "revoke_user"])
 def test_a_session_is_ended_although_the_request_that_ends_it_is_cancelled(end):
     async def scenario():
@@ -1436,6 +1485,7 @@ def test_an_end_that_fails_after_its_request_was_cancelled_is_logged(caplog):
     assert "could not be stored" in caplog.text
 
 
+@pytest.mark.promise("6")
 def test_two_tasks_that_load_at_once_see_one_session():
     async def scenario():
         sessions = AsyncSessions(AsyncFailing(), secret=SECRET)
@@ -1455,6 +1505,7 @@ def test_two_tasks_that_load_at_once_see_one_session():
 # Cost
 
 
+@pytest.mark.promise("2", "3")
 def test_reading_is_one_round_trip_and_writing_one_more():
     sessions = make_sessions()
     visitor, calls = Visitor(sessions).signed_in(a=1, b=[1]), sessions.store.calls
@@ -1475,6 +1526,7 @@ def test_reading_is_one_round_trip_and_writing_one_more():
     assert calls == ["load", "apply"]
 
 
+@pytest.mark.promise("4")
 def test_use_is_written_once_an_hour_however_many_requests_come():
     sessions = make_sessions()
     visitor = Visitor(sessions).signed_in(a=1)
@@ -1492,6 +1544,7 @@ def test_no_cookie_of_ours_asks_the_store_nothing():
     assert sessions.store.calls == []
 
 
+@pytest.mark.promise("F-18")
 def test_a_fork_makes_other_tokens():
     program = f"""
 import os, random, sys
@@ -1525,6 +1578,7 @@ if child:
 # What never shows
 
 
+@pytest.mark.promise("18")
 def test_neither_tokens_nor_secrets_nor_values_show_anywhere(make, caplog, capfd):
     shown = []
     sessions = make(on_event=lambda event: shown.append(repr(event)), secret=[SECRET, OLD_SECRET])

@@ -12,6 +12,8 @@ from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.testing import PausingStore, Race
 from tests.visitor import SECRET
 
+pytestmark = pytest.mark.promise("V")
+
 PATIENCE = 20
 
 
@@ -98,6 +100,7 @@ def test_a_thread_that_reads_waits_for_no_turn():
         gate.open()
 
 
+@pytest.mark.promise("F-24")
 def test_whoever_listens_to_what_happens_may_store_in_the_middle_of_it():
     told = []
 

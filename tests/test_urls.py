@@ -86,6 +86,7 @@ def test_options_that_are_true_of_memory_anyway_are_taken_and_others_refused(man
         manager.from_url("memory://", secret=SECRET, synchronous="FULL")
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     ("url", "told"),
     [
@@ -116,6 +117,7 @@ def test_a_url_that_names_no_store_says_which_there_are_and_shows_no_password(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "url", [None, 5, b"memory://", Path("sessions.db"), "redis://[::1", "sqlite://[x/y.db"], ids=repr
 )
@@ -157,6 +159,7 @@ def test_a_driver_is_imported_only_by_the_url_that_names_it():
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": source}, timeout=60)
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     ("manager", "store", "other"),
     [(Sessions, AsyncMemoryStore, "AsyncSessions"), (AsyncSessions, MemoryStore, "use Sessions")],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
+
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.record import Update
@@ -19,6 +21,7 @@ LOST = StoreUnavailable("the test says so")
 class Writing:
     """Each change is stored before the response leaves, and only what was changed is written."""
 
+    @pytest.mark.promise("6")
     def test_changes_of_different_fields_both_stand_in_any_order(self, site: Site) -> None:
         for first, second in (("set a 2", "set b 2"), ("set b 2", "set a 2"), ("delete c", "push l x")):
             browser = site.browser("set a 1", "set b 1", "set c 1", "list l")
@@ -41,6 +44,7 @@ class Writing:
                         raise AssertionError(step)
             assert browser.play(*(f"get {name}" for name in fields)).results == list(fields.values())
 
+    @pytest.mark.promise("M")
     def test_of_two_changes_of_one_field_the_last_one_stands(self, site: Site) -> None:
         browser = site.browser("set a 1")
         with Race() as race, site.hold() as gate:
@@ -51,6 +55,7 @@ class Writing:
             held.result()
         assert browser.play("get a").result == "late"
 
+    @pytest.mark.promise("7")
     def test_a_request_that_only_read_never_undoes_what_another_wrote(self, site: Site) -> None:
         browser = site.browser("set a 1", "mixed m")
         site.advance(2 * HOUR)  # so that reading slides
@@ -62,17 +67,20 @@ class Writing:
             assert reader.result().results[0] == "1"
         assert browser.play("get a", "get m").results == ["2", None]
 
+    @pytest.mark.promise("8")
     def test_a_change_deep_inside_a_value_is_kept_without_a_flag(self, site: Site) -> None:
         browser = site.browser("tree t", "list l")
         browser.play("push_deep t x")
         browser.play("push l y", "push_deep t z")
         assert browser.play("get t", "get l").results == [{"inner": {"list": ["x", "z"]}}, ["y"]]
 
+    @pytest.mark.promise("8")
     def test_a_change_deep_inside_after_a_save_is_kept_too(self, site: Site) -> None:
         browser = site.browser("list l")
         browser.play("push l x", "save", "push l y")
         assert browser.play("get l").result == ["x", "y"]
 
+    @pytest.mark.promise("9")
     def test_the_change_is_stored_before_the_head_of_the_response_leaves(self, site: Site) -> None:
         browser = site.browser("set a 1")
         for steps in (
@@ -89,6 +97,7 @@ class Writing:
             index = ["enroll"] if enters else []
             assert site.journal == ["load", "apply", *index, "head", "end"], steps
 
+    @pytest.mark.promise("9")
     def test_a_client_never_gets_a_success_that_is_not_stored(self, site: Site) -> None:
         timeout = StoreTimeout("the test says so", ambiguous=True)
         for steps in (
@@ -110,6 +119,7 @@ class Writing:
                     assert reply.all("set-cookie") == []
                     assert b"2" not in reply.body
 
+    @pytest.mark.promise("9", "20")
     def test_an_explicit_save_that_fails_fails_the_request(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.failing.fail("apply", error=LOST, times=1)
@@ -118,12 +128,14 @@ class Writing:
 
     # Flash messages
 
+    @pytest.mark.promise("11")
     def test_a_flash_message_is_shown_once(self, site: Site) -> None:
         browser = site.browser("flash one", "flash two")
         assert browser.play("peek").result == ["one", "two"]
         assert [message for _, message in browser.play("take_flashes").result] == ["one", "two"]
         assert browser.play("take_flashes", "peek").results == [[], []]
 
+    @pytest.mark.promise("11")
     def test_messages_are_taken_when_they_are_read_whatever_becomes_of_the_request(self, site: Site) -> None:
         browser = site.browser("flash one")
         site.forget()
@@ -131,6 +143,7 @@ class Writing:
         assert site.asked == ["load", "apply"]
         assert browser.play("take_flashes").result == []
 
+    @pytest.mark.promise("11")
     def test_two_parallel_readers_never_both_show_a_message(self, site: Site) -> None:
         for number in (2, 5):
             browser = site.browser("flash one", "flash two", "set a 1")
@@ -145,6 +158,7 @@ class Writing:
                 shown = [flash for reader in readers for flash in reader.result().results[0]]
             assert sorted(message for _, message in shown) == ["one", "two"]
 
+    @pytest.mark.promise("11")
     def test_messages_of_parallel_requests_all_stay(self, site: Site) -> None:
         browser = site.browser("set a 1")
         with Race() as race:
@@ -159,6 +173,7 @@ class Writing:
             assert {reply.result().status for reply in replies} == {200}
         assert sorted(browser.play("peek").result) == list("vwxyz")
 
+    @pytest.mark.promise("11")
     def test_an_anonymous_visitor_gets_his_message_and_reading_it_leaves_no_fields(self, site: Site) -> None:
         browser = site.browser("flash hello")
         assert [message for _, message in browser.play("take_flashes").result] == ["hello"]
@@ -168,6 +183,7 @@ class Writing:
 
     # What can't be read
 
+    @pytest.mark.promise("10", "F-22")
     def test_a_record_that_cant_be_read_makes_an_anonymous_visitor_and_is_left_alone(
         self, site: Site
     ) -> None:
@@ -183,6 +199,7 @@ class Writing:
         assert browser.play("get a", "get b").results == [None, "1"]
         assert site.record_of(damaged) == before
 
+    @pytest.mark.promise("10", "F-22")
     def test_a_field_that_cant_be_read_is_an_error_where_it_is_read_and_the_others_work(
         self, site: Site
     ) -> None:
@@ -199,6 +216,7 @@ class Writing:
 
     # What can't be stored
 
+    @pytest.mark.promise("21")
     def test_what_is_too_large_or_not_storable_fails_the_request_and_nothing_is_written(
         self, open_site: OpenSite
     ) -> None:
@@ -222,6 +240,7 @@ class Writing:
         assert reply.all("set-cookie") == []
         assert site.sessions.count() == 1
 
+    @pytest.mark.promise("21")
     def test_a_handler_can_catch_what_is_not_storable_and_go_on(self, site: Site) -> None:
         browser = site.browser()
         assert browser.play("?unstorable b", "set a 1").results[0] == "NotStorable"
@@ -229,6 +248,7 @@ class Writing:
 
     # Handlers that fail
 
+    @pytest.mark.promise("23")
     def test_a_handler_that_raises_writes_nothing(self, site: Site) -> None:
         browser = site.browser("set a 1", "list l")
         before = site.record_of(browser)
@@ -247,6 +267,7 @@ class Writing:
             assert reply.all("set-cookie") == []
         assert site.record_of(browser) == before
 
+    @pytest.mark.promise("12", "23")
     def test_a_handler_that_ends_the_session_and_raises_has_ended_it(self, site: Site) -> None:
         for end in ("destroy", "sign_out"):
             browser = site.browser("set a 1", "sign_in ada")
@@ -255,11 +276,13 @@ class Writing:
             assert not site.is_live(late)
             assert site.sessions.of_user("ada") == []
 
+    @pytest.mark.promise("23")
     def test_what_was_saved_before_the_handler_raised_stays(self, site: Site) -> None:
         browser = site.browser("set a 1")
         assert browser.play("set a 2", "save", "set a 3", "raise").status == 500
         assert browser.play("get a").result == "2"
 
+    @pytest.mark.promise("23")
     def test_an_error_that_the_handler_returned_is_a_response_like_any_other(self, site: Site) -> None:
         for status in (302, 404, 500, 503):
             browser = Browser(site.send)
@@ -268,6 +291,7 @@ class Writing:
             assert len(site.cookies_in(reply)) == 1
             assert browser.play("get a").result == "1"
 
+    @pytest.mark.promise("12", "20", "23")
     def test_a_sign_out_that_cant_be_stored_while_the_handler_raises_leaves_its_error_alone(
         self, site: Site
     ) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from coatcheck.compat.pickles import loads
 
+pytestmark = pytest.mark.promise("19")
+
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 MEMORY = 1 << 29
 SECONDS = 10

@@ -24,6 +24,8 @@ from coatcheck.compat.pickles import loads
 from coatcheck.errors import DecodeError
 from tests.compat.test_pickle_bombs import COLLIDING, DECIMAL, LATIN1, SECONDS, UUID_, doubled, text
 
+pytestmark = pytest.mark.promise("19")
+
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

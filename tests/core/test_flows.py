@@ -84,6 +84,7 @@ def packed(**fields):
 # load
 
 
+@pytest.mark.promise("1")
 @pytest.mark.parametrize(
     "cookies", [b"", b"theme=dark", b"__Host-session2=x; session=y", b"\xff\xfe;;;=", b"__Host-session"]
 )
@@ -95,6 +96,7 @@ def test_a_request_without_our_cookie_asks_the_store_nothing(cookies):
     assert (scene.state.standing, scene.state.ready, scene.state.presented) == (Standing.NEW, True, ())
 
 
+@pytest.mark.promise("15")
 @pytest.mark.parametrize(
     "value",
     [
@@ -133,6 +135,7 @@ def test_a_good_token_beside_bad_values_is_no_reason_for_alarm():
     assert scene.state.standing is Standing.LIVE
 
 
+@pytest.mark.promise("2")
 def test_one_round_trip_finds_the_session():
     scene, record = Scene(), a_record(fields={"a": 1})
     scene.presents(TOKEN)
@@ -162,6 +165,7 @@ def test_of_one_token_under_two_signatures_the_newer_counts(newest_first):
     assert scene.state.token.current
 
 
+@pytest.mark.promise("F-21")
 @pytest.mark.parametrize("several", [False, True])
 def test_a_token_signed_by_an_older_secret_of_the_ring_is_known_as_such(several):
     scene = Scene(make_settings(secret=[NEW_SECRET, OLD_SECRET]))
@@ -172,6 +176,7 @@ def test_a_token_signed_by_an_older_secret_of_the_ring_is_known_as_such(several)
     assert not scene.state.token.current
 
 
+@pytest.mark.promise("H")
 def test_at_most_four_tokens_are_tried():
     scene = Scene()
     scene.presents(*[a_token(key) for key in range(1, 10)])
@@ -179,12 +184,14 @@ def test_at_most_four_tokens_are_tried():
     assert played.asked[0].arguments[0] == [a_token(key).key for key in range(1, 5)]
 
 
+@pytest.mark.promise("22")
 def test_a_cookie_behind_any_number_of_others_costs_a_bounded_effort():
     scene = Scene()
     scene.presents(*[b"junk"] * 1000, TOKEN)
     assert load(scene).kinds == ["refused"]
 
 
+@pytest.mark.promise("16")
 def test_an_expired_session_is_told_with_its_user():
     scene, record = Scene(), a_record(user="ada", signed_in=NOW)
     scene.presents(TOKEN)
@@ -195,6 +202,7 @@ def test_an_expired_session_is_told_with_its_user():
     assert scene.state.standing is Standing.NEW
 
 
+@pytest.mark.promise("10")
 def test_a_record_that_can_not_be_read_is_told_and_left_alone():
     scene = Scene()
     scene.presents(TOKEN)
@@ -208,6 +216,7 @@ def test_a_record_that_can_not_be_read_is_told_and_left_alone():
     assert change.record.key != TOKEN.key
 
 
+@pytest.mark.promise("H")
 def test_several_live_sessions_are_told_and_none_is_taken():
     scene = Scene()
     scene.presents(a_token(1), a_token(2))
@@ -217,6 +226,7 @@ def test_several_live_sessions_are_told_and_none_is_taken():
     assert (scene.state.standing, scene.state.rivals) == (Standing.NEW, (a_token(1).key, a_token(2).key))
 
 
+@pytest.mark.promise("12")
 def test_a_tombstone_makes_the_request_late_without_a_word():
     scene = Scene()
     scene.presents(TOKEN)
@@ -224,6 +234,7 @@ def test_a_tombstone_makes_the_request_late_without_a_word():
     assert scene.state.standing is Standing.LATE
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("error", [DOWN, StoreTimeout("slow", ambiguous=False), StoreError("odd")])
 def test_a_store_that_fails_is_noted_and_told_and_raised_only_when_somebody_looks(error):
     scene = Scene()
@@ -237,6 +248,7 @@ def test_a_store_that_fails_is_noted_and_told_and_raised_only_when_somebody_look
         scene.session.get("a")
 
 
+@pytest.mark.promise("20")
 def test_with_the_policy_anonymous_a_store_that_fails_makes_an_empty_session_to_read():
     scene = Scene(make_settings(outage="anonymous"))
     scene.presents(TOKEN)
@@ -245,6 +257,7 @@ def test_with_the_policy_anonymous_a_store_that_fails_makes_an_empty_session_to_
     assert dict(scene.session) == {}
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize(
     ("path", "standing"),
     [("/goods/1", Standing.OUTAGE), ("/pay", Standing.UNLOADED), ("", Standing.UNLOADED)],
@@ -285,6 +298,7 @@ def test_a_task_whose_loading_failed_leaves_alone_what_another_has_loaded():
 # At the end of a request: what costs nothing
 
 
+@pytest.mark.promise("1")
 def test_a_session_that_was_not_looked_at_asks_and_says_nothing():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     scene.state.looked_at = False
@@ -292,6 +306,7 @@ def test_a_session_that_was_not_looked_at_asks_and_says_nothing():
     assert (played.asked, played.told, played.result) == ([], [], UNTOUCHED)
 
 
+@pytest.mark.promise("2")
 def test_a_session_that_was_only_read_asks_nothing():
     scene = Scene().holds(a_record(fields={"a": [1]}))
     assert scene.session["a"] == [1]
@@ -299,6 +314,7 @@ def test_a_session_that_was_only_read_asks_nothing():
     assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
 
 
+@pytest.mark.promise("5")
 @pytest.mark.parametrize("standing", [Standing.NEW, Standing.LATE])
 def test_an_anonymous_visit_that_puts_nothing_in_stores_and_says_nothing(standing):
     scene = Scene().stands(standing)
@@ -358,6 +374,7 @@ def test_a_request_that_owes_nothing_would_have_asked_and_said_nothing(request):
 # At the end of a request: what is due, best effort
 
 
+@pytest.mark.promise("4")
 def test_a_slide_that_is_due_is_one_write_and_no_cookie():
     scene = Scene().holds(a_record())
     played = close(scene, [APPLIED], now=NOW + HOUR)
@@ -370,6 +387,7 @@ def test_a_slide_that_is_due_is_one_write_and_no_cookie():
     assert scene.state.record.last_used == NOW + HOUR
 
 
+@pytest.mark.promise("14")
 def test_a_periodic_rotation_that_is_due_sends_the_derived_token():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     played = close(scene, [APPLIED], now=NOW + 2 * HOUR)
@@ -395,6 +413,7 @@ def test_where_another_ring_has_rotated_first_no_cookie_goes_out_that_would_open
     assert owes_nothing(scene.state, SETTINGS, NOW + 2 * HOUR, head_sent=False)
 
 
+@pytest.mark.promise("14")
 def test_the_first_sight_of_the_new_secret_is_noted_without_a_cookie():
     new = ROTATING.ring.successor(TOKEN)
     scene = Scene(ROTATING).holds(a_record(new, previous=TOKEN.hashed, settings=ROTATING), new)
@@ -403,6 +422,7 @@ def test_the_first_sight_of_the_new_secret_is_noted_without_a_cookie():
     assert cookie_of(played) is None
 
 
+@pytest.mark.promise("2")
 @pytest.mark.parametrize("error", [DOWN, StoreFull("full")])
 def test_upkeep_that_fails_is_told_and_never_fails_the_request(error):
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING, user="ada", signed_in=NOW))
@@ -413,6 +433,7 @@ def test_upkeep_that_fails_is_told_and_never_fails_the_request(error):
     assert played.result == LOOKED_AT
 
 
+@pytest.mark.promise("2")
 @pytest.mark.parametrize("refusal", [Refused.CHANGED, Refused.GONE, Refused.UNREADABLE])
 @pytest.mark.parametrize("current", [True, False])
 def test_upkeep_that_is_refused_sends_no_cookie(refusal, current):
@@ -423,12 +444,14 @@ def test_upkeep_that_is_refused_sends_no_cookie(refusal, current):
     assert cookie_of(played) is None
 
 
+@pytest.mark.promise("F-21")
 def test_a_token_signed_by_an_older_secret_goes_out_with_a_new_signature():
     scene = Scene().holds(a_record(), a_token(current=False))
     played = play_through(scene, a_record())
     assert sets(played, TOKEN)
 
 
+@pytest.mark.promise("14")
 def test_a_visitor_who_shows_the_old_secret_of_a_rotation_gets_the_new_one():
     new = ROTATING.ring.successor(TOKEN)
     record = a_record(new, previous=TOKEN.hashed, settings=ROTATING)
@@ -455,6 +478,7 @@ def test_a_request_that_writes_gets_the_new_signature_too():
     assert sets(play_through(scene, a_record()), TOKEN)
 
 
+@pytest.mark.promise("14")
 def test_a_request_that_writes_with_the_old_secret_of_a_rotation_gets_the_new_one_too():
     new = ROTATING.ring.successor(TOKEN)
     record = a_record(new, previous=TOKEN.hashed, settings=ROTATING)
@@ -469,6 +493,7 @@ def test_what_is_owed_is_not_sent_where_the_store_can_not_confirm_it():
     assert (played.kinds, cookie_of(played)) == (["unavailable"], None)
 
 
+@pytest.mark.promise("13")
 @pytest.mark.parametrize("shows", ["an older signature", "the previous secret"])
 def test_a_request_under_way_while_another_signs_in_sends_no_cookie_that_would_undo_it(shows):
     # It only read, and its session changed its secret before the response left.
@@ -498,6 +523,7 @@ def test_after_the_head_no_upkeep_is_done():
 # At the end of a request: changes
 
 
+@pytest.mark.promise("3")
 def test_however_many_changes_are_one_write():
     scene = Scene().holds(a_record(fields={"a": 1, "b": [1], "c": 1}))
     for number in range(50):
@@ -523,6 +549,7 @@ def test_a_change_of_fields_sends_no_cookie():
     assert dict(scene.state.record.fields) == packed(a=1)
 
 
+@pytest.mark.promise("14")
 def test_a_change_after_the_rotation_was_due_sends_the_derived_token_in_the_same_write():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     scene.session["a"] = 1
@@ -532,6 +559,7 @@ def test_a_change_after_the_rotation_was_due_sends_the_derived_token_in_the_same
     assert played.kinds == ["rotated"]
 
 
+@pytest.mark.promise("12")
 @pytest.mark.parametrize("refusal", [Refused.CHANGED, Refused.GONE, Refused.UNREADABLE])
 def test_a_change_that_is_refused_is_dropped_and_told_and_the_response_has_no_cookie(refusal):
     scene = Scene().holds(a_record(user="ada", signed_in=NOW), a_token(current=False))
@@ -546,6 +574,7 @@ def test_a_change_that_is_refused_is_dropped_and_told_and_the_response_has_no_co
     assert close(scene).asked == []
 
 
+@pytest.mark.promise("12")
 def test_what_a_late_request_puts_in_is_dropped_and_told_without_asking_the_store():
     scene = Scene().stands(Standing.LATE, TOKEN)
     scene.session["a"] = 1
@@ -561,6 +590,7 @@ def test_a_late_request_that_failed_tells_of_nothing():
     assert close(scene, failed=True).told == []
 
 
+@pytest.mark.promise("9")
 def test_a_write_that_fails_is_raised_and_told_and_nothing_is_forgotten():
     scene = Scene().holds(a_record())
     scene.session["a"] = 1
@@ -573,6 +603,7 @@ def test_a_write_that_fails_is_raised_and_told_and_nothing_is_forgotten():
     assert dict(played.changes()[0].set) == packed(a=1)
 
 
+@pytest.mark.promise("6")
 def test_what_another_task_sets_while_the_store_is_asked_is_not_forgotten():
     scene = Scene().holds(a_record())
     scene.session["a"] = 1
@@ -586,6 +617,7 @@ def test_what_another_task_sets_while_the_store_is_asked_is_not_forgotten():
     assert setting == packed(a=3, b=2)
 
 
+@pytest.mark.promise("6")
 def test_what_another_thread_sets_while_the_change_is_being_made_is_not_forgotten():
     class Meanwhile(Dice):
         def __call__(self, size):
@@ -601,6 +633,7 @@ def test_what_another_thread_sets_while_the_change_is_being_made_is_not_forgotte
     assert dict(close(scene, [APPLIED]).changes()[0].set) == packed(early=2, late=2)
 
 
+@pytest.mark.promise("6")
 def test_what_another_task_puts_into_a_session_that_is_just_being_made_is_not_forgotten():
     scene = Scene().stands(Standing.NEW)
     scene.session["a"] = 1
@@ -616,6 +649,7 @@ def test_what_another_task_puts_into_a_session_that_is_just_being_made_is_not_fo
     assert dict(close(scene, [APPLIED]).changes()[0].set) == packed(b=[2, 3])
 
 
+@pytest.mark.promise("6")
 @pytest.mark.parametrize(
     ("intend", "wanted"),
     [
@@ -675,6 +709,7 @@ def test_a_session_that_another_task_ends_while_it_signs_in_is_ended():
 # At the end of a request: a new session
 
 
+@pytest.mark.promise("9")
 def test_the_first_thing_put_in_creates_a_record_and_sends_its_token():
     scene = Scene().stands(Standing.NEW)
     scene.session["a"] = 1
@@ -688,6 +723,7 @@ def test_the_first_thing_put_in_creates_a_record_and_sends_its_token():
     assert (scene.state.standing, scene.state.record) == (Standing.LIVE, change.record)
 
 
+@pytest.mark.promise("15")
 def test_a_key_that_is_taken_is_left_alone_and_another_one_is_tried():
     scene = Scene().stands(Standing.NEW)
     scene.session["a"] = 1
@@ -720,6 +756,7 @@ def test_a_signed_in_session_whose_key_is_taken_is_still_signed_in():
 # At the end of a request: signing in
 
 
+@pytest.mark.promise("13")
 def test_signing_in_writes_once_and_sends_a_new_token():
     scene = Scene().holds(a_record(fields={"cart": [1], CSRF: "old"}))
     scene.session.sign_in("ada")
@@ -734,6 +771,7 @@ def test_signing_in_writes_once_and_sends_a_new_token():
     assert scene.session.user == "ada"
 
 
+@pytest.mark.promise("3")
 def test_signing_in_costs_one_more_where_the_index_is_apart_and_after_the_record():
     scene = Scene(capabilities=Capabilities(separate_index=True)).holds(a_record())
     scene.session.sign_in("ada")
@@ -757,6 +795,7 @@ def test_an_anonymous_session_is_in_nobody_s_index():
     assert close(scene, [APPLIED]).operations == ["apply"]
 
 
+@pytest.mark.promise("17")
 def test_a_sign_in_that_can_not_be_enrolled_is_not_answered():
     scene = Scene(capabilities=Capabilities(separate_index=True)).stands(Standing.NEW)
     scene.session.sign_in("ada")
@@ -775,6 +814,7 @@ def ends(life, *, at=NOW):
     return Destroy(key=life.key, at=at, user="ada", signed_in=life.signed_in)
 
 
+@pytest.mark.promise("17")
 @pytest.mark.parametrize("separate_index", [False, True])
 def test_a_sign_in_ends_those_of_its_user_that_signed_in_longest_ago(separate_index):
     scene = Scene(LIMITED, Capabilities(separate_index=separate_index)).holds(a_record())
@@ -848,6 +888,7 @@ def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_t
 # At the end of a request: signing in too late
 
 
+@pytest.mark.promise("13")
 @pytest.mark.parametrize("refusal", [Refused.CHANGED, Refused.GONE, Refused.UNREADABLE])
 def test_a_sign_in_that_is_refused_starts_afresh_with_what_this_request_set(refusal):
     scene = Scene().holds(a_record(fields={"kept": 1, "same": 2, "read": [1], "nested": [1], "gone": 1}))
@@ -885,6 +926,7 @@ def test_a_sign_in_that_started_afresh_tries_another_key_where_one_is_taken():
     assert played.changes(2)[0].record.user == "ada"
 
 
+@pytest.mark.promise("13")
 def test_a_late_visitor_who_signs_in_is_not_late_any_more():
     scene = Scene().stands(Standing.LATE, TOKEN)
     scene.session["a"] = 1
@@ -895,6 +937,7 @@ def test_a_late_visitor_who_signs_in_is_not_late_any_more():
     assert sets(played, scene.state.token)
 
 
+@pytest.mark.promise("14")
 def test_a_rotation_that_is_refused_is_dropped_like_any_change():
     scene = Scene().holds(a_record())
     scene.session.rotate()
@@ -903,6 +946,7 @@ def test_a_rotation_that_is_refused_is_dropped_like_any_change():
     assert cookie_of(played) is None
 
 
+@pytest.mark.promise("V")
 def test_rotate_sends_a_random_token_and_is_told():
     scene = Scene().holds(a_record(user="ada", signed_in=NOW))
     scene.session.rotate()
@@ -912,6 +956,7 @@ def test_rotate_sends_a_random_token_and_is_told():
     assert scene.state.record.secret == scene.state.token.hashed
 
 
+@pytest.mark.promise("V")
 def test_signing_in_ends_every_live_session_that_came_along():
     scene = Scene()
     scene.presents(a_token(1), a_token(2), a_token(3))
@@ -927,6 +972,7 @@ def test_signing_in_ends_every_live_session_that_came_along():
     assert scene.state.rivals == ()
 
 
+@pytest.mark.promise("H")
 def test_what_is_put_in_beside_several_live_sessions_ends_none_of_them():
     scene = Scene()
     scene.presents(a_token(1), a_token(2))
@@ -938,6 +984,7 @@ def test_what_is_put_in_beside_several_live_sessions_ends_none_of_them():
 # At the end of a request: ending the session
 
 
+@pytest.mark.promise("12")
 def test_a_session_that_was_ended_is_destroyed_and_its_cookie_cleared():
     scene = Scene().holds(a_record(user="ada", signed_in=NOW))
     scene.session.sign_out()
@@ -947,6 +994,7 @@ def test_a_session_that_was_ended_is_destroyed_and_its_cookie_cleared():
     assert [(event.kind, event.handle, event.user) for event in played.told] == [("destroyed", HANDLE, "ada")]
 
 
+@pytest.mark.promise("V")
 def test_what_is_put_in_after_the_end_goes_to_a_new_session_and_only_its_cookie_goes_out():
     scene = Scene().holds(a_record(fields={"a": 1}))
     scene.session["lost"] = 1
@@ -961,6 +1009,7 @@ def test_what_is_put_in_after_the_end_goes_to_a_new_session_and_only_its_cookie_
     assert played.kinds == ["destroyed", "created"]
 
 
+@pytest.mark.promise("V")
 def test_signing_out_and_in_again_is_a_new_session():
     scene = Scene().holds(a_record(fields={"a": 1}, user="ada", signed_in=NOW))
     scene.session.sign_out()
@@ -972,6 +1021,7 @@ def test_signing_out_and_in_again_is_a_new_session():
     assert played.kinds == ["destroyed", "created", "signed_in"]
 
 
+@pytest.mark.promise("12")
 def test_a_session_that_another_request_has_ended_keeps_that_one_s_cookie():
     scene = Scene().holds(a_record())
     scene.session.sign_out()
@@ -1006,6 +1056,7 @@ def test_a_new_session_s_cookie_is_not_cleared_at_the_end_of_a_streamed_response
     assert cookie_of(close(scene, [APPLIED], head_sent=True)) is None
 
 
+@pytest.mark.promise("12")
 def test_two_ends_in_one_request_end_both_sessions():
     scene = Scene().holds(a_record())
     scene.session.sign_out()
@@ -1018,6 +1069,7 @@ def test_two_ends_in_one_request_end_both_sessions():
     assert cookie_of(played) == SETTINGS.template.clear()
 
 
+@pytest.mark.promise("12")
 def test_an_end_that_can_not_be_stored_is_raised_and_stays_wanted():
     scene = Scene().holds(a_record())
     scene.session.sign_out()
@@ -1029,6 +1081,7 @@ def test_an_end_that_can_not_be_stored_is_raised_and_stays_wanted():
 # At the end of a request: a handler that raised
 
 
+@pytest.mark.promise("23")
 def test_of_a_request_that_failed_only_the_end_of_its_session_is_carried_out():
     scene = Scene().holds(a_record())
     scene.session.sign_out()
@@ -1039,6 +1092,7 @@ def test_of_a_request_that_failed_only_the_end_of_its_session_is_carried_out():
     assert cookie_of(played) == SETTINGS.template.clear()
 
 
+@pytest.mark.promise("23")
 @pytest.mark.parametrize("head_sent", [False, True])
 @pytest.mark.parametrize("standing", [Standing.NEW, Standing.LIVE])
 def test_what_a_request_that_failed_set_is_not_stored(standing, head_sent):
@@ -1053,6 +1107,7 @@ def test_what_a_request_that_failed_set_is_not_stored(standing, head_sent):
     assert (played.asked, played.told, cookie_of(played)) == ([], [], None)
 
 
+@pytest.mark.promise("23")
 def test_what_was_saved_before_the_handler_failed_stands_and_its_cookie_goes_out():
     scene = Scene().stands(Standing.NEW)
     scene.session["a"] = 1
@@ -1066,6 +1121,7 @@ def test_what_was_saved_before_the_handler_failed_stands_and_its_cookie_goes_out
 # At the end of a request: after the head
 
 
+@pytest.mark.promise("23")
 @pytest.mark.parametrize(
     "intend",
     [
@@ -1121,6 +1177,7 @@ def test_after_the_head_a_session_is_ended_even_where_what_was_put_in_afterwards
 # At the end of a request: without the store
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("outage", ["closed", "anonymous"])
 def test_while_the_store_fails_nothing_is_written_and_no_cookie_set_or_cleared(outage):
     scene = Scene(make_settings(outage=outage))
@@ -1154,6 +1211,7 @@ def test_an_explicit_save_while_the_store_fails_is_an_error(outage):
 # save
 
 
+@pytest.mark.promise("3")
 def test_saving_stores_what_changed_so_far_and_the_end_only_what_came_after():
     scene = Scene().holds(a_record(fields={"cart": [1]}))
     cart = scene.session["cart"]
@@ -1177,6 +1235,7 @@ def test_the_cookie_of_what_was_saved_goes_out_with_the_head():
     assert sets(close(scene), scene.state.token)
 
 
+@pytest.mark.promise("H")
 def test_the_cookie_goes_out_once():
     scene = Scene().stands(Standing.NEW)
     scene.session["a"] = 1
@@ -1184,6 +1243,7 @@ def test_the_cookie_goes_out_once():
     assert cookie_of(close(scene)) is None
 
 
+@pytest.mark.promise("21")
 def test_saving_what_can_not_be_stored_writes_nothing():
     scene = Scene().holds(a_record(fields={"a": []}))
     scene.session["b"] = 1
@@ -1206,6 +1266,7 @@ def test_a_save_of_a_sign_in_holds_the_next_one_to_the_new_secret():
 # take
 
 
+@pytest.mark.promise("11")
 def test_taking_removes_in_one_write_and_gives_back_what_was_there():
     scene = Scene().holds(a_record(fields={"a": 1, "b": [2], "c": 3}))
     played = take(scene, ["b", "missing", "a", "a"], [Applied(packed(a=1, b=[2]))])
@@ -1218,6 +1279,7 @@ def test_taking_removes_in_one_write_and_gives_back_what_was_there():
     assert close(scene).asked == []
 
 
+@pytest.mark.promise("11")
 def test_taking_what_is_not_there_asks_nothing():
     scene = Scene().holds(a_record(fields={"a": 1}))
     assert take(scene, ["b", "c"]).result == {}
@@ -1225,6 +1287,7 @@ def test_taking_what_is_not_there_asks_nothing():
     assert take(scene, []).asked == []
 
 
+@pytest.mark.promise("11")
 def test_of_two_who_take_the_second_gets_nothing():
     scene = Scene().holds(a_record(fields={"a": 1, "b": 2}))
     played = take(scene, ["a", "b"], [Applied(packed(b=2))])
@@ -1232,6 +1295,7 @@ def test_of_two_who_take_the_second_gets_nothing():
     assert dict(scene.session) == {}
 
 
+@pytest.mark.promise("11")
 def test_what_another_request_has_changed_meanwhile_is_what_is_taken():
     scene = Scene().holds(a_record(fields={"a": 1}))
     assert take(scene, ["a"], [Applied(packed(a="newer"))]).result == {"a": "newer"}
@@ -1282,6 +1346,7 @@ def test_taking_from_a_session_that_has_ended_gives_only_what_this_request_had_s
     assert close(scene).result == LOOKED_AT
 
 
+@pytest.mark.promise("10")
 def test_a_field_that_can_not_be_read_is_an_error_before_it_is_gone():
     record = replace(a_record(), fields={"a": b"\xc1"})
     scene = Scene().holds(record)
@@ -1296,6 +1361,7 @@ def test_taking_in_an_edit_asks_for_no_secret():
     assert (change.secret, change.touch) == (None, False)
 
 
+@pytest.mark.promise("16")
 def test_taking_just_after_the_record_s_end_by_our_own_reckoning_goes_by_the_store_s_word():
     scene = Scene().holds(a_record(fields={"a": 1}))
     assert take(scene, ["a"], [Applied(packed(a=1))], now=NOW + 2 * DAY).result == {"a": 1}
@@ -1306,6 +1372,7 @@ def test_the_private_fields_are_not_for_the_taking():
     assert take(scene, [CSRF]).result == {}
 
 
+@pytest.mark.promise("11")
 def test_messages_are_taken_the_oldest_first_and_are_gone():
     scene = Scene().holds(a_record())
     for message in ("first", "second", "third"):
@@ -1317,6 +1384,7 @@ def test_messages_are_taken_the_oldest_first_and_are_gone():
     assert scene.session.peek_flashes() == []
 
 
+@pytest.mark.promise("11")
 def test_messages_that_another_response_has_taken_are_not_shown_again():
     scene = Scene().holds(a_record())
     scene.session.flash("one")
@@ -1354,6 +1422,7 @@ def test_a_visitor_without_a_session_is_not_live():
     assert play(scene.flows.is_live(scene.state, NOW)).result is False
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("outage", ["closed", "anonymous"])
 def test_whether_a_session_is_live_is_not_known_while_the_store_fails(outage):
     scene = Scene(make_settings(outage=outage))
@@ -1377,6 +1446,7 @@ def open_for_edit(handle, *answers, now=NOW):
     return scene, played
 
 
+@pytest.mark.promise("4")
 def test_an_edit_stores_its_changes_without_counting_as_use():
     scene, played = open_for_edit(HANDLE, [a_record(fields={"a": 1}, user="ada", signed_in=NOW)])
     assert played.asked == [Ask("load", ([TOKEN.key], NOW))]
@@ -1421,6 +1491,7 @@ def test_an_edit_can_end_the_session():
     assert played.kinds == ["destroyed"]
 
 
+@pytest.mark.promise("V")
 def test_an_edit_can_not_sign_in_or_rotate():
     scene, _ = open_for_edit(HANDLE, [a_record()])
     with pytest.raises(CannotSendCookie):
@@ -1460,6 +1531,7 @@ def test_revoking_what_is_not_there_is_false():
 LIVES = [Life(a_token(key).key, NOW - key) for key in (1, 2, 3)]
 
 
+@pytest.mark.promise("17")
 def test_revoking_a_user_ends_each_life_that_was_found_and_no_later_one():
     played = play(Scene().flows.revoke_user("ada", NOW, None), LIVES, [APPLIED, Refused.CHANGED, APPLIED])
     assert played.asked[0] == Ask("lives_of", ("ada", NOW))
@@ -1473,6 +1545,7 @@ def test_revoking_a_user_ends_each_life_that_was_found_and_no_later_one():
     ]
 
 
+@pytest.mark.promise("17")
 def test_revoking_a_user_can_leave_one_session_alone():
     played = play(Scene().flows.revoke_user("ada", NOW, handle_of(LIVES[1].key)), LIVES, [APPLIED] * 2)
     assert [change.key for change in played.changes(1)] == [LIVES[0].key, LIVES[2].key]
@@ -1485,6 +1558,7 @@ def test_revoking_a_user_without_sessions_asks_once():
 MANY = [Life(number.to_bytes(16, "big"), NOW) for number in range(250)]
 
 
+@pytest.mark.promise("17")
 def test_many_sessions_are_ended_in_bounded_batches():
     played = play(
         Scene().flows.revoke_user("ada", NOW, None), MANY, *[[APPLIED] * size for size in (100, 100, 50)]
@@ -1515,6 +1589,7 @@ def test_updating_a_user_takes_only_names_that_a_session_takes(name):
         play(Scene().flows.update_user("ada", {name: 1}, NOW), LIVES, [APPLIED] * 3)
 
 
+@pytest.mark.promise("21")
 @pytest.mark.parametrize(
     "values", [{"a": "x" * 2000}, {"a": "x" * 600, "b": "x" * 600}], ids=["one", "together"]
 )
@@ -1524,6 +1599,7 @@ def test_updating_a_user_with_more_than_a_session_may_hold_asks_nothing(values):
         play(flows.update_user("ada", values, NOW), LIVES, [APPLIED] * 3)
 
 
+@pytest.mark.promise("17")
 def test_a_user_s_sessions_are_those_that_are_still_alive_and_still_his():
     lives = [Life(a_token(key).key, NOW) for key in (1, 2, 3, 4, 5)]
     mine = a_record(a_token(1), user="ada", signed_in=NOW)
@@ -1539,6 +1615,7 @@ def test_a_user_s_sessions_are_those_that_are_still_alive_and_still_his():
     assert played.result == [mine]
 
 
+@pytest.mark.promise("17")
 def test_many_sessions_are_listed_in_bounded_batches():
     played = play(Scene().flows.of_user("ada", NOW), MANY, [None] * 100, [None] * 100, [None] * 50)
     assert played.operations == ["lives_of", "load", "load", "load"]
@@ -1559,6 +1636,7 @@ def test_counting_and_pinging_are_one_call_each():
 # What is said
 
 
+@pytest.mark.promise("18")
 def test_nothing_that_is_asked_or_told_shows_a_value_or_a_token():
     scene = Scene().holds(a_record(fields={"pw": "hunter2"}, user="ada", signed_in=NOW))
     scene.session["pw"] = "hunter3"
@@ -1573,6 +1651,7 @@ def test_nothing_that_is_asked_or_told_shows_a_value_or_a_token():
         assert "hunter" not in repr(thing)
 
 
+@pytest.mark.promise("22")
 @given(st.binary(max_size=300))
 def test_whatever_a_client_sends_as_a_cookie_no_store_is_asked(header):
     scene = Scene(make_settings(cookie=CookieSettings(name="s")))
@@ -1597,6 +1676,7 @@ def test_tokens_come_from_the_random_source_that_the_flows_were_given():
     assert scene.state.token.secret == b"\2" * 32
 
 
+@pytest.mark.promise("13")
 def test_a_late_window_of_nothing_makes_every_old_cookie_a_stranger_s():
     settings = make_settings(late_window=timedelta(0))
     scene = Scene(settings)
@@ -1605,6 +1685,7 @@ def test_a_late_window_of_nothing_makes_every_old_cookie_a_stranger_s():
     assert scene.state.standing is Standing.NEW
 
 
+@pytest.mark.promise("13")
 @pytest.mark.parametrize(("after", "standing"), [(MINUTE - SECOND, Standing.LATE), (MINUTE, Standing.NEW)])
 def test_a_stranger_with_an_old_cookie_gets_a_session_of_his_own(after, standing):
     scene = Scene()

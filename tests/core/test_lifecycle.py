@@ -61,6 +61,7 @@ def test_a_live_record_with_the_token_s_secret_is_held():
     assert (verdict.standing, verdict.token, verdict.record) == (Standing.LIVE, TOKEN, record)
 
 
+@pytest.mark.promise("13")
 @pytest.mark.parametrize(
     ("after", "expected"),
     [(0, Standing.LATE), (59_999, Standing.LATE), (60_000, Standing.NEW), (HOUR, Standing.NEW)],
@@ -71,6 +72,7 @@ def test_another_secret_is_late_within_the_window_and_a_stranger_after_it(after,
     assert (verdict.standing, verdict.token, verdict.record) == (expected, None, None)
 
 
+@pytest.mark.promise("13")
 def test_the_late_window_is_the_setting_s():
     record = a_record(a_token(secret=2))
     settings = make_settings(late_window=timedelta(seconds=5))
@@ -78,12 +80,14 @@ def test_the_late_window_is_the_setting_s():
     assert judge([TOKEN], [record], settings, NOW + 5 * SECOND).standing is Standing.NEW
 
 
+@pytest.mark.promise("12")
 def test_a_tombstone_makes_late_until_it_expires():
     tombstone = Tombstone(TOKEN.key, NOW + 30 * SECOND)
     assert judge([TOKEN], [tombstone], SETTINGS, NOW + 30 * SECOND - 1).standing is Standing.LATE
     assert judge([TOKEN], [tombstone], SETTINGS, NOW + 30 * SECOND).standing is Standing.NEW
 
 
+@pytest.mark.promise("14")
 def test_the_previous_secret_opens_until_the_grace_after_the_new_one_was_seen():
     unseen = a_record(a_token(secret=2), previous=TOKEN.hashed, last_used=NOW + 2 * HOUR)
     seen = replace(unseen, seen=NOW + HOUR)
@@ -113,6 +117,7 @@ def test_the_short_way_decides_like_the_long_one(record, now, held):
     assert (judge([TOKEN], [record], SETTINGS, now).standing is Standing.LIVE) is held
 
 
+@pytest.mark.promise("16")
 def test_an_expired_record_is_not_held_and_not_late_but_told():
     record = a_record(user="ada", signed_in=NOW)
     verdict = judge([TOKEN], [record], SETTINGS, record.expires)
@@ -126,11 +131,13 @@ def test_an_expired_record_with_another_secret_is_not_late():
     assert (verdict.standing, verdict.expired) == (Standing.NEW, (record,))
 
 
+@pytest.mark.promise("10")
 def test_what_can_not_be_read_is_an_anonymous_visitor_and_told():
     verdict = judge([TOKEN], [Unreadable("damaged")], SETTINGS, NOW)
     assert (verdict.standing, verdict.unreadable) == (Standing.NEW, ((TOKEN.key, "damaged"),))
 
 
+@pytest.mark.promise("H")
 def test_of_several_tokens_the_only_live_one_wins_wherever_it_stands():
     tokens = [a_token(key) for key in (1, 2, 3, 4)]
     record = a_record(tokens[2])
@@ -146,6 +153,7 @@ def test_of_several_tokens_the_only_live_one_wins_wherever_it_stands():
         assert verdict.rivals == ()
 
 
+@pytest.mark.promise("H")
 def test_of_several_live_sessions_none_is_taken_in_any_order():
     tokens = [a_token(1), a_token(2)]
     records = [a_record(token) for token in tokens]
@@ -169,6 +177,7 @@ def test_both_secrets_of_one_rotation_are_one_session_held_by_the_newer():
         assert (verdict.standing, verdict.token, verdict.rivals) == (Standing.LIVE, new, ())
 
 
+@pytest.mark.promise("H")
 @given(st.permutations(["live", "late", "tombstone", "expired", "unreadable", "gone"]))
 def test_the_order_of_cookies_never_decides(order):
     tokens = {name: a_token(key) for key, name in enumerate(sorted(order), 1)}
@@ -221,6 +230,7 @@ def test_what_an_anonymous_visitor_puts_in_creates_a_record_with_a_token_of_rand
     assert change.record.expires == NOW + DAY
 
 
+@pytest.mark.promise("16")
 def test_a_permanent_visitor_s_record_has_the_longer_limits_from_the_beginning():
     scene = Scene().stands(Standing.NEW)
     scene.session["a"] = 1
@@ -237,6 +247,7 @@ def test_a_late_visitor_and_one_without_a_store_store_nothing_that_they_put_in(s
     assert changed(scene) == (None, None)
 
 
+@pytest.mark.promise("13")
 @pytest.mark.parametrize("standing", [Standing.NEW, Standing.LATE])
 def test_signing_in_without_a_session_creates_a_record_even_when_late(standing):
     scene = Scene().stands(standing)
@@ -247,6 +258,7 @@ def test_signing_in_without_a_session_creates_a_record_even_when_late(standing):
     assert change == Create(expected)
 
 
+@pytest.mark.promise("2")
 def test_a_session_that_was_only_read_stores_nothing():
     scene = Scene().holds(a_record(fields={"a": 1, "b": [1, {2}]}))
     assert dict(scene.session) == {"a": 1, "b": [1, {2}]}
@@ -289,6 +301,7 @@ def test_what_was_set_and_removed_again_is_no_change():
     assert changed(scene)[0] is None
 
 
+@pytest.mark.promise("V")
 def test_clearing_is_told_as_such_and_what_follows_it_is_set_anew():
     scene = Scene().holds(a_record(fields={"a": 1, "b": 2}))
     scene.session.clear()
@@ -316,6 +329,7 @@ def test_a_change_of_permanence_is_a_change():
     assert changed(scene)[0].permanent is False
 
 
+@pytest.mark.promise("13")
 def test_signing_in_changes_the_secret_at_random_and_keeps_the_key():
     scene = Scene().holds(a_record(fields={"cart": [1]}))
     scene.session.sign_in("ada")
@@ -329,6 +343,7 @@ def test_signing_in_changes_the_secret_at_random_and_keeps_the_key():
     assert not change.set
 
 
+@pytest.mark.promise("V")
 def test_rotate_changes_the_secret_at_random_and_nothing_else():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     scene.session.rotate()
@@ -358,6 +373,7 @@ def test_a_change_tells_that_the_new_secret_was_seen():
     assert changed(scene)[0].seen
 
 
+@pytest.mark.promise("4")
 def test_an_edit_from_outside_asks_for_no_secret_and_is_no_use():
     scene = Scene(ROTATING).edits(a_record(settings=ROTATING))
     scene.session["a"] = 1
@@ -366,6 +382,7 @@ def test_an_edit_from_outside_asks_for_no_secret_and_is_no_use():
     assert (change.secret, change.touch, change.rotate) == (None, False, None)
 
 
+@pytest.mark.promise("21")
 def test_a_nested_value_that_can_not_be_stored_is_named_before_anything_is_written():
     scene = Scene().holds(a_record(fields={"cart": [1]}))
     scene.session["cart"].append(object())
@@ -374,6 +391,7 @@ def test_a_nested_value_that_can_not_be_stored_is_named_before_anything_is_writt
     assert caught.value.field == "cart"
 
 
+@pytest.mark.promise("21")
 def test_a_new_record_over_the_limit_is_refused():
     scene = Scene(make_settings(max_bytes=1024)).stands(Standing.NEW)
     scene.session["a"] = "x" * 600
@@ -384,6 +402,7 @@ def test_a_new_record_over_the_limit_is_refused():
     assert caught.value.size > 1200
 
 
+@pytest.mark.promise("21")
 def test_a_record_that_grows_over_the_limit_is_refused_and_one_that_shrinks_is_not():
     settings = make_settings(max_bytes=1024)
     record = a_record(fields={"a": "x" * 600, "b": "x" * 600})
@@ -401,6 +420,7 @@ def test_the_size_of_a_record_that_has_just_ended_is_nobody_s_business():
     assert changed(scene, NOW + 2 * DAY)[0] is not None
 
 
+@pytest.mark.promise("21")
 def test_a_sign_in_that_makes_a_record_too_large_is_refused_though_it_sets_nothing():
     record = a_record(fields={"a": "x" * 2000})
     scene = Scene(make_settings(max_bytes=len(encode(record)) + 200)).holds(record)
@@ -409,6 +429,7 @@ def test_a_sign_in_that_makes_a_record_too_large_is_refused_though_it_sets_nothi
         changed(scene)
 
 
+@pytest.mark.promise("21")
 @pytest.mark.parametrize(
     "fields", [{}, {"x": b"v" * 1000}, {"\N{OLD KEY}" * 200: b""}, {str(n): b"1" for n in range(300)}]
 )
@@ -422,6 +443,7 @@ def test_the_limit_is_exact_to_the_byte(fields):
     assert "max_bytes" in str(caught.value)
 
 
+@pytest.mark.promise("21")
 @given(
     st.dictionaries(st.text(max_size=4), st.binary(max_size=6), max_size=300),
     st.sampled_from([0, 255]),
@@ -466,6 +488,7 @@ def test_without_a_record_or_without_its_visitor_nothing_is_owed():
     assert upkeep_of(Scene().edits(a_record()).state, SETTINGS, NOW + 5 * HOUR) is None
 
 
+@pytest.mark.promise("4")
 def test_use_is_noted_once_an_hour_at_most():
     record = a_record()
     assert upkeep(record, NOW) is None
@@ -482,6 +505,7 @@ def test_use_is_noted_once_an_hour_at_most():
     assert upkeep(record.apply(slide), NOW + 2 * HOUR - 1) is None
 
 
+@pytest.mark.promise("14")
 def test_the_secret_rotates_when_it_is_old_enough_and_only_where_it_is_asked_for():
     record = a_record(last_used=NOW + 2 * HOUR - 1, settings=ROTATING)
     assert upkeep(record, NOW + 2 * HOUR - 1, ROTATING) is None
@@ -497,6 +521,7 @@ def test_the_age_of_a_secret_counts_from_its_last_change():
     assert upkeep(record, NOW + 3 * HOUR, ROTATING).rotate is not None
 
 
+@pytest.mark.promise("14")
 def test_all_requests_that_rotate_at_once_agree_on_the_next_secret():
     record = a_record(settings=ROTATING)
     first = upkeep(record, NOW + 2 * HOUR, ROTATING)
@@ -505,6 +530,7 @@ def test_all_requests_that_rotate_at_once_agree_on_the_next_secret():
     assert after.apply(second).secret == after.secret == first.rotate.secret
 
 
+@pytest.mark.promise("14")
 def test_the_new_secret_is_noted_as_seen_once_by_the_visitor_who_shows_it():
     old, new = TOKEN, a_token(secret=2)
     record = a_record(new, previous=old.hashed, settings=ROTATING)
@@ -515,6 +541,7 @@ def test_the_new_secret_is_noted_as_seen_once_by_the_visitor_who_shows_it():
     assert upkeep(record.apply(noted), NOW + 1, ROTATING, token=new) is None
 
 
+@pytest.mark.promise("14")
 def test_the_old_secret_rotates_nothing_during_the_grace():
     record = a_record(a_token(secret=2), previous=TOKEN.hashed, settings=ROTATING)
     due = upkeep(record, NOW + 5 * HOUR, ROTATING, token=TOKEN)
@@ -523,6 +550,7 @@ def test_the_old_secret_rotates_nothing_during_the_grace():
     assert not due.seen
 
 
+@pytest.mark.promise("14")
 def test_the_old_secret_stays_good_for_the_whole_grace_however_often_secrets_rotate():
     settings = make_settings(rotate_every=timedelta(seconds=10), rotation_grace=timedelta(seconds=60))
     first = TOKEN
@@ -564,6 +592,7 @@ def test_a_visitor_who_still_shows_the_old_secret_gets_the_new_one():
     assert owed(record, TOKEN, ROTATING).secret == successor.secret
 
 
+@pytest.mark.promise("14")
 def test_a_rotation_under_an_older_secret_of_the_ring_is_found_again():
     settings = make_settings(secret=[NEW_SECRET, OLD_SECRET], rotate_every=timedelta(hours=1))
     successor = Ring(OLD_SECRET, purpose="__Host-session").successor(TOKEN)
@@ -587,6 +616,7 @@ def owing(
     return not owes_nothing(scene.state, settings, now, head_sent=head_sent)
 
 
+@pytest.mark.promise("2")
 def test_a_session_that_was_only_read_owes_nothing():
     assert not owing(intend=dict)
     assert not owing(intend=lambda session: session.peek_flashes())
@@ -678,6 +708,7 @@ def test_a_session_that_was_not_looked_at_says_nothing():
     assert outcome_of(scene.state, SETTINGS, NOW) == Outcome(None, vary=False)
 
 
+@pytest.mark.promise("H")
 def test_a_session_that_was_looked_at_varies():
     scene = Scene().stands(Standing.NEW)
     assert outcome_of(scene.state, SETTINGS, NOW) == Outcome(None, vary=True)
@@ -706,12 +737,14 @@ def test_a_permanent_session_s_cookie_lasts_until_its_absolute_limit(bookkeeping
     assert f"; Max-Age={seconds};" in outcome_of(scene.state, SETTINGS, NOW + after).set_cookie
 
 
+@pytest.mark.promise("H")
 def test_a_cookie_that_is_cleared_goes_out_with_the_same_attributes():
     scene = Scene().stands(Standing.NEW, TOKEN)
     scene.state.cookie_cleared = True
     assert outcome_of(scene.state, SETTINGS, NOW) == Outcome(SETTINGS.template.clear(), vary=True)
 
 
+@pytest.mark.promise("18")
 def test_a_token_never_shows_in_what_is_decided():
     scene = Scene().holds(a_record(fields={"pw": "hunter2"}, user="ada", signed_in=NOW))
     scene.session["pw"] = "hunter3"
@@ -724,6 +757,7 @@ def test_a_token_never_shows_in_what_is_decided():
         assert TOKEN.secret.hex() not in shown
 
 
+@pytest.mark.promise("V")
 def test_a_sign_in_renews_the_csrf_token_even_one_that_another_request_has_just_made():
     # Whoever knew the old secret could have planted it.
     scene = Scene().holds(a_record())
@@ -735,6 +769,7 @@ def test_a_sign_in_renews_the_csrf_token_even_one_that_another_request_has_just_
     assert "cart" in after.fields
 
 
+@pytest.mark.promise("V")
 def test_a_sign_in_of_another_user_clears_also_what_another_request_has_just_put_in():
     scene = Scene().holds(a_record(user="ada", signed_in=NOW))
     scene.session.sign_in("grace")
@@ -770,6 +805,7 @@ def test_those_that_signed_in_longest_ago_are_too_many():
     assert surplus(lives, 1) == [lives[3], lives[0], lives[2]]
 
 
+@pytest.mark.promise("12")
 @given(lives=LIVES, limit=st.integers(1, 4), data=st.data())
 def test_what_one_sign_in_leaves_standing_of_all_no_other_ends_by_what_it_sees(lives, limit, data):
     stands = [life for life in lives if life not in surplus(lives, limit)]

@@ -25,6 +25,7 @@ def say(value):
 # Headers
 
 
+@pytest.mark.promise("H")
 @on_each_loop
 async def test_a_cookie_header_in_several_lines_is_one():
     async def handler(scope, receive, send):
@@ -61,6 +62,7 @@ async def test_what_the_application_sent_stays_and_our_header_names_are_bytes_in
     assert ours.startswith(b"__Host-session=")
 
 
+@pytest.mark.promise("H")
 @on_each_loop
 async def test_a_head_that_is_sent_to_everybody_never_carries_somebodys_cookie():
     start = {"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"1")]}
@@ -201,6 +203,7 @@ async def test_what_is_excluded_is_named_by_its_path_within_the_application(excl
     assert ("load" not in exchange.journal) is excluded
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "options",
     [{"load": "lazy"}, {"exclude": "/static"}, {"exclude": ["static"]}, {"exclude": ["/static/*"]}],
@@ -211,6 +214,7 @@ def test_options_that_make_no_sense_are_refused_when_the_application_is_built(op
         House(by_path, **options)
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_an_outage_while_loading_ahead_is_raised_only_where_the_session_is_looked_at():
     house = house_by_path()
@@ -230,6 +234,7 @@ async def test_an_outage_while_loading_ahead_is_raised_only_where_the_session_is
     assert (await house.get("/look", cookie)).body == b"1"
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("operation", ["load", "apply"])
 @pytest.mark.parametrize("raises", [True, False])
 @on_each_loop
@@ -259,6 +264,7 @@ async def test_where_a_framework_makes_a_500_of_an_outage_the_answer_is_a_503(op
     assert (await house.get("/", cookie)).status == 200
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("other", [None, ZeroDivisionError()])
 @on_each_loop
 async def test_what_several_tasks_of_a_handler_raise_is_a_503_if_all_of_it_is_an_outage(other):
@@ -316,6 +322,7 @@ async def test_a_500_of_the_applications_own_stays_one():
         assert (exchange.status, exchange.body) == (500, b"mine")
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_an_outage_after_the_head_has_left_is_raised_to_the_server():
     async def handler(scope, receive, send):
@@ -336,6 +343,7 @@ async def test_an_outage_after_the_head_has_left_is_raised_to_the_server():
 # What is stored when
 
 
+@pytest.mark.promise("9")
 @on_each_loop
 async def test_the_change_is_stored_before_the_head_of_the_response_leaves():
     async def handler(scope, receive, send):
@@ -349,6 +357,7 @@ async def test_the_change_is_stored_before_the_head_of_the_response_leaves():
         assert exchange.journal[-3:] == ["apply", "http.response.start", "http.response.body"]
 
 
+@pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_changes_during_a_stream_is_stored_before_its_last_byte():
     async def handler(scope, receive, send):
@@ -366,6 +375,7 @@ async def test_what_changes_during_a_stream_is_stored_before_its_last_byte():
     assert await house.fields(cookie) == {"n": 2}
 
 
+@pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_changes_after_the_response_is_stored_when_the_application_returns():
     async def handler(scope, receive, send):
@@ -379,6 +389,7 @@ async def test_what_changes_after_the_response_is_stored_when_the_application_re
     assert await house.fields(cookie) == {"n": 1}
 
 
+@pytest.mark.promise("H", "F-20")
 @pytest.mark.parametrize("where", ["stream", "after"])
 @pytest.mark.parametrize("verb", ["put", "sign_in", "rotate", "permanent"])
 @on_each_loop
@@ -412,6 +423,7 @@ async def test_what_needs_a_cookie_after_the_head_has_left_is_an_error_and_nothi
         assert await house.sessions.count() == 0
 
 
+@pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_server_sent_events_save_midway_another_request_sees_at_once():
     go_on = asyncio.Event()
@@ -440,6 +452,7 @@ async def test_what_server_sent_events_save_midway_another_request_sees_at_once(
     assert (await house.get("/look", cookie)).body == b"2"
 
 
+@pytest.mark.promise("F-20")
 @pytest.mark.parametrize("end", ["revoke", "revoke_user", "sign_out", "sign_in"])
 @on_each_loop
 async def test_a_long_connection_learns_that_its_session_was_ended(end):
@@ -478,6 +491,7 @@ async def test_a_long_connection_learns_that_its_session_was_ended(end):
 # Clients that leave
 
 
+@pytest.mark.promise("F-05")
 @pytest.mark.parametrize("leaves_after", range(5))
 @on_each_loop
 async def test_a_client_that_leaves_during_the_response_leaves_a_whole_session(leaves_after):
@@ -526,6 +540,7 @@ def slow_store(tmp_path, kind):
     return front
 
 
+@pytest.mark.promise("F-05")
 @pytest.mark.parametrize("how", ["task", "scope"])
 @pytest.mark.parametrize("verb", ["set", "rotate", "sign_in", "sign_out"])
 @on_each_loop
@@ -589,6 +604,7 @@ async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_a
 # Lifespan
 
 
+@pytest.mark.promise("24")
 @pytest.mark.parametrize("end", ["complete", "failed"])
 @on_each_loop
 async def test_when_the_server_shuts_down_the_manager_is_shut_down_after_the_application(end):

@@ -9,6 +9,8 @@ from coatcheck.errors import CannotSendCookie, StoreUnavailable
 from tests.frameworks.asgi_driver import House, answer
 from tests.loops import on_each_loop, until
 
+pytestmark = pytest.mark.promise("H", "F-20")
+
 DOWN = StoreUnavailable("the test says so")
 ACCEPT = {"type": "websocket.accept"}
 
@@ -137,6 +139,7 @@ async def test_a_websocket_that_fails_writes_nothing_but_that_it_ended_its_sessi
         assert await house.fields(cookie) == (None if path == "/sign-out" else {"a": 0})
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_a_websocket_that_needs_its_session_is_refused_while_the_store_is_down_and_others_are_not():
     async def handler(scope, receive, send):
@@ -178,6 +181,7 @@ async def test_a_change_before_the_handshake_that_cant_be_stored_refuses_it():
     assert await house.fields(cookie) == {"a": 1}
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_an_outage_after_the_handshake_closes_the_websocket_with_try_again_later():
     async def handler(scope, receive, send):
@@ -209,6 +213,7 @@ async def test_an_outage_after_the_handshake_closes_the_websocket_with_try_again
     assert [message.get("code") for message in exchange.sent] == [None, 1011]
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_the_outage_policy_of_a_websocket_may_differ_by_path():
     async def handler(scope, receive, send):

@@ -99,6 +99,7 @@ def client(app, request):
     return TestClient(app, backend_options={"use_uvloop": request.param}, raise_server_exceptions=False)
 
 
+@pytest.mark.promise("1")
 def test_a_route_that_takes_the_session_has_it_loaded_and_one_that_does_not_costs_nothing(client, store):
     client.get("/set/a/1")
     store.reset()
@@ -177,6 +178,7 @@ def test_routers_and_mounted_applications_get_the_session_too(app, client):
     assert client.get("/router/who").json() == client.get("/inner/who").json() == ["a"]
 
 
+@pytest.mark.promise("20")
 def test_an_outage_is_a_503_where_the_session_is_taken_and_nowhere_else(client, failing):
     client.get("/set/a/1")
     failing.fail("load", error=DOWN)

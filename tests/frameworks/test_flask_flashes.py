@@ -10,6 +10,8 @@ from coatcheck.testing import PausingStore, Race
 from tests.behaviours.site import SECRET
 from tests.frameworks.flask_apps import fields_of, new_app, put, records_of, route
 
+pytestmark = pytest.mark.promise("11")
+
 
 def test_flashed_messages_come_with_their_categories_and_filters_and_each_has_a_field(
     app, client, sessions, clock

@@ -78,6 +78,7 @@ def bench():
     return Bench()
 
 
+@pytest.mark.promise("13")
 def test_logging_in_changes_the_secret_and_enters_the_session_in_the_users_list(bench):
     browser = bench.browser("set cart full")
     old = browser.twin()
@@ -91,6 +92,7 @@ def test_logging_in_changes_the_secret_and_enters_the_session_in_the_users_list(
     assert "signed_in" in [event.kind for event in bench.events]
 
 
+@pytest.mark.promise("13")
 def test_logging_in_again_changes_the_secret_again(bench):
     browser = bench.browser("login ada")
     old = browser.twin()
@@ -99,6 +101,7 @@ def test_logging_in_again_changes_the_secret_again(bench):
     assert len(bench.sessions.of_user("ada")) == 1
 
 
+@pytest.mark.promise("12")
 def test_logging_out_ends_the_session(bench):
     browser = bench.browser("set cart full", "login ada")
     old = browser.twin()
@@ -119,6 +122,7 @@ def test_a_message_left_while_logging_out_is_shown_to_the_next_visitor_of_the_br
     assert browser.play("current", "peek").results == [None, ["bye"]]
 
 
+@pytest.mark.promise("V")
 def test_another_user_finds_nothing_of_the_one_before(bench):
     browser = bench.browser("login ada", "set cart full", "flash secret")
     browser.play("login grace")
@@ -127,6 +131,7 @@ def test_another_user_finds_nothing_of_the_one_before(bench):
     assert len(bench.sessions.of_user("grace")) == 1
 
 
+@pytest.mark.promise("17")
 def test_revoking_a_user_logs_all_of_his_browsers_out(bench):
     browsers = [bench.browser("login ada") for _ in range(3)]
     keep = browsers[0].play("handle").result
@@ -164,6 +169,7 @@ def test_one_who_is_remembered_is_signed_in_by_his_cookie_when_his_session_is_go
     assert len(bench.sessions.of_user("ada")) == 2  # the session is used, not begun anew
 
 
+@pytest.mark.promise("13")
 def test_who_shows_his_password_again_gets_a_new_secret(bench):
     browser = bench.browser("login_remember ada")
     del browser.cookies[NAME]
@@ -185,6 +191,7 @@ def test_logging_out_clears_the_cookie_that_remembers_too(bench):
     assert bench.sessions.count() == 0
 
 
+@pytest.mark.promise("12")
 def test_a_late_request_of_one_who_is_remembered_does_not_undo_his_log_out(bench):
     browser = bench.browser("login_remember ada")
     late = browser.request("current", "set a late")
@@ -199,6 +206,7 @@ def test_a_late_request_of_one_who_is_remembered_does_not_undo_his_log_out(bench
     assert len(bench.send(late).cookies(NAME)) == 1
 
 
+@pytest.mark.promise("13")
 def test_a_late_request_does_not_undo_a_log_in(bench):
     browser = bench.browser("set a 1")
     request = browser.request("set b late", "logout")
@@ -244,6 +252,7 @@ def test_logging_in_is_one_write(bench):
     assert bench.counting.sequence == ["load", "apply"]
 
 
+@pytest.mark.promise("20")
 def test_an_outage_is_a_503_although_flask_login_looks_at_every_session(bench):
     browser = bench.browser("login ada")
     bench.failing.fail("load", error=StoreUnavailable("the test says so"))

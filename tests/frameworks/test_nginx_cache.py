@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers.process import HOST, Server, free_port
 
-pytestmark = pytest.mark.xdist_group("servers")
+pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.promise("H")]
 
 ROOT = Path(__file__).parents[2]
 HEEDING = {

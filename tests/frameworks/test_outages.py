@@ -23,6 +23,8 @@ from tests.behaviours import Browser, WsgiClient
 from tests.frameworks.asgi_driver import SECRET
 from tests.frameworks.flask_apps import DOWN, new_app, ours, put, route
 
+pytestmark = pytest.mark.promise("20")
+
 # Flask
 
 

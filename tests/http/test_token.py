@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from coatcheck.errors import ConfigurationError
 from coatcheck.http.token import Ring, Token, digest, handle_of, key_of
 
+pytestmark = pytest.mark.promise("15")
+
 NEW = "UO7FIbsY7qm0bSo0bmE_pwa_v-MIgKEKFQtQT5DIGU8"
 MID = "RiOlLkO9qgYpTzp307H5hzL-47uiiUJ_CGQJMOqsl5I"
 OLD = "A6-m4KozfM5PAnvxkgM4uCDgt3xy7kAaXUBqOqu2F0Y"
@@ -66,6 +68,7 @@ def test_the_standard_alphabet_is_not_another_spelling():
     assert RING.verify(text.replace(b"_", b"/")) is None
 
 
+@pytest.mark.promise("22")
 @pytest.mark.parametrize(
     "text",
     [
@@ -91,6 +94,7 @@ def test_what_only_looks_like_a_token_is_refused(text):
     assert RING.verify(text) is None
 
 
+@pytest.mark.promise("22")
 @given(
     st.one_of(
         st.binary(),
@@ -188,6 +192,7 @@ def test_a_str_counts_as_its_utf8():
     assert Ring([NEW], purpose=NAME).sign(TOKEN) == Ring((NEW,), purpose=NAME).sign(TOKEN)
 
 
+@pytest.mark.promise("18")
 def test_neither_a_token_nor_a_ring_shows_anything_secret():
     for thing in (TOKEN, RING, [TOKEN], Ring([NEW, OLD], purpose=NAME)):
         for shown in (repr(thing), str(thing), f"{thing}"):
@@ -245,6 +250,7 @@ def test_one_bad_secret_among_good_ones_is_refused(secret):
         Ring([NEW, secret], purpose=NAME)
 
 
+@pytest.mark.promise("18")
 @pytest.mark.parametrize(
     "secret", [NEW[:31], "quite-secret-but-too-short", b"my secret dog is rex", "\ud800" + NEW]
 )
@@ -286,6 +292,7 @@ def test_a_sentence_that_nobody_published_is_good_enough():
 # The next secret of a periodic rotation
 
 
+@pytest.mark.promise("14")
 def test_every_request_derives_the_same_successor():
     again = Ring(NEW, purpose=NAME).verify(TEXT)
     one, other = RING.successor(TOKEN), Ring([NEW, OLD], purpose=NAME).successor(again)
@@ -293,6 +300,7 @@ def test_every_request_derives_the_same_successor():
     assert RING.sign(one) == RING.sign(other)
 
 
+@pytest.mark.promise("14")
 def test_a_successor_keeps_the_key_and_changes_the_secret():
     first = RING.successor(TOKEN)
     second = RING.successor(first)
@@ -312,6 +320,7 @@ def test_the_newest_secret_derives_the_successor():
     assert ring.successor(TOKEN).secret == RING.successor(TOKEN).secret
 
 
+@pytest.mark.promise("14")
 def test_a_successor_is_found_again_under_every_secret_of_the_ring():
     ring = Ring([NEW, MID, OLD], purpose=NAME)
     for secret in (NEW, MID, OLD):

@@ -31,6 +31,8 @@ from coatcheck.model import codec
 from coatcheck.model.codec import decode, encode, is_mutable, same_value
 from tests.model.values import ATOMS, atoms, form, hashables, values
 
+pytestmark = pytest.mark.promise("C")
+
 pack = msgspec.msgpack.encode
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -43,6 +45,7 @@ def test_a_value_comes_back_as_what_it_was_types_and_all(value):
     assert form(decode(encode(value))) == form(value)
 
 
+@pytest.mark.promise("8")
 @settings(max_examples=150)
 @given(values)
 def test_reading_changes_no_byte(value):
@@ -122,6 +125,7 @@ def test_a_zone_comes_back_as_the_zone_and_not_only_as_its_offset():
 # Canonical
 
 
+@pytest.mark.promise("8")
 @given(st.lists(hashables, max_size=6), st.randoms(use_true_random=False))
 def test_equal_sets_have_the_same_bytes_whatever_their_history(members, dice):
     other = list(members)
@@ -211,6 +215,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.promise("21")
 @pytest.mark.parametrize(("value", "name", "advice"), REFUSED, ids=range(len(REFUSED)))
 def test_what_would_not_come_back_is_refused_by_name_wherever_it_stands(value, name, advice):
     wrapped = [value, [value], (value,), {"k": value}, {1: value}, [1, {"k": ([value], 2)}], [2**64, value]]
@@ -406,6 +411,7 @@ def extensions(inner, levels):
     return inner
 
 
+@pytest.mark.promise("18")
 def test_an_error_of_reading_shows_nothing_of_what_was_read():
     for data in (
         pack(Ext(6, b"2026-hunter2")),
@@ -422,6 +428,7 @@ def test_an_error_of_reading_shows_nothing_of_what_was_read():
         assert "hunter2" not in "".join(traceback.format_exception(caught.value)), data
 
 
+@pytest.mark.promise("18")
 def test_an_error_of_writing_shows_nothing_of_what_was_to_be_written():
     for value in (
         "hunter2\ud800",
@@ -446,6 +453,7 @@ class Evil:
         return os.mkdir, (str(self.marker),)
 
 
+@pytest.mark.promise("19")
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_in_the_store_does_not_run(tmp_path, protocol):
     marker = tmp_path / "it ran"
@@ -461,6 +469,7 @@ def test_a_pickle_in_the_store_does_not_run(tmp_path, protocol):
     assert marker.exists(), "the bait is good"
 
 
+@pytest.mark.promise("19")
 def test_marshalled_code_in_the_store_does_not_run():
     for value in (compile("1/0", "x", "exec"), {"a": 1}, (lambda: None).__code__):
         data = marshal.dumps(value)
@@ -497,12 +506,14 @@ WRITER = SOURCE / "compat" / "_pickler.py"
 """Writes what servers of the old libraries read. Reading is done by code of our own."""
 
 
+@pytest.mark.promise("19")
 def test_nothing_in_the_package_can_unpickle_or_evaluate():
     for path in SOURCE.rglob("*.py"):
         if path != WRITER:
             assert ways_to_run_code(path.read_text()) == [], path.name
 
 
+@pytest.mark.promise("19")
 def test_of_pickle_only_the_writing_half_is_used():
     assert ways_to_run_code(WRITER.read_text()) == ["pickle"]
     assert set(re.findall(r"pickle\.(\w+)", WRITER.read_text())) == {"Pickler", "PicklingError"}
@@ -608,6 +619,7 @@ def test_reading_in_a_deep_call_is_a_decode_error_at_worst():
     assert results <= {tuple, DecodeError, RecursionError}
 
 
+@pytest.mark.promise("8")
 def test_the_same_dice_give_the_same_bytes_in_another_process():
     # str hashes differ from process to process, and with them the order of sets.
     dice = random.Random(1)

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from coatcheck.model.lifetimes import is_alive, milliseconds, moment, slide_is_due
 from coatcheck.model.record import Lifetimes, Record
 
+pytestmark = pytest.mark.promise("16")
+
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
 NOW = 2_000_000_000_000
 LIMITS = Lifetimes(idle=2 * HOUR, absolute=10 * HOUR, remember_idle=10 * DAY, remember_absolute=30 * DAY)
@@ -99,6 +101,7 @@ def test_limits_that_became_longer_do_not_lengthen_what_is_stored():
     assert not is_alive(record, NOW + 2 * HOUR, longer)
 
 
+@pytest.mark.promise("F-17")
 def test_a_clock_that_was_set_back_ends_nothing():
     assert is_alive(a_record(), NOW - DAY, LIMITS)
 
@@ -118,6 +121,7 @@ def test_whether_a_session_is_alive_and_when_it_expires_are_one_rule(
     assert is_alive(record, after, limits) is (after < min(ends, expires))
 
 
+@pytest.mark.promise("4")
 @pytest.mark.parametrize(
     ("idle", "permanent", "due"),
     [
@@ -136,11 +140,13 @@ def test_a_slide_is_due_after_a_tenth_of_the_idle_limit_and_an_hour_at_most(idle
     assert slide_is_due(record, NOW + due, limits)
 
 
+@pytest.mark.promise("4")
 def test_a_slide_of_a_permanent_session_counts_by_its_own_limit():
     limits = replace(LIMITS, remember_idle=100 * SECOND)
     assert slide_is_due(a_record(permanent=True, lifetimes=limits), NOW + 10 * SECOND, limits)
     assert not slide_is_due(a_record(lifetimes=limits), NOW + 10 * SECOND, limits)
 
 
+@pytest.mark.promise("4")
 def test_a_clock_that_was_set_back_makes_no_slide_due():
     assert not slide_is_due(a_record(), NOW - DAY, LIMITS)

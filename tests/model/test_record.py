@@ -103,6 +103,7 @@ def update(**parts):
     return Update(**{"key": KEY, "at": NOW, "lifetimes": LIMITS, "grace": GRACE, **parts})
 
 
+@pytest.mark.promise("F-22")
 class TestTheBytes:
     @pytest.mark.parametrize("name", GOLDEN)
     def test_a_record_is_written_as_the_table_says(self, name):
@@ -196,6 +197,7 @@ class TestTheBytes:
         assert "password" not in str(caught.value)
 
 
+@pytest.mark.promise("16")
 class TestLifetimes:
     @pytest.mark.parametrize(
         ("permanent", "last_used", "expires"),
@@ -215,6 +217,7 @@ class TestLifetimes:
         assert record(created=7, signed_in=9, user="ada").start == 9
 
 
+@pytest.mark.promise("13")
 class TestWhoMayChangeIt:
     @pytest.mark.parametrize("secret", [SECRET, None])
     def test_with_the_current_secret_or_without_asking(self, secret):
@@ -250,6 +253,7 @@ class TestWhoMayChangeIt:
         assert it.apply(update(at=it.expires, secret=OTHER)) is Refused.GONE
 
 
+@pytest.mark.promise("V")
 class TestFields:
     @pytest.mark.parametrize(
         ("change", "left"),
@@ -275,6 +279,7 @@ class TestFields:
         assert before.fields == {"a": b"1", "b": b"2"}
 
 
+@pytest.mark.promise("14")
 class TestRotation:
     def test_at_random_ends_every_older_secret(self):
         after = record(previous=OLD, seen=NOW).apply(update(at=NOW + 5, rotate=Rotation(NEW)))
@@ -325,6 +330,7 @@ class TestRotation:
         assert (after.previous, after.seen) == (previous, NOW if previous else 0)
 
 
+@pytest.mark.promise("13")
 class TestSigningIn:
     def test_names_the_user_the_client_and_the_time(self):
         after = record().apply(update(at=NOW + 5, sign_in=SignIn("ada", "Fox")))
@@ -369,6 +375,7 @@ class TestLimits:
         assert record().apply(update(lifetimes=shorter)).expires == NOW + 10
 
 
+@pytest.mark.promise("12")
 class TestSettle:
     def test_creating_puts_the_record_where_nothing_is(self):
         assert settle(None, Create(record())) == Settled(APPLIED, record())

@@ -7,6 +7,8 @@ import pytest
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores._breaker import Breaker
 
+pytestmark = pytest.mark.promise("20", "F-01")
+
 
 class Clock:
     now = 100.0

@@ -11,6 +11,8 @@ from coatcheck.stores.coalesce import Coalesced
 from tests.loops import on_each_loop, until
 from tests.stores.wire import Desk, Wire, answers, applied, change, found, key
 
+pytestmark = pytest.mark.promise("B")
+
 KINDS = pytest.mark.parametrize("kind", ["load", "apply"])
 
 

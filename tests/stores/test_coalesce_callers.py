@@ -14,6 +14,8 @@ from tests.cancelling import BY_ANY_WAY
 from tests.loops import on_each_loop, quiet, run
 from tests.stores.wire import Desk, Wire, answers, applied, change, found, key
 
+pytestmark = pytest.mark.promise("B", "F-05")
+
 KINDS = pytest.mark.parametrize("kind", ["load", "apply"])
 
 

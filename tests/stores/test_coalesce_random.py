@@ -3,12 +3,15 @@
 import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coatcheck.errors import StoreFull, StoreUnavailable
 from tests.loops import LOOPS, run
 from tests.stores.wire import Desk, answers
+
+pytestmark = pytest.mark.promise("B")
 
 POISON = 11  # the store refuses any batch that holds a multiple of it above 0
 

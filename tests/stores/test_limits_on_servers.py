@@ -16,7 +16,7 @@ from tests.stores.sql_servers import (
 )
 from tests.visitor import SECRET
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("17")]
 AT_ONCE, LIMIT = 20, 3
 _numbers = itertools.count()
 

@@ -94,6 +94,7 @@ def machine(kind, server):
     return Machine.TestCase
 
 
+@pytest.mark.promise("6", "12", "13", "16")
 @pytest.mark.parametrize("kind", [ModelHarness, AsyncModelHarness])
 def test_memcached_holds_what_a_dict_would(kind, memcached):  # noqa: F811
     case = machine(kind, memcached)
@@ -101,6 +102,7 @@ def test_memcached_holds_what_a_dict_would(kind, memcached):  # noqa: F811
     case().runTest()
 
 
+@pytest.mark.promise("6", "12", "13", "16")
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", [ModelHarness, AsyncModelHarness])
 def test_memcached_holds_what_a_dict_would_for_long(kind, memcached):  # noqa: F811

@@ -23,7 +23,7 @@ from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
 from tests.servers.proxy import Proxy
 from tests.visitor import Visitor
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("2", "3")]
 
 
 @pytest.fixture(params=["sync", "async"])

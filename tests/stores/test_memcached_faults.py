@@ -72,6 +72,7 @@ def at(proxy):
 # Not there
 
 
+@pytest.mark.promise("F-01", "20")
 def test_a_server_that_is_not_there_is_unavailable_at_once_and_the_breaker_opens(colour):
     with opened(colour, f"{HOST}:{free_port()}") as store:
         for _ in range(5):
@@ -81,6 +82,7 @@ def test_a_server_that_is_not_there_is_unavailable_at_once_and_the_breaker_opens
             load(store, signed_in("ada"))
 
 
+@pytest.mark.promise("F-01", "20")
 def test_it_is_used_again_when_it_is_back(colour, proxy):
     with opened(colour, at(proxy), prefix=prefix()) as store:
         record = create(store)
@@ -92,11 +94,13 @@ def test_it_is_used_again_when_it_is_back(colour, proxy):
         until(lambda: load(store, record) == record, "the store is used again")
 
 
+@pytest.mark.promise("F-01", "20")
 def test_a_name_that_nobody_knows_is_a_store_that_can_not_be_reached(colour):
     with opened(colour, "no-such-host.invalid") as store, pytest.raises(StoreUnavailable):
         store.ping()
 
 
+@pytest.mark.promise("F-01", "20")
 def test_a_dead_server_is_unavailable_for_its_keys_and_the_other_goes_on(colour, a_memcached):  # noqa: F811
     servers = [a_memcached(), a_memcached()]
     with opened(colour, [server.address for server in servers]) as store:
@@ -137,6 +141,7 @@ def test_a_dead_server_is_unavailable_for_its_keys_and_the_other_goes_on(colour,
         until(lambda: [load(store, record) for record in on_first] == [None] * len(on_first), "it is back")
 
 
+@pytest.mark.promise("F-02", "20")
 def test_a_server_that_is_down_holds_up_nobody_whose_session_lies_on_another(memcached, proxy):  # noqa: F811
     """In one loop: the batches of each server are its own."""
     its = prefix()
@@ -166,6 +171,7 @@ def test_a_server_that_is_down_holds_up_nobody_whose_session_lies_on_another(mem
 # Slow and silent
 
 
+@pytest.mark.promise("F-02", "20")
 def test_a_silent_server_is_a_timeout_and_a_write_may_have_been_done(colour, proxy):
     its = prefix()
     with (
@@ -186,6 +192,7 @@ def test_a_silent_server_is_a_timeout_and_a_write_may_have_been_done(colour, pro
         until(lambda: load(store, record) == record, "it answers again")
 
 
+@pytest.mark.promise("F-02", "20")
 def test_a_server_that_takes_no_connection_is_given_up_after_the_deadline_for_that(colour):
     with socket.create_server((HOST, 0), backlog=0) as full:
         fillers = []
@@ -206,6 +213,7 @@ def test_a_server_that_takes_no_connection_is_given_up_after_the_deadline_for_th
             filler.close()
 
 
+@pytest.mark.promise("F-02", "20")
 def test_an_answer_that_trickles_in_is_over_at_the_deadline(colour):
     """Each piece comes in good time, and the whole never does."""
     stop = threading.Event()
@@ -235,6 +243,7 @@ def test_an_answer_that_trickles_in_is_over_at_the_deadline(colour):
             thread.join()
 
 
+@pytest.mark.promise("F-04")
 @pytest.mark.parametrize("size", [0, 1, 40, 200, 1_000])
 def test_an_answer_that_is_cut_is_no_session_and_the_next_one_is_right(colour, proxy, size):
     with opened(colour, at(proxy), prefix=prefix()) as store:
@@ -247,6 +256,7 @@ def test_an_answer_that_is_cut_is_no_session_and_the_next_one_is_right(colour, p
         assert load(store, first) == first
 
 
+@pytest.mark.promise("F-03", "L")
 def test_a_write_whose_reply_is_lost_says_so_and_what_follows_is_right(colour, proxy):
     with opened(colour, at(proxy), prefix=prefix()) as store:
         record = create(store)
@@ -259,6 +269,7 @@ def test_a_write_whose_reply_is_lost_says_so_and_what_follows_is_right(colour, p
         assert apply(store, update(record, set={"a": b"1"})) == APPLIED
 
 
+@pytest.mark.promise("F-04")
 def test_connections_that_went_stale_are_not_noticed_by_anybody(colour, proxy):
     with opened(colour, at(proxy), prefix=prefix()) as store:
         record = create(store)
@@ -281,6 +292,7 @@ def wait_for_ends(store, colour):
 # One visitor never gets what belongs to another
 
 
+@pytest.mark.promise("F-05")
 def test_callers_that_are_cancelled_leave_no_answer_behind_for_others(proxy):
     """As with CVE-2023-28858: every caller gives up at another moment, and nobody is given a foreign record."""
     turns = random.Random(7)
@@ -317,6 +329,7 @@ def test_callers_that_are_cancelled_leave_no_answer_behind_for_others(proxy):
     assert loops.run(play()) == 120
 
 
+@pytest.mark.promise("F-05")
 def test_a_write_whose_caller_is_cancelled_is_done_all_the_same(proxy):
     its = prefix()
 
@@ -338,6 +351,7 @@ def test_a_write_whose_caller_is_cancelled_is_done_all_the_same(proxy):
         assert load(store, record).fields["kept"] == b"1"
 
 
+@pytest.mark.promise("F-04")
 def test_a_timeout_in_the_middle_of_an_answer_leaves_nothing_for_the_next(colour, proxy):
     its = prefix()
     with (
@@ -360,6 +374,7 @@ def test_a_timeout_in_the_middle_of_an_answer_leaves_nothing_for_the_next(colour
             assert found == [records[(number + 1) % 4]]
 
 
+@pytest.mark.promise("F-04")
 def test_a_connection_whose_answer_did_not_come_in_time_is_not_used_again(memcached, proxy):  # noqa: F811
     """Its answer comes when the next one asks, and would be taken for that one's."""
     its = prefix()
@@ -380,6 +395,7 @@ def test_a_connection_whose_answer_did_not_come_in_time_is_not_used_again(memcac
     loops.run(play())
 
 
+@pytest.mark.promise("F-04")
 def test_an_answer_to_something_else_is_never_a_session(colour):
     """A server that says what it likes."""
 
@@ -423,6 +439,7 @@ def test_an_answer_to_something_else_is_never_a_session(colour):
 # Restarted, full, evicted
 
 
+@pytest.mark.promise("F-12")
 def test_a_restart_under_load_gives_typed_errors_and_never_half_a_session(colour, a_memcached):  # noqa: F811
     server = a_memcached()
     seen, done = [], threading.Event()
@@ -461,6 +478,7 @@ def test_a_restart_under_load_gives_typed_errors_and_never_half_a_session(colour
             worker.result()
 
 
+@pytest.mark.promise("F-12")
 def test_what_is_evicted_ends_early_and_is_never_half_there(colour, a_memcached):  # noqa: F811
     server = a_memcached("-m", "1", "-I", "512k")
     with opened(colour, server.address) as store:
@@ -487,6 +505,7 @@ def test_what_is_evicted_ends_early_and_is_never_half_there(colour, a_memcached)
         assert gone > 0
 
 
+@pytest.mark.promise("F-10", "12")
 def test_a_full_server_that_does_not_evict_takes_no_new_sessions_and_lets_everybody_out(colour, a_memcached):  # noqa: F811
     server = a_memcached("-m", "1", "-I", "512k", "-M")
     with opened(colour, server.address) as store:
@@ -509,6 +528,7 @@ def fill(store):
     raise AssertionError("there is always room")
 
 
+@pytest.mark.promise("F-10", "12")
 def test_where_a_tombstone_finds_no_room_the_record_is_removed(colour, memcached):  # noqa: F811
     its = prefix()
     with opened(colour, memcached.address, prefix=its) as store:
@@ -537,6 +557,7 @@ def test_where_a_tombstone_finds_no_room_the_record_is_removed(colour, memcached
 # Sizes
 
 
+@pytest.mark.promise("21")
 def test_a_record_that_is_too_large_is_refused_before_it_is_sent_and_the_old_one_stays(colour, proxy):
     with opened(colour, at(proxy), prefix=prefix()) as store:
         record = create(store)
@@ -547,6 +568,7 @@ def test_a_record_that_is_too_large_is_refused_before_it_is_sent_and_the_old_one
         assert load(store, record) == record
 
 
+@pytest.mark.promise("21")
 def test_a_request_that_makes_its_record_too_large_fails_and_changes_nothing(colour, memcached):  # noqa: F811
     options = {"prefix": prefix()}
     with managed(
@@ -560,6 +582,7 @@ def test_a_request_that_makes_its_record_too_large_fails_and_changes_nothing(col
         assert visitor.read() == {"cart": "apples"}
 
 
+@pytest.mark.promise("21")
 @pytest.mark.parametrize("missing", [0, 1, 2, 100, 5_000])
 def test_every_size_that_is_let_through_the_server_takes(colour, memcached, missing):  # noqa: F811
     its = prefix()
@@ -594,6 +617,7 @@ def test_a_server_with_smaller_items_than_it_was_said_to_have_is_told_of(colour,
 # Lifetimes, as the server has them
 
 
+@pytest.mark.promise("16")
 @pytest.mark.parametrize("seconds", [30 * 86_400 - 1, 30 * 86_400, 30 * 86_400 + 1, 90 * 86_400, 20])
 def test_a_record_of_any_lifetime_is_there_and_has_an_end(colour, memcached, seconds):  # noqa: F811
     its = prefix()
@@ -607,6 +631,7 @@ def test_a_record_of_any_lifetime_is_there_and_has_an_end(colour, memcached, sec
         assert left > 0
 
 
+@pytest.mark.promise("16")
 def test_a_record_that_has_expired_when_it_comes_is_not_kept(colour, memcached):  # noqa: F811
     its = prefix()
     with opened(colour, memcached.address, prefix=its) as store:
@@ -632,6 +657,7 @@ INJECTIONS = [
 ]
 
 
+@pytest.mark.promise("18")
 @pytest.mark.parametrize("name", INJECTIONS, ids=range(len(INJECTIONS)))
 def test_no_user_and_no_field_is_a_command(colour, memcached, name):  # noqa: F811
     its = prefix()
@@ -645,6 +671,7 @@ def test_no_user_and_no_field_is_a_command(colour, memcached, name):  # noqa: F8
     assert memcached.read(b"owned") is None
 
 
+@pytest.mark.promise("F-22", "10")
 def test_bytes_that_are_no_record_are_left_alone(colour, memcached):  # noqa: F811
     its = prefix()
     with opened(colour, memcached.address, prefix=its) as store:
@@ -660,6 +687,7 @@ def test_bytes_that_are_no_record_are_left_alone(colour, memcached):  # noqa: F8
 # Threads, forks, sockets
 
 
+@pytest.mark.promise("F-18", "24")
 def test_a_child_of_a_fork_talks_on_connections_of_its_own(memcached):  # noqa: F811
     its = prefix()
     with opened("sync", memcached.address, prefix=its) as store:
@@ -685,6 +713,7 @@ def test_a_child_of_a_fork_talks_on_connections_of_its_own(memcached):  # noqa: 
         assert load(store, records[0]).fields["child"] == b"1"
 
 
+@pytest.mark.promise("24")
 def test_a_store_is_used_from_one_loop_after_another(memcached):  # noqa: F811
     its = prefix()
     store = AsyncMemcachedStore(memcached.address, prefix=its, **WAITING)
@@ -736,6 +765,7 @@ class Changing:
         return value
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     ("client", "told"),
     [

@@ -52,6 +52,7 @@ def test_a_record_lies_under_the_handle_of_its_session():
     assert items().of_record(bytes(range(16))) == b"coatcheck:000102030405060708090a0b0c0d0e0f"
 
 
+@pytest.mark.promise("17")
 def test_two_users_never_share_an_epoch():
     names = [
         "ada",
@@ -81,6 +82,7 @@ def test_a_prefix_that_leaves_no_room_is_refused():
 # Sizes
 
 
+@pytest.mark.promise("21")
 def test_what_the_server_would_not_take_is_refused_before_it_is_sent():
     small = items(size=2048)
     name = small.of_record(bytes(16))
@@ -100,6 +102,7 @@ def test_a_size_of_nothing_is_refused(size):
 # Lifetimes
 
 
+@pytest.mark.promise("16")
 @pytest.mark.parametrize(
     ("left", "told"),
     [
@@ -120,6 +123,7 @@ def test_a_lifetime_is_a_span_up_to_thirty_days_then_a_date_and_never_for_ever(l
     assert items().lifetime(round((1_700_000_000 + left) * 1000)) == told
 
 
+@pytest.mark.promise("16")
 @settings(deadline=None)
 @given(st.integers(0, 253_402_300_799_999))
 def test_no_record_is_ever_stored_without_an_end(expires):
@@ -135,11 +139,13 @@ def test_an_epoch_comes_back_as_what_it_was():
         assert Epoch.decode(epoch.encode()) == epoch
 
 
+@pytest.mark.promise("17")
 @pytest.mark.parametrize("data", [None, b"", b"\1", b"\2" + bytes(32), b"\1" + bytes(33), b"\1" + bytes(47)])
 def test_an_epoch_that_can_not_be_read_is_none(data):
     assert Epoch.decode(data) is None
 
 
+@pytest.mark.promise("17")
 def test_an_epoch_admits_what_was_noted_and_not_ended_and_whom_it_kept():
     epoch = Epoch(ended=100, newest=200, expires=0)
     sign_ins = {at: epoch.admits(signed_in("ada", signed_in=at)) for at in (99, 100, 101, 200, 201)}
@@ -227,6 +233,7 @@ def test_the_items_are_shared_out_evenly():
     assert min(counts) > 400
 
 
+@pytest.mark.promise("F-12")
 def test_another_server_gets_its_share_and_no_item_moves_between_the_others():
     before = homes(["10.0.0.1:11211", "10.0.0.2:11211"])
     after = homes(["10.0.0.1:11211", "10.0.0.2:11211", "10.0.0.3:11211"])
@@ -250,6 +257,7 @@ def told(flow, *answers):
     return wishes
 
 
+@pytest.mark.promise("F-10")
 @pytest.mark.parametrize("refused", [StoreFull("no room"), TooLarge("no", size=1, limit=0)])
 def test_logging_out_of_a_full_server_removes_what_it_can_not_mark(refused):
     record = signed_in("ada")
@@ -266,12 +274,14 @@ def test_but_not_where_it_has_conditions_since_something_else_may_lie_there_by_n
             told(apply(items(), destroy(record, **condition)), [Item(encode(record), b"1")], StoreFull("no"))
 
 
+@pytest.mark.promise("F-10")
 def test_a_change_that_finds_no_room_is_an_error():
     record = a_record()
     with pytest.raises(StoreFull):
         told(apply(items(), update(record, set={"a": b"1"})), [Item(encode(record), b"1")], StoreFull("no"))
 
 
+@pytest.mark.promise("F-10")
 def test_ending_all_on_a_full_server_leaves_no_epoch_and_so_no_session_that_counts():
     epoch = Epoch(ended=1, newest=5, expires=10)
     for lying in (None, Item(epoch.encode(), b"1")):
@@ -303,6 +313,7 @@ def test_the_words_of_a_server_become_typed_errors():
 VALUES = b"VALUE a 0 3 17\r\n\r\nb\r\nVALUE b 0 0 18\r\n\r\nEND\r\n"
 
 
+@pytest.mark.promise("F-04")
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_values_are_read_however_they_are_cut(size):
     reading = wire.Values([b"a", b"b", b"c"])
@@ -311,6 +322,7 @@ def test_values_are_read_however_they_are_cut(size):
     assert reading.answer == {b"a": Item(b"\r\nb", b"17"), b"b": Item(b"", b"18")}
 
 
+@pytest.mark.promise("F-04")
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_answers_are_read_however_they_are_cut(size):
     reading = wire.Answers(6)
@@ -320,6 +332,7 @@ def test_answers_are_read_however_they_are_cut(size):
     assert reading.answer == [True, False, "out of memory storing object", False, False, True]
 
 
+@pytest.mark.promise("F-04")
 @pytest.mark.parametrize(
     "text",
     [
@@ -340,6 +353,7 @@ def test_what_is_no_answer_to_a_read_is_out_of_step(text):
     assert b"xyz" not in str(caught.value).encode()
 
 
+@pytest.mark.promise("F-04")
 @pytest.mark.parametrize("text", [b"STORED\r\nSTORED\r\n", b"END\r\n", b"VALUE a 0 1 1\r\n", b"ERROR\r\n"])
 def test_what_is_no_answer_to_a_write_is_out_of_step(text):
     with pytest.raises(wire.OutOfStep):
@@ -354,6 +368,7 @@ def test_a_version_is_read_and_nothing_else_taken_for_one():
         in_slices(wire.Version(), b"ERROR\r\n", 100)
 
 
+@pytest.mark.promise("18")
 def test_the_words_of_a_session_are_in_no_message():
     for text in (b"a secret of somebody\r\n", b"VALUE secret 0 1 1\r\n"):
         with pytest.raises(wire.OutOfStep) as caught:
@@ -367,6 +382,7 @@ def test_commands_are_those_of_the_protocol():
     assert wire.put(wishes) == b"add a 0 60 4\r\nx\r\ny\r\ncas b 0 -1 0 17\r\n\r\ndelete c\r\n"
 
 
+@pytest.mark.promise("F-04")
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_no_bytes_break_the_reading_of_answers(data, size):

@@ -100,6 +100,7 @@ def all_at_once(colour, address, prefix, changes, *, stores=1, **options):
 # Writers
 
 
+@pytest.mark.promise("6")
 @pytest.mark.parametrize("stores", [1, 4])
 def test_a_hundred_requests_that_change_a_field_each_lose_nothing(colour, memcached, its, plain, stores):  # noqa: F811
     record = create(plain)
@@ -109,6 +110,7 @@ def test_a_hundred_requests_that_change_a_field_each_lose_nothing(colour, memcac
     assert len(load(plain, record).fields) == 101
 
 
+@pytest.mark.promise("6")
 def test_a_hundred_writers_of_one_field_are_all_answered_within_the_deadline(
     colour,
     memcached,  # noqa: F811
@@ -122,6 +124,7 @@ def test_a_hundred_writers_of_one_field_are_all_answered_within_the_deadline(
     assert load(plain, record).fields["cart"] in {b"%d" % number for number in range(100)}
 
 
+@pytest.mark.promise("6")
 def test_those_of_one_process_take_turns_so_that_none_has_to_try_again(colour, proxy, its, plain):
     record = create(plain)
     changes = [update(record, set={f"field {number}": b"1"}) for number in range(20)]
@@ -132,6 +135,7 @@ def test_those_of_one_process_take_turns_so_that_none_has_to_try_again(colour, p
     assert sent.count(b"cas ") == 20
 
 
+@pytest.mark.promise("6")
 def test_two_processes_lose_nothing(memcached, its, plain):  # noqa: F811
     record = create(plain)
     names = [[f"{child} {number}" for number in range(50)] for child in range(2)]
@@ -157,6 +161,7 @@ def test_two_processes_lose_nothing(memcached, its, plain):  # noqa: F811
     assert len(load(plain, record).fields) == 101
 
 
+@pytest.mark.promise("20")
 def test_who_never_gets_to_it_is_told_in_time(memcached, its, plain):  # noqa: F811
     """Somebody else is first each time: as when many processes write."""
     record = create(plain)
@@ -176,6 +181,7 @@ def test_who_never_gets_to_it_is_told_in_time(memcached, its, plain):  # noqa: F
     assert "mine" not in load(plain, record).fields
 
 
+@pytest.mark.promise("20")
 def test_who_would_have_to_wait_beyond_the_deadline_is_told_that_nothing_was_done(memcached):  # noqa: F811
     with opened("sync", memcached.address) as store:
         with pytest.raises(StoreTimeout, match="others were first 3 times") as caught:
@@ -191,6 +197,7 @@ def test_who_would_have_to_wait_beyond_the_deadline_is_told_that_nothing_was_don
         assert not caught.value.ambiguous
 
 
+@pytest.mark.promise("20")
 def test_of_tasks_who_wait_for_their_turn_those_who_are_too_late_are_told_so(proxy, its):
     async def play():
         store = AsyncMemcachedStore(
@@ -208,6 +215,7 @@ def test_of_tasks_who_wait_for_their_turn_those_who_are_too_late_are_told_so(pro
     loops.run(play())
 
 
+@pytest.mark.promise("11")
 def test_a_field_that_twenty_take_at_once_one_gets(colour, memcached, its, plain):  # noqa: F811
     for _ in range(5):
         record = create(plain)
@@ -222,6 +230,7 @@ def test_a_field_that_twenty_take_at_once_one_gets(colour, memcached, its, plain
 # The end
 
 
+@pytest.mark.promise("12")
 def test_no_late_writer_brings_back_a_session_that_logged_out(colour, memcached, its, plain):  # noqa: F811
     for _ in range(5):
         record = create(plain)
@@ -234,6 +243,7 @@ def test_no_late_writer_brings_back_a_session_that_logged_out(colour, memcached,
         assert apply(plain, update(record, set={"later": b"1"})) is Refused.GONE
 
 
+@pytest.mark.promise("13")
 def test_no_late_writer_with_the_old_secret_gets_into_a_sign_in(colour, memcached, its, plain):  # noqa: F811
     new = bytes([1]) * 32
     for _ in range(5):
@@ -251,6 +261,7 @@ def test_no_late_writer_with_the_old_secret_gets_into_a_sign_in(colour, memcache
         assert (found.secret, dict(found.fields)) == (new, {})
 
 
+@pytest.mark.promise("12")
 def test_no_late_writer_brings_back_a_session_that_was_revoked(memcached, its, plain):  # noqa: F811
     for _ in range(5):
         record = create(plain, signed_in("ada"))
@@ -275,6 +286,7 @@ def test_no_late_writer_brings_back_a_session_that_was_revoked(memcached, its, p
         assert not isinstance(load(plain, record), Record)
 
 
+@pytest.mark.promise("12")
 def test_a_revoked_session_is_not_signed_in_again_by_a_request_under_way(colour, memcached, its, plain):  # noqa: F811
     record = create(plain, signed_in("ada"))
     plain.revoke_all("ada", now(), now() + 90 * DAY, None)
@@ -283,6 +295,7 @@ def test_a_revoked_session_is_not_signed_in_again_by_a_request_under_way(colour,
     assert not isinstance(load(plain, record), Record)
 
 
+@pytest.mark.promise("17")
 def test_sign_ins_of_one_user_at_once_all_stand(colour, memcached, its, plain):  # noqa: F811
     at = now()
     records = [signed_in("ada", signed_in=at + number % 3) for number in range(30)]

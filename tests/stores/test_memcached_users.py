@@ -29,7 +29,7 @@ from coatcheck.stores.memcached import MemcachedStore
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
 from tests.visitor import Visitor
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("17")]
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -215,6 +215,7 @@ def test_sign_ins_of_the_millisecond_in_which_all_are_ended_end_too(store):
     assert not isinstance(load(store, after), Record)
 
 
+@pytest.mark.promise("F-17")
 def test_clocks_that_disagree_neither_keep_nor_lose_a_session(store):
     ahead = create(store, signed_in("ada", signed_in=now() + 60_000))
     end_all(store, at=now() - 60_000)

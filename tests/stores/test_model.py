@@ -6,6 +6,8 @@ from hypothesis import settings
 from tests.machine.model import StoreMachine
 from tests.stores.harnesses import MemoryHarness, SQLiteHarness
 
+pytestmark = pytest.mark.promise("6", "12", "13", "16", "17")
+
 
 class MemoryMachine(StoreMachine):
     def harness(self):

@@ -75,6 +75,7 @@ def test_none_of_them_can_be_spared(scene, guarded, command):
 
 
 @BOTH_COLOURS
+@pytest.mark.promise("18", "20")
 def test_a_key_that_is_not_ours_is_refused_and_the_password_is_not_told(guarded, colour):
     with opened(colour, guarded.url, prefix="others:", **guarded.options) as store:
         with pytest.raises(StoreUnavailable) as caught:

@@ -6,7 +6,7 @@ from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
 from tests.stores.redis_site import RedisSite
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("1", "2", "3")]
 
 TEN = tuple(f"f{number}" for number in range(10))
 TABLE = {

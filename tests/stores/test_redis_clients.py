@@ -86,6 +86,7 @@ def bad_clients(port):
     }
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize("kind", bad_clients(1))
 def test_a_client_that_can_not_work_is_refused(kind, redis_port):
     sync, asynchronous, message = bad_clients(redis_port)[kind]
@@ -94,12 +95,14 @@ def test_a_client_that_can_not_work_is_refused(kind, redis_port):
             manager.from_url("redis://", secret=SECRET, client=client)
 
 
+@pytest.mark.promise("25")
 def test_a_client_that_would_wait_for_ever_is_refused():
     with pytest.raises(ConfigurationError, match="socket_timeout"):
         RedisStore(redis.Redis(socket_timeout=None))
     AsyncRedisStore(redis.asyncio.Redis(socket_timeout=None))  # there the deadline holds
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize("url", ["redis://localhost", "redis:///1", "redis+sentinel://a/shop"])
 def test_a_client_beside_a_url_that_says_more_is_refused(url):
     for manager, client in ((Sessions, redis.Redis()), (AsyncSessions, redis.asyncio.Redis())):
@@ -109,6 +112,7 @@ def test_a_client_beside_a_url_that_says_more_is_refused(url):
         Sessions.from_url("redis://", secret=SECRET, client=redis.Redis(), tls_ca="ca.pem")
 
 
+@pytest.mark.promise("F-01", "20")
 def test_a_client_whose_server_is_gone_is_unavailable():
     client = redis.Redis(port=free_port(), socket_timeout=1, retry=None)
     with pytest.raises(StoreUnavailable):
@@ -123,6 +127,7 @@ def test_a_client_whose_server_is_gone_is_unavailable():
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-06")
 def test_a_pool_that_is_used_up_by_the_application_is_no_outage(redis_port):
     client = redis.Redis(host=HOST, port=redis_port, socket_timeout=30, max_connections=1)
     store = RedisStore(client)
@@ -135,6 +140,7 @@ def test_a_pool_that_is_used_up_by_the_application_is_no_outage(redis_port):
     client.close()
 
 
+@pytest.mark.promise("24")
 def test_an_async_client_serves_one_loop(redis_port):
     client = redis.asyncio.Redis(host=HOST, port=redis_port)
     store = AsyncRedisStore(client)

@@ -19,7 +19,11 @@ from coatcheck.testing.shim import awaitable
 from tests.servers.process import HOST, until
 from tests.stores.redis_single import PATIENT, RedisHarness, ask, new_prefix, redis_server
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("redis-cluster-of-three")]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.xdist_group("redis-cluster-of-three"),
+    pytest.mark.promise("F-09"),
+]
 
 
 class Nodes:
@@ -78,6 +82,7 @@ def at(request, nodes):
     return run
 
 
+@pytest.mark.promise("B")
 def test_a_batch_goes_to_each_server_and_comes_back_in_order(at, nodes):
     async def scenario(bench):
         records = [bench.signed_in("ada", signed_in=bench.start + number) for number in range(60)]

@@ -39,6 +39,7 @@ def machine_of(kind, port):
 HARNESSES = [RedisHarness, AsyncRedisHarness, CoalescedRedisHarness]
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @pytest.mark.parametrize("kind", HARNESSES)
 def test_a_redis_store_holds_what_a_dict_would(kind, redis_port):
     machine = machine_of(kind, redis_port)
@@ -46,6 +47,7 @@ def test_a_redis_store_holds_what_a_dict_would(kind, redis_port):
     machine.TestCase().runTest()
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", HARNESSES)
 def test_a_redis_store_holds_what_a_dict_would_for_long(kind, redis_port):

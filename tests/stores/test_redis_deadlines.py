@@ -17,7 +17,7 @@ from tests.servers.process import HOST, free_port
 from tests.servers.proxy import Proxy
 from tests.stores.redis_single import PATIENT, RedisHarness, redis_server
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("F-02", "20")]
 SHORT = {"deadline": timedelta(milliseconds=300), "connect_deadline": timedelta(milliseconds=200)}
 LONG = 10  # seconds; ever so much more than any deadline here
 
@@ -72,6 +72,7 @@ async def eventually(bench, record):
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.promise("F-03", "L")
 def test_a_silent_server_is_a_timeout_that_says_whether_it_may_have_been_done(behind, proxy):
     async def scenario(bench):
         record = bench.record()
@@ -99,6 +100,7 @@ def test_a_server_that_trickles_is_a_timeout_all_the_same(behind, proxy):
     behind(scenario, **SHORT)
 
 
+@pytest.mark.promise("F-04")
 def test_a_connection_that_timed_out_is_never_used_again(behind, proxy):
     async def scenario(bench):
         one, other = bench.record(), bench.record()
@@ -135,6 +137,7 @@ def test_a_call_is_tried_again_on_another_connection(behind, proxy, monkeypatch)
     behind(scenario, **PATIENT)
 
 
+@pytest.mark.promise("F-04")
 def test_connections_may_break_as_often_as_they_like(behind, proxy):
     async def scenario(bench):
         record = await bench.create()
@@ -145,6 +148,7 @@ def test_connections_may_break_as_often_as_they_like(behind, proxy):
     behind(scenario, **PATIENT)
 
 
+@pytest.mark.promise("F-03", "L")
 def test_what_may_have_been_done_is_done_again_only_where_twice_is_the_same(behind, proxy):
     async def scenario(bench):
         record = await bench.create()
@@ -203,6 +207,7 @@ def test_a_connection_that_the_server_has_ended_is_noticed_before_anything_is_se
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-04")
 def test_replies_in_slices_and_cut_anywhere_are_never_half_a_record(behind, proxy):
     async def scenario(bench):
         record = await bench.create(bench.rich())
@@ -224,6 +229,7 @@ def test_replies_in_slices_and_cut_anywhere_are_never_half_a_record(behind, prox
     behind(scenario)
 
 
+@pytest.mark.promise("F-01")
 def test_a_server_that_is_gone_is_unavailable_at_once_and_the_breaker_opens_and_closes(behind, proxy):
     async def scenario(bench):
         record = await bench.create()
@@ -249,6 +255,7 @@ def test_a_server_that_is_gone_is_unavailable_at_once_and_the_breaker_opens_and_
     behind(scenario, **PATIENT)
 
 
+@pytest.mark.promise("F-06")
 def test_who_finds_all_connections_taken_waits_for_one(behind, proxy):
     async def scenario(bench):
         record = await bench.create()
@@ -262,6 +269,7 @@ def test_who_finds_all_connections_taken_waits_for_one(behind, proxy):
     assert counted.connections == 2
 
 
+@pytest.mark.promise("F-06")
 def test_who_waits_for_a_connection_in_vain_gets_a_timeout(redis_port):
     url = f"redis://{HOST}:{redis_port}"
     store = from_url(url, max_connections=2, **SHORT)
@@ -288,6 +296,7 @@ def test_who_waits_for_a_connection_in_vain_gets_a_timeout(redis_port):
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-01")
 def test_no_server_at_all_is_unavailable_and_names_it_without_its_password():
     port = free_port()
     store = from_url(f"redis://shop:secret-word@{HOST}:{port}", **SHORT)
@@ -297,6 +306,7 @@ def test_no_server_at_all_is_unavailable_and_names_it_without_its_password():
     store.close()
 
 
+@pytest.mark.promise("F-05")
 def test_cancelled_callers_leave_the_connections_whole(redis_port, proxy):
     async def scenario():
         harness = RedisHarness(redis_port)
@@ -327,6 +337,7 @@ def test_cancelled_callers_leave_the_connections_whole(redis_port, proxy):
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-01")
 def test_a_server_that_was_restarted_is_used_again(redis_port):
     with redis_server() as server:
         store = from_url(f"redis://{HOST}:{server.port}", **PATIENT)
@@ -337,6 +348,7 @@ def test_a_server_that_was_restarted_is_used_again(redis_port):
         store.close()
 
 
+@pytest.mark.promise("F-01")
 @pytest.mark.parametrize("make", [from_url, async_from_url], ids=["sync", "async"])
 def test_a_cluster_that_is_not_there_is_unavailable_in_every_way(make):
     async def scenario():

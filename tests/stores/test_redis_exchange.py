@@ -22,6 +22,7 @@ def broken(cause, *, sent):
     return Broken("redis://h:1", cause, sent=sent)
 
 
+@pytest.mark.promise("F-03", "L")
 def test_what_is_answered_is_not_said_again():
     exchange = exchange_of(ONCE, OFTEN)
     assert exchange.data((0, 1)) == (b"<once><often>", 2)
@@ -31,6 +32,7 @@ def test_what_is_answered_is_not_said_again():
     assert exchange.replies[1].code == "OOM"
 
 
+@pytest.mark.promise("F-03", "L")
 @pytest.mark.parametrize(("sent", "again"), [(False, [0, 1]), (True, [1])])
 def test_what_may_have_been_done_is_said_again_only_where_twice_is_the_same(sent, again):
     exchange = exchange_of(ONCE, OFTEN)
@@ -44,6 +46,7 @@ def test_what_may_have_been_done_is_said_again_only_where_twice_is_the_same(sent
     assert isinstance(exchange.replies[0], StoreUnavailable) == sent
 
 
+@pytest.mark.promise("F-03", "L")
 @pytest.mark.parametrize(
     "cause",
     [
@@ -58,6 +61,7 @@ def test_what_a_server_refused_by_ending_the_connection_was_not_done(cause):
     assert exchange.pending == [0]
 
 
+@pytest.mark.promise("F-07")
 def test_a_former_primary_is_read_only_if_there_is_no_other():
     cause = redis.exceptions.ConnectionError("The previous master is now a slave")
     assert isinstance(broken(cause, sent=True).failure(writes=True), StoreReadOnly)
@@ -73,6 +77,7 @@ def test_a_former_primary_is_read_only_if_there_is_no_other():
     assert isinstance(failure_of(exchange.replies[0]), StoreReadOnly)
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("code", ["LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"])
 def test_what_will_pass_is_tried_a_few_times_and_then_unavailable(code):
     exchange = exchange_of(ONCE)
@@ -84,6 +89,7 @@ def test_what_will_pass_is_tried_a_few_times_and_then_unavailable(code):
     assert isinstance(failure_of(exchange.replies[0]), StoreUnavailable)
 
 
+@pytest.mark.promise("20")
 def test_a_wrong_password_is_not_tried_again():
     exchange = exchange_of(OFTEN)
     exchange.broke((0,), broken(redis.exceptions.AuthenticationError("invalid password"), sent=False))
@@ -91,6 +97,7 @@ def test_a_wrong_password_is_not_tried_again():
     assert "password" in str(exchange.replies[0])
 
 
+@pytest.mark.promise("20")
 def test_nothing_is_said_again_after_the_deadline():
     exchange = exchange_of(OFTEN, seconds=0)
     exchange.broke((0,), broken(redis.exceptions.TimeoutError("slow"), sent=True))
@@ -99,6 +106,7 @@ def test_nothing_is_said_again_after_the_deadline():
     assert exchange.replies[0].ambiguous
 
 
+@pytest.mark.promise("F-03", "L")
 def test_only_a_write_that_was_sent_is_ambiguous():
     cause = redis.exceptions.TimeoutError("slow")
     assert [
@@ -107,6 +115,7 @@ def test_only_a_write_that_was_sent_is_ambiguous():
     ] == [True, False, False]
 
 
+@pytest.mark.promise("F-09")
 def test_who_is_sent_elsewhere_goes_there_at_once_but_not_for_ever():
     exchange = exchange_of(ONCE, OFTEN)
     exchange.answered((0, 1), (Said("ASK", ("h", 2)), Said("MOVED", ("h", 3))))
@@ -125,6 +134,7 @@ def test_who_is_sent_elsewhere_goes_there_at_once_but_not_for_ever():
     assert "redis+cluster://" in str(failure_of(exchange.replies[1]))
 
 
+@pytest.mark.promise("18")
 @pytest.mark.parametrize(
     "text", ["unknown command 'EVALSHA', with args beginning with: 'hush'", "MISCONF hush", "HUSH-hush"]
 )

@@ -37,6 +37,7 @@ def timed(call, *arguments):
 # F-01: connections are refused
 
 
+@pytest.mark.promise("F-01", "20")
 @BOTH_COLOURS
 def test_while_connections_are_refused_every_call_says_so_and_soon_at_once(colour, redis_server, prefix):
     with staged(colour, redis_server, prefix) as scene:
@@ -56,6 +57,7 @@ def test_while_connections_are_refused_every_call_says_so_and_soon_at_once(colou
         assert scene.store.load([record.key], scene.now) == [record]
 
 
+@pytest.mark.promise("F-01", "20")
 @BOTH_COLOURS
 def test_an_open_breaker_lets_one_call_try_now_and_then(colour, redis_server, prefix):
     with staged(colour, redis_server, prefix, deadline=timedelta(seconds=0.1)) as scene:
@@ -80,6 +82,7 @@ def test_an_open_breaker_lets_one_call_try_now_and_then(colour, redis_server, pr
 # F-02: silence
 
 
+@pytest.mark.promise("F-02", "20")
 @pytest.mark.parametrize("operation", ["load", "apply", "ping"])
 @BOTH_COLOURS
 def test_in_silence_a_call_ends_with_its_deadline(colour, operation, redis_server, prefix):
@@ -100,6 +103,7 @@ def test_in_silence_a_call_ends_with_its_deadline(colour, operation, redis_serve
         assert scene.recover() < 5
 
 
+@pytest.mark.promise("F-02", "20")
 def test_in_silence_many_threads_all_end_with_their_deadline(redis_server, prefix):
     with staged("sync", redis_server, prefix, deadline=timedelta(seconds=0.5), max_connections=4) as scene:
         record = scene.stored()
@@ -117,6 +121,7 @@ def test_in_silence_many_threads_all_end_with_their_deadline(redis_server, prefi
             )
 
 
+@pytest.mark.promise("F-02", "20")
 def test_in_silence_the_event_loop_turns_on(redis_server, prefix):
     deadline = 2.0
 
@@ -153,6 +158,7 @@ def test_in_silence_the_event_loop_turns_on(redis_server, prefix):
         run(scenario(scene))
 
 
+@pytest.mark.promise("F-01", "20")
 def test_while_one_tries_a_silent_server_nobody_else_does(redis_server, prefix):
     """Batches are few: if each carried one who tries, all others would wait for those to come to their end."""
     deadline = 6.0
@@ -186,6 +192,7 @@ def test_while_one_tries_a_silent_server_nobody_else_does(redis_server, prefix):
         run(scenario(scene))
 
 
+@pytest.mark.promise("F-02", "20")
 @BOTH_COLOURS
 def test_delays_within_the_deadline_are_only_delays(colour, redis_server, prefix):
     with staged(colour, redis_server, prefix) as scene:
@@ -198,6 +205,7 @@ def test_delays_within_the_deadline_are_only_delays(colour, redis_server, prefix
 # F-06: more callers than connections
 
 
+@pytest.mark.promise("F-06")
 def test_who_waits_too_long_for_a_connection_is_told_that_nothing_was_done(redis_server, prefix):
     with staged("sync", redis_server, prefix, deadline=timedelta(seconds=0.4), max_connections=2) as scene:
         records = [scene.stored() for _ in range(60)]
@@ -238,6 +246,7 @@ def open_connections(server, scene):
         )
 
 
+@pytest.mark.promise("F-06")
 def test_half_cancelled_crowds_leave_no_connection_behind(redis_server, prefix):
     async def scenario(scene):
         url = f"redis://{HOST}:{scene.proxy.port}/0"
@@ -263,6 +272,7 @@ def test_half_cancelled_crowds_leave_no_connection_behind(redis_server, prefix):
         run(scenario(scene))
 
 
+@pytest.mark.promise("F-01", "20")
 def test_a_url_with_a_wrong_password_fails_within_the_deadline(redis_tls, prefix):
     url = redis_tls.url.replace(":the-stores-password@", ":wrong@")
     with opened("sync", url, prefix=prefix, **redis_tls.options) as store:

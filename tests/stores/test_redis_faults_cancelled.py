@@ -24,7 +24,7 @@ from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
 from tests.stores.redis_scene import staged
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("F-05")]
 
 DELAY = 0.003  # seconds, each way
 
@@ -162,6 +162,7 @@ def test_two_hundred_requests_that_are_cancelled_show_nobody_anothers_session(re
         assert time.monotonic() - start < 100
 
 
+@pytest.mark.promise("12")
 def test_a_logout_that_is_cancelled_is_carried_out(redis_server, prefix):
     async def scenario(proxy):
         sessions = AsyncSessions(slow_store(proxy, prefix, coalesced=True), secret=SECRET)

@@ -12,7 +12,7 @@ from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.model.record import Applied, Create, Refused, Tombstone, Update
 from tests.stores.redis_scene import BOTH_COLOURS, recovered, staged
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("F-04")]
 
 # F-03: the connection is reset after something was sent
 
@@ -62,6 +62,7 @@ def size_of(scene, make):
     return sum(len(data) for way, data in transcript if way == "sent")
 
 
+@pytest.mark.promise("F-03", "L")
 @pytest.mark.parametrize("kind", KINDS)
 @BOTH_COLOURS
 def test_a_request_that_is_cut_anywhere_leaves_the_old_record_or_the_new(colour, kind, redis_server, prefix):
@@ -78,6 +79,7 @@ def test_a_request_that_is_cut_anywhere_leaves_the_old_record_or_the_new(colour,
             assert is_state(scene.store.load([record.key], scene.now)[0], after if is_new else before)
 
 
+@pytest.mark.promise("F-03", "L")
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,6 +99,7 @@ def test_a_request_that_is_cut_after_each_byte_leaves_the_old_record_or_the_new(
             scene.recover()
 
 
+@pytest.mark.promise("F-03", "L")
 @pytest.mark.parametrize("kind", KINDS)
 @BOTH_COLOURS
 def test_a_reply_that_is_cut_anywhere_leaves_the_new_record_and_is_told(colour, kind, redis_server, prefix):
@@ -111,6 +114,7 @@ def test_a_reply_that_is_cut_anywhere_leaves_the_new_record_and_is_told(colour, 
             scene.recover()
 
 
+@pytest.mark.promise("F-03", "L")
 @BOTH_COLOURS
 def test_a_batch_that_is_cut_in_the_middle_is_told_of_by_each_of_its_members(colour, redis_server, prefix):
     with staged(colour, redis_server, prefix) as scene:

@@ -63,18 +63,21 @@ def die_under_load(target, prefix, victim, succeeded):
         return verdict
 
 
+@pytest.mark.promise("F-07")
 @UNDER_SENTINEL
 def test_when_the_primary_dies_sentinel_names_another_and_the_site_goes_on(redis_sentinels, prefix):
     primary = redis_sentinels.primary
     die_under_load(redis_sentinels, prefix, primary, lambda: redis_sentinels.primary is not primary)
 
 
+@pytest.mark.promise("F-09")
 @IN_A_CLUSTER
 def test_when_a_node_dies_its_replica_takes_over_and_the_site_goes_on(redis_cluster, prefix):
     victim = redis_cluster.holder(prefix.encode())
     die_under_load(redis_cluster, prefix, victim, lambda: redis_cluster.holder(prefix.encode()) is not victim)
 
 
+@pytest.mark.promise("F-07")
 @pytest.mark.soak
 @UNDER_SENTINEL
 @pytest.mark.timeout(3_600)
@@ -89,6 +92,7 @@ def test_ten_primaries_die_one_after_the_other(redis_sentinels, prefix):
         )
 
 
+@pytest.mark.promise("F-09")
 @pytest.mark.soak
 @IN_A_CLUSTER
 @pytest.mark.timeout(3_600)
@@ -121,6 +125,7 @@ def pair():
         yield primary, replica, link
 
 
+@pytest.mark.promise("F-08")
 def test_a_logout_that_was_acknowledged_is_lost_where_the_replica_that_takes_over_had_not_got_it(
     pair, prefix
 ):
@@ -137,6 +142,7 @@ def test_a_logout_that_was_acknowledged_is_lost_where_the_replica_that_takes_ove
         assert successor.load([record.key], scene.now) == [record]  # it lives again
 
 
+@pytest.mark.promise("F-08")
 def test_with_min_replicas_to_write_a_primary_that_is_alone_refuses_the_logout(pair, prefix):
     primary, _, link = pair
     primary.ask("CONFIG", "SET", "min-replicas-max-lag", 1)

@@ -11,7 +11,7 @@ import pytest
 from tests.frameworks.test_servers import Visitor
 from tests.servers.process import HOST, Server, free_port, until
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("F-18", "24")]
 
 ROOT = Path(__file__).parents[2]
 WORKERS, CLIENTS = 4, 16

@@ -10,7 +10,7 @@ from tests.servers.redis import single
 from tests.stores.redis_load import Load, quantile
 from tests.stores.redis_site import RedisSite
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("F-02", "20")]
 
 
 def stand_still(framework, prefix, seconds, deadline):

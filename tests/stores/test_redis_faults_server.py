@@ -53,6 +53,7 @@ def site(request, server, prefix):
 # F-10: out of memory
 
 
+@pytest.mark.promise("F-10", "12")
 @BOTH_COLOURS
 def test_out_of_memory_what_reads_or_takes_away_works_and_what_adds_says_that_it_is_full(
     colour, server, prefix
@@ -79,6 +80,7 @@ def test_out_of_memory_what_reads_or_takes_away_works_and_what_adds_says_that_it
         assert scene.store.apply([Create(scene.record())]) == [Applied()]
 
 
+@pytest.mark.promise("F-10", "12")
 @BOTH_COLOURS
 def test_out_of_memory_a_batch_fails_only_for_those_that_add(colour, server, prefix):
     with staged(colour, server, prefix) as scene:
@@ -90,6 +92,7 @@ def test_out_of_memory_a_batch_fails_only_for_those_that_add(colour, server, pre
         assert not isinstance(scene.found(ended), type(ended))
 
 
+@pytest.mark.promise("F-10", "12")
 def test_out_of_memory_visitors_read_and_log_out_and_are_told_that_nothing_new_is_kept(site, server):
     reader, leaver = (
         site.browser("set a 1", "sign_in ada"),
@@ -137,6 +140,7 @@ def could_not_save(server):
     return server.told("persistence")["rdb_last_bgsave_status"] == "err"
 
 
+@pytest.mark.promise("F-11")
 @pytest.mark.parametrize("spoil", [read_only, no_replicas, no_disk])
 @BOTH_COLOURS
 def test_a_server_that_takes_no_writes_is_read_and_says_so(colour, spoil, server, prefix):
@@ -152,6 +156,7 @@ def test_a_server_that_takes_no_writes_is_read_and_says_so(colour, spoil, server
         assert scene.found(record) == record
 
 
+@pytest.mark.promise("F-11")
 @pytest.mark.parametrize("spoil", [read_only, no_replicas, no_disk])
 def test_a_logout_that_the_server_refuses_is_not_pretended(spoil, site, server):
     browser = site.browser("set a 1", "sign_in ada")
@@ -181,6 +186,7 @@ def plant(scene, server, prefix, record, data):
     return name
 
 
+@pytest.mark.promise("F-22", "10")
 @BOTH_COLOURS
 def test_each_flipped_byte_is_read_as_the_record_format_says_and_written_by_nobody(
     colour, redis_server, prefix
@@ -208,6 +214,7 @@ def test_each_flipped_byte_is_read_as_the_record_format_says_and_written_by_nobo
         assert unreadable > 20
 
 
+@pytest.mark.promise("F-22", "10")
 @BOTH_COLOURS
 def test_each_cut_record_is_unreadable_left_alone_and_can_be_destroyed(colour, redis_server, prefix):
     with staged(colour, redis_server, prefix) as scene:
@@ -232,6 +239,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.promise("F-22", "10")
 @pytest.mark.parametrize("kind", FOREIGN)
 @BOTH_COLOURS
 def test_a_key_that_holds_something_else_is_unreadable_and_left_alone(colour, kind, redis_server, prefix):
@@ -255,6 +263,7 @@ def test_a_key_that_holds_something_else_is_unreadable_and_left_alone(colour, ki
         assert not isinstance(scene.found(record), Unreadable)
 
 
+@pytest.mark.promise("F-22", "10")
 def test_a_visitor_whose_record_is_spoiled_begins_anew_and_it_is_told(site, server, prefix):
     browser = site.browser("set a 1")
     other = site.browser("set a 2")

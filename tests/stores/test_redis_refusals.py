@@ -58,6 +58,7 @@ def out_of_memory(port):
         ask(port, "CONFIG", "SET", "maxmemory", 0)
 
 
+@pytest.mark.promise("F-10", "12")
 def test_out_of_memory_reading_sliding_and_logging_out_work_and_writing_is_full(small, at):
     async def scenario(bench):
         records = [await bench.create(bench.signed_in("ada")) for _ in range(8)]
@@ -92,6 +93,7 @@ def test_out_of_memory_reading_sliding_and_logging_out_work_and_writing_is_full(
     at(small, scenario)
 
 
+@pytest.mark.promise("L", "B")
 def test_in_a_batch_each_is_told_what_became_of_it_and_nothing_is_done_twice(small, at):
     async def scenario(bench):
         one, other = await bench.create(), await bench.create()
@@ -119,6 +121,7 @@ def test_in_a_batch_each_is_told_what_became_of_it_and_nothing_is_done_twice(sma
     at(small, scenario)
 
 
+@pytest.mark.promise("F-11")
 def test_a_replica_takes_no_writes_and_is_read(redis_port, at):
     with redis_server("--replicaof", HOST, str(redis_port)) as replica:
         until(lambda: b"master_link_status:up" in ask(replica.port, "INFO", "replication"), "it follows")
@@ -135,6 +138,7 @@ def test_a_replica_takes_no_writes_and_is_read(redis_port, at):
         at(replica.port, scenario)
 
 
+@pytest.mark.promise("F-11")
 def test_too_few_replicas_are_read_only(at):
     with redis_server("--min-replicas-to-write", "1") as server:
 
@@ -147,6 +151,7 @@ def test_too_few_replicas_are_read_only(at):
         at(server.port, scenario)
 
 
+@pytest.mark.promise("F-22", "10")
 def test_what_is_no_string_is_unreadable_for_that_key_alone(redis_port, at):
     async def scenario(bench):
         good, list_, absent = await bench.create(), bench.record(), bench.record()
@@ -196,6 +201,7 @@ def test_a_user_who_may_do_what_the_page_names_can_do_everything(redis_port, at)
     at(redis_port, scenario, login="shop:p%40%3A%2F%23%3F%25w@")
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("rules", [["-@all"], ["+get", "+set"]])
 def test_a_user_who_may_not_is_told_what_he_needs(redis_port, at, rules):
     async def scenario(bench):
@@ -207,6 +213,7 @@ def test_a_user_who_may_not_is_told_what_he_needs(redis_port, at, rules):
     at(redis_port, scenario, login="poor:secret-word@")
 
 
+@pytest.mark.promise("F-11")
 def test_logging_out_falls_back_to_a_plain_delete_where_scripts_are_refused(redis_port, at):
     async def scenario(bench):
         bench.harness.command("ACL", "SETUSER", "plain", "reset", "on", ">word", "~*", "+get", "+set", "+del")
@@ -221,6 +228,7 @@ def test_logging_out_falls_back_to_a_plain_delete_where_scripts_are_refused(redi
     at(redis_port, scenario, login="plain:word@")
 
 
+@pytest.mark.promise("18")
 @pytest.mark.parametrize("login", ["nobody:secret-word@", ":secret-word@"])
 def test_a_wrong_password_is_said_and_not_shown(redis_port, at, login):
     async def scenario(bench):
@@ -234,6 +242,7 @@ def test_a_wrong_password_is_said_and_not_shown(redis_port, at, login):
     at(redis_port, scenario, login=login)
 
 
+@pytest.mark.promise("20")
 def test_a_busy_server_is_unavailable_and_is_asked_again_later(at):
     with (
         redis_server("--busy-reply-threshold", "50") as server,

@@ -9,7 +9,7 @@ import pytest
 from tests.servers.fixtures_redis import IN_A_CLUSTER
 from tests.stores.redis_site import RedisSite
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300), pytest.mark.promise("17")]
 
 SESSIONS, PARALLEL, THREADS = 10, 100, 24
 

@@ -17,7 +17,7 @@ from tests.servers.process import HOST
 from tests.stores.redis_single import PATIENT, command, new_prefix
 from tests.strategies import cases
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("6", "12", "13", "14", "16")]
 ANY = list(HealthCheck)
 
 

@@ -67,12 +67,14 @@ def run(case, examples, steps):
     case().runTest()
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @IN_A_CLUSTER
 @HARNESSES
 def test_a_cluster_holds_what_a_dict_would(harness, redis_cluster):
     run(machine(harness, redis_cluster), 8, 40)
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @pytest.mark.soak
 @IN_A_CLUSTER
 @HARNESSES

@@ -50,11 +50,13 @@ class TestAClusterOverWsgi(OverWsgi):
         return redis_cluster
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @HARNESSES
 def test_behind_tls_it_holds_what_a_dict_would(harness, redis_tls):
     run(machine(harness, redis_tls), 20, 40)
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @UNDER_SENTINEL
 @HARNESSES
 def test_under_sentinel_it_holds_what_a_dict_would(harness, redis_sentinels):

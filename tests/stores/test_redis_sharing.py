@@ -44,6 +44,7 @@ def in_a_child(work):
     return status == 0
 
 
+@pytest.mark.promise("F-18", "24")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_uses_none_of_its_parents_connections(bench):
     store = bench.harness.inspector
@@ -69,6 +70,7 @@ def test_a_fork_uses_none_of_its_parents_connections(bench):
     assert command(store, "CLIENT", "ID") is not None
 
 
+@pytest.mark.promise("F-18", "24")
 def test_an_async_store_in_a_fork_makes_connections_of_its_own(bench):
     harness = bench.harness
     front = async_from_url(harness.url, prefix=harness.prefix, **PATIENT)
@@ -98,6 +100,7 @@ def test_an_async_store_in_a_fork_makes_connections_of_its_own(bench):
     asyncio.run(parent())
 
 
+@pytest.mark.promise("F-18", "24")
 def test_each_loop_has_connections_of_its_own_and_a_closed_loop_is_let_go(bench):
     harness = bench.harness
     front = async_from_url(harness.url, prefix=harness.prefix, **PATIENT)
@@ -119,6 +122,7 @@ def test_each_loop_has_connections_of_its_own_and_a_closed_loop_is_let_go(bench)
     gc.collect()
 
 
+@pytest.mark.promise("F-06")
 def test_threads_share_as_many_connections_as_they_need_at_a_time(bench, redis_port):
     with Proxy(redis_port) as proxy:
         store = from_url(f"redis://{HOST}:{proxy.port}", prefix=new_prefix(), **PATIENT)
@@ -145,6 +149,7 @@ def change_its_own_fields(url, prefix, record, name, at):
     store.close()
 
 
+@pytest.mark.promise("6")
 def test_a_hundred_requests_in_each_of_two_processes_keep_all_their_fields(bench):
     harness = bench.harness
     record = bench.record(fields={})
@@ -167,6 +172,7 @@ def test_a_hundred_requests_in_each_of_two_processes_keep_all_their_fields(bench
     assert set(found.fields) == {f"{name}{number}" for name in "ab" for number in range(100)}
 
 
+@pytest.mark.promise("11")
 def test_what_twenty_take_at_once_only_one_gets(bench):
     store = bench.harness.inspector
     for _ in range(5):

@@ -60,6 +60,7 @@ def test_a_url_names_its_servers(url):
     assert "p@" not in f"{address!r} {address.where}"
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "url",
     [
@@ -101,6 +102,7 @@ def test_a_url_that_can_not_work_fails_when_it_is_built(manager, url):
     assert "hush" not in str(raised.value)
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [

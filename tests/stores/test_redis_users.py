@@ -10,7 +10,7 @@ from coatcheck.stores.redis import RedisStore
 from coatcheck.testing.contract.harness import Bench
 from tests.stores.redis_single import PATIENT, AsyncRedisHarness, RedisHarness
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("17")]
 DAY = 86_400_000
 
 
@@ -37,6 +37,7 @@ def left_to(bench, user="ada"):
     return bench.harness.command("PTTL", bench.harness.inspector._words.index(user))
 
 
+@pytest.mark.promise("F-23")
 def test_what_is_gone_leaves_the_index_when_it_is_looked_at(run):
     async def scenario(bench):
         kept, destroyed, vanished, another = [await bench.create(bench.signed_in("ada")) for _ in range(4)]
@@ -51,6 +52,7 @@ def test_what_is_gone_leaves_the_index_when_it_is_looked_at(run):
     run(scenario)
 
 
+@pytest.mark.promise("F-23")
 def test_what_expired_leaves_the_index_a_minute_later_for_clocks_differ(run):
     async def scenario(bench):
         record = await bench.create(bench.signed_in("ada", expires=bench.start + 1_000))
@@ -63,6 +65,7 @@ def test_what_expired_leaves_the_index_a_minute_later_for_clocks_differ(run):
     run(scenario)
 
 
+@pytest.mark.promise("F-23")
 def test_what_can_not_be_read_stays_in_the_index(run):
     async def scenario(bench):
         record = await bench.create(bench.signed_in("ada"))
@@ -76,6 +79,7 @@ def test_what_can_not_be_read_stays_in_the_index(run):
     run(scenario)
 
 
+@pytest.mark.promise("F-23")
 def test_healing_never_removes_who_signed_in_meanwhile(redis_port):
     """A sign-in between the look at the record and the removal from the index."""
 
@@ -111,6 +115,7 @@ def test_healing_never_removes_who_signed_in_meanwhile(redis_port):
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-14", "F-23")
 def test_a_sign_in_whose_process_died_before_the_index_was_never_answered_and_is_no_trouble(run):
     async def scenario(bench):
         record = bench.signed_in("ada")

@@ -55,6 +55,7 @@ async def watched(proxy, work):
     return result, re.findall(rb"\*\d+\r\n\$\d+\r\n([A-Z]+)\r\n", sent), counted.round_trips
 
 
+@pytest.mark.promise("2", "3")
 @pytest.mark.parametrize("fields", [1, 10])
 def test_a_read_is_one_round_trip_and_a_write_another(on_the_wire, proxy, fields):
     async def scenario(store, bench):
@@ -72,6 +73,7 @@ def test_a_read_is_one_round_trip_and_a_write_another(on_the_wire, proxy, fields
     on_the_wire(scenario)
 
 
+@pytest.mark.promise("3")
 def test_a_batch_is_one_round_trip(on_the_wire, proxy):
     async def scenario(store, bench):
         records = [bench.record() for _ in range(20)]
@@ -87,6 +89,7 @@ def test_a_batch_is_one_round_trip(on_the_wire, proxy):
     on_the_wire(scenario)
 
 
+@pytest.mark.promise("3")
 def test_a_sign_in_costs_one_more(on_the_wire, proxy):
     async def scenario(store, bench):
         life = Life(bench.record().key, bench.start)
@@ -176,6 +179,7 @@ def test_changes_of_one_record_keep_their_order_on_a_server_that_knows_no_script
     on_the_wire(scenario)
 
 
+@pytest.mark.promise("F-14", "16")
 def test_a_record_never_lies_there_without_an_end_and_is_let_go_in_time(redis_port):
     harness = RedisHarness(redis_port)
 

@@ -80,6 +80,7 @@ def test_mariadb_is_another_name_of_mysql():
     place.leave()
 
 
+@pytest.mark.promise("18")
 @pytest.mark.parametrize("manager", [Sessions, AsyncSessions])
 @pytest.mark.parametrize(
     ("url", "told"),
@@ -148,6 +149,7 @@ def test_nobody_is_asked_before_the_first_request():
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.promise("24")
 def test_a_store_that_was_closed_says_so(place):
     store = place.store()
     store.ping()
@@ -206,6 +208,7 @@ def test_the_application_s_transaction_is_none_of_ours(place):
     engine.dispose()
 
 
+@pytest.mark.promise("F-06")
 def test_an_engine_whose_pool_is_empty_is_a_timeout(place):
     engine = create_engine(url_for(place, 0), pool_size=1, max_overflow=0, pool_timeout=0.05)
     store = SQLStore(engine, prefix=place.prefix)
@@ -215,6 +218,7 @@ def test_an_engine_whose_pool_is_empty_is_a_timeout(place):
     engine.dispose()
 
 
+@pytest.mark.promise("25")
 def test_an_engine_of_the_other_colour_is_refused_and_the_message_names_the_manager(place):
     sync, asynchronous = create_engine(url_for(place, 0)), create_async_engine(url_for(place, 1))
     with pytest.raises(ConfigurationError, match="AsyncSessions"):
@@ -226,6 +230,7 @@ def test_an_engine_of_the_other_colour_is_refused_and_the_message_names_the_mana
 # Tables
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("again", [False, True])
 def test_tables_that_are_missing_are_told_with_the_commands_that_make_them(empty, again):
     with closing(empty.store()) as store:
@@ -242,6 +247,7 @@ def test_tables_that_are_missing_are_told_with_the_commands_that_make_them(empty
         assert empty.rows() == 1
 
 
+@pytest.mark.promise("20")
 def test_tables_that_vanish_are_told_too(empty):
     with closing(empty.store()) as store:
         store.create_tables()
@@ -279,6 +285,7 @@ def test_tables_whose_making_was_interrupted_are_told_of_and_on_mysql_completed(
                 store.create_tables()
 
 
+@pytest.mark.promise("20")
 def test_tables_of_another_format_are_left_alone_and_told_of(empty):
     with closing(empty.store()) as store:
         store.create_tables()

@@ -91,12 +91,14 @@ SHORT = settings(max_examples=10, stateful_step_count=40, deadline=None)
 LONG = settings(max_examples=1_000, stateful_step_count=60, deadline=None)
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_sql_store_holds_what_a_dict_would(machine):
     machine.TestCase.settings = SHORT
     machine.TestCase().runTest()
 
 
+@pytest.mark.promise("6", "12", "13", "16", "17")
 @pytest.mark.soak
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_sql_store_holds_what_a_dict_would_for_long(machine):

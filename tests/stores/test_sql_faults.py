@@ -25,7 +25,7 @@ from tests.stores.sql_servers import (
     databases_that_end,  # noqa: F401 - a fixture
 )
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("sql-faults")]
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("sql-faults"), pytest.mark.promise("F-16")]
 SHORT = timedelta(seconds=1)
 SLACK = 8  # seconds over a deadline, on a machine that is busy with other things
 
@@ -197,6 +197,7 @@ def test_in_async_as_well(place):
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-03", "L")
 def test_a_write_whose_connection_is_terminated_is_done_once(place, store):
     record = create(store)
     load(store, record)
@@ -219,6 +220,7 @@ def test_a_write_whose_connection_is_terminated_is_done_once(place, store):
 # Answers that never came
 
 
+@pytest.mark.promise("F-03", "L")
 @pytest.mark.parametrize("change", ["update", "take", "destroy", "create", "batch"])
 def test_a_write_that_was_done_but_not_answered_is_found_to_be_done(place, proxy, monkeypatch, change):
     with closing(SQLStore(place.server.url(proxy.port), prefix=place.prefix)) as store:
@@ -244,6 +246,7 @@ def test_a_write_that_was_done_but_not_answered_is_found_to_be_done(place, proxy
             assert load(store, new) == new
 
 
+@pytest.mark.promise("F-03", "L")
 def test_a_write_that_was_lost_before_it_was_done_is_done_then(place, proxy, monkeypatch):
     with closing(SQLStore(place.server.url(proxy.port), prefix=place.prefix)) as store:
         record, other = create(store), create(store)
@@ -256,6 +259,7 @@ def test_a_write_that_was_lost_before_it_was_done_is_done_then(place, proxy, mon
         assert fields(store, record) == {"a": b"1"}
 
 
+@pytest.mark.promise("F-03", "L")
 @pytest.mark.parametrize("members", [1, 2])
 def test_a_write_of_which_nobody_can_say_whether_it_was_done_is_told_to_be_so(
     place, store, proxy, monkeypatch, members
@@ -303,6 +307,7 @@ def the_reply_is_lost_once(proxy, monkeypatch, statement, *, before=False, then=
 # Silence
 
 
+@pytest.mark.promise("F-02", "20")
 def test_a_network_that_swallows_everything_is_a_timeout_within_the_deadline(place, proxy):
     with closing(SQLStore(place.server.url(proxy.port), prefix=place.prefix, deadline=SHORT)) as store:
         record, other = create(store), create(store)
@@ -323,6 +328,7 @@ def test_a_network_that_swallows_everything_is_a_timeout_within_the_deadline(pla
             assert load(store, other) == other
 
 
+@pytest.mark.promise("F-02", "20")
 def test_in_async_a_network_that_swallows_everything_is_a_timeout_too(place, proxy):
     async def scenario():
         store = AsyncSQLStore(place.server.url(proxy.port), prefix=place.prefix, deadline=SHORT)
@@ -346,6 +352,7 @@ def test_in_async_a_network_that_swallows_everything_is_a_timeout_too(place, pro
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-02", "20")
 def test_a_server_that_stands_still_is_a_timeout_and_goes_on_afterwards(place):
     with closing(place.store(deadline=SHORT)) as store:
         record = create(store)
@@ -366,6 +373,7 @@ def test_a_server_that_stands_still_is_a_timeout_and_goes_on_afterwards(place):
         assert fields(store, record)["b"] == b"1"
 
 
+@pytest.mark.promise("F-01", "20")
 def test_a_server_that_is_not_there_is_unavailable_at_once_and_soon_left_alone(place):
     place.server.stop()
     try:
@@ -383,6 +391,7 @@ def test_a_server_that_is_not_there_is_unavailable_at_once_and_soon_left_alone(p
 # In the way of each other
 
 
+@pytest.mark.promise("20")
 def test_a_lock_that_is_held_too_long_is_a_timeout(place):
     with closing(place.store(deadline=SHORT)) as store:
         record = create(store)

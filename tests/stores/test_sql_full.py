@@ -14,7 +14,7 @@ from coatcheck.stores._sql_errors import Kind, failure, is_definite, kind_of
 from tests.servers.mariadb import MariaDB
 from tests.stores.sql_servers import Place
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("F-15")]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,7 @@ class Coded(psycopg.OperationalError):
         self.sqlstate = code
 
 
+@pytest.mark.promise("18")
 @pytest.mark.parametrize(
     ("error", "driver", "kind"),
     [

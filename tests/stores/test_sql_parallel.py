@@ -69,6 +69,7 @@ def in_a_loop(place, changes):
     return asyncio.run(scenario())
 
 
+@pytest.mark.promise("6")
 @pytest.mark.parametrize("colour", ["threads", "async"])
 @pytest.mark.parametrize("same", [False, True], ids=["own_fields", "one_field"])
 def test_a_hundred_at_once_are_all_answered_and_all_there(place, store, colour, same):
@@ -102,6 +103,7 @@ store.close()
 """
 
 
+@pytest.mark.promise("6")
 def test_two_processes_that_change_their_own_fields_lose_nothing(place, store):
     record = create(store, fields={})
     root = Path(__file__).parents[2]
@@ -138,6 +140,7 @@ def test_two_processes_that_change_their_own_fields_lose_nothing(place, store):
     assert fields(store, record) == {f"field {number}": b"1" for number in range(100)}
 
 
+@pytest.mark.promise("11")
 def test_what_many_take_at_once_one_gets(place, store):
     for _ in range(5):
         record = create(store, fields={"flash": b"hello"})
@@ -148,6 +151,7 @@ def test_what_many_take_at_once_one_gets(place, store):
         assert sorted(len(answer.taken) for answer in answers) == [0] * 11 + [1]
 
 
+@pytest.mark.promise("7", "12")
 @pytest.mark.parametrize("ending", ["logout", "revoke", "sign_in"])
 def test_who_writes_late_neither_revives_nor_undoes(place, store, ending):
     """Each store remembers the record as it was, and writes after another has ended it."""
@@ -167,6 +171,7 @@ def test_who_writes_late_neither_revives_nor_undoes(place, store, ending):
         assert isinstance(load(store, record), Tombstone) is (ending != "sign_in")
 
 
+@pytest.mark.promise("12")
 def test_writers_and_one_who_logs_out_end_with_it_ended(place, store):
     for _ in range(5):
         record = create(store)
@@ -178,6 +183,7 @@ def test_writers_and_one_who_logs_out_end_with_it_ended(place, store):
         assert store.apply(changes[:1]) == [Refused.GONE]
 
 
+@pytest.mark.promise("12")
 def test_a_record_that_is_made_again_is_not_taken_for_the_old_one(place, store):
     with closing(place.store()) as other:
         record = create(store, fields={"old": b"1"})
@@ -191,6 +197,7 @@ def test_a_record_that_is_made_again_is_not_taken_for_the_old_one(place, store):
 # Tasks that are cancelled, loops and forks
 
 
+@pytest.mark.promise("F-05")
 def test_a_call_that_is_cancelled_leaves_no_connection_half_read(place, monkeypatch):
     asked, send = [], Wire._send
     monkeypatch.setattr(Wire, "_send", lambda wire, *said: (asked.append(said), send(wire, *said)))
@@ -227,6 +234,7 @@ def test_a_call_that_is_cancelled_leaves_no_connection_half_read(place, monkeypa
     asyncio.run(scenario())
 
 
+@pytest.mark.promise("F-18", "24")
 def test_each_loop_has_connections_of_its_own(place, store):
     record = create(store)
     several = place.async_store()
@@ -278,6 +286,7 @@ store.close()
 """
 
 
+@pytest.mark.promise("F-18", "24")
 def test_a_store_that_was_used_before_a_fork_works_on_both_sides(place):
     root = Path(__file__).parents[2]
     done = subprocess.run(

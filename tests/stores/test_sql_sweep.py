@@ -18,7 +18,7 @@ from tests.stores.sql_servers import (
     databases_that_end,  # noqa: F401 - a fixture
 )
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.promise("F-19")]
 BATCH = 1000
 
 

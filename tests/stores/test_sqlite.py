@@ -42,6 +42,7 @@ def connections(monkeypatch):
 # What it costs
 
 
+@pytest.mark.promise("2")
 def test_a_read_is_one_statement(store, connections):
     records = [a_record(number) for number in range(5)]
     create(store, *records)
@@ -54,6 +55,7 @@ def test_a_read_is_one_statement(store, connections):
     assert connections.verbs() == ["SELECT"]
 
 
+@pytest.mark.promise("3")
 def test_a_write_is_one_transaction_of_as_few_statements_as_can_be(store, connections):
     store.ping()
     connections.verbs()
@@ -73,6 +75,7 @@ def test_a_write_is_one_transaction_of_as_few_statements_as_can_be(store, connec
     assert connections.verbs() == ["BEGIN", "SELECT", "COMMIT"]
 
 
+@pytest.mark.promise("3")
 def test_a_batch_of_changes_is_one_transaction(store, connections):
     store.ping()
     connections.verbs()
@@ -155,6 +158,7 @@ def test_every_row_says_of_its_record_when_it_expires_and_whose_it_is(store, pat
     assert [life.key for life in store.lives_of("grace", NOW)] == [records[1].key]
 
 
+@pytest.mark.promise("F-19")
 def test_a_sweep_removes_no_more_than_its_limit_and_no_live_record(store):
     dead = [a_record(expires=NOW - number) for number in range(25)]
     live = [a_record(expires=NOW + 1) for _ in range(5)]
@@ -165,6 +169,7 @@ def test_a_sweep_removes_no_more_than_its_limit_and_no_live_record(store):
     assert store.load([record.key for record in live], NOW) == live
 
 
+@pytest.mark.promise("F-19")
 def test_two_who_sweep_at_once_remove_everything_once(store, path):
     create(store, *(a_record(number, expires=NOW) for number in range(10_000)), live := a_record())
     with closing(SQLiteStore(path, ballast=0)) as other, ThreadPoolExecutor(2) as threads:
@@ -180,6 +185,7 @@ def test_two_who_sweep_at_once_remove_everything_once(store, path):
     assert query(path, 'SELECT count(*) FROM "coatcheck:sessions"') == [(1,)]
 
 
+@pytest.mark.promise("12")
 def test_logging_out_works_on_a_row_that_can_not_be_read_and_takes_it_from_the_index(store, path):
     record = create(store, signed_in("ada"))
     query(path, 'UPDATE "coatcheck:sessions" SET data = ?', b"who knows what")

@@ -106,6 +106,7 @@ async def test_reading_waits_for_no_writer(path):
     await store.close()
 
 
+@pytest.mark.promise("B")
 @on_each_loop
 async def test_many_who_ask_in_one_turn_of_the_loop_are_read_for_in_one_statement_and_get_their_own(
     path, monkeypatch
@@ -160,6 +161,7 @@ async def test_those_who_read_while_sqlite_is_busy_and_the_store_is_closed_are_a
     assert (await everybody)[:-1] == [[record] for record in records]
 
 
+@pytest.mark.promise("F-05")
 @on_each_loop
 async def test_those_whose_reading_somebody_cancels_are_told(path):
     store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
@@ -175,6 +177,7 @@ async def test_those_whose_reading_somebody_cancels_are_told(path):
     await store.close()
 
 
+@pytest.mark.promise("B")
 @on_each_loop
 async def test_an_error_is_told_to_each_who_asked_in_that_turn_as_his_own(path):
     store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=0.02))
@@ -189,6 +192,7 @@ async def test_an_error_is_told_to_each_who_asked_in_that_turn_as_his_own(path):
         assert len(set(map(id, errors))) == 5
 
 
+@pytest.mark.promise("F-02", "20")
 @on_each_loop
 async def test_reading_moves_to_the_thread_when_sqlite_is_busy_and_the_loop_turns(path):
     store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
@@ -203,6 +207,7 @@ async def test_reading_moves_to_the_thread_when_sqlite_is_busy_and_the_loop_turn
     await store.close()
 
 
+@pytest.mark.promise("F-02", "20")
 @on_each_loop
 async def test_reading_that_stays_busy_is_a_timeout_and_the_loop_turns_meanwhile(path):
     store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=0.05))
@@ -214,6 +219,7 @@ async def test_reading_that_stays_busy_is_a_timeout_and_the_loop_turns_meanwhile
     await store.close()
 
 
+@pytest.mark.promise("F-02", "20")
 @on_each_loop
 async def test_writing_waits_for_others_in_the_thread_and_the_loop_turns(path):
     store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
@@ -229,6 +235,7 @@ async def test_writing_waits_for_others_in_the_thread_and_the_loop_turns(path):
     await store.close()
 
 
+@pytest.mark.promise("B")
 @on_each_loop
 async def test_what_arrives_while_others_write_is_one_transaction(path, monkeypatch):
     said, really_connect = [], sqlite3.connect
@@ -293,6 +300,7 @@ async def requests(store, records, count):
     await asyncio.gather(*(worker() for _ in range(64)))
 
 
+@pytest.mark.promise("F-02", "20")
 @on_each_loop
 async def test_the_loop_turns_during_5000_requests_beside_another_process_that_writes(path, record_property):
     store = Coalesced(AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=25)))
@@ -319,6 +327,7 @@ async def test_the_loop_turns_during_5000_requests_beside_another_process_that_w
 # Forks, and the end
 
 
+@pytest.mark.promise("F-18", "24")
 def test_a_store_that_was_used_goes_on_in_parent_and_child_after_a_fork(path):
     quiet = ("-W", "ignore:This process:DeprecationWarning")  # … is multi-threaded, and forks
     command = [sys.executable, *quiet, str(CHILDREN), "fork_after_use", str(path)]
@@ -329,6 +338,7 @@ def test_a_store_that_was_used_goes_on_in_parent_and_child_after_a_fork(path):
     assert found.fields.keys() == {f"{who}{number}" for who in ("parent", "child") for number in range(20)}
 
 
+@pytest.mark.promise("24")
 @on_each_loop
 async def test_closing_waits_for_what_the_thread_has_still_to_do_and_the_loop_turns(path):
     store = AsyncSQLiteStore(path, ballast=0, deadline=timedelta(seconds=20))
@@ -364,6 +374,7 @@ async def test_closing_that_is_cancelled_closes_all_the_same(path):
     assert not store._store._connections._open
 
 
+@pytest.mark.promise("24")
 @on_each_loop
 async def test_a_closed_store_refuses_work_and_can_be_closed_again(path):
     store = AsyncSQLiteStore(path, ballast=0)

@@ -43,6 +43,7 @@ def test_a_store_in_memory_is_refused_and_told_the_way(path):
         SQLiteStore(path)
 
 
+@pytest.mark.promise("25")
 def test_a_directory_that_is_not_there_is_named_when_the_store_is_built(tmp_path):
     with pytest.raises(ConfigurationError, match=r"missing/sessions\.db: its directory does not exist"):
         SQLiteStore(tmp_path / "missing" / "sessions.db")
@@ -60,6 +61,7 @@ def test_a_prefix_that_is_no_good_name_is_refused(path, prefix):
     assert not path.exists()
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "settings", [{"synchronous": "OFF"}, {"deadline": timedelta(0)}, {"ballast": -1}], ids=str
 )
@@ -139,6 +141,7 @@ def test_stores_of_different_prefixes_share_a_file_and_nothing_else(path):
         assert load(other, record) == record
 
 
+@pytest.mark.promise("F-21")
 @pytest.mark.parametrize(
     "change",
     [

@@ -14,6 +14,8 @@ from coatcheck.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from coatcheck.model.record import APPLIED, Create, Tombstone
 from coatcheck.stores.sqlite import SQLiteStore
 
+pytestmark = pytest.mark.promise("F-15")
+
 KIB = 1 << 10
 SIZE = 6 << 20
 BALLAST = 1 << 20
@@ -81,6 +83,7 @@ def sessions_until_full(store, size):
         records.append(record)
 
 
+@pytest.mark.promise("12")
 @with_a_small_disk
 def test_a_disk_full_of_sessions_leaves_reading_and_logging_out(disk):
     with closing(SQLiteStore(disk.path)) as store:
@@ -89,6 +92,7 @@ def test_a_disk_full_of_sessions_leaves_reading_and_logging_out(disk):
         all_can_log_out(disk, store, records)
 
 
+@pytest.mark.promise("12")
 @with_a_small_disk
 def test_a_disk_full_of_other_things_leaves_reading_and_logging_out(disk):
     # SQLite's log is still short then, and has no room of its own.
@@ -129,6 +133,7 @@ def test_what_could_not_be_written_is_not_there_afterwards_either(disk):
         assert store.apply([update(record, set={"cart": b"pears"})]) == [APPLIED]
 
 
+@pytest.mark.promise("12")
 @with_a_small_disk
 def test_logging_out_without_a_ballast_does_not_pretend(disk):
     with closing(SQLiteStore(disk.path, ballast=0)) as store:
@@ -140,6 +145,7 @@ def test_logging_out_without_a_ballast_does_not_pretend(disk):
         assert store.load([record.key for record in records], NOW) == records
 
 
+@pytest.mark.promise("12")
 @with_a_small_disk
 def test_in_a_mixed_batch_the_logouts_are_stored_though_it_raises(disk):
     with closing(SQLiteStore(disk.path)) as store:

@@ -44,6 +44,7 @@ def test_an_empty_file_is_a_new_database(path):
         assert store.count(NOW) == 0
 
 
+@pytest.mark.promise("20")
 def test_a_file_that_is_gone_is_unavailable_and_not_made_anew(path):
     with closing(SQLiteStore(path, ballast=0)) as store:
         path.unlink()
@@ -53,6 +54,7 @@ def test_a_file_that_is_gone_is_unavailable_and_not_made_anew(path):
         assert not path.exists()
 
 
+@pytest.mark.promise("20")
 def test_a_damaged_file_is_unavailable_until_it_is_put_right(path):
     with closing(SQLiteStore(path, ballast=0)) as store:
         create(store, *(a_record(number, fields={"cart": bytes(1 * KIB)}) for number in range(200)))
@@ -116,6 +118,7 @@ def error(code):
     return fault
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
@@ -153,6 +156,7 @@ def test_a_fault_that_python_found_has_no_code_and_is_wrapped_all_the_same(store
         store.ping()
 
 
+@pytest.mark.promise("9")
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_BUSY])
 def test_a_commit_that_fails_is_rolled_back_and_not_answered(store, faults, path, code):
     record = create(store, a_record())
@@ -170,6 +174,7 @@ def test_a_commit_that_fails_is_rolled_back_and_not_answered(store, faults, path
     assert load(store, record).fields == {"cart": b"plums"}
 
 
+@pytest.mark.promise("F-05", "F-14")
 def test_a_call_that_is_interrupted_leaves_nothing_half_done_and_no_lock(store, faults, path):
     record = create(store, a_record())
     for moment, word in (
@@ -201,6 +206,7 @@ def test_a_connection_is_used_again_after_a_wait_but_not_after_a_fault_of_the_fi
     assert faults.made == made + 1
 
 
+@pytest.mark.promise("F-13")
 def test_a_read_that_meets_another_process_recovering_the_log_waits_for_it(store, faults):
     record = create(store, a_record())
     for read, answer in ((lambda: store.count(NOW), 1), (lambda: load(store, record), record)):

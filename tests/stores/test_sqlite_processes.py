@@ -12,6 +12,8 @@ from benchmarks.sqlite_bench import NOW, a_record, create, fields, load, query
 from coatcheck.model.record import Record, Tombstone
 from coatcheck.stores.sqlite import SQLiteStore
 
+pytestmark = pytest.mark.promise("F-18", "24")
+
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 WARNINGS = (
     *("-W", "error"),
@@ -60,6 +62,7 @@ def test_processes_that_build_the_store_at_once_all_get_one(path):
     assert query(path, 'SELECT * FROM "coatcheck:meta"') == [(1,)]
 
 
+@pytest.mark.promise("6")
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_that_change_fields_of_one_record_at_once_lose_nothing(path, processes):
     with closing(SQLiteStore(path, ballast=0)) as store:
@@ -69,6 +72,7 @@ def test_processes_that_change_fields_of_one_record_at_once_lose_nothing(path, p
     assert fields(path, record) == dict.fromkeys(names, b"200")
 
 
+@pytest.mark.promise("F-14")
 def test_a_process_that_is_killed_loses_nothing_that_it_was_told_is_stored(path):
     acknowledged = {}
     for kill in range(20):

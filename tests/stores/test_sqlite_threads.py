@@ -46,6 +46,7 @@ def connections(monkeypatch):
 # Threads
 
 
+@pytest.mark.promise("F-13")
 def test_a_reader_is_not_kept_waiting_by_a_writer(path):
     with closing(SQLiteStore(path, deadline=timedelta(seconds=0.05), ballast=0)) as store:
         record = create(store, a_record())
@@ -62,6 +63,7 @@ def test_a_reader_is_not_kept_waiting_by_a_writer(path):
         assert store.apply([update(record)]) == [APPLIED]
 
 
+@pytest.mark.promise("F-13")
 def test_a_thread_whose_turn_does_not_come_within_the_deadline_is_told_so(path):
     with closing(SQLiteStore(path, deadline=timedelta(seconds=0.05), ballast=0)) as store:
         inside, leave = threading.Event(), threading.Event()
@@ -81,6 +83,7 @@ def test_a_thread_whose_turn_does_not_come_within_the_deadline_is_told_so(path):
         assert store.apply([destroy(a_record())]) == [Refused.GONE]
 
 
+@pytest.mark.promise("6")
 def test_a_hundred_threads_change_fields_of_one_record_and_all_stand(store, path):
     record = create(store, a_record(fields={}))
     barrier = threading.Barrier(100)
@@ -95,6 +98,7 @@ def test_a_hundred_threads_change_fields_of_one_record_and_all_stand(store, path
     assert fields(path, record) == {f"field {number}": b"%d" % number for number in range(100)}
 
 
+@pytest.mark.promise("F-13")
 def test_eight_threads_of_two_stores_write_a_hundred_times_each_and_none_is_turned_away(store, path):
     record = create(store, a_record(fields={}))
     with closing(SQLiteStore(path, ballast=0)) as other, ThreadPoolExecutor(8) as threads:
@@ -111,6 +115,7 @@ def test_eight_threads_of_two_stores_write_a_hundred_times_each_and_none_is_turn
     assert fields(path, record) == {f"field {number}": b"100" for number in range(8)}
 
 
+@pytest.mark.promise("F-13")
 def test_turns_are_given_in_the_order_in_which_they_were_asked_for():
     turns, order = Turns(), []
     assert turns.take(1)
@@ -161,6 +166,7 @@ def test_a_turn_that_comes_just_as_one_stops_waiting_is_taken():
     assert not turns.take(0.001)
 
 
+@pytest.mark.promise("24")
 def test_threads_that_come_and_go_leave_no_connections_behind(store, connections):
     record = create(store, a_record())
     for _ in range(50):
@@ -176,6 +182,7 @@ def test_threads_that_come_and_go_leave_no_connections_behind(store, connections
 # Closing
 
 
+@pytest.mark.promise("24")
 def test_closing_closes_every_connection_from_whatever_thread_and_is_harmless_twice(path, connections):
     store = SQLiteStore(path, ballast=0)
     barrier = threading.Barrier(8)
@@ -197,6 +204,7 @@ def test_closing_closes_every_connection_from_whatever_thread_and_is_harmless_tw
     assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
 
 
+@pytest.mark.promise("24")
 def test_a_closed_store_says_so(path):
     store = SQLiteStore(path, ballast=0)
     store.close()
@@ -213,6 +221,7 @@ def test_a_closed_store_says_so(path):
         assert not isinstance(raised.value, StoreUnavailable)  # another try would be no better
 
 
+@pytest.mark.promise("24")
 def test_a_call_that_is_under_way_when_the_store_is_closed_ends_well_and_then_its_connection_is_closed(
     path, connections
 ):
@@ -261,6 +270,7 @@ def test_a_read_that_is_under_way_when_the_store_is_closed_ends_well_too(path, m
     assert not store._connections._open
 
 
+@pytest.mark.promise("F-18")
 def test_a_fork_does_not_wait_longer_than_the_deadline_for_a_connection_that_is_being_made(path):
     # What then happens in the child is among the tests of several processes.
     with closing(SQLiteStore(path, deadline=timedelta(seconds=0.01), ballast=0)) as store:
@@ -280,6 +290,7 @@ def test_a_read_whose_connection_is_taken_by_another_thread_makes_one(store):
     assert load(store, record) == record
 
 
+@pytest.mark.promise("F-18")
 def test_a_child_starts_anew_once(store):
     store.ping()
     store._connections.start_anew()

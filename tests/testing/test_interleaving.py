@@ -272,6 +272,7 @@ def sign_in_again(site):
     return in_steps(request, site.store)
 
 
+@pytest.mark.promise("17")
 @pytest.mark.parametrize(
     "others",
     [

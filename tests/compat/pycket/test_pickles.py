@@ -10,6 +10,8 @@ from coatcheck.compat.pycket._pickles import PROTOCOL_OF_OLD, Pickles, pickles
 from coatcheck.compat.pycket.driver import DriverFactory
 from coatcheck.errors import DecodeError, NotStorable
 
+pytestmark = pytest.mark.promise("19")
+
 PLAIN = {"none": None, "texts": ["é", b"\xff"], "sets": [{1}, frozenset("a")], "nested": {1: ({"a": 2**70},)}}
 
 
