@@ -312,7 +312,7 @@ def found_states(draw):
         created=created,
         last_used=draw(st.sampled_from([created, NOW - DAY, NOW - DAY + 1, NOW])),
         expires=NOW + draw(st.sampled_from([0, 1, DAY])),
-        previous=draw(st.sampled_from([None, a_token(secret=previous).hashed])),
+        previous=draw(st.sampled_from([None, a_token(secret=previous).secret_hash])),
         seen=draw(st.sampled_from([0, NOW - MINUTE, NOW])),
         permanent=draw(st.booleans()),
         idle=draw(st.sampled_from([0, 0, 1, HOUR])),
@@ -330,7 +330,7 @@ def test_the_short_way_of_loading_one_session_decides_like_the_long_one(state):
     long = load(judged, [state, None])
     for name in ("status", "ready", "record", "competing"):
         assert getattr(short.state, name) == getattr(judged.state, name)
-    tokens = [scene.state.token and scene.state.token.hashed for scene in (short, judged)]
+    tokens = [scene.state.token and scene.state.token.secret_hash for scene in (short, judged)]
     assert tokens[0] == tokens[1]
     assert [(event.kind, event.handle, event.reason) for event in played.told] == [
         (event.kind, event.handle, event.reason) for event in long.told

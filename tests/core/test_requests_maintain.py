@@ -221,7 +221,7 @@ def requests(draw):
         rotated = draw(st.booleans())
         record = a_record(
             new if rotated else token,
-            previous=token.hashed if rotated else None,
+            previous=token.secret_hash if rotated else None,
             seen=draw(st.sampled_from([0, NOW])) if rotated else 0,
             settings=settings,
             fields={"a": 1, "b": [1]},
