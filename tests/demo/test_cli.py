@@ -101,7 +101,7 @@ def test_sweep_does_not_make_the_store_that_a_mistyped_name_names(cli, tmp_path)
 def test_a_url_that_names_no_store_is_told_in_one_line(cli, name):
     result = cli(name, "--store", "nonsense://x")
     assert result.exit_code == 2
-    assert result.stderr.startswith("coatcheck: nonsense:// names no store")
+    assert result.stderr.startswith("coatcheck: nonsense:// names no built-in store")
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
