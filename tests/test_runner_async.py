@@ -167,7 +167,7 @@ async def test_a_store_whose_loads_never_wait_is_asked_in_place():
     runner = a_runner(store)
     await asyncio.gather(*[runner.run(of(Load([bytes(16)])), NOW) for _ in range(3)])
     assert len(store.calls) == 3
-    assert not runner._desks.here().tasks
+    assert not runner._tasks.here().tasks
 
 
 @pytest.mark.promise("6", "B")
@@ -237,6 +237,9 @@ async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled(metho
 
             return call
 
+        async def close(self):
+            done.append("closed")
+
     runner = a_runner(Slow())
     task = asyncio.create_task(runner.run(of(CALLS[method][0]), NOW))
     await until(lambda: begun)
@@ -248,7 +251,7 @@ async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled(metho
     assert not finishing.done()
     gate.set()
     await finishing
-    assert done == [method]
+    assert done == [method, "closed"]
 
 
 @pytest.mark.promise("F-05")

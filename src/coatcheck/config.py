@@ -150,7 +150,7 @@ class Settings:
     which sign-ins still count, for a Redis that evicts keys (``allkeys-*``). ``epoch`` costs one more round trip for
     each request of a signed-in user. Memcached always uses epochs."""
 
-    merge: Mapping[str, MergeRule] = field(default_factory=dict)
+    merge: Mapping[str, MergeRule] = field(default_factory=dict[str, MergeRule])
     """Rules for fields that two requests change at the same time: ``{"visits": merges.add}``. Without a rule, values
     that were edited in place are merged, and the later of two assignments wins."""
 

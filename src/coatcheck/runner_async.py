@@ -30,7 +30,7 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, StoreUnavailable, copy_of
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
@@ -170,6 +170,10 @@ class AsyncRunner:
             while True:
                 call = send(answer)
                 send = flow.send
+                if time.monotonic() >= deadline:  # others were first, again and again
+                    late = StoreTimeout("the change was not stored within the deadline", ambiguous=False)
+                    send, answer = flow.throw, late
+                    continue
                 try:
                     if isinstance(call, Writes):
                         answer = await self._store.write(call.writes, now, deadline)

@@ -133,7 +133,7 @@ class Scene:
         token = token or a_token()
         state.tokens = (token,)
         state.hold(token, held(record))
-        state.ready = state.looked_at = True
+        state.looked_at = True
         return self
 
     def is_in(self, status: Status, *tokens: Token) -> Scene:
@@ -286,6 +286,14 @@ class World:
     def run(self, flow: Generator):
         return self.runner.run(flow, self.now)
 
+    def answer(self, call: Call):
+        """The store's answer to one call."""
+
+        def flow():
+            return (yield call)
+
+        return self.run(flow())
+
     def until(self, flow: Generator, call: type):
         """Run `flow` up to its next call of that class; what is left of it runs with `run`."""
         answer = None
@@ -297,7 +305,7 @@ class World:
             if isinstance(wish, Event):
                 self.told.append(wish)
             else:
-                answer = self.runner._call(wish, self.now, self.deadline)
+                answer = self.answer(wish)
 
     def put(self, record: Record) -> Record:
         """Let `record` lie in the store, entered into the index as its sign-in would be."""

@@ -52,7 +52,7 @@ def unnoted(world, number, *, at=None):
     visit.session.sign_in("ada")
     left = world.until(visit.closing(), Apply)
     wish = next(left)
-    results = world.runner._call(wish, world.now, world.deadline)
+    results = world.answer(wish)
     world.now = now
 
     def rest():
