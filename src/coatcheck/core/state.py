@@ -249,7 +249,10 @@ class State:
                 continue
             before = base.get(name) if read is None else read.stored
             if data == before or (
-                assigned is None and read is not None and codec.same_value(read.base, data)
+                assigned is None
+                and read is not None
+                and len(data) == len(read.base)  # else it has changed, and need not be encoded once more
+                and codec.same_value(read.base, data)
             ):
                 continue
             rule = rules.get(name)
