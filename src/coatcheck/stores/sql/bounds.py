@@ -62,11 +62,13 @@ class PyMySQLBounds(Bounds):
 
 
 class AiomysqlBounds(Bounds):
-    """aiomysql says goodbye to the server before it closes a connection."""
+    """aiomysql says goodbye to the server, and sends what is left to send, before it closes a connection."""
 
     def abort(self) -> None:
         """See `Bounds.abort`."""
-        self._driver.close()
+        if self._driver._writer is not None:  # noqa: SLF001 - there is no public way
+            self._driver._writer.transport.abort()  # noqa: SLF001
+            self._driver.close()
 
 
 class _Reader(io.RawIOBase):
