@@ -122,13 +122,8 @@ class Statements:
                 "update": self.compiled(update_several.returning(columns.key)),
                 "remove": self.compiled(sa.delete(sessions).where(self._among(0)).returning(columns.key)),
             }
-<<<<<<< HEAD
         self.read_several: Callable[[int], Statement] = cache(self._read_several)
-        self.delete_dead: Callable[[int], Statement] = cache(self._delete_dead)
-=======
-        self.read_several = cache(self._read_several)
-        self.delete_several = cache(self._delete_several)
->>>>>>> s-sql
+        self.delete_several: Callable[[int], Statement] = cache(self._delete_several)
 
     def compiled(self, clause: Any) -> Statement:
         """A statement in the words of this database."""
