@@ -30,7 +30,7 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, twin_of
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
@@ -158,7 +158,7 @@ class AsyncRunner:
         if len(unique) == len(items):
             return found
         under = dict(zip(unique, found, strict=True))
-        return [twin_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
+        return [copy_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
 
     async def send_changes(self, items: Sequence[_Change], now: int, deadline: float) -> Sequence[Result]:
         """Carry out a batch of changes, conflicts included."""

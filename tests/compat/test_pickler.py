@@ -21,6 +21,8 @@ from coatcheck.compat._plain import named
 from coatcheck.compat.pickles import loads
 from coatcheck.errors import ConfigurationError, DecodeError, NotStorable
 
+pytestmark = pytest.mark.promise("19")
+
 DATA = Path(__file__).parent / "data"
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

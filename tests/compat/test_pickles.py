@@ -148,6 +148,7 @@ HAND_MADE = {
     "a UUID without a number": UUID_ + b".",
     "a UUID without a number, inside": UUID_ + b"\x85.",
     "a UUID changed": UUID_ + b"q\0}X\3\0\0\0intK\1sbh\0}X\3\0\0\0intK\2sb.",
+    "a UUID of a float": UUID_ + b"}X\3\0\0\0intG\0\0\0\0\0\0\0\0sb.",
     "a UUID of a text": UUID_ + b"}X\3\0\0\0intX\1\0\0\0asb.",
     "a date that is none": b"cdatetime\ndate\nC\x04\x07\xe0\x02\xff\x85R.",
     "a time that is none": b"cdatetime\ntime\nC\x06\xff\0\0\0\0\0\x85R.",

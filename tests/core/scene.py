@@ -51,7 +51,7 @@ def a_record(
     created = bookkeeping.pop("created", NOW)
     record = {
         "key": token.key,
-        "secret_hash": token.hashed,
+        "secret_hash": token.secret_hash,
         "secret_at": created,
         "created": created,
         "last_used": bookkeeping.get("last_used", created),

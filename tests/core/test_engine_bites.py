@@ -16,7 +16,6 @@ from coatcheck.core.users import Users
 from coatcheck.errors import StoreFull, StoreTimeout
 from coatcheck.model import merges, record
 from coatcheck.model.record import Destroy, Edit, Tombstone
-from coatcheck.runner_async import AsyncRunner
 from coatcheck.stores.coalesce import Lane
 from tests import test_runner_async
 from tests.cancelling import by_cancel
@@ -194,14 +193,7 @@ def takes_a_lost_epoch_for_one_that_admits_all(patch):
 
 
 def runs_the_loop_in_the_requests_task(patch):
-    async def call(self, call, now, deadline):
-        if isinstance(call, test_runner_async.Apply):
-            items = list(zip(call.changes, call.known, strict=True))
-            return await self.send_changes(items, now, deadline)
-        return await called(self, call, now, deadline)
-
-    called = AsyncRunner._call
-    patch.setattr(AsyncRunner, "_call", call)
+    patch.setattr(Lane, "submit", lambda lane, items, now, deadline: lane._send(items, now, deadline))
 
 
 def lets_two_batches_change_one_record(patch):

@@ -101,7 +101,10 @@ def test_one_round_trip_finds_the_session():
     state = scene.state
     assert (state.status, state.record, state.ready) == (Status.LIVE, record, True)
     assert state.held.found.version == state.held.found.data[:8]
-    assert (state.token.hashed, [token.key for token in state.tokens]) == (TOKEN.hashed, [TOKEN.key])
+    assert (state.token.secret_hash, [token.key for token in state.tokens]) == (
+        TOKEN.secret_hash,
+        [TOKEN.key],
+    )
     assert not state.looked_at
 
 
@@ -309,7 +312,7 @@ def found_states(draw):
         created=created,
         last_used=draw(st.sampled_from([created, NOW - DAY, NOW - DAY + 1, NOW])),
         expires=NOW + draw(st.sampled_from([0, 1, DAY])),
-        previous=draw(st.sampled_from([None, a_token(secret=previous).hashed])),
+        previous=draw(st.sampled_from([None, a_token(secret=previous).secret_hash])),
         seen=draw(st.sampled_from([0, NOW - MINUTE, NOW])),
         permanent=draw(st.booleans()),
         idle=draw(st.sampled_from([0, 0, 1, HOUR])),
@@ -327,7 +330,7 @@ def test_the_short_way_of_loading_one_session_decides_like_the_long_one(state):
     long = load(judged, [state, None])
     for name in ("status", "ready", "record", "competing"):
         assert getattr(short.state, name) == getattr(judged.state, name)
-    tokens = [scene.state.token and scene.state.token.hashed for scene in (short, judged)]
+    tokens = [scene.state.token and scene.state.token.secret_hash for scene in (short, judged)]
     assert tokens[0] == tokens[1]
     assert [(event.kind, event.handle, event.reason) for event in played.told] == [
         (event.kind, event.handle, event.reason) for event in long.told

@@ -65,7 +65,7 @@ def test_a_slide_that_is_due_is_one_write_and_no_cookie():
     (change,) = played.changes()
     assert isinstance(change, Update)
     assert change.used
-    assert change.secret_hash == TOKEN.hashed
+    assert change.secret_hash == TOKEN.secret_hash
     assert played.told == []
     assert played.result == LOOKED_AT
     assert scene.state.record.last_used == NOW + HOUR
@@ -90,10 +90,10 @@ def test_where_another_ring_has_rotated_first_no_cookie_goes_out_that_would_open
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     if writes:
         scene.session["a"] = 1
-    theirs = a_record(a_token(secret=7), previous=TOKEN.hashed, fields={"a": 1} if writes else {})
+    theirs = a_record(a_token(secret=7), previous=TOKEN.secret_hash, fields={"a": 1} if writes else {})
     played = close(scene, [Done(Applied(rotated=False), held(theirs))], now=NOW + 2 * HOUR)
     assert (cookie_of(played), played.told) == (None, [])
-    assert scene.state.token.hashed == TOKEN.hashed
+    assert scene.state.token.secret_hash == TOKEN.secret_hash
     assert scene.session.get("a") == (1 if writes else None)
     assert scene.state.record == theirs
 
@@ -101,7 +101,7 @@ def test_where_another_ring_has_rotated_first_no_cookie_goes_out_that_would_open
 @pytest.mark.promise("14")
 def test_the_first_sight_of_the_new_secret_is_noted_without_a_cookie():
     new = ROTATING.ring.successor(TOKEN)
-    scene = Scene(ROTATING).holds(a_record(new, previous=TOKEN.hashed, settings=ROTATING), new)
+    scene = Scene(ROTATING).holds(a_record(new, previous=TOKEN.secret_hash, settings=ROTATING), new)
     played = close(scene, [APPLIED])
     assert played.changes()[0].seen
     assert cookie_of(played) is None
@@ -139,7 +139,7 @@ def test_a_token_signed_by_an_older_secret_goes_out_with_a_new_signature():
 @pytest.mark.promise("14")
 def test_a_visitor_who_shows_the_old_secret_of_a_rotation_gets_the_new_one():
     new = ROTATING.ring.successor(TOKEN)
-    record = a_record(new, previous=TOKEN.hashed, settings=ROTATING)
+    record = a_record(new, previous=TOKEN.secret_hash, settings=ROTATING)
     scene = Scene(ROTATING).holds(record, TOKEN)
     assert sets(play_through(scene, record), new, ROTATING)
 
@@ -168,7 +168,7 @@ def test_a_request_that_writes_gets_the_new_signature_too():
 @pytest.mark.promise("14")
 def test_a_request_that_writes_with_the_old_secret_of_a_rotation_gets_the_new_one_too():
     new = ROTATING.ring.successor(TOKEN)
-    record = a_record(new, previous=TOKEN.hashed, settings=ROTATING)
+    record = a_record(new, previous=TOKEN.secret_hash, settings=ROTATING)
     scene = Scene(ROTATING).holds(record, TOKEN)
     scene.session["a"] = 1
     assert sets(play_through(scene, record), new, ROTATING)
@@ -189,7 +189,7 @@ def test_a_request_under_way_while_another_signs_in_sends_no_cookie_that_would_u
         record = a_record(token)
     else:
         settings, token = ROTATING, TOKEN
-        record = a_record(ROTATING.ring.successor(token), previous=token.hashed, settings=ROTATING)
+        record = a_record(ROTATING.ring.successor(token), previous=token.secret_hash, settings=ROTATING)
     signed_in = a_record(a_token(secret=9), user="ada", signed_in=NOW, settings=settings)
     scene = Scene(settings).holds(record, token)
     played = play_through(scene, signed_in)
@@ -221,7 +221,7 @@ def requests(draw):
         rotated = draw(st.booleans())
         record = a_record(
             new if rotated else token,
-            previous=token.hashed if rotated else None,
+            previous=token.secret_hash if rotated else None,
             seen=draw(st.sampled_from([0, NOW])) if rotated else 0,
             settings=settings,
             fields={"a": 1, "b": [1]},

@@ -126,7 +126,7 @@ def test_a_change_is_not_refused_by_what_another_caller_of_its_batch_knew():
     signed_in = record(fields={})
     signed_in = replace(signed_in, secret_hash=b"n" * 32)
     changes = [update(secret_hash=b"n" * 32, set={"a": b"\x01"})]
-    changes.append(update(secret_hash=a_token(1).hashed, set={"b": b"\x01"}))
+    changes.append(update(secret_hash=a_token(1).secret_hash, set={"b": b"\x01"}))
     driven = Driven(changes, [held(signed_in), held(record())])
     (write,) = driven.writes
     driven.answer(Conflict(found(signed_in)))
@@ -208,7 +208,7 @@ def test_where_another_writer_came_first_the_changes_are_applied_to_what_is_ther
 @pytest.mark.promise("13")
 def test_a_change_that_the_new_state_refuses_is_refused_and_the_others_stand():
     changes = [
-        update(secret_hash=a_token(1).hashed, set={"a": b"\x01"}),
+        update(secret_hash=a_token(1).secret_hash, set={"a": b"\x01"}),
         update(set={"b": b"\x01"}, used=False),
     ]
     driven = Driven(changes, [held(record())] * 2)

@@ -90,11 +90,6 @@ def read(key, data):
 EACH = pytest.mark.parametrize("name", GOLDEN)
 
 
-def read(key, data):
-    """The meaning of what was found under a key."""
-    return held_of(key, Found(data, data[:8])).state
-
-
 def golden(name):
     return bytes.fromhex(START + GOLDEN[name][1])
 

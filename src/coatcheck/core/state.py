@@ -110,25 +110,25 @@ class State:
 
     # Every request that looks at its session makes one of these: what it starts with stands in the class, and only
     # what differs in the instance.
-    ready = False
-    looked_at = False
-    path = ""  # within the application; known where the outage policy depends on it
+    ready: bool = False
+    looked_at: bool = False
+    path: str = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
     met: StoreError | None = (
         None  # the failure that the handler was told of: a 500 that it answers is really a 503
     )
-    status = Status.UNLOADED
+    status: Status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
-    refused = False
-    crowded = False
-    acted = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
-    mutable_reads = False  # a value was handed out that the application may change inside
-    ended_own = False
-    detached = False
+    refused: bool = False
+    crowded: bool = False
+    acted: bool = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
+    mutable_reads: bool = False  # a value was handed out that the application may change inside
+    ended_own: bool = False
+    detached: bool = False
     competing: tuple[Held, ...] = ()  # live sessions that came together, so that none was taken
     to_destroy: tuple[Held, ...] = ()
     cookie_set: Token | None = None
-    cookie_cleared = False
+    cookie_cleared: bool = False
     held: Held | None = None
     record: Record | None = None
     token: Token | None = None
@@ -159,7 +159,8 @@ class State:
         """The record that the request holds, from now on."""
         assert isinstance(held.state, Record)
         self.token, self.held, self.record = token, held, held.state
-        self.status, self.ready = Status.LIVE, True
+        self.status = Status.LIVE
+        self.ready = True
 
     def blank(self) -> None:
         """Forget the record, what was read of it, and every intention about it."""
@@ -248,7 +249,10 @@ class State:
                 continue
             before = base.get(name) if read is None else read.stored
             if data == before or (
-                assigned is None and read is not None and codec.same_value(read.base, data)
+                assigned is None
+                and read is not None
+                and len(data) == len(read.base)  # else it has changed, and need not be encoded once more
+                and codec.same_value(read.base, data)
             ):
                 continue
             rule = rules.get(name)

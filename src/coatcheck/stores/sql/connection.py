@@ -50,7 +50,7 @@ class Shared:
         self.statements: Statements | None = None
         # The pool can't be told how long a call may wait for a connection. In async, the waiting is cancelled.
         self.has_slots: bool = own and not engine.dialect.is_async
-        self.slots = threading.BoundedSemaphore(CONNECTIONS)
+        self.slots: threading.BoundedSemaphore = threading.BoundedSemaphore(CONNECTIONS)
         self._pid = os.getpid()
         self._inherited: list[Any] = []
 

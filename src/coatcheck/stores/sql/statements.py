@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -124,8 +124,8 @@ class Statements:
                 "update": self.compiled(update_several.returning(columns.key)),
                 "remove": self.compiled(sa.delete(sessions).where(self._among(0)).returning(columns.key)),
             }
-        self.read_several = cache(self._read_several)
-        self.delete_dead = cache(self._delete_dead)
+        self.read_several: Callable[[int], Statement] = cache(self._read_several)
+        self.delete_dead: Callable[[int], Statement] = cache(self._delete_dead)
 
     def compiled(self, clause: Any) -> Statement:
         """A statement in the words of this database."""
