@@ -132,28 +132,28 @@ class Lane(Generic[Item]):
         self._handed_on = handed_on
         self._waiting: deque[_Member[Item]] = deque()
         self._keys: set[Hashable] = set()  # of the batches in flight
-        self._flying = 0
-        self._boarding: asyncio.Task[None] | None = None
+        self._running = 0
+        self._starting: asyncio.Task[None] | None = None
 
     def submit(self, items: Sequence[Item], now: int, deadline: float) -> asyncio.Future[Sequence[Any]]:
         """Send `items`, together with those of other callers. Returns the future of their answers."""
         member = _Member(items, now, deadline)
         self._waiting.append(member)
         # Callers that arrive before the batch's task has begun to run join it.
-        if self._boarding is None and self._flying < self._in_flight:
+        if self._starting is None and self._running < self._in_flight:
             self._launch()
         return member.answers
 
     def _launch(self) -> None:
-        if self._waiting and self._boarding is None and self._flying < self._in_flight:
-            self._flying += 1
+        if self._waiting and self._starting is None and self._running < self._in_flight:
+            self._running += 1
             # An empty context, since a batch belongs to many callers.
-            self._boarding = self._tasks.start(self._fly(), Context())
-            self._boarding.add_done_callback(self._ended)
+            self._starting = self._tasks.start(self._run_batch(), Context())
+            self._starting.add_done_callback(self._ended)
 
-    async def _fly(self) -> None:
-        self._boarding = None
-        batch = self._board()
+    async def _run_batch(self) -> None:
+        self._starting = None
+        batch = self._next_batch()
         keys: set[Hashable] = set()
         if self._key is not None:
             for member in batch:
@@ -169,18 +169,18 @@ class Lane(Generic[Item]):
                 member.fail(StoreUnavailable("the batch was cancelled"))
             raise
         finally:
-            self._flying -= 1
+            self._running -= 1
             self._keys -= keys
             if self._waiting and batch:
                 self._launch()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if self._boarding is task:  # cancelled before it began
-            self._boarding = None
-            self._flying -= 1
+        if self._starting is task:  # cancelled before it began
+            self._starting = None
+            self._running -= 1
             self._launch()
 
-    def _board(self) -> list[_Member[Item]]:
+    def _next_batch(self) -> list[_Member[Item]]:
         """Take the next batch from the queue, without items whose keys are in flight."""
         batch: list[_Member[Item]] = []
         held_back: list[_Member[Item]] = []
