@@ -34,7 +34,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-lowest test-wheel quick unit check lint types bench soak docs lock format clean \
+.PHONY: help demo test test-all test-lowest test-wheel quick unit check lint types bench soak docs promises lock format clean \
         system $(OTHERS:%=test-%) $(OTHERS:%=quick-%)
 
 help: ## list the targets
@@ -95,6 +95,9 @@ soak: $(VENV)/.dev system ## the long tests, alone
 
 docs: $(VENV)/.dev ## build the documentation into site/; a warning is an error
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs site
+
+promises: $(VENV)/.dev ## write docs/reference/promises.md from the markers of the tests
+	$(BIN)/python -m tests.promises
 
 lock: $(VENV)/.dev ## compile requirements/*.lock anew from pyproject.toml
 	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements/dev.lock pyproject.toml > /dev/null

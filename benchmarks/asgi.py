@@ -184,7 +184,7 @@ def _loading(sessions: AsyncSessions) -> App:
 
 
 async def _batches(folder: Path) -> None:
-    from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+    from coatcheck.stores.sqlite import AsyncSQLiteStore
 
     print("\n### Changes a transaction, SQLite, every visitor writing all the time\n")
     print("| under way | requests | transactions | mean batch | µs a request, coalesced | one by one |")

@@ -14,22 +14,23 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 from msgspec.structs import replace
 
+from coatcheck.model import merges
+from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.record import (
     Change,
     Create,
     Destroy,
-    Lifetimes,
+    Edit,
+    Holder,
     Record,
     Rotation,
     SignIn,
-    Tombstone,
     Update,
-    encode,
     settle,
 )
 from coatcheck.testing.clock import START
 
-__all__ = ["cases", "changes_for", "histories", "keys", "lifetimes", "records"]
+__all__ = ["changes_for", "histories", "keys", "lifetimes", "records"]
 
 NOW = round(START * 1000)
 DAY = 86_400_000
@@ -39,14 +40,31 @@ _SECRETS = (*(bytes([byte]) * 32 for byte in range(4)), bytes(range(32)))
 _USERS = ("ada", "grace", "1", "", "\N{OLD KEY}", "x" * 255)
 _CLIENTS = ("", "Browser/1.0", "\N{OLD KEY}" * 50)
 _NAMES: tuple[str, ...] = (
-    *("a", "b", "c", "theme", "cart", "flash:1", "", "\0", "\N{OLD KEY}", "x" * 32, "x" * 256),
+    *("a", "b", "c", "theme", "cart", "\0flash:1", "\0flash:2", "", "\0", "\N{OLD KEY}", "x" * 32, "x" * 256),
 )
 _VALUES = (b"1", b"", b"\0", b"\xc4\xff", bytes(range(256)), b"x" * 255)
+_LISTS = (b"\x90", b"\x91\x01", b"\x92\x01\x02", b"\x01", b"")
 _KEYS = (bytes(16), b"\xff" * 16, bytes(range(16)), b"\r\n *?{}\\\"'%\0\x80\xc1:/")
+_MARKS = (bytes(4), b"mark", b"\xff" * 4)
 _SPANS = (20_000, 0, 1, 2, 1_000, DAY, 400 * DAY)
 _IDLE, _ABSOLUTE = (DAY, 1, 1_000), (30 * DAY, 1, 1_000)
 _REMEMBER_IDLE, _REMEMBER_ABSOLUTE = (30 * DAY, 1), (90 * DAY, 30 * DAY, 1)
-_PARTS = ("clear", "remove", "take", "set", "user", "permanent", "sign_in", "rotate", "seen", "touch", "at")
+_PARTS = (
+    "clear",
+    "remove",
+    "take",
+    "set",
+    "user",
+    "permanent",
+    "sign_in",
+    "rotate",
+    "seen",
+    "unused",
+    "at",
+    "edits",
+    "limits",
+    "flashes",
+)
 
 
 @cache
@@ -86,14 +104,15 @@ def records(draw: DrawFn, *, key: bytes | None = None) -> Record:
     created = NOW - _pick(draw, _SPANS)
     record = Record(
         key=_pick(draw, _KEYS) if key is None else key,
-        secret=_pick(draw, _SECRETS),
+        secret_hash=_pick(draw, _SECRETS),
+        mark=_pick(draw, _MARKS),
         secret_at=created,
         created=created,
         last_used=_pick(draw, (created, NOW - 1, NOW, NOW + 1)),
         expires=NOW + _pick(draw, (DAY, 1_000, 400 * DAY, 2, 1, 0)),
         fields={name: _pick(draw, _VALUES) for name in _some(draw, _NAMES, 4)[1:]},
     )
-    kind = draw(_below(8))
+    kind = draw(_below(32))
     if kind & 1:
         record = replace(record, permanent=True)
     if kind & 2:
@@ -101,7 +120,19 @@ def records(draw: DrawFn, *, key: bytes | None = None) -> Record:
         record = replace(record, signed_in=signed_in, user=_pick(draw, _USERS), client=_pick(draw, _CLIENTS))
     if kind & 4:
         record = replace(record, previous=_pick(draw, _SECRETS), seen=_pick(draw, (0, NOW - 1_000, NOW)))
+    if kind & 8:
+        record = replace(record, idle=_pick(draw, _SPANS), absolute=_pick(draw, _SPANS))
+    if kind & 16:
+        record = replace(record, sealed=_pick(draw, _VALUES))
     return record
+
+
+@st.composite
+def _edits(draw: DrawFn, record: Record, name: str) -> Edit:
+    """An edit of a field that is as it was read, was changed since, or has gone."""
+    base = _pick(draw, (*_LISTS, None))
+    stored = _pick(draw, (base, record.fields.get(name)))
+    return Edit(_pick(draw, _LISTS), base, stored, _pick(draw, (None, None, merges.add, merges.largest)))
 
 
 @st.composite
@@ -110,7 +141,7 @@ def _updates_for(draw: DrawFn, record: Record) -> Update:
     parts = {part for number, part in enumerate(_PARTS) if flags >> number & 1}
     # So few names that the same one is often set, removed and taken at once.
     names = [*list(record.fields)[:3], _pick(draw, _NAMES)]
-    known = [record.secret] if record.previous is None else [record.secret, record.previous]
+    known = [record.secret_hash] if record.previous is None else [record.secret_hash, record.previous]
     users = [*_USERS] if record.user is None else [record.user] * 3 + [*_USERS]
     grace = _pick(draw, _SPANS)
     at = NOW
@@ -125,34 +156,41 @@ def _updates_for(draw: DrawFn, record: Record) -> Update:
     if "sign_in" in parts:
         sign_in = SignIn(_pick(draw, users), _pick(draw, _CLIENTS))
     if "rotate" in parts:
-        rotate = Rotation(_pick(draw, [*_SECRETS, *known]), derived=_pick(draw, (True, False)))
+        rotate = Rotation(
+            _pick(draw, [*_SECRETS, *known]), _pick(draw, _MARKS), derived=_pick(draw, (True, False))
+        )
     return Update(
         key=record.key,
         at=at,
         lifetimes=draw(lifetimes()),
         grace=grace,
-        secret=_pick(draw, [*known, *known, None, *_SECRETS[:2]]),
+        secret_hash=_pick(draw, [*known, *known, None, *_SECRETS[:2]]),
         user=_pick(draw, users) if "user" in parts else None,
         clear="clear" in parts,
         remove=frozenset(_some(draw, names, 3)) if "remove" in parts else frozenset(),
         take=tuple(_some(draw, names, 3)) if "take" in parts else (),
         set={name: _pick(draw, _VALUES) for name in _some(draw, names, 3)} if "set" in parts else {},
+        edits={name: draw(_edits(record, name)) for name in _some(draw, names, 2)}
+        if "edits" in parts
+        else {},
+        max_flashes=_pick(draw, (1, 2)) if "flashes" in parts else 0,
         permanent=_pick(draw, (True, False)) if "permanent" in parts else None,
+        limits=(_pick(draw, _SPANS), _pick(draw, _SPANS)) if "limits" in parts else None,
         sign_in=sign_in,
         rotate=rotate,
         seen="seen" in parts,
-        touch="touch" not in parts,
+        used="unused" not in parts,
     )
 
 
 @st.composite
 def _destroys_for(draw: DrawFn, record: Record) -> Destroy:
-    own = ("ada",) if record.user is None else (record.user, record.user, "grace")
+    holders = [None, Holder(record.user), Holder(record.user, record.signed_in)]
+    others = [Holder("grace"), Holder(None), Holder(record.user, record.signed_in + 1)]
     return Destroy(
         key=record.key,
         at=_pick(draw, (NOW, record.expires - 1, record.expires)),
-        user=_pick(draw, (None, None, *own)),
-        signed_in=_pick(draw, (None, record.signed_in, record.signed_in + 1)),
+        holder=_pick(draw, holders * 2 + others),
     )
 
 
@@ -181,43 +219,7 @@ def histories(draw: DrawFn, *, most: int = 8) -> tuple[Record, list[Change]]:
     for _ in range(draw(st.integers(1, most))):
         change = draw(changes_for(current))
         changes.append(change)
-        after = settle(encode(current), change).state
+        after = settle(current, change).state
         if isinstance(after, Record):
             current = after
     return first, changes
-
-
-@st.composite
-def _damaged(draw: DrawFn, data: bytes) -> bytes:
-    where = draw(_below(len(data)))
-    match _pick(draw, ("cut off", "changed", "followed", "other format", "other key", "random")):
-        case "cut off":
-            return data[:where]
-        case "changed":
-            return data[:where] + bytes([data[where] ^ draw(st.integers(1, 255))]) + data[where + 1 :]
-        case "followed":
-            return data + draw(st.binary(min_size=1, max_size=4))
-        case "other format":
-            return bytes([draw(st.integers(2, 255))]) + data[1:]
-        case "other key":
-            return data[:2] + draw(keys()) + data[18:]
-        case _:
-            return draw(st.binary(max_size=120))
-
-
-@st.composite
-def cases(draw: DrawFn, *, damage: bool = True) -> tuple[bytes | None, Change]:
-    """What lies under a key, and a change of that key. With `damage`, it may be what can't be read."""
-    record = draw(records())
-    change = draw(changes_for(record))
-    kinds = ("record",) * 10 + ("damage" if damage else "record",) * 3 + ("tombstone", "nothing")
-    match _pick(draw, kinds):
-        case "record":
-            return encode(record), change
-        case "damage":
-            return draw(_damaged(encode(record))), change
-        case "tombstone":
-            tombstone = Tombstone(record.key, NOW + _pick(draw, _SPANS))
-            return encode(tombstone), _pick(draw, (change, _create(record)))
-        case _:
-            return None, _pick(draw, (change, _create(record)))

@@ -7,15 +7,19 @@ from contextlib import suppress
 import pytest
 
 from coatcheck import AsyncSessions
+from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreUnavailable
-from coatcheck.stores.coalesce import Coalesced
+from coatcheck.model.record import Tombstone
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AsyncFailingStore, AsyncPausingStore, AwaitableStore
 from tests.cancelling import BY_ANY_WAY
-from tests.loops import on_each_loop, quiet, until
+from tests.loops import on_each_loop, quiet
 from tests.visits import SECRET, cookie_of, look, visit
 
+pytestmark = pytest.mark.promise("F-05")
 
+
+@pytest.mark.promise("12")
 @pytest.mark.parametrize("how", ["close", "abandon", "both"])
 @pytest.mark.parametrize("point", ["before", "after"])
 @BY_ANY_WAY
@@ -41,7 +45,7 @@ async def test_a_sign_out_is_carried_out_although_its_request_is_cancelled(cance
                 await sessions.abandon(session)
             raise
 
-    with store.hold("apply", point) as gate:
+    with store.hold("write", point) as gate:
         ending = asyncio.create_task(cancelled(end()))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -52,16 +56,17 @@ async def test_a_sign_out_is_carried_out_although_its_request_is_cancelled(cance
     assert await sessions.of_user("ada") == []
 
 
+@pytest.mark.promise("12")
 @BY_ANY_WAY
 @on_each_loop
 async def test_a_sign_out_that_is_cancelled_before_its_batch_left_is_carried_out(cancelled):
     pausing = AsyncPausingStore(AwaitableStore(MemoryStore()))
-    pausing.store._store.capabilities = type(MemoryStore.capabilities)()  # worth coalescing
-    sessions = AsyncSessions(Coalesced(pausing, in_flight=1), secret=SECRET)
+    sessions = AsyncSessions(pausing, secret=SECRET)
+    sessions._runner._desks.here().changes._in_flight = 1
     cookies, others = await visit(sessions, a=1), await visit(sessions, a=1)
     session = await look(sessions, cookies)
     session.sign_out()
-    with pausing.hold("apply") as gate:
+    with pausing.hold("write") as gate:
         first = asyncio.create_task(visit(sessions, others, b=1))
         await gate.wait()
         await asyncio.create_task(cancelled(sessions.close(session)))
@@ -69,24 +74,26 @@ async def test_a_sign_out_that_is_cancelled_before_its_batch_left_is_carried_out
         gate.open()
         await first
         await sessions.shutdown()
-    found = pausing.store._store.load([sessions.settings.ring.verify(cookies.partition(b"=")[2]).key], 0)
-    assert not hasattr(found[0], "fields")
+    key = sessions.settings.ring.verify(cookies.partition(b"=")[2]).key
+    (found,) = pausing.store._store.load([key], 0, 0)
+    assert isinstance(held_of(key, found).state, Tombstone)
 
 
+@pytest.mark.promise("17")
 @on_each_loop
 async def test_revoking_a_user_goes_on_although_its_caller_is_cancelled():
     store = AsyncPausingStore(AsyncMemoryStore())
     sessions = AsyncSessions(store, secret=SECRET)
     for _ in range(250):  # more than one batch
         await visit(sessions, user="ada")
-    with store.hold("apply", "after") as gate:
+    with store.hold("write", "after") as gate:
         revoking = asyncio.create_task(sessions.revoke_user("ada"))
         await gate.wait()
         revoking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await revoking
         gate.open()
-        await until(lambda: not sessions._tasks)
+        await sessions.shutdown()
     assert await sessions.of_user("ada") == []
 
 
@@ -97,8 +104,8 @@ async def test_a_sign_out_that_fails_when_nobody_waits_for_it_any_more_is_logged
     sessions = AsyncSessions(store, secret=SECRET)
     session = await look(sessions, await visit(sessions, a=1))
     session.sign_out()
-    failing.fail("apply", error=StoreUnavailable("the test says so"))
-    with store.hold("apply") as gate:
+    failing.fail("write", error=StoreUnavailable("the test says so", ambiguous=False))
+    with store.hold("write") as gate:
         closing = asyncio.create_task(sessions.close(session))
         await gate.wait()
         closing.cancel()
@@ -118,7 +125,7 @@ async def test_a_sign_out_that_fails_while_it_is_waited_for_is_raised_and_not_lo
     sessions = AsyncSessions(store, secret=SECRET)
     session = await look(sessions, await visit(sessions, a=1))
     session.sign_out()
-    store.fail("apply", error=StoreUnavailable("the test says so"))
+    store.fail("write", error=StoreUnavailable("the test says so", ambiguous=False))
     with pytest.raises(StoreUnavailable):
         await sessions.close(session)
     await quiet()
@@ -129,8 +136,7 @@ async def test_a_sign_out_that_fails_while_it_is_waited_for_is_raised_and_not_lo
 @on_each_loop
 async def test_a_request_that_is_cancelled_anywhere_leaves_a_whole_session_of_before_or_after(verb):
     for turns in range(12):
-        store = Coalesced(AwaitableStore(MemoryStore()))
-        store.capabilities = type(store.capabilities)()
+        store = AwaitableStore(MemoryStore())
         sessions = AsyncSessions(store, secret=SECRET)
         before = await visit(sessions, a=1, b=1)
         outcomes = []
@@ -177,7 +183,7 @@ async def test_two_tasks_of_one_request_that_save_at_once_begin_one_session_and_
     sessions = AsyncSessions(store, secret=SECRET)
     cookies = await visit(sessions, z=0) if known else b""
     session = await look(sessions, cookies)
-    gates = [store.hold("apply", "after"), store.hold("apply", "after")]
+    gates = [store.hold("write", "after"), store.hold("write", "after")]
     saving = []
     for name in ("a", "b"):
         session[name] = 1
@@ -214,7 +220,7 @@ async def test_a_request_that_gives_up_waiting_for_a_save_and_goes_on_still_gets
             session.sign_in("ada")
         case _:
             session.rotate()
-    with store.hold("apply", point) as gate:
+    with store.hold("write", point) as gate:
         await asyncio.create_task(cancelled(sessions.save(session)))
         session["later"] = 1
         closing = asyncio.create_task(sessions.close(session))

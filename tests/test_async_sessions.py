@@ -13,13 +13,11 @@ from datetime import timedelta
 import pytest
 
 from coatcheck import AsyncSessions, Sessions
-from coatcheck.core.flows import Flows
+from coatcheck.core.admin import Admin
+from coatcheck.core.requests import Requests
 from coatcheck.errors import ConfigurationError, NotLoaded, SessionGone, StoreUnavailable
-from coatcheck.model.record import Destroy
-from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
-from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore, SQLiteStore
 from coatcheck.testing import (
     AsyncCountingStore,
     AsyncFailingStore,
@@ -31,8 +29,8 @@ from coatcheck.testing import (
 from tests.loops import on_each_loop, run
 from tests.visits import SECRET, look, visit
 
-ONLY_ASYNC = {"preload", "close_at_once"}  # what the middleware needs, since a mapping can't wait
-IN_PLACE = {"open", "from_url", "with_settings", "counts", "preload", "close_at_once"}
+ONLY_ASYNC = {"preload"}  # what the middleware needs, since a mapping can't wait
+IN_PLACE = {"open", "from_url", "with_settings", "counts", "preload"}
 
 
 # The same as Sessions
@@ -70,10 +68,19 @@ def test_the_overloads_of_open_are_the_same():
     assert len(both[0]) == 2
 
 
-def test_every_flow_is_driven_by_both():
-    flows = set(re.findall(r"_flows\.(\w+)|flows\.(\w+)", inspect.getsource(Sessions)))
-    assert flows == set(re.findall(r"_flows\.(\w+)|flows\.(\w+)", inspect.getsource(AsyncSessions)))
-    assert len(flows) >= len([name for name in vars(Flows) if not name.startswith("_")]) - 3
+def test_every_flow_is_run_by_both():
+    sync, asynchronous = (
+        {flow for _, flow in re.findall(r"self\._(requests|admin)\.(\w+)", inspect.getsource(manager))}
+        for manager in (Sessions, AsyncSessions)
+    )
+    assert sync == asynchronous
+    flows = {
+        name
+        for owner in (Requests, Admin)
+        for name, value in vars(owner).items()
+        if not name.startswith("_") and inspect.isgeneratorfunction(value)
+    }
+    assert sync == flows
 
 
 @pytest.mark.parametrize(
@@ -83,7 +90,6 @@ def test_every_flow_is_driven_by_both():
         "import coatcheck; coatcheck.Sessions.from_url('memory://', secret=SECRET)",
         "import coatcheck; coatcheck.Sessions.from_url('sqlite:///s.db', secret=SECRET)",
         "import coatcheck.frameworks.wsgi",
-        "import coatcheck; coatcheck.AsyncSessions.from_url('memory://', secret=SECRET)",
     ],
 )
 def test_asyncio_is_imported_only_where_something_waits(program, tmp_path):
@@ -94,9 +100,10 @@ def test_asyncio_is_imported_only_where_something_waits(program, tmp_path):
 # Which store goes with which manager
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "store",
-    [AsyncMemoryStore(), Coalesced(AsyncMemoryStore()), AwaitableStore(MemoryStore())],
+    [AsyncMemoryStore(), AwaitableStore(MemoryStore())],
     ids=lambda store: type(store).__name__,
 )
 def test_an_async_store_under_sessions_is_refused_and_told_what_to_use(store):
@@ -104,6 +111,7 @@ def test_an_async_store_under_sessions_is_refused_and_told_what_to_use(store):
         Sessions(store, secret=SECRET)
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "store", [MemoryStore(), CountingStore(MemoryStore())], ids=lambda store: type(store).__name__
 )
@@ -124,9 +132,9 @@ def make_store(request, tmp_path):
             case "memory":
                 return AsyncMemoryStore()
             case "sqlite":
-                return Coalesced(AsyncSQLiteStore(tmp_path / "a.db", ballast=0))
+                return AsyncSQLiteStore(tmp_path / "a.db", ballast=0)
             case _:
-                return Coalesced(AwaitableStore(SQLiteStore(tmp_path / "b.db", ballast=0), threads=True))
+                return AwaitableStore(SQLiteStore(tmp_path / "b.db", ballast=0), threads=True)
 
     return make
 
@@ -241,6 +249,7 @@ async def test_loading_ahead_is_no_look_at_the_session():
     assert (outcome.set_cookie, outcome.vary, store.sequence) == (None, False, ["load"])
 
 
+@pytest.mark.promise("6")
 @on_each_loop
 async def test_two_tasks_of_one_request_that_load_at_once_share_one_state_and_lose_no_change():
     store = AsyncPausingStore(AsyncMemoryStore())
@@ -270,7 +279,7 @@ async def test_a_load_that_fails_beside_one_that_succeeded_spoils_nothing():
         await gate.wait()
         await sessions.load(session)
         session["a"] = 2
-        pausing.store.fail("load", error=StoreUnavailable("down"), times=1)
+        pausing.store.fail("load", error=StoreUnavailable("down", ambiguous=False), times=1)
         gate.open()
         with suppress(StoreUnavailable):
             await late
@@ -282,6 +291,7 @@ async def test_a_load_that_fails_beside_one_that_succeeded_spoils_nothing():
 # The end
 
 
+@pytest.mark.promise("24")
 @on_each_loop
 async def test_leaving_the_block_shuts_down_once_all_accepted_work_is_done():
     inner = AsyncMemoryStore()
@@ -291,7 +301,7 @@ async def test_leaving_the_block_shuts_down_once_all_accepted_work_is_done():
         session = await look(sessions, await visit(sessions, a=1))
         session.destroy()
         counting.reset()
-        gate = store.hold("apply")
+        gate = store.hold("write")
         closing = asyncio.create_task(sessions.close(session))
         await gate.wait()
         closing.cancel()
@@ -303,11 +313,12 @@ async def test_leaving_the_block_shuts_down_once_all_accepted_work_is_done():
         assert counting.sequence == []
         gate.open()
         await leaving
-        assert counting.sequence == ["apply", "close"]
-        assert isinstance(counting.calls[0].args[0][0], Destroy)
-    assert counting.sequence == ["apply", "close", "close"]
+        assert counting.sequence == ["write", "close"]
+        assert not counting.calls[0].args[0][0].live  # the tombstone
+    assert counting.sequence == ["write", "close", "close"]
 
 
+@pytest.mark.promise("24")
 @on_each_loop
 async def test_shutting_down_twice_is_harmless(make_store):
     sessions = AsyncSessions(make_store(), secret=SECRET)
@@ -325,7 +336,7 @@ async def test_a_manager_with_other_settings_shares_the_store_and_waits_for_the_
     assert other.store is store
     session = await look(other, await visit(sessions, a=1))
     session.sign_out()
-    with store.hold("apply") as gate:
+    with store.hold("write") as gate:
         closing = asyncio.create_task(other.close(session))
         await gate.wait()
         closing.cancel()
@@ -337,8 +348,9 @@ async def test_a_manager_with_other_settings_shares_the_store_and_waits_for_the_
         await shutting
 
 
+@pytest.mark.promise("24")
 def test_one_manager_serves_several_event_loops_and_each_waits_for_its_own_work_only():
-    store = Coalesced(AwaitableStore(MemoryStore(), threads=True))
+    store = AwaitableStore(MemoryStore(), threads=True)
     sessions = AsyncSessions(store, secret=SECRET)
     held, go_on = threading.Event(), threading.Event()
     failures = []
@@ -351,7 +363,7 @@ def test_one_manager_serves_several_event_loops_and_each_waits_for_its_own_work_
             held.set()
             await asyncio.to_thread(go_on.wait, 10)
 
-        await sessions._in_own_task(work())
+        await sessions._alone(work())
         assert not session.is_new
 
     def body():

@@ -25,11 +25,15 @@ def test_the_defaults_are_those_of_the_design():
         "remember_absolute": 90 * DAY,
         "rotate_every": None,
         "rotation_grace": timedelta(seconds=60),
-        "late_window": timedelta(seconds=60),
+        "late_window": timedelta(seconds=120),
         "cookie": CookieSettings(),
         "insecure_http": False,
         "outage": "closed",
+        "revocation": "index",
+        "merge": {},
+        "deadline": timedelta(seconds=2),
         "max_bytes": 256 * 1024,
+        "max_flashes": 100,
         "max_sessions_per_user": None,
         "on_event": None,
     }
@@ -131,6 +135,7 @@ BAD = [
 ]
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     ("options", "told"), BAD, ids=[f"{at} {next(iter(bad))}" for at, (bad, _) in enumerate(BAD)]
 )
@@ -164,6 +169,7 @@ def test_what_can_work_is_taken(options):
     Settings(secret=SECRET, **options)
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize("name", ["secrets", "timeout", "cookie_name", "ring", "template"])
 def test_a_setting_that_there_is_not_is_a_type_error(name):
     with pytest.raises(TypeError, match=name):
@@ -177,6 +183,7 @@ def test_a_missing_secret_says_how_to_make_one():
         Sessions(MemoryStore())
 
 
+@pytest.mark.promise("18")
 def test_the_secret_never_shows():
     for secret in (SECRET, [SECRET, OLD_SECRET], SECRET.encode()):
         settings = Settings(secret=secret)

@@ -74,12 +74,14 @@ def test_errors_about_values_can_be_caught_as_what_python_calls_them(error, buil
     assert issubclass(error, builtin)
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("error", [StoreUnavailable, StoreTimeout, StoreFull, StoreReadOnly])
 def test_whatever_a_store_fails_at_is_a_store_error_with_a_time_to_come_back(error):
     assert issubclass(error, StoreError)
     assert error.retry_after == 1
 
 
+@pytest.mark.promise("L")
 def test_a_timeout_says_whether_it_may_have_been_done():
     assert issubclass(StoreTimeout, StoreUnavailable)
     assert StoreTimeout("slow", ambiguous=True).ambiguous is True
@@ -109,7 +111,7 @@ def test_the_warning_about_plain_http_can_be_filtered_by_itself():
         TooLarge("no", size=5, limit=4),
         SessionGone("gone", handle="0" * 32),
         StoreTimeout("slow", ambiguous=True),
-        StoreUnavailable("down"),
+        StoreUnavailable("down", ambiguous=False),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -118,13 +120,14 @@ def test_an_error_can_be_copied_with_its_evidence_as_it_is_on_its_way_out_of_a_w
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
-def test_each_caller_of_a_failed_batch_gets_an_error_of_his_own():
+@pytest.mark.promise("B")
+def test_each_caller_of_a_failed_batch_gets_an_error_of_its_own():
     error = StoreTimeout("slow", ambiguous=True)
     error.__cause__ = OSError("the driver's")
-    twins = [errors.twin_of(error) for _ in range(2)]
-    assert len({id(error), *map(id, twins)}) == 3
-    for twin in twins:
-        assert (type(twin), str(twin), twin.ambiguous, twin.__cause__) == (
+    copies = [errors.copy_of(error) for _ in range(2)]
+    assert len({id(error), *map(id, copies)}) == 3
+    for each in copies:
+        assert (type(each), str(each), each.ambiguous, each.__cause__) == (
             StoreTimeout,
             "slow",
             True,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from coatcheck import Sessions
-from coatcheck.model.ports import Capabilities, Life
+from coatcheck.model.ports import Entry
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, ManualClock
+
+pytestmark = pytest.mark.promise("14", "F-21")
 
 OLD, NEW = "o1d-xZ7-fJ2kQ9wLr4TnVb8sHd3YpMc6Ge1u", "n3w-QQk3J9vQ0zL8mN2bX5cR7tY1wE4uI6oP"
 
@@ -45,14 +49,14 @@ def test_two_rings_that_rotate_one_session_at_once_log_nobody_out():
 class SeparateIndex(CountingStore):
     """A store whose index of users is written apart, as in a cluster."""
 
-    capabilities = Capabilities(separate_index=True)
+    index = "beside"
 
     def __init__(self):
         super().__init__(MemoryStore())
-        self.enrolled = []
+        self.noted = []
 
-    def enroll(self, user, life, expires):
-        self.enrolled.append((user, life, expires))
+    def note(self, entries, now, deadline):
+        self.noted += entries
 
 
 def test_an_index_of_its_own_keeps_a_session_for_as_long_as_it_may_live():
@@ -64,4 +68,4 @@ def test_an_index_of_its_own_keeps_a_session_for_as_long_as_it_may_live():
     signed_in = clock.now_ms
     longest = int(timedelta(days=90).total_seconds() * 1000)
     key = bytes.fromhex(session.handle)
-    assert store.enrolled == [("ada", Life(key, signed_in), signed_in + longest)]
+    assert store.noted == [Entry("ada", key, signed_in, signed_in + longest)]

@@ -12,6 +12,8 @@ from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.testing import PausingStore, Race
 from tests.visitor import SECRET
 
+pytestmark = pytest.mark.promise("V")
+
 PATIENCE = 20
 
 
@@ -64,7 +66,7 @@ def test_two_threads_that_store_at_once_begin_one_session_and_lose_nothing(known
     session = sessions.open(cookies)
     session["a"] = 1
     turn = state_of(session).turn = Turn()
-    with Race() as race, store.hold("apply", point) as gate:
+    with Race() as race, store.hold("write", point) as gate:
         first = race.start("first", partial(sessions.save, session))
         gate.wait()
         session["b"] = 2
@@ -90,7 +92,7 @@ def test_a_thread_that_reads_waits_for_no_turn():
     sessions = Sessions(store, secret=SECRET)
     session = sessions.open(known_visitor(sessions))
     session["a"] = 1
-    with Race() as race, store.hold("apply") as gate:
+    with Race() as race, store.hold("write") as gate:
         race.start("writer", partial(sessions.save, session))
         gate.wait()
         reader = race.start("reader", lambda: (dict(session), session.handle, sessions.is_live(session)))
@@ -98,6 +100,7 @@ def test_a_thread_that_reads_waits_for_no_turn():
         gate.open()
 
 
+@pytest.mark.promise("F-24")
 def test_whoever_listens_to_what_happens_may_store_in_the_middle_of_it():
     told = []
 

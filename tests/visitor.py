@@ -7,6 +7,7 @@ import inspect
 from contextlib import contextmanager
 
 from coatcheck import AsyncSessions, Sessions
+from coatcheck.model.ports import Found
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import ManualClock
 
@@ -21,13 +22,24 @@ class CountedStore(MemoryStore):
         super().__init__()
         self.calls: list[str] = []
 
-    def load(self, keys, now):
+    def load(self, keys, now, deadline):
         self.calls.append("load")
-        return super().load(keys, now)
+        return super().load(keys, now, deadline)
 
-    def apply(self, changes):
-        self.calls.append("apply")
-        return super().apply(changes)
+    def write(self, writes, now, deadline):
+        self.calls.append("write")
+        return super().write(writes, now, deadline)
+
+
+def stored_in(store) -> dict[bytes, bytes]:
+    """All that lies in a memory store."""
+    return {key: found.data for key, found in getattr(store, "_store", store)._found.items()}
+
+
+def plant(store, key: bytes, data: bytes) -> None:
+    """Put bytes under a key, past everything."""
+    found = getattr(store, "_store", store)._found
+    found[key] = Found(data, data[:8])
 
 
 def make_sessions(store=None, **options) -> Sessions:

@@ -15,6 +15,7 @@ from coatcheck.errors import (
     InsecureTransportWarning,
     NotLoaded,
     NotStorable,
+    RevocationIncomplete,
     SessionGone,
     StoreError,
     StoreFull,
@@ -24,6 +25,7 @@ from coatcheck.errors import (
     TooLarge,
 )
 from coatcheck.events import Event
+from coatcheck.model import merges
 from coatcheck.session import Flash, Session
 from coatcheck.sessions import AsyncSessions, SessionInfo, Sessions
 
@@ -39,6 +41,7 @@ __all__ = [
     "InsecureTransportWarning",
     "NotLoaded",
     "NotStorable",
+    "RevocationIncomplete",
     "Session",
     "SessionGone",
     "SessionInfo",
@@ -50,6 +53,7 @@ __all__ = [
     "StoreTimeout",
     "StoreUnavailable",
     "TooLarge",
+    "merges",
 ]
 
 __version__ = "0.1.0"

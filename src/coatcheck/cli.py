@@ -33,6 +33,7 @@ _P = ParamSpec("_P")
 _FAILED, _BAD_USE = 1, 2
 _AT_A_TIME = 1000
 _MAKE_THEIR_OWN = ("memory", "sqlite")
+_SECONDS_A_BATCH = 60.0  # no request waits for it
 _SECONDS_OF_SILENCE = 5
 
 
@@ -200,7 +201,7 @@ def _swept(store: Store) -> int:
     """Sweep in batches until nothing is left, and tell of it now and then; how many records it was."""
     swept, told = 0, time.monotonic()
     while True:
-        removed = store.sweep(int(time.time() * 1000), _AT_A_TIME)
+        removed = store.sweep(int(time.time() * 1000), _AT_A_TIME, time.monotonic() + _SECONDS_A_BATCH)
         swept += removed
         if removed < _AT_A_TIME:
             return swept
@@ -242,7 +243,7 @@ def db_create(*, store: str, prefix: str) -> None:
 def db_ddl(*, dialect: str, prefix: str) -> None:
     """Print the statements that make the tables."""
     try:
-        from coatcheck.stores._sql_table import ddl
+        from coatcheck.stores.sql.table import ddl
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"This needs {error.name}: pip install 'coatcheck[sql]'") from error
     sys.stdout.write(ddl(dialect, prefix))

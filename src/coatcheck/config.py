@@ -13,13 +13,14 @@ from coatcheck.events import Event
 from coatcheck.http.cookie import CookieTemplate
 from coatcheck.http.paths import Prefixes
 from coatcheck.http.token import Ring
-from coatcheck.model.lifetimes import milliseconds
-from coatcheck.model.record import Lifetimes
+from coatcheck.model.lifetimes import Lifetimes, milliseconds
+from coatcheck.model.merges import MergeRule
 
-__all__ = ["CookieSettings", "Options", "OutagePolicy", "Settings"]
+__all__ = ["CookieSettings", "Options", "OutagePolicy", "Revocation", "Settings"]
 
 OutagePolicy = Literal["closed", "anonymous"]
 _POLICIES = get_args(OutagePolicy)
+Revocation = Literal["index", "epoch"]
 _LONGEST_COOKIE = timedelta(days=400)
 
 
@@ -84,7 +85,11 @@ class Options(TypedDict, total=False):
     cookie: CookieSettings
     insecure_http: bool
     outage: OutagePolicy | Mapping[str, OutagePolicy]
+    revocation: Revocation
+    merge: Mapping[str, MergeRule]
+    deadline: timedelta
     max_bytes: int
+    max_flashes: int
     max_sessions_per_user: int | None
     on_event: Callable[[Event], None] | None
     clock: Callable[[], float]
@@ -120,7 +125,7 @@ class Settings:
     rotation_grace: timedelta = timedelta(seconds=60)
     """How long the old secret is good after the periodic rotation's new one was first seen."""
 
-    late_window: timedelta = timedelta(seconds=60)
+    late_window: timedelta = timedelta(seconds=120)
     """How long after a sign-in a request with the old cookie counts as late (its writes are dropped, and it
     gets no cookie that could undo the sign-in), and not as a stranger's."""
 
@@ -137,8 +142,23 @@ class Settings:
     chooses by the path within the application: ``{"/goods": "anonymous"}`` stands for ``/goods`` and all below it; the
     longest prefix counts, and what has none is ``closed``."""
 
+    revocation: Revocation = "index"
+    """How `revoke_user` finds a user's sessions. ``index``: by the store's list of them. ``epoch``: by one small value
+    per user that says which sign-ins count, for a Redis that evicts keys (``allkeys-*``). It takes one more round trip
+    for each request of a user who is signed in. Memcached always works like that."""
+
+    merge: Mapping[str, MergeRule] = field(default_factory=dict[str, MergeRule])
+    """Rules for fields that two requests change at the same time: ``{"visits": merges.add}``. Without a rule, values
+    that were edited in place are merged, and of two that were assigned the later write stands."""
+
+    deadline: timedelta = timedelta(seconds=2)
+    """How long a store operation may take, with all its repetitions, before it is a `StoreTimeout`."""
+
     max_bytes: int = 256 * 1024
     """How large a record may be, in bytes."""
+
+    max_flashes: int = 100
+    """How many flash messages a session holds at most. The oldest go first."""
 
     max_sessions_per_user: int | None = None
     """How many sessions a user may have at a time (ASVS 7.1.2): a sign-in ends those that signed in longest ago. It
@@ -188,7 +208,7 @@ class Settings:
 
     def _check(self) -> None:
         spans = ("idle_timeout", "absolute_timeout", "remember_idle", "remember_absolute", "rotate_every")
-        for name in (*spans, "rotation_grace", "late_window"):
+        for name in (*spans, "rotation_grace", "late_window", "deadline"):
             span = getattr(self, name)
             if span is None and name == "rotate_every":
                 continue
@@ -216,6 +236,18 @@ class Settings:
                 )
         if not isinstance(self.cookie, CookieSettings):
             raise ConfigurationError("cookie must be a CookieSettings.")
+        if self.deadline <= timedelta(0):
+            raise ConfigurationError("deadline must be more than nothing.")
+        if self.revocation not in get_args(Revocation):
+            raise ConfigurationError(f"revocation must be 'index' or 'epoch', not {self.revocation!r}.")
+        if not isinstance(self.merge, Mapping) or not all(
+            isinstance(name, str) and callable(rule) for name, rule in self.merge.items()
+        ):
+            raise ConfigurationError(
+                'merge must map names of fields to functions of (base, theirs, ours): {"visits": merges.add}.'
+            )
+        if type(self.max_flashes) is not int or self.max_flashes < 1:
+            raise ConfigurationError("max_flashes must be at least 1, a whole number.")
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1024:
             raise ConfigurationError("max_bytes must be at least 1024, a whole number.")
         most = self.max_sessions_per_user

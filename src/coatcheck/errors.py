@@ -14,7 +14,8 @@
         ├── StoreUnavailable                it can't be reached, or didn't answer
         │   └── StoreTimeout                … within its deadline
         ├── StoreFull                       it has no room left
-        └── StoreReadOnly                   it takes no writes
+        ├── StoreReadOnly                   it takes no writes
+        └── RevocationIncomplete            it may have lost part of its index of users
 
 "There is no such session" is never an exception: it is ``None``, or an empty session. No message
 carries a token, a secret or a value of a session.
@@ -32,6 +33,7 @@ __all__ = [
     "InsecureTransportWarning",
     "NotLoaded",
     "NotStorable",
+    "RevocationIncomplete",
     "SessionGone",
     "StoreError",
     "StoreFull",
@@ -134,28 +136,26 @@ class StoreError(CoatcheckError):
 
     Attributes:
         retry_after: After how many seconds a client may try again; goes into ``Retry-After``.
-        answers: Where only some members of a batch failed, what became of each: its answer, or its error. Empty
-            where it is one error for all.
     """
 
     retry_after = 1
-    answers: tuple[object, ...] = ()
 
 
 class StoreUnavailable(StoreError):
-    """The store can't be reached. It says nothing about whether the session exists."""
+    """The store can't be reached. It says nothing about whether the session exists.
+
+    Attributes:
+        ambiguous: Whether a write that was asked for may have been done all the same. A store that is sure that it was
+            not (no connection was made, nothing was sent) says False. Where only reading failed, it is False.
+    """
+
+    def __init__(self, message: str, *, ambiguous: bool = True) -> None:
+        super().__init__(message)
+        self.ambiguous = ambiguous
 
 
 class StoreTimeout(StoreUnavailable):
-    """The store did not answer within its deadline.
-
-    Attributes:
-        ambiguous: Whether what was asked may have been done all the same.
-    """
-
-    def __init__(self, message: str, *, ambiguous: bool) -> None:
-        super().__init__(message)
-        self.ambiguous = ambiguous
+    """The store did not answer within its deadline."""
 
 
 class StoreFull(StoreError):
@@ -166,6 +166,20 @@ class StoreReadOnly(StoreError):
     """The store takes no writes. Nothing was written."""
 
 
+class RevocationIncomplete(StoreError):
+    """The sessions of a user that could be found were ended, but the store may have lost part of its index.
+
+    The cure is another setting: the message names it. Until then, some session of the user may still be alive.
+
+    Attributes:
+        ended: How many sessions were ended.
+    """
+
+    def __init__(self, message: str, *, ended: int = 0) -> None:
+        super().__init__(message)
+        self.ended = ended
+
+
 class InsecureTransportWarning(UserWarning):
     """A cookie with ``Secure`` was set on a plain-http response; no browser will send it back."""
 
@@ -173,12 +187,12 @@ class InsecureTransportWarning(UserWarning):
 _Error = TypeVar("_Error", bound=Exception)
 
 
-def twin_of(error: _Error) -> _Error:
-    """The same error once more, for another caller.
+def copy_of(error: _Error) -> _Error:
+    """A copy of an error, for a second caller of the same batch.
 
-    Raising one object for many would write each caller's frames into the traces of all.
+    Raising one object in several callers would add the frames of each to the traceback of all.
     """
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    twin.__cause__ = error.__cause__
-    return twin
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy

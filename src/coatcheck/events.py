@@ -16,9 +16,10 @@ EventKind = Literal[
     "revoked",  # it was ended from outside: `revoke`, `revoke_user`, a sign-in beyond the limit
     "expired",  # a visitor came with a session that is past its limits
     "dropped",  # a late request's writes were dropped
+    "merged",  # fields were edited by two requests at once; the reason names them
     "unreadable",  # what lies in the store under a good token can't be read; it was left alone
     "refused",  # a cookie of our name held no token that we signed
-    "ambiguous",  # several live sessions came with one request; none was taken
+    "ambiguous",  # several live sessions came with one request, or too many cookies of our name; none was taken
     "unavailable",  # the store failed
 ]
 KINDS: frozenset[str] = frozenset(get_args(EventKind))

@@ -9,14 +9,12 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from secrets import token_bytes
+from typing import Any, Self, TypeVar, overload
 
 from coatcheck.core.state import (
-    CSRF,
-    FLASH,
-    PRIVATE,
-    Standing,
     State,
+    Status,
     check_name,
     clear_fields,
     has_field,
@@ -24,10 +22,12 @@ from coatcheck.core.state import (
     names_in,
     read_field,
     remove_field,
+    set_default,
     write_field,
 )
 from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
 from coatcheck.http.token import handle_of
+from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, flash_from, is_private, stored_flash
 from coatcheck.model.lifetimes import moment
 from coatcheck.model.record import SignIn
 
@@ -35,11 +35,7 @@ __all__ = [
     "Flash",
     "Session",
     "failure_met",
-    "head_has_left",
     "is_untouched",
-    "keep_state",
-    "looked_at_in",
-    "note_head",
     "state_of",
 ]
 
@@ -49,52 +45,22 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]+")
 _Default = TypeVar("_Default")
 
 
-class Flash(NamedTuple):
-    """A message that is shown once."""
-
-    category: str
-    message: Any
-
-
 def state_of(session: Session) -> State:
     """The state behind a session, for the modules that carry it out."""
     state = session._state  # noqa: SLF001 - the one way in
     return session._begin(session) if state is None else state  # noqa: SLF001
 
 
-def keep_state(session: Session, state: State) -> State:
-    """Give `session` its state, or give back the one that it has. Not atomic: the manager sees to that."""
-    if session._state is None:  # noqa: SLF001
-        session._state = state  # noqa: SLF001
-        return state
-    return session._state  # noqa: SLF001
-
-
 def is_untouched(session: Session) -> bool:
-    """Whether nobody has looked at the session."""
-    return looked_at_in(session) is None
-
-
-def looked_at_in(session: Session) -> State | None:
-    """The state behind a session that somebody has looked at; None: nobody has."""
+    """Whether the session was not looked at."""
     state = session._state  # noqa: SLF001
-    return state if state is not None and state.looked_at else None
+    return state is None or not state.looked_at
 
 
 def failure_met(session: Session) -> StoreError | None:
     """The store's failure that whoever used the session was told of: a 500 that he made of it must be a 503."""
     state = session._state  # noqa: SLF001
     return None if state is None else state.met
-
-
-def head_has_left(session: Session) -> bool:
-    """Whether the head of the session's response has left, so that no cookie can be sent any more."""
-    return session._head_sent  # noqa: SLF001
-
-
-def note_head(session: Session) -> None:
-    """The head of the session's response leaves now."""
-    session._head_sent = True  # noqa: SLF001
 
 
 class Session(MutableMapping[str, Any]):
@@ -107,6 +73,7 @@ class Session(MutableMapping[str, Any]):
     `NotLoaded` in an async application that loads on demand and has not yet.
     """
 
+    # The managers, in `coatcheck.sessions`, read and write these.
     __slots__ = ("_begin", "_head_sent", "_state")
 
     def __init__(self, begin: Callable[[Session], State]) -> None:
@@ -116,7 +83,9 @@ class Session(MutableMapping[str, Any]):
         self._head_sent = False
 
     def _look(self) -> State:
-        state = state_of(self)
+        state = self._state
+        if state is None:
+            state = self._begin(self)
         state.looked_at = True
         if not state.ready:
             if state.load is None:
@@ -125,7 +94,7 @@ class Session(MutableMapping[str, Any]):
                     'load="eager" in the middleware.'
                 )
             state.load(state)
-        if state.failure is not None and state.standing is not Standing.OUTAGE:
+        if state.failure is not None and state.status is not Status.OUTAGE:
             state.met = state.failure
             raise state.failure
         return state
@@ -145,19 +114,28 @@ class Session(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         state = self._look()
-        if _is_private(name) or not has_field(state, name):
+        if is_private(name) or not has_field(state, name):
             raise KeyError(name)
         remove_field(state, name)
 
     def __contains__(self, name: object) -> bool:
         state = self._look()
-        return isinstance(name, str) and not name.startswith(PRIVATE) and has_field(state, name)
+        return isinstance(name, str) and not is_private(name) and has_field(state, name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([name for name in names_in(self._look()) if not name.startswith(PRIVATE)])
+        return iter([name for name in names_in(self._look()) if not is_private(name)])
 
     def __len__(self) -> int:
-        return sum(not name.startswith(PRIVATE) for name in names_in(self._look()))
+        return sum(not is_private(name) for name in names_in(self._look()))
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """The value under `name`; where there is none, `default` is put in.
+
+        Two requests that put in the same container, and edit it, are merged, as if both had read it.
+        """
+        state = self._look()
+        check_name(name)
+        return set_default(state, name, default)
 
     def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
@@ -182,9 +160,9 @@ class Session(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         state = self._state
         if state is None:
-            return f"<{type(self).__name__} {Standing.UNLOADED.value}>"
+            return f"<{type(self).__name__} {Status.UNLOADED.value}>"
         handle = "" if state.record is None else f" {handle_of(state.record.key)}"
-        return f"<{type(self).__name__} {state.standing.value}{handle}>"
+        return f"<{type(self).__name__} {state.status.value}{handle}>"
 
     # What is known of it
 
@@ -241,7 +219,8 @@ class Session(MutableMapping[str, Any]):
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        self._look().permanent = bool(value)
+        state = self._look()
+        state.permanent, state.acted = bool(value), True
 
     # What can be done with it
 
@@ -268,6 +247,8 @@ class Session(MutableMapping[str, Any]):
             state.cleared = state.record is not None
         elif has_field(state, CSRF):
             remove_field(state, CSRF)
+            state.reads.pop(CSRF, None)
+        state.acted = True
         state.sign_in = SignIn(user, _UNPRINTABLE.sub(" ", state.client)[:_LONGEST_CLIENT])
 
     def sign_out(self) -> None:
@@ -277,15 +258,21 @@ class Session(MutableMapping[str, Any]):
     def destroy(self) -> None:
         """End the session: nothing brings it back. What is set after it in the same request goes to a new one."""
         state = self._needs_store()
-        if state.record is not None:
-            state.doomed = (*state.doomed, state.record)
-            if state.standing is Standing.LIVE:
-                state.standing = Standing.NEW
+        state.acted = True
+        if state.held is not None:
+            state.to_destroy = (*state.to_destroy, state.held)
+        # Every live session that the request came with ends, also where none of them was taken.
+        state.to_destroy = (*state.to_destroy, *state.competing)
+        state.competing = ()
+        if state.status is Status.LIVE:
+            state.status = Status.NEW
         state.blank()
 
     def rotate(self) -> None:
         """Change the secret at random, as a sign-in does: for a step up in powers."""
-        self._needs_cookie().rotate += 1
+        state = self._needs_cookie()
+        state.rotate += 1
+        state.acted = True
 
     def _needs_store(self) -> State:
         """For what must not be pretended while the store fails."""
@@ -304,17 +291,25 @@ class Session(MutableMapping[str, Any]):
         return state
 
     def flash(self, message: Any, category: str = "info") -> None:
-        """Leave a message for the next page that shows them. Messages of parallel requests all stay."""
+        """Leave a message for the next page that shows them. Messages of parallel requests all stay.
+
+        An object with an ``__html__`` method (MarkupSafe, Django's `mark_safe`) is kept as markup. Beyond
+        ``max_flashes`` the oldest go first.
+        """
         state = self._look()
+        markup = hasattr(message, "__html__")
+        value = stored_flash(Flash(category, str(message.__html__()) if markup else message, markup))
         # Names sort by time; the random part keeps those of parallel requests apart.
-        serial = sum(name.startswith(FLASH) for name in names_in(state))
-        name = f"{FLASH}{state.now():012x}{serial:04x}{state.random(4).hex()}"
-        write_field(state, name, [category, message])
+        name = f"{FLASH}{int(state.settings.clock() * 1000):012x}{state.flashes:04x}{token_bytes(4).hex()}"
+        write_field(state, name, value)
+        state.flashes += 1
 
     def peek_flashes(self) -> list[Flash]:
         """The messages that wait, the oldest first, without taking them. To show them, use `take_flashes`."""
         state = self._look()
-        return [Flash(*read_field(state, name)) for name in sorted(names_in(state)) if name.startswith(FLASH)]
+        return [
+            flash_from(read_field(state, name)) for name in sorted(names_in(state)) if name.startswith(FLASH)
+        ]
 
     def csrf_token(self) -> str:
         """The token to put into forms; made, and thereby put into the session, at the first call.
@@ -324,10 +319,6 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._look()
         if not has_field(state, CSRF):
-            write_field(state, CSRF, urlsafe_b64encode(state.random(32)).rstrip(b"=").decode())
+            write_field(state, CSRF, urlsafe_b64encode(token_bytes(32)).rstrip(b"=").decode())
         token: str = read_field(state, CSRF)
         return token
-
-
-def _is_private(name: object) -> bool:
-    return isinstance(name, str) and name.startswith(PRIVATE)

@@ -1,35 +1,41 @@
 """The two managers: each opens a session from a request, and closes it into a response.
 
-Both drive the same flows (`coatcheck.core.flows`); only what they do with an `Ask` differs.
+Both run the same flows (`coatcheck.core.requests`, `coatcheck.core.admin`); they differ in how they call the store.
 """
 
 from __future__ import annotations
 
+import inspect
+import logging
+import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+import warnings
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from coatcheck.config import Options
-from coatcheck.core.flows import Ask, Flow
-from coatcheck.core.lifecycle import UNTOUCHED, Outcome
+from coatcheck.config import Options, Settings
+from coatcheck.core.admin import Admin
+from coatcheck.core.calls import Flow
+from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
+from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
-from coatcheck.errors import StoreError
-from coatcheck.manager import (
-    Manager,
-    SessionInfo,
-    checked_user,
-    handle_or_none,
-    infos,
-    log,
-    refuse_colour,
-    settings_from,
-)
-from coatcheck.model.ports import AsyncStore, Store
-from coatcheck.session import Flash, Session, head_has_left, is_untouched, keep_state, note_head, state_of
+from coatcheck.core.swap import Swap
+from coatcheck.core.users import Users
+from coatcheck.errors import ConfigurationError, InsecureTransportWarning, StoreError
+from coatcheck.events import Event
+from coatcheck.http.token import handle_of
+from coatcheck.model.fields import Flash
+from coatcheck.model.lifetimes import moment
+from coatcheck.model.ports import AsyncStore, Index, Store
+from coatcheck.model.record import Record
+from coatcheck.runner import Runner
+from coatcheck.session import Session, state_of
 from coatcheck.urls import StoreOptions, async_store_from_url, shared_out, store_from_url
 
 if TYPE_CHECKING:
@@ -37,13 +43,91 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncSessions", "SessionInfo", "Sessions"]
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 SessionT = TypeVar("SessionT", bound=Session)
-_Method = TypeVar("_Method", bound=Callable[..., object])
+Method = TypeVar("Method", bound=Callable[..., object])
 _SWEPT_AT_A_TIME = 1000
+log: logging.Logger = logging.getLogger("coatcheck")
 
 
-class Sessions(Manager):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """One of a user's sessions, as a list of devices shows it."""
+
+    handle: str
+    """Its public name, for `Sessions.revoke`."""
+    user: str
+    created_at: datetime
+    signed_in_at: datetime
+    last_used_at: datetime
+    """Exact to a tenth of the idle limit, an hour at most."""
+    expires_at: datetime
+    """When it ends if it is not used again."""
+    permanent: bool
+    client: str
+    """The User-Agent that signed in, shortened. The client chose it, so escape it."""
+    current: bool
+    """Whether it is the one that was named as current."""
+
+
+class _Manager:
+    """The common part of both managers: settings, flows, clock, events."""
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, index: Index) -> None:
+        self._counted: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._warned = False
+        self._use(settings, index)
+
+    def _use(self, settings: Settings, index: Index) -> None:
+        if settings.max_sessions_per_user is not None and index == "none":
+            raise ConfigurationError(
+                "max_sessions_per_user needs a store that finds the sessions of a user; this one does not: leave it out, "
+                "or use another store."
+            )
+        self.settings = settings
+        random = secrets.token_bytes
+        users = Users(settings, index, random)
+        self._requests = Requests(settings, users, random)
+        self._admin = Admin(settings, users, self._requests)
+        self._swap = Swap(
+            random, settings.max_bytes, lifetimes=settings.lifetimes if index == "within" else None
+        )
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many events of each kind there were, in this process."""
+        with self._counting:
+            return dict(self._counted)
+
+    def _now(self) -> int:
+        return int(self.settings.clock() * 1000)
+
+    def _tell(self, event: Event) -> None:
+        with self._counting:
+            self._counted[event.kind] += 1
+        if self.settings.on_event is not None:
+            try:
+                self.settings.on_event(event)
+            except Exception:
+                log.exception("on_event failed for a %r event", event.kind)
+
+    def _warn_of_http(self) -> None:
+        if self._warned or self.settings.insecure_http:
+            return
+        self._warned = True
+        warnings.warn(
+            "A session cookie went out on plain http. It is Secure, so browsers keep it from plain http: sign-ins "
+            "will seem not to last. For local development set insecure_http=True; behind a proxy that ends TLS, make "
+            "it send X-Forwarded-Proto and let your server or framework trust it.",
+            InsecureTransportWarning,
+            stacklevel=3,
+        )
+
+
+class Sessions(_Manager):
     """The manager for synchronous applications.
 
     Used as a context manager, or with `shutdown()`, it closes its store at the end. Its methods may be called from
@@ -60,32 +144,37 @@ class Sessions(Manager):
         Raises:
             ConfigurationError: The settings, or the settings and the store, don't go together.
         """
-        refuse_colour(store, wanted_async=False)
-        super().__init__(settings_from(options), store.capabilities)
+        _refuse_other_kind(store, wanted_async=False)
         self.store = store
         self._beginning = threading.Lock()
+        super().__init__(_settings_from(options), store.index)
+
+    def _use(self, settings: Settings, index: Index) -> None:
+        super()._use(settings, index)
+        self._runner = Runner(self.store, self._swap, settings.deadline.total_seconds(), self._tell)
+        self._run = self._runner.run
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[StoreOptions]) -> Self:
         """Make a manager on the store that a URL names.
 
         Args:
-            url: ``memory://``, ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or
-                ``memcached://host:port,host:port``.
-            options: The fields of `Settings`, and what the store itself takes.
+            url: ``memory://``, ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db``,
+                ``redis://host:port/0``, ``postgresql://…``, ``mysql://…`` or ``memcached://host:port,host:port``.
+            options: The fields of `Settings`, and the options of the store itself.
 
         Raises:
             ConfigurationError: The URL names no store, or the settings don't go together.
             StoreError: The store can't be opened.
         """
         wanted, rest = shared_out(options)
-        settings_from(rest)  # bad settings must not leave a file behind
+        _settings_from(rest)  # bad settings must not leave a file behind
         return cls(store_from_url(url, wanted), **rest)
 
     def with_settings(self, **options: Unpack[Options]) -> Self:
         """Another manager on the same store, with some settings changed. They count their events together."""
         other = copy(self)
-        other._use(replace(self.settings, **options), self.store.capabilities)  # noqa: SLF001 - its own kind
+        other._use(replace(self.settings, **options), self.store.index)
         return other
 
     def __enter__(self) -> Self:
@@ -95,8 +184,8 @@ class Sessions(Manager):
         self.shutdown()
 
     def shutdown(self) -> None:
-        """Close the store. Calling it twice is harmless."""
-        self.store.close()
+        """Close the store. The next use opens it again; a use while it closes is a `StoreUnavailable`."""
+        self._runner.close()
 
     # A request: what the framework modules call
 
@@ -126,28 +215,20 @@ class Sessions(Manager):
 
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
         # Threads that share a session may look at it at once: it gets one state, which is loaded once.
-        lock = threading.Lock()
-
-        def load(state: State) -> None:
-            with lock:
-                if not state.ready:
-                    self._load(state, self._now())
-
         with self._beginning:
-            return keep_state(session, self._state(cookies, client, path, load=load))
+            if (state := session._state) is None:
+                raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
+                state = session._state = State(raw, client, self._load, self.settings)
+                state.path = path
+                # Of a kind that a listener, called in the middle of a turn of its thread, can take again.
+                state.turn = threading.RLock()
+            return state
 
-    def _load(self, state: State, now: int) -> None:
-        flows = self._flows
-        keys = flows.keys_to_load(state)
-        if flows.has_nothing_to_load(state, keys):
-            return
-        try:
-            found = self.store.load(keys, now) if keys else ()
-        except StoreError as error:
-            self._run(flows.not_loaded(state, now, error))
-            return
-        if not flows.holds_at_once(state, now, found):
-            self._run(flows.loaded(state, now, found))
+    def _load(self, state: State) -> None:
+        with state.turn:
+            if not state.ready:
+                now = int(self.settings.clock() * 1000)
+                self._run(self._requests.load(state, now), now)
 
     def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
         """Store what the request changed, and say what its response has to carry.
@@ -166,16 +247,19 @@ class Sessions(Manager):
             TooLarge: The record would be too large; nothing was stored.
             CannotSendCookie: The change needs a new cookie after the head has left; nothing was stored.
         """
-        if not failed and (outcome := self.close_at_once(session)) is not None:
-            return outcome
-        if is_untouched(session):
+        state = session._state
+        if state is None or not state.looked_at:
+            session._head_sent = True
             return UNTOUCHED
-        state = state_of(session)
-        with self._turn_of(state):
-            head_sent = head_has_left(session)
-            outcome = self._run(self._flows.close(state, self._now(), failed=failed, head_sent=head_sent))
-            note_head(session)
-        self._warn_of_http(outcome, secure=secure)
+        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
+            return LOOKED_AT  # closed already, and nothing was wanted since
+        with state.turn:
+            now = int(self.settings.clock() * 1000)
+            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+            outcome = self._run(flow, now)
+            session._head_sent = True
+        if outcome.set_cookie is not None and not secure:
+            self._warn_of_http()
         return outcome
 
     def abandon(self, session: Session) -> Outcome:
@@ -189,7 +273,7 @@ class Sessions(Manager):
             log.exception("a session that was ended in a request that failed could not be ended in the store")
             return UNTOUCHED
 
-    # What waits, for a session that a handler holds
+    # For a session that a handler holds
 
     def load(self, session: Session) -> None:
         """Load the session now. It loads by itself at the first access; this is for doing it earlier.
@@ -206,32 +290,33 @@ class Sessions(Manager):
             StoreError: They are not stored.
             CannotSendCookie: They need a new cookie, and the head has left.
         """
-        self.load(session)
-        state = state_of(session)
-        with self._turn_of(state):
-            self._run(self._flows.save(state, self._now(), head_sent=head_has_left(session)))
+        self._in_turn(
+            session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
+        )
 
     def take(self, session: Session, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically: no other request gets them too.
 
         Done when it returns, whatever becomes of the request. Names that are not there are left out.
         """
-        self.load(session)
-        state = state_of(session)
-        with self._turn_of(state):
-            return self._run(self._flows.take(state, self._now(), names))
+        return self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
 
     def take_flashes(self, session: Session) -> list[Flash]:
         """The messages that wait, the oldest first. They are gone when it returns: each is shown once."""
-        self.load(session)
-        state = state_of(session)
-        with self._turn_of(state):
-            return self._run(self._flows.take_flashes(state, self._now()))
+        return self._in_turn(session, self._requests.take_flashes)
 
     def is_live(self, session: Session) -> bool:
         """Whether the session still exists, by the store's word of now: for long connections."""
         self.load(session)
-        return self._run(self._flows.is_live(state_of(session), self._now()))
+        now = self._now()
+        return self._run(self._requests.is_live(state_of(session), now), now)
+
+    def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
+        self.load(session)
+        state = state_of(session)
+        with state.turn:
+            now = self._now()
+            return self._run(flow(state, now), now)
 
     # Sessions from outside a request
 
@@ -250,15 +335,17 @@ class Sessions(Manager):
         Raises:
             ConfigurationError: The store keeps no lists (Memcached).
         """
-        records = self._run(self._flows.of_user(checked_user(user), self._now()))
-        return infos(records, handle_or_none(current), limit, after)
+        now = self._now()
+        records = self._run(self._admin.of_user(_checked_user(user), now, limit, after), now)
+        return _infos(records, _handle_or_none(current))
 
     def revoke(self, handle: str) -> bool:
         """End a session by its public name. Whether there was one.
 
         Whether the caller may is the application's to check: compare with `of_user`.
         """
-        return self._run(self._flows.revoke(handle, self._now()))
+        now = self._now()
+        return self._run(self._admin.revoke(handle, now), now)
 
     def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
         """End every session of a user that signed in before this call (ASVS 7.4.2, 7.4.3). How many it were.
@@ -272,8 +359,12 @@ class Sessions(Manager):
 
         Returns:
             How many; 0 from a store that ends them without finding them (Memcached).
+
+        Raises:
+            RevocationIncomplete: Those that were found have ended, but the store may have lost others from its index.
         """
-        return self._run(self._flows.revoke_user(checked_user(user), self._now(), handle_or_none(keep)))
+        now = self._now()
+        return self._run(self._admin.revoke_user(_checked_user(user), now, _handle_or_none(keep)), now)
 
     def update_user(self, user: str, values: Mapping[str, Any]) -> int:
         """Set fields in every live session of a user. In how many it was.
@@ -281,7 +372,8 @@ class Sessions(Manager):
         Raises:
             ConfigurationError: The store keeps no lists (Memcached).
         """
-        return self._run(self._flows.update_user(checked_user(user), values, self._now()))
+        now = self._now()
+        return self._run(self._admin.update_user(_checked_user(user), values, now), now)
 
     @contextmanager
     def edit(self, handle: str) -> Generator[Session]:
@@ -294,9 +386,11 @@ class Sessions(Manager):
         """
         session = self.open(b"")
         state = state_of(session)
-        self._run(self._flows.open_for_edit(state, self._now(), handle))
+        now = self._now()
+        self._run(self._admin.open_for_edit(state, now, handle), now)
         yield session
-        self._run(self._flows.close_edit(state, self._now(), handle))
+        now = self._now()
+        self._run(self._admin.close_edit(state, now, handle), now)
 
     def count(self) -> int:
         """How many live sessions there are.
@@ -304,56 +398,28 @@ class Sessions(Manager):
         Raises:
             ConfigurationError: The store can't count them (Memcached).
         """
-        return self._run(self._flows.count(self._now()))
+        return self._run(self._admin.count(), self._now())
 
     def ping(self) -> None:
         """Return if the store can be reached, else raise a `StoreError`."""
-        self._run(self._flows.ping())
+        self._run(self._admin.ping(), self._now())
 
     def sweep(self) -> int:
         """Remove expired records, in bounded batches. How many it were."""
-        return self._run(self._flows.sweep(self._now(), _SWEPT_AT_A_TIME))
-
-    def _turn_of(self, state: State) -> threading.RLock:
-        """One at a time: two threads of a new visitor's request that store at once must not begin two sessions."""
-        if state.turn is None:
-            with self._beginning:
-                # Of a kind that a listener, called in the middle of one's own turn, can take again.
-                state.turn = state.turn or threading.RLock()
-        turn: threading.RLock = state.turn
-        return turn
-
-    def _run(self, flow: Flow[_T]) -> _T:
-        """Drive a flow: do what it asks, tell what it tells."""
-        answer: Any = None
-        failure: StoreError | None = None
-        try:
-            while True:
-                wish = flow.send(answer) if failure is None else flow.throw(failure)
-                answer, failure = None, None
-                if isinstance(wish, Ask):
-                    try:
-                        answer = getattr(self.store, wish.operation)(*wish.arguments)
-                    except StoreError as error:
-                        failure = error
-                else:
-                    self._tell(wish)
-        except StopIteration as stop:
-            result: _T = stop.value
-            return result
+        return self._run(self._admin.sweep(_SWEPT_AT_A_TIME), self._now())
 
 
-def _as(twin: Callable[..., object]) -> Callable[[_Method], _Method]:
+def _as(twin: Callable[..., object]) -> Callable[[Method], Method]:
     """Gives an async method the docstring of its synchronous twin: what they promise is the same."""
 
-    def documented(method: _Method) -> _Method:
+    def documented(method: Method) -> Method:
         method.__doc__ = twin.__doc__
         return method
 
     return documented
 
 
-class AsyncSessions(Manager):
+class AsyncSessions(_Manager):
     """The manager for asynchronous applications, under asyncio or uvloop.
 
     Used as an async context manager, or with `shutdown()`, it closes its store at the end. What waits is awaited;
@@ -370,22 +436,32 @@ class AsyncSessions(Manager):
         Raises:
             ConfigurationError: The settings, or the settings and the store, don't go together.
         """
-        refuse_colour(store, wanted_async=True)
-        super().__init__(settings_from(options), store.capabilities)
+        _refuse_other_kind(store, wanted_async=True)
+        from coatcheck.stores.coalesce import PerLoop, Tasks
+
         self.store = store
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = PerLoop(Tasks)
+        super().__init__(_settings_from(options), store.index)
+
+    def _use(self, settings: Settings, index: Index) -> None:
+        super()._use(settings, index)
+        from coatcheck.runner_async import AsyncRunner  # it imports asyncio
+
+        patience = settings.deadline.total_seconds()
+        self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._tasks)
+        self._run = self._runner.run
 
     @classmethod
     @_as(Sessions.from_url)
     def from_url(cls, url: str, **options: Unpack[StoreOptions]) -> Self:
         wanted, rest = shared_out(options)
-        settings_from(rest)
+        _settings_from(rest)
         return cls(async_store_from_url(url, wanted), **rest)
 
     @_as(Sessions.with_settings)
     def with_settings(self, **options: Unpack[Options]) -> Self:
         other = copy(self)
-        other._use(replace(self.settings, **options), self.store.capabilities)  # noqa: SLF001 - its own kind
+        other._use(replace(self.settings, **options), self.store.index)
         return other
 
     async def __aenter__(self) -> Self:
@@ -396,12 +472,7 @@ class AsyncSessions(Manager):
 
     @_as(Sessions.shutdown)
     async def shutdown(self) -> None:
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        while tasks := [task for task in self._tasks.copy() if task.get_loop() is loop]:
-            await asyncio.wait(tasks)
-        await self.store.close()
+        await self._runner.close()
 
     # A request: what the framework modules call
 
@@ -423,27 +494,36 @@ class AsyncSessions(Manager):
         return session_type(partial(self._begin, cookies, client, path))
 
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
-        return keep_state(session, self._state(cookies, client, path, load=None))
+        raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
+        state = session._state = State(raw, client, None, self.settings)
+        state.path = path
+        return state
 
     @_as(Sessions.close)
     async def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
-        if not failed and (outcome := self.close_at_once(session)) is not None:
-            return outcome
-        if is_untouched(session):
+        state = session._state
+        if state is None or not state.looked_at:
+            session._head_sent = True
             return UNTOUCHED
-        closing = self._close(session, failed=failed)
-        # What ends a session must not end with its request.
-        outcome = await (self._in_own_task(closing) if state_of(session).doomed else closing)
-        self._warn_of_http(outcome, secure=secure)
+        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
+            return LOOKED_AT  # closed already, and nothing was wanted since
+        closing = self._close(state, session, failed=failed)
+        # An ending must be carried out even if its request is cancelled.
+        outcome = await (self._alone(closing) if state.to_destroy else closing)
+        if outcome.set_cookie is not None and not secure:
+            self._warn_of_http()
         return outcome
 
-    async def _close(self, session: Session, *, failed: bool) -> Outcome:
-        state = state_of(session)
-        async with _turn_of(state):
-            head_sent = head_has_left(session)
-            flow = self._flows.close(state, self._now(), failed=failed, head_sent=head_sent)
-            outcome = await self._run(flow)
-            note_head(session)
+    async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
+        if state.turn is None:
+            import asyncio
+
+            state.turn = asyncio.Lock()
+        async with state.turn:
+            now = int(self.settings.clock() * 1000)
+            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+            outcome = await self._run(flow, now)
+            session._head_sent = True
             return outcome
 
     @_as(Sessions.abandon)
@@ -459,23 +539,12 @@ class AsyncSessions(Manager):
 
         A store that fails is raised when the handler looks, not here: a handler that does not look answers.
         """
-        state = state_of(session)
-        if state.ready:
-            return
-        flows = self._flows
-        keys = flows.keys_to_load(state)
-        if flows.has_nothing_to_load(state, keys):
-            return
-        now = self._now()
-        try:
-            found = await self.store.load(keys, now) if keys else ()
-        except StoreError as error:
-            await self._run(flows.not_loaded(state, now, error))
-            return
-        if not flows.holds_at_once(state, now, found):
-            await self._run(flows.loaded(state, now, found))
+        state = session._state or state_of(session)
+        if not state.ready:
+            now = int(self.settings.clock() * 1000)
+            await self._run(self._requests.load(state, now), now)
 
-    # What waits, for a session that a handler holds
+    # For a session that a handler holds
 
     @_as(Sessions.load)
     async def load(self, session: Session) -> None:
@@ -484,34 +553,33 @@ class AsyncSessions(Manager):
 
     @_as(Sessions.save)
     async def save(self, session: Session) -> None:
-        await self.load(session)
-        # In its own task: whoever does not wait for its end, and goes on, still gets the cookie that it brings.
-        await self._in_own_task(self._save(session))
-
-    async def _save(self, session: Session) -> None:
-        state = state_of(session)
-        async with _turn_of(state):
-            head_sent = head_has_left(session)
-            await self._run(self._flows.save(state, self._now(), head_sent=head_sent))
+        # In its own task: a caller that is cancelled, and goes on, still gets the cookie that it brings.
+        await self._alone(
+            self._in_turn(
+                session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
+            )
+        )
 
     @_as(Sessions.take)
     async def take(self, session: Session, *names: str) -> dict[str, Any]:
-        await self.load(session)
-        state = state_of(session)
-        async with _turn_of(state):
-            return await self._run(self._flows.take(state, self._now(), names))
+        return await self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
 
     @_as(Sessions.take_flashes)
     async def take_flashes(self, session: Session) -> list[Flash]:
-        await self.load(session)
-        state = state_of(session)
-        async with _turn_of(state):
-            return await self._run(self._flows.take_flashes(state, self._now()))
+        return await self._in_turn(session, self._requests.take_flashes)
 
     @_as(Sessions.is_live)
     async def is_live(self, session: Session) -> bool:
         await self.load(session)
-        return await self._run(self._flows.is_live(state_of(session), self._now()))
+        now = self._now()
+        return await self._run(self._requests.is_live(state_of(session), now), now)
+
+    async def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
+        await self.load(session)
+        state = state_of(session)
+        async with _turn_of(state):
+            now = self._now()
+            return await self._run(flow(state, now), now)
 
     # Sessions from outside a request
 
@@ -519,78 +587,63 @@ class AsyncSessions(Manager):
     async def of_user(
         self, user: str, *, current: Session | None = None, limit: int = 100, after: str | None = None
     ) -> list[SessionInfo]:
-        records = await self._run(self._flows.of_user(checked_user(user), self._now()))
-        return infos(records, handle_or_none(current), limit, after)
+        now = self._now()
+        records = await self._run(self._admin.of_user(_checked_user(user), now, limit, after), now)
+        return _infos(records, _handle_or_none(current))
 
     @_as(Sessions.revoke)
     async def revoke(self, handle: str) -> bool:
-        return await self._run(self._flows.revoke(handle, self._now()))
+        now = self._now()
+        return await self._run(self._admin.revoke(handle, now), now)
 
     @_as(Sessions.revoke_user)
     async def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
-        flow = self._flows.revoke_user(checked_user(user), self._now(), handle_or_none(keep))
-        return await self._in_own_task(self._run(flow))
+        now = self._now()
+        flow = self._admin.revoke_user(_checked_user(user), now, _handle_or_none(keep))
+        return await self._alone(self._run(flow, now))
 
     @_as(Sessions.update_user)
     async def update_user(self, user: str, values: Mapping[str, Any]) -> int:
-        return await self._run(self._flows.update_user(checked_user(user), values, self._now()))
+        now = self._now()
+        return await self._run(self._admin.update_user(_checked_user(user), values, now), now)
 
     @asynccontextmanager
     @_as(Sessions.edit)
     async def edit(self, handle: str) -> AsyncGenerator[Session]:
         session = self.open(b"")
         state = state_of(session)
-        await self._run(self._flows.open_for_edit(state, self._now(), handle))
+        now = self._now()
+        await self._run(self._admin.open_for_edit(state, now, handle), now)
         yield session
-        await self._run(self._flows.close_edit(state, self._now(), handle))
+        now = self._now()
+        await self._run(self._admin.close_edit(state, now, handle), now)
 
     @_as(Sessions.count)
     async def count(self) -> int:
-        return await self._run(self._flows.count(self._now()))
+        return await self._run(self._admin.count(), self._now())
 
     @_as(Sessions.ping)
     async def ping(self) -> None:
-        await self._run(self._flows.ping())
+        await self._run(self._admin.ping(), self._now())
 
     @_as(Sessions.sweep)
     async def sweep(self) -> int:
-        return await self._run(self._flows.sweep(self._now(), _SWEPT_AT_A_TIME))
+        return await self._run(self._admin.sweep(_SWEPT_AT_A_TIME), self._now())
 
-    async def _run(self, flow: Flow[_T]) -> _T:
-        """Drive a flow: do what it asks, tell what it tells."""
-        answer: Any = None
-        failure: StoreError | None = None
-        try:
-            while True:
-                wish = flow.send(answer) if failure is None else flow.throw(failure)
-                answer, failure = None, None
-                if isinstance(wish, Ask):
-                    try:
-                        answer = await getattr(self.store, wish.operation)(*wish.arguments)
-                    except StoreError as error:
-                        failure = error
-                else:
-                    self._tell(wish)
-        except StopIteration as stop:
-            result: _T = stop.value
-            return result
-
-    async def _in_own_task(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Wait for `work` in a task that goes on if the waiting is cancelled, by whatever means; `shutdown` waits."""
+    async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work` in a task that goes on if the waiting is cancelled; `shutdown` waits for it."""
         import asyncio
 
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._runner.start(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_tell_of_failure)
+            task.add_done_callback(_log_failure)
             raise
 
 
 def _turn_of(state: State) -> asyncio.Lock:
-    """One at a time: two tasks of a new visitor's request that store at once must not begin two sessions."""
+    """Serialises commits of a session: two tasks of a new visitor's request must not begin two sessions."""
     if state.turn is None:
         import asyncio
 
@@ -599,7 +652,65 @@ def _turn_of(state: State) -> asyncio.Lock:
     return turn
 
 
-def _tell_of_failure(task: asyncio.Task[Any]) -> None:
-    """For work that nobody waits for any more: whoever would have raised its error is gone."""
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    """Logs the error of a task whose caller was cancelled."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("what a request had begun when it was cancelled could not be stored", exc_info=error)
+        log.error("the changes of a cancelled request could not be stored", exc_info=error)
+
+
+def _settings_from(options: Mapping[str, Any]) -> Settings:
+    """The settings that the keyword arguments of a manager make."""
+    unknown = set(options) - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(
+            f"unknown settings: {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}"
+        )
+    if "secret" not in options:
+        raise ConfigurationError(
+            "secret= is missing: make one with `coatcheck secret`, and keep it out of the source."
+        )
+    return Settings(**options)
+
+
+def _checked_user(user: str) -> str:
+    if not isinstance(user, str) or not user:
+        raise TypeError("the user's id is a non-empty str, as it was given to sign_in")
+    return user
+
+
+def _handle_or_none(session: Session | str | None) -> str | None:
+    """The handle of a session, a handle, or None."""
+    return session.handle if isinstance(session, Session) else session
+
+
+def _infos(records: Sequence[Record], current: str | None) -> list[SessionInfo]:
+    """The records as a list of devices shows them."""
+    return [
+        SessionInfo(
+            handle=(handle := handle_of(record.key)),
+            user=record.user or "",
+            created_at=moment(record.created),
+            signed_in_at=moment(record.signed_in),
+            last_used_at=moment(record.last_used),
+            expires_at=moment(record.expires),
+            permanent=record.permanent,
+            client=record.client,
+            current=handle == current,
+        )
+        for record in records
+    ]
+
+
+def _refuse_other_kind(store: object, *, wanted_async: bool) -> None:
+    """Refuse an async store under a sync manager, and the other way round.
+
+    Raises:
+        ConfigurationError: It names the manager to use.
+    """
+    if inspect.iscoroutinefunction(getattr(store, "load", None)) is not wanted_async:
+        kind = type(store).__name__
+        raise ConfigurationError(
+            f"{kind} is a synchronous store: use Sessions, or an async store."
+            if wanted_async
+            else f"{kind} is an async store: use AsyncSessions, or a synchronous store."
+        )

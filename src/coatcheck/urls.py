@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from importlib import import_module
 from inspect import signature
 from typing import Any, Literal, NamedTuple, cast
@@ -20,8 +19,6 @@ class StoreOptions(Options, total=False):
     """The keyword arguments of `from_url`: the settings, and what the stores take."""
 
     prefix: str
-    deadline: timedelta
-    connect_deadline: timedelta
     synchronous: Literal["NORMAL", "FULL"]
     ballast: int
     max_item_bytes: int
@@ -38,30 +35,19 @@ _STORE_OPTIONS = StoreOptions.__annotations__.keys() - Options.__annotations__.k
 
 
 class _Kind(NamedTuple):
-    """A kind of store: the function of each colour that makes one of a URL and options, and how its URL looks."""
+    """A kind of store: its module below `coatcheck.stores`, how its URL looks, and the extra that brings its driver."""
 
-    sync: str
-    # An async store comes with coalescing in front, where that pays.
-    asynchronous: str
+    module: str
     form: str
     extra: str | None = None
 
 
-_MEMORY = _Kind("memory:from_url", "memory:async_from_url", "memory://")
-_SQLITE = _Kind(
-    "sqlite:from_url", "sqlite_async:from_url", "sqlite:///relative/path.db, sqlite:////absolute/path.db"
-)
-_MEMCACHED = _Kind(
-    "memcached:from_url",
-    "memcached_async:from_url",
-    "memcached://host:port,host:port, memcached:///path/of/a/socket",
-    "memcached",
-)
-_REDIS = _Kind("redis:from_url", "redis_async:from_url", "redis://host:port/0", "redis")
-_POSTGRESQL = _Kind(
-    "sql:from_url", "sql_async:from_url", "postgresql://user:password@host/database", "postgresql"
-)
-_MYSQL = _Kind("sql:from_url", "sql_async:from_url", "mysql://user:password@host/database", "mysql")
+_MEMORY = _Kind("memory", "memory://")
+_SQLITE = _Kind("sqlite", "sqlite:///relative/path.db, sqlite:////absolute/path.db")
+_MEMCACHED = _Kind("memcached", "memcached://host:port,host:port, memcached:///path/of/a/socket", "memcached")
+_REDIS = _Kind("redis", "redis://host:port/0", "redis")
+_POSTGRESQL = _Kind("sql", "postgresql://user:password@host/database", "postgresql")
+_MYSQL = _Kind("sql", "mysql://user:password@host/database", "mysql")
 _KINDS: Mapping[str, _Kind] = {
     "memory": _MEMORY,
     "sqlite": _SQLITE,
@@ -95,22 +81,21 @@ def store_from_url(url: str, options: Mapping[str, Any]) -> Store:
         ModuleNotFoundError: The store's driver is missing; the message names the extra that brings it.
     """
     kind = _kind(url)
-    store: Store = _maker(kind, kind.sync, options)(url, **options)
+    store: Store = _maker(kind, "from_url", options)(url, **options)
     return store
 
 
 def async_store_from_url(url: str, options: Mapping[str, Any]) -> AsyncStore:
     """The same for an event loop."""
     kind = _kind(url)
-    store: AsyncStore = _maker(kind, kind.asynchronous, options)(url, **options)
+    store: AsyncStore = _maker(kind, "async_from_url", options)(url, **options)
     return store
 
 
 def _maker(kind: _Kind, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """The function that makes such a store, which takes `options`."""
-    module, _, function = name.partition(":")
     try:
-        make: Callable[..., Any] = getattr(import_module(f"coatcheck.stores.{module}"), function)
+        make: Callable[..., Any] = getattr(import_module(f"coatcheck.stores.{kind.module}"), name)
     except ModuleNotFoundError as error:
         if kind.extra is None:
             raise
@@ -129,7 +114,7 @@ def _kind(url: object) -> _Kind:
     try:
         scheme, _, _, query, fragment = urlsplit(url)
     except ValueError as error:
-        raise ConfigurationError(f"That is no URL of a store: {error}. There are {_KNOWN}.") from error
+        raise ConfigurationError(f"Not a store URL: {error}. There are {_KNOWN}.") from error
     if scheme not in _KINDS:
         raise ConfigurationError(
             f"{scheme or 'The text'}:// names no store that is built in; there are {_KNOWN}."

@@ -6,6 +6,7 @@ import os
 import time
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ class Cookies:
     largest_header: ClassVar[int] = 1 << 20
     """How long a Cookie header is tried. Some frameworks read it themselves, too, in time quadratic in it."""
 
+    @pytest.mark.promise("15")
     def test_a_token_that_a_client_made_up_is_never_looked_up_nor_adopted(self, open_site: OpenSite) -> None:
         site = open_site()
         others = site.another(cookie=CookieSettings(name="__Host-other"))
@@ -81,6 +83,7 @@ class Cookies:
             assert "load" not in site.asked
         assert others.is_live(elsewhere, as_user="ada")
 
+    @pytest.mark.promise("15")
     def test_a_token_of_ours_whose_record_is_gone_is_not_adopted_either(self, site: Site) -> None:
         ring = site.sessions.settings.ring
         token = Token(os.urandom(16), os.urandom(32))
@@ -98,6 +101,7 @@ class Cookies:
             assert site.record(key) is None
             assert browser.play("names").result == ["b"]
 
+    @pytest.mark.promise("13", "15")
     def test_a_cookie_that_was_planted_before_the_sign_in_opens_nothing_after_it(self, site: Site) -> None:
         attacker = site.browser("set a 1")
         victim = attacker.twin()
@@ -113,6 +117,7 @@ class Cookies:
 
     # Duplicates
 
+    @pytest.mark.promise("H")
     def test_of_several_cookies_exactly_one_that_lives_wins_wherever_it_stands(
         self, open_site: OpenSite
     ) -> None:
@@ -134,6 +139,7 @@ class Cookies:
             assert site.play("get a", cookies=_header(site, *values)).result == "1", values
             assert site.asked == ["load"]
 
+    @pytest.mark.promise("H", "V")
     def test_of_several_that_live_none_wins_and_signing_in_destroys_them(self, open_site: OpenSite) -> None:
         site = open_site(cookie=CookieSettings(domain="shop.example"))
         for number in (2, 3):
@@ -152,6 +158,7 @@ class Cookies:
             assert site.is_live(browser, as_user="ada")
             assert not any(site.is_live(rival) for rival in rivals)
 
+    @pytest.mark.promise("H")
     def test_an_old_and_a_new_cookie_of_one_session_are_that_session(self, open_site: OpenSite) -> None:
         site = open_site(cookie=CookieSettings(domain="shop.example"))
         browser = site.browser("set a 1")
@@ -160,16 +167,32 @@ class Cookies:
         for values in ((old, browser.cookies[site.name]), (browser.cookies[site.name], old)):
             assert site.play("user", cookies=_header(site, *values)).result == "ada"
 
-    def test_at_most_four_cookies_are_tried(self, site: Site) -> None:
-        browsers = [site.browser("set a 1") for _ in range(6)]
+    @pytest.mark.promise("H")
+    def test_up_to_four_sessions_are_tried_and_of_more_none_counts(self, site: Site) -> None:
+        browsers = [site.browser("set a 1") for _ in range(5)]
+        for gone in browsers[:3]:
+            site.sessions.revoke(gone.play("handle").result)
+        site.advance(31)
         site.forget()
-        header = _header(site, *(browser.cookies[site.name] for browser in browsers))
-        assert site.play("is_new", cookies=header).result is True
-        ((keys, _),) = [call.args for call in site.calls]
+        values = [browser.cookies[site.name] for browser in browsers]
+        assert site.play("get a", cookies=_header(site, *values[:4])).result == "1"
+        ((keys, *_),) = [call.args for call in site.calls]
         assert len(keys) == 4  # type: ignore[arg-type]
+        site.forget()
+        assert site.play("is_new", cookies=_header(site, *values[:5])).result is True
+        assert (site.asked, site.told) == ([], ["ambiguous"])
+
+    @pytest.mark.promise("H")
+    def test_of_more_than_twenty_cookies_of_our_name_none_counts(self, site: Site) -> None:
+        value = site.browser("set a 1").cookies[site.name]
+        assert site.play("get a", cookies=_header(site, *["junk"] * 19, value)).result == "1"
+        site.forget()
+        assert site.play("is_new", cookies=_header(site, *["junk"] * 20, value)).result is True
+        assert (site.asked, site.told) == ([], ["ambiguous"])
 
     # The header
 
+    @pytest.mark.promise("H")
     def test_a_bad_neighbour_costs_nothing(self, site: Site) -> None:
         good = site.browser("set a 1").request().cookies
         assert good is not None
@@ -180,6 +203,7 @@ class Cookies:
         for header in (good + b";", b"\t" + good + b" \t", good.replace(b"=", b"\t=  ", 1) + b" ;"):
             assert site.play("get a", cookies=header).result == "1", header
 
+    @pytest.mark.promise("H")
     def test_what_only_resembles_the_cookie_is_not_it(self, site: Site) -> None:
         name, _, value = (site.browser("set a 1").request().cookies or b"").partition(b"=")
         lookalikes = [
@@ -209,6 +233,7 @@ class Cookies:
             assert reply.results == [True, None], header
             assert site.asked == [], header
 
+    @pytest.mark.promise("H")
     def test_a_nameless_cookie_hides_nothing_and_is_nothing(self, site: Site) -> None:
         good, evil = site.browser("set a good"), site.browser("set a evil")
         forged = f"={site.name}={evil.cookies[site.name]}"
@@ -217,6 +242,7 @@ class Cookies:
         )
         assert site.play("get a", cookies=forged).result is None
 
+    @pytest.mark.promise("22")
     def test_no_bytes_in_the_header_are_an_exception_or_ask_the_store_for_what_is_not_ours(
         self, site: Site
     ) -> None:
@@ -240,6 +266,7 @@ class Cookies:
 
         any_header()
 
+    @pytest.mark.promise("H")
     def test_a_huge_header_takes_time_linear_in_it(self, site: Site) -> None:
         name, size = site.name.encode(), self.largest_header
         for part in (

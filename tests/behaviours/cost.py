@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import ClassVar
 
+import pytest
+
 from tests.behaviours.site import DAY, HOUR, MINUTE, OpenSite, Site
 
 __all__ = ["Cost"]
@@ -18,6 +20,7 @@ class Cost:
     untouched: ClassVar[tuple[str, ...]] = ()
     """What a request with a cookie asks the store before its handler runs: ("load",) where it loads eagerly."""
 
+    @pytest.mark.promise("1")
     def test_a_request_that_never_touches_its_session_asks_the_store_nothing_and_adds_no_header(
         self, site: Site
     ) -> None:
@@ -31,6 +34,7 @@ class Cost:
             assert site.asked == [*self.untouched] * cookies
             assert site.told == []
 
+    @pytest.mark.promise("2")
     def test_a_request_that_only_reads_loads_once_and_writes_nothing(self, site: Site) -> None:
         browser = site.browser("set a 1", "mixed m", "sign_in ada", "flash hello", "csrf")
         site.forget()
@@ -40,6 +44,7 @@ class Cost:
         assert reply.all("set-cookie") == reply.all("cache-control") == []
         assert reply.words("vary") == ["cookie"]
 
+    @pytest.mark.promise("5")
     def test_a_visitor_without_a_cookie_is_read_without_the_store(self, site: Site) -> None:
         reply = site.play(*PEEKS)
         assert reply.status == 200
@@ -47,40 +52,46 @@ class Cost:
         assert reply.all("set-cookie") == []
         assert reply.words("vary") == ["cookie"]
 
-    def test_a_request_that_changes_things_however_many_loads_once_and_applies_once(self, site: Site) -> None:
+    @pytest.mark.promise("3")
+    def test_a_request_that_changes_things_however_many_loads_once_and_writes_once(self, site: Site) -> None:
         browser = site.browser("set a 1", "list l", "set gone 1")
         site.forget()
         browser.play(
             "set a 2", "set b 2", "push l 1", "delete gone", "flash x", "csrf", "permanent", "rotate"
         )
-        assert site.asked == ["load", "apply"]
+        assert site.asked == ["load", "write"]
         record = site.record_of(browser)
         assert record is not None
         assert {"a", "b", "l"} <= record.fields.keys()
 
-    def test_the_first_write_of_a_visitor_only_applies(self, site: Site) -> None:
+    @pytest.mark.promise("3")
+    def test_the_first_write_of_a_visitor_only_writes(self, site: Site) -> None:
         site.browser("get a", "set a 1", "set b 1")
-        assert site.asked == ["apply"]
+        assert site.asked == ["write"]
 
+    @pytest.mark.promise("3")
     def test_signing_in_costs_one_call_more_than_a_write_at_most(self, site: Site) -> None:
         browser = site.browser("set a 1")
-        index = ["enroll"] if site.store.capabilities.separate_index else []
+        index = ["note"] if site.store.index == "beside" else []
         site.forget()
         browser.play("sign_in ada", "set b 1")
-        assert site.asked == ["load", "apply", *index]
+        assert site.asked == ["load", "write", *index]
 
+    @pytest.mark.promise("8")
     def test_setting_what_is_there_already_writes_nothing(self, site: Site) -> None:
         browser = site.browser("set a 1", "mixed m")
         site.forget()
         browser.play("set a 1", "mixed m", "permanent off")
         assert site.asked == ["load"]
 
+    @pytest.mark.promise("3")
     def test_a_save_in_the_middle_is_not_written_again_at_the_end(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.forget()
         browser.play("set a 2", "list l", "save", "get l")
-        assert site.asked == ["load", "apply"]
+        assert site.asked == ["load", "write"]
 
+    @pytest.mark.promise("4")
     def test_sliding_writes_once_per_tenth_of_the_idle_limit_or_hour_however_many_requests_come(
         self, open_site: OpenSite
     ) -> None:
@@ -99,32 +110,35 @@ class Cost:
                 assert site.asked == ["load", *self.untouched]
                 site.advance(0.001)
                 reply = browser.play("get a")
-                assert site.asked[-2:] == ["load", "apply"]
+                assert site.asked[-2:] == ["load", "write"]
                 assert reply.all("set-cookie") == reply.all("cache-control") == []
                 site.forget()
                 for _ in range(5):
                     browser.play("get a")
                 assert site.asked == ["load"] * 5
 
+    @pytest.mark.promise("4")
     def test_a_day_of_a_request_a_minute_slides_once_an_hour(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.forget()
         for _ in range(24 * 60):
             site.advance(MINUTE)
             browser.play("get a")
-        assert site.asked.count("apply") == 24
+        assert site.asked.count("write") == 24
         assert site.asked.count("load") == 24 * 60
         site.advance(DAY - 1)
         assert site.is_live(browser)
 
+    @pytest.mark.promise("4")
     def test_a_write_slides_along(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.advance(2 * HOUR)
         site.forget()
         browser.play("set a 2")
         browser.play("get a")
-        assert site.asked == ["load", "apply", "load"]
+        assert site.asked == ["load", "write", "load"]
 
+    @pytest.mark.promise("5")
     def test_a_thousand_anonymous_visits_store_nothing(self, site: Site) -> None:
         expired = site.browser("set a 1")
         site.advance(2 * DAY)
@@ -160,7 +174,7 @@ class Cost:
             reply = site.play(*visits[number % len(visits)], cookies=header)
             assert reply.status == 200, (header, reply.raised)
             assert reply.all("set-cookie") == []
-        assert "apply" not in site.asked
+        assert "write" not in site.asked
         # Only what we signed is looked up.
         ours = {site.token_of(expired).key, site.token_of(left).key}
         assert {key for call in site.calls for key in call.args[0]} <= ours  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ class Outage:
         browser = site.browser("set a 1", "sign_in ada")
         cookies = dict(browser.cookies)
         for error in (DOWN, StoreTimeout("the test says so", ambiguous=False)):
-            site.failing.fail("load", "apply", error=error)
+            site.failing.fail("load", "write", error=error)
             for steps in (
                 ("get a",),
                 ("set a 2",),
@@ -43,7 +43,7 @@ class Outage:
 
     def test_while_the_store_is_down_what_does_not_need_the_session_is_answered(self, site: Site) -> None:
         browser = site.browser("set a 1")
-        site.failing.fail("load", "apply", error=DOWN)
+        site.failing.fail("load", "write", error=DOWN)
         assert browser.play().status == 200
         assert site.is_silent(browser.play())
         assert site.play("get a").result is None  # without a cookie there is nothing to ask
@@ -52,7 +52,7 @@ class Outage:
         for error in (DOWN, StoreFull("the test says so"), StoreReadOnly("the test says so")):
             browser, new = site.browser("set a 1"), site.browser()
             cookies = dict(browser.cookies)
-            site.failing.fail("apply", error=error)
+            site.failing.fail("write", error=error)
             for visitor in (browser, new):
                 for steps in (("set a 2",), ("sign_in ada",), ("set a 2", "stream", "get a")):
                     reply = visitor.play(*steps)
@@ -66,7 +66,7 @@ class Outage:
             assert browser.play("get a").result == "1"
 
     def test_the_503_has_nothing_of_the_response_that_it_stands_for(self, site: Site) -> None:
-        site.failing.fail("apply", error=DOWN)
+        site.failing.fail("write", error=DOWN)
         theirs = ("header Set-Cookie: theme=dark", "header X-Mine: 1", "header Cache-Control: public")
         reply = site.play("set a 1", *theirs, "status 201")
         assert reply.status == 503
@@ -78,7 +78,7 @@ class Outage:
     def test_a_slide_that_fails_fails_no_request(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.advance(2 * HOUR)
-        site.failing.fail("apply", error=DOWN)
+        site.failing.fail("write", error=DOWN)
         site.forget()
         assert browser.play("get a").result == "1"
         assert site.told == ["unavailable"]
@@ -107,7 +107,7 @@ class Outage:
         site = open_site(outage="anonymous")
         browser = site.browser("set a 1", "sign_in ada", "flash hello")
         cookies = dict(browser.cookies)
-        site.failing.fail("load", "apply", error=DOWN)
+        site.failing.fail("load", "write", error=DOWN)
         site.forget()
         reply = browser.play("get a", "user", "is_new", "peek", "names")
         assert reply.results == [None, None, True, [], []]
@@ -131,7 +131,7 @@ class Outage:
     ) -> None:
         site = open_site(outage="anonymous")
         browser = site.browser("set a 1")
-        site.failing.fail("apply", error=DOWN)
+        site.failing.fail("write", error=DOWN)
         assert browser.play("set a 2").status == 503
         assert site.play("set a 2").status == 503
 
@@ -148,7 +148,7 @@ class Outage:
             site = open_site(outage=outage)
             browser = site.browser("set a 1")
             cookies = dict(browser.cookies)
-            site.failing.fail("load", "apply", error=DOWN)
+            site.failing.fail("load", "write", error=DOWN)
             reply = browser.play("get a", "set a 2")
             if tolerant:
                 assert (reply.status, reply.results[0]) == (200, None), outage
@@ -181,8 +181,8 @@ class Outage:
             ("closed", "load", ("?set a 2",)),
             ("closed", "load", ("?save",)),
             ("closed", "load", ("?is_live",)),
-            ("closed", "apply", ("set a 2", "?save")),
-            ("closed", "apply", ("?take a",)),
+            ("closed", "write", ("set a 2", "?save")),
+            ("closed", "write", ("?take a",)),
             ("anonymous", "load", ("get a", "?sign_in ada")),
             ("anonymous", "load", ("get a", "?save")),
             ("anonymous", "load", ("get a", "?is_live")),
@@ -206,7 +206,7 @@ class Outage:
         assert browser.play("get a", "set a 3", "status 500").status == 500
         assert browser.play("status 500").status == 500
         site.failing.recover()
-        site.failing.fail("apply", error=DOWN, times=1)
+        site.failing.fail("write", error=DOWN, times=1)
         # It tried again, and it was stored: what it fails by is something else.
         assert browser.play("set a 4", "?save", "save", "status 500").status == 500
         assert browser.play("get a").result == "4"

@@ -49,7 +49,7 @@ class Privacy:
             token = verify(text.encode())
             if token is None:  # forged: it may be nearly a good one
                 continue
-            for raw in (token.secret, token.hashed):
+            for raw in (token.secret, token.secret_hash):
                 secrets |= {raw.hex(), base64.b64encode(raw).decode(), repr(raw)[2:-1]}
             texts.append(repr(token))
         texts += [repr(event) for event in site.events]
@@ -87,11 +87,11 @@ def _everything(site: Site) -> Iterator[tuple[Reply, Browser]]:
     yield play("look __getitem__", f"?get {CANARY}", "take_flashes", "rotate")
     site.advance(2 * HOUR)
     yield play("get a", "repr")
-    site.failing.fail("load", "apply", error=StoreUnavailable("the test says so"))
+    site.failing.fail("load", "write", error=StoreUnavailable("the test says so"))
     yield play("get a")
     yield play("?get a", "raise")
     site.failing.recover()
-    site.failing.fail("apply", error=StoreUnavailable("the test says so"), times=2)
+    site.failing.fail("write", error=StoreUnavailable("the test says so"), times=2)
     yield play(fill, "set b 1")
     yield play("sign_out", "raise")
     damaged = site.browser(fill)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
 from coatcheck.testing.pausing import Gate
 from coatcheck.testing.races import Party, Race
 from tests.behaviours.client import Browser, Reply, Request
@@ -30,6 +32,7 @@ WRITES = (
 class Races:
     """A late request neither brings back what ended, nor undoes a sign-in."""
 
+    @pytest.mark.promise("12")
     def test_a_late_writer_does_not_bring_back_a_session_that_was_ended(self, site: Site) -> None:
         for write in WRITES:
             for end in ("sign_out", "revoke", "revoke_user"):
@@ -58,6 +61,7 @@ class Races:
                 assert site.sessions.of_user("ada") == []
                 assert site.sessions.count() == 0
 
+    @pytest.mark.promise("12")
     def test_a_late_request_that_only_reads_or_slides_is_not_in_the_way(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.advance(2 * HOUR)
@@ -72,6 +76,7 @@ class Races:
         assert site.cookies_in(reply) == []
         assert site.sessions.count() == 0
 
+    @pytest.mark.promise("12")
     def test_a_request_that_arrives_just_after_the_sign_out_gets_no_cookie(self, site: Site) -> None:
         browser = site.browser("set a 1")
         old = browser.twin()
@@ -84,6 +89,7 @@ class Races:
         site.advance(31)  # the tombstone is gone: he counts as a stranger
         assert len(site.cookies_in(old.play("set a 1"))) == 1
 
+    @pytest.mark.promise("12")
     def test_two_requests_that_both_sign_out_are_both_answered(self, site: Site) -> None:
         browser = site.browser("set a 1")
         request = browser.request("sign_out")
@@ -101,6 +107,7 @@ class Races:
 
     # Across a sign-in
 
+    @pytest.mark.promise("13")
     def test_ten_parallel_requests_across_a_sign_in_leave_him_signed_in_in_any_order_of_arrival(
         self, site: Site
     ) -> None:
@@ -131,6 +138,7 @@ class Races:
         assert not any(site.cookies_in(reply) for reply in (*replies, *late))
         _ends_signed_in(site, before, [*replies, *late], signing_in)
 
+    @pytest.mark.promise("13")
     def test_a_double_clicked_sign_in_leaves_him_signed_in_in_any_order(self, site: Site) -> None:
         for first, second in ((0, 1), (1, 0)):
             browser = site.browser("set a 1", "csrf")
@@ -153,6 +161,7 @@ class Races:
                 assert site.is_live(end, as_user="ada")
                 assert end.twin().play("get b").result == "1"
 
+    @pytest.mark.promise("13")
     def test_signing_in_makes_the_old_cookie_worthless_at_once(self, site: Site) -> None:
         browser = site.browser("set a 1")
         old = browser.twin()
@@ -164,6 +173,7 @@ class Races:
             assert site.is_live(browser, as_user="ada")
         assert not site.is_live(old)
 
+    @pytest.mark.promise("13")
     def test_within_the_late_window_the_old_cookie_writes_nothing_and_gets_no_cookie(
         self, open_site: OpenSite
     ) -> None:
@@ -186,6 +196,7 @@ class Races:
         assert old.play("get a", "user").results == ["mine", None]
         assert site.record_of(browser) == signed_in
 
+    @pytest.mark.promise("13")
     def test_a_late_request_that_itself_signs_in_is_never_dropped(self, site: Site) -> None:
         browser = site.browser("set a 1")
         old = browser.twin()
@@ -203,12 +214,14 @@ class Races:
 
     # What signing in does
 
+    @pytest.mark.promise("17")
     def test_the_users_list_of_devices_tells_the_user_agent_that_signed_in(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.send(Request(("sign_in ada",), browser.request().cookies, agent="Nice/2.0 (phone)"))
         site.play("sign_in ada")
         assert {info.client for info in site.sessions.of_user("ada")} == {"Nice/2.0 (phone)", "Browser/1.0"}
 
+    @pytest.mark.promise("V")
     def test_an_anonymous_visitors_fields_stay_and_another_users_go(self, site: Site) -> None:
         browser = site.browser("set a 1", "flash hello", "csrf")
         first = browser.play("csrf").result
@@ -221,6 +234,7 @@ class Races:
         assert browser.play("user", "names", "peek").results == ["grace", ["b"], []]
         assert third not in {first, second}
 
+    @pytest.mark.promise("V")
     def test_what_is_set_after_signing_out_goes_to_a_new_session_with_the_one_cookie(
         self, site: Site
     ) -> None:
@@ -234,6 +248,7 @@ class Races:
 
     # Revoking
 
+    @pytest.mark.promise("17")
     def test_revoke_user_ends_every_session_that_was_answered_before(self, site: Site) -> None:
         devices = [site.browser("set a 1", "sign_in ada") for _ in range(4)]
         grace = site.browser("sign_in grace")
@@ -253,6 +268,7 @@ class Races:
         assert site.sessions.revoke_user("ada") == 1
         assert not site.is_live(devices[0])
 
+    @pytest.mark.promise("17")
     def test_a_sign_in_that_comes_with_the_revocation_in_one_request_stands(self, site: Site) -> None:
         other, browser = site.browser("sign_in ada"), site.browser("set a 1")
         with Race() as race, site.hold() as gate:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
 from coatcheck.errors import StoreUnavailable
 from coatcheck.testing.races import Race
 from tests.behaviours.client import Browser, Reply
@@ -20,12 +22,14 @@ GRACE = timedelta(seconds=60)
 class Rotation:
     """Secrets change now and then, and nobody notices."""
 
+    @pytest.mark.promise("14")
     def test_without_the_setting_a_secret_is_never_rotated(self, site: Site) -> None:
         browser = site.browser("set a 1")
         for _ in range(40):
             site.advance(12 * HOUR)
             assert browser.play("get a").all("set-cookie") == []
 
+    @pytest.mark.promise("14")
     def test_a_session_that_is_used_gets_a_new_secret_when_it_is_due(self, open_site: OpenSite) -> None:
         site = open_site(rotate_every=EVERY, rotation_grace=GRACE)
         browser = site.browser("set a 1", "sign_in ada")
@@ -39,7 +43,7 @@ class Rotation:
         assert reply.result == "1"
         assert len(site.cookies_in(reply)) == 1
         assert reply.words("cache-control") == ["no-store"]
-        assert site.asked == [*["load"] * len(site.asked[:-1]), "apply"]
+        assert site.asked == [*["load"] * len(site.asked[:-1]), "write"]
         assert site.told == ["rotated"]
         assert browser.cookies != old.cookies
         assert site.token_of(browser).key == key
@@ -47,15 +51,17 @@ class Rotation:
         assert site.is_live(browser, as_user="ada")
         assert [info.handle for info in site.sessions.of_user("ada")] == [key.hex()]
 
+    @pytest.mark.promise("14")
     def test_a_write_rotates_along(self, open_site: OpenSite) -> None:
         site = open_site(rotate_every=EVERY, rotation_grace=GRACE)
         browser = site.browser("set a 1")
         site.advance(HOUR)
         site.forget()
         assert len(site.cookies_in(browser.play("set a 2"))) == 1
-        assert site.asked == ["load", "apply"]
+        assert site.asked == ["load", "write"]
         assert browser.play("get a").result == "2"
 
+    @pytest.mark.promise("14")
     def test_parallel_requests_send_the_same_new_cookie(self, open_site: OpenSite) -> None:
         site = open_site(rotate_every=EVERY, rotation_grace=GRACE)
         browser = site.browser("set a 1", "list l")
@@ -84,6 +90,7 @@ class Rotation:
             ["x"],
         ]
 
+    @pytest.mark.promise("14")
     def test_a_lost_response_logs_nobody_out(self, open_site: OpenSite) -> None:
         site = open_site(rotate_every=EVERY, rotation_grace=GRACE)
         browser = site.browser("set a 1", "sign_in ada")
@@ -96,6 +103,7 @@ class Rotation:
         browser.receive(reply)
         assert browser.play("user", "get b").results == ["ada", "1"]
 
+    @pytest.mark.promise("14")
     def test_the_old_secret_is_good_until_the_grace_after_the_new_one_was_first_seen(
         self, open_site: OpenSite
     ) -> None:
@@ -121,6 +129,7 @@ class Rotation:
             assert reply.all("set-cookie") == []
             assert site.is_live(browser, as_user="ada")
 
+    @pytest.mark.promise("14")
     def test_a_rotation_gives_no_time_beyond_the_limits(self, open_site: OpenSite) -> None:
         site = open_site(rotate_every=EVERY, absolute_timeout=timedelta(days=2))
         browser = site.browser("set a 1")
@@ -130,16 +139,18 @@ class Rotation:
         site.advance(HOUR)
         assert browser.play("get a").result is None
 
+    @pytest.mark.promise("2", "14")
     def test_a_rotation_that_cant_be_stored_fails_no_request(self, open_site: OpenSite) -> None:
         site = open_site(rotate_every=EVERY)
         browser = site.browser("set a 1")
         site.advance(HOUR)
-        site.failing.fail("apply", error=StoreUnavailable("the test says so"), times=1)
+        site.failing.fail("write", error=StoreUnavailable("the test says so", ambiguous=False), times=1)
         reply = browser.play("get a")
         assert reply.result == "1"
         assert reply.all("set-cookie") == []
         assert len(site.cookies_in(browser.play("get a"))) == 1
 
+    @pytest.mark.promise("12", "14")
     def test_a_session_that_was_ended_is_not_rotated_back(self, open_site: OpenSite) -> None:
         site = open_site(rotate_every=EVERY)
         browser = site.browser("set a 1")
@@ -154,6 +165,7 @@ class Rotation:
 
     # The ring
 
+    @pytest.mark.promise("F-21")
     def test_a_token_that_an_older_secret_signed_is_signed_anew_when_the_session_is_looked_at(
         self, open_site: OpenSite
     ) -> None:
@@ -177,6 +189,7 @@ class Rotation:
         assert _on(site, before).play("user").result is None
         assert site.asked == []
 
+    @pytest.mark.promise("F-21")
     def test_only_the_newest_secret_signs(self, open_site: OpenSite) -> None:
         site = open_site(secret=[NEWER, SECRET])
         browser = site.browser("set a 1")
@@ -184,6 +197,7 @@ class Rotation:
         assert not _on(newer, browser).play("is_new").result
         assert _on(site.another(secret=[SECRET]), browser).play("is_new").result
 
+    @pytest.mark.promise("14")
     def test_a_new_secret_of_the_ring_does_not_disturb_a_rotation_under_way(
         self, open_site: OpenSite
     ) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, TypeVar, Unpack
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
 from coatcheck.config import Options
+from coatcheck.core.swap import held_of
 from coatcheck.events import Event
-from coatcheck.model.ports import Found, Store, Unreadable
+from coatcheck.model.ports import Found, Loaded, Store
 from coatcheck.model.record import Record
 from coatcheck.sessions import Sessions
 from coatcheck.testing.clock import ManualClock
+from coatcheck.testing.failing import FailingStore
 from coatcheck.testing.pausing import Gate, PausingStore
-from coatcheck.testing.wrappers import Call, FailingStore, Method, StoreWrapper
+from coatcheck.testing.wrappers import Call, Method, StoreWrapper
 from tests.behaviours.client import Browser, Client, Reply, Request
 
 if TYPE_CHECKING:
     from coatcheck.http.token import Token
 
-__all__ = ["SECRET", "OpenSite", "Site"]
+__all__ = ["SECRET", "OpenSite", "Site", "without_turns"]
 
 SECRET = "c0d9Zt0hQx1rJYm7pKf2vN8sWb4uLgE6oAiXyTzCqRk"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -41,13 +44,28 @@ class _SpiedStore(StoreWrapper):
         self._journal.append(call.method)
         return answer
 
-    def load(self, keys: Iterable[bytes], now: int) -> list[Found]:
-        keys = list(keys)
-        found = super().load(keys, now)
+    def load(self, keys: Sequence[bytes], now: int, deadline: float) -> list[Loaded]:
+        found = super().load(keys, now, deadline)
         return [
-            Unreadable("damaged by the test") if key in self.unreadable else state
-            for key, state in zip(keys, found, strict=True)
+            Found(b"damaged by the test", answer.version)
+            if key in self.unreadable and isinstance(answer, Found)
+            else answer
+            for key, answer in zip(keys, found, strict=True)
         ]
+
+
+class _NoTurns:
+    def take(self, changes: object, known: Any, deadline: float) -> Any:
+        return known
+
+    def give_back(self, *_: object) -> None:
+        pass
+
+
+def without_turns(sessions: Sessions) -> Sessions:
+    """`sessions`, in which every request writes at once, as if each came to another process: none waits for another."""
+    sessions._runner._turns = _NoTurns()
+    return sessions
 
 
 class Site:
@@ -77,7 +95,7 @@ class Site:
         self.failing: FailingStore = FailingStore(self._spied)
         self._pausing = PausingStore(self.failing)
         settings: Options = {"secret": SECRET, **options, "clock": clock, "on_event": self.events.append}
-        self.sessions: Sessions = Sessions(self._pausing, **settings)
+        self.sessions: Sessions = without_turns(Sessions(self._pausing, **settings))
         self.client: Client = build(self.sessions)
 
     def another(self, **options: Unpack[Options]) -> Site:
@@ -144,8 +162,10 @@ class Site:
 
     def record(self, key: bytes) -> Record | None:
         """The live record under `key`."""
-        (found,) = self.store.load([key], self.clock.now_ms)
-        return found if isinstance(found, Record) and self.clock.now_ms < found.expires else None
+        (found,) = self.store.load([key], self.clock.now_ms, time.monotonic() + 10)
+        assert not isinstance(found, Exception)
+        state = held_of(key, found).state
+        return state if isinstance(state, Record) and self.clock.now_ms < state.expires else None
 
     def is_live(self, browser: Browser, *, as_user: str | None = None) -> bool:
         """Whether the cookies of `browser` open a session, which is signed in as `as_user`, if that is given."""
@@ -156,7 +176,7 @@ class Site:
 
     # What can be done to it
 
-    def hold(self, method: Method = "apply") -> Gate:
+    def hold(self, method: Method = "write") -> Gate:
         """Let the next call of `method` park before it reaches the store."""
         return self._pausing.hold(method)
 

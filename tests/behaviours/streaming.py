@@ -19,7 +19,7 @@ class Streaming:
         site.forget()
         reply = browser.play("get a", "stream", "set b 2", "push l x", "get b")
         assert reply.raised is None
-        assert site.journal == ["load", "head", "apply", "end"]
+        assert site.journal == ["load", "head", "write", "end"]
         assert browser.play("get a", "get b", "get l").results == ["1", "2", ["x"]]
 
     def test_what_is_saved_during_the_stream_is_stored_at_once(self, site: Site) -> None:
@@ -122,7 +122,7 @@ class Streaming:
 
     def test_a_stream_whose_changes_cant_be_stored_breaks_off(self, site: Site) -> None:
         browser = site.browser("set a 1")
-        site.failing.fail("apply", error=StoreUnavailable("the test says so"), times=1)
+        site.failing.fail("write", error=StoreUnavailable("the test says so", ambiguous=False), times=1)
         site.forget()
         reply = browser.play("get a", "stream", "set a 2")
         assert isinstance(reply.raised, StoreUnavailable)
@@ -135,7 +135,7 @@ class Streaming:
             opening.open()
             streaming = race.start("stream", lambda: site.send(browser.request("get a", "stream", "is_live")))
             asking.wait()
-            site.failing.fail("load", error=StoreUnavailable("the test says so"), times=1)
+            site.failing.fail("load", error=StoreUnavailable("the test says so", ambiguous=False), times=1)
             asking.open()
             reply = streaming.result()
         assert reply.status == 200
@@ -149,4 +149,4 @@ class Streaming:
         reply = browser.play("stream", "status 200")
         assert reply.status == 200
         assert site.is_silent(reply)
-        assert "apply" not in site.asked
+        assert "write" not in site.asked

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
+
+from coatcheck.core.calls import Done
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.record import Update
 from coatcheck.testing.races import Race
 from tests.behaviours.client import Browser
 from tests.behaviours.site import HOUR, OpenSite, Site
+from tests.stores.engine import Engine
 
 __all__ = ["Writing"]
 
-LOST = StoreUnavailable("the test says so")
+LOST = StoreUnavailable("the test says so", ambiguous=False)
 
 
 class Writing:
     """Each change is stored before the response leaves, and only what was changed is written."""
 
+    @pytest.mark.promise("6")
     def test_changes_of_different_fields_both_stand_in_any_order(self, site: Site) -> None:
         for first, second in (("set a 2", "set b 2"), ("set b 2", "set a 2"), ("delete c", "push l x")):
             browser = site.browser("set a 1", "set b 1", "set c 1", "list l")
@@ -41,6 +46,7 @@ class Writing:
                         raise AssertionError(step)
             assert browser.play(*(f"get {name}" for name in fields)).results == list(fields.values())
 
+    @pytest.mark.promise("M")
     def test_of_two_changes_of_one_field_the_last_one_stands(self, site: Site) -> None:
         browser = site.browser("set a 1")
         with Race() as race, site.hold() as gate:
@@ -51,6 +57,7 @@ class Writing:
             held.result()
         assert browser.play("get a").result == "late"
 
+    @pytest.mark.promise("7")
     def test_a_request_that_only_read_never_undoes_what_another_wrote(self, site: Site) -> None:
         browser = site.browser("set a 1", "mixed m")
         site.advance(2 * HOUR)  # so that reading slides
@@ -62,17 +69,20 @@ class Writing:
             assert reader.result().results[0] == "1"
         assert browser.play("get a", "get m").results == ["2", None]
 
+    @pytest.mark.promise("8")
     def test_a_change_deep_inside_a_value_is_kept_without_a_flag(self, site: Site) -> None:
         browser = site.browser("tree t", "list l")
         browser.play("push_deep t x")
         browser.play("push l y", "push_deep t z")
         assert browser.play("get t", "get l").results == [{"inner": {"list": ["x", "z"]}}, ["y"]]
 
+    @pytest.mark.promise("8")
     def test_a_change_deep_inside_after_a_save_is_kept_too(self, site: Site) -> None:
         browser = site.browser("list l")
         browser.play("push l x", "save", "push l y")
         assert browser.play("get l").result == ["x", "y"]
 
+    @pytest.mark.promise("9")
     def test_the_change_is_stored_before_the_head_of_the_response_leaves(self, site: Site) -> None:
         browser = site.browser("set a 1")
         for steps in (
@@ -85,10 +95,11 @@ class Writing:
         ):
             site.forget()
             browser.play(*steps)
-            enters = site.store.capabilities.separate_index and steps == ("sign_in ada",)
-            index = ["enroll"] if enters else []
-            assert site.journal == ["load", "apply", *index, "head", "end"], steps
+            enters = site.store.index == "beside" and steps == ("sign_in ada",)
+            index = ["note"] if enters else []
+            assert site.journal == ["load", "write", *index, "head", "end"], steps
 
+    @pytest.mark.promise("9")
     def test_a_client_never_gets_a_success_that_is_not_stored(self, site: Site) -> None:
         timeout = StoreTimeout("the test says so", ambiguous=True)
         for steps in (
@@ -98,39 +109,56 @@ class Writing:
             ("sign_in ada",),
             ("sign_out",),
         ):
-            for error, done in ((LOST, False), (timeout, False), (timeout, True)):
+            for error in (LOST, timeout):
                 for browser in (site.browser("set a 1", "user"), site.browser()):
                     if (steps == ("sign_out",) and not browser.cookies) or steps == ("rotate",):
                         continue
-                    site.failing.fail("apply", error=error, times=1, done=done)
+                    site.failing.fail("write", error=error)
                     reply = browser.play(*steps)
+                    site.failing.recover()
                     assert reply.status == 503, (steps, reply)
                     assert reply.raised is None
                     assert int(reply.all("retry-after")[0]) >= 1
                     assert reply.all("set-cookie") == []
                     assert b"2" not in reply.body
 
+    @pytest.mark.promise("L")
+    def test_a_change_whose_answer_is_lost_is_stored_once_and_answered(self, site: Site) -> None:
+        lost = StoreTimeout("the test says so", ambiguous=True)
+        for done in (True, False):
+            browser = site.browser("set a 1", "list l")
+            site.failing.fail("write", error=lost, times=1, done=done)
+            assert browser.play("push l 1", "set a 2").status == 200
+            assert browser.play("get a", "get l").results == ["2", ["1"]]
+            site.failing.fail("write", error=lost, times=1, done=done)
+            assert len(site.cookies_in(browser.play("sign_out"))) == 1
+            assert not site.is_live(browser)
+
+    @pytest.mark.promise("9", "20")
     def test_an_explicit_save_that_fails_fails_the_request(self, site: Site) -> None:
         browser = site.browser("set a 1")
-        site.failing.fail("apply", error=LOST, times=1)
+        site.failing.fail("write", error=LOST, times=1)
         assert browser.play("set a 2", "save").status == 503
         assert browser.play("get a").result == "1"
 
     # Flash messages
 
+    @pytest.mark.promise("11")
     def test_a_flash_message_is_shown_once(self, site: Site) -> None:
         browser = site.browser("flash one", "flash two")
         assert browser.play("peek").result == ["one", "two"]
         assert [message for _, message in browser.play("take_flashes").result] == ["one", "two"]
         assert browser.play("take_flashes", "peek").results == [[], []]
 
+    @pytest.mark.promise("11")
     def test_messages_are_taken_when_they_are_read_whatever_becomes_of_the_request(self, site: Site) -> None:
         browser = site.browser("flash one")
         site.forget()
         assert browser.play("take_flashes", "raise").status == 500
-        assert site.asked == ["load", "apply"]
+        assert site.asked == ["load", "write"]
         assert browser.play("take_flashes").result == []
 
+    @pytest.mark.promise("11")
     def test_two_parallel_readers_never_both_show_a_message(self, site: Site) -> None:
         for number in (2, 5):
             browser = site.browser("flash one", "flash two", "set a 1")
@@ -145,6 +173,7 @@ class Writing:
                 shown = [flash for reader in readers for flash in reader.result().results[0]]
             assert sorted(message for _, message in shown) == ["one", "two"]
 
+    @pytest.mark.promise("11")
     def test_messages_of_parallel_requests_all_stay(self, site: Site) -> None:
         browser = site.browser("set a 1")
         with Race() as race:
@@ -159,6 +188,7 @@ class Writing:
             assert {reply.result().status for reply in replies} == {200}
         assert sorted(browser.play("peek").result) == list("vwxyz")
 
+    @pytest.mark.promise("11")
     def test_an_anonymous_visitor_gets_his_message_and_reading_it_leaves_no_fields(self, site: Site) -> None:
         browser = site.browser("flash hello")
         assert [message for _, message in browser.play("take_flashes").result] == ["hello"]
@@ -168,6 +198,7 @@ class Writing:
 
     # What can't be read
 
+    @pytest.mark.promise("10", "F-22")
     def test_a_record_that_cant_be_read_makes_an_anonymous_visitor_and_is_left_alone(
         self, site: Site
     ) -> None:
@@ -183,13 +214,16 @@ class Writing:
         assert browser.play("get a", "get b").results == [None, "1"]
         assert site.record_of(damaged) == before
 
+    @pytest.mark.promise("10", "F-22")
     def test_a_field_that_cant_be_read_is_an_error_where_it_is_read_and_the_others_work(
         self, site: Site
     ) -> None:
         browser = site.browser("set a 1", "set b 1")
         key, garbage = site.token_of(browser).key, b"\xc1"
-        blank = Update(key=key, at=site.clock.now_ms, lifetimes=site.sessions.settings.lifetimes)
-        site.store.apply([Update(key=key, at=blank.at, lifetimes=blank.lifetimes, set={"a": garbage})])
+        lifetimes = site.sessions.settings.lifetimes
+        update = Update(key=key, at=site.clock.now_ms, lifetimes=lifetimes, set={"a": garbage})
+        (result,) = Engine(site.store, lifetimes=lifetimes).apply([update], site.clock.now_ms)
+        assert isinstance(result, Done)
         reply = browser.play("?get a", "get b", "names", "set b 2")
         assert reply.results == ["DecodeError", "1", ["a", "b"], None]
         record = site.record_of(browser)
@@ -199,6 +233,7 @@ class Writing:
 
     # What can't be stored
 
+    @pytest.mark.promise("21")
     def test_what_is_too_large_or_not_storable_fails_the_request_and_nothing_is_written(
         self, open_site: OpenSite
     ) -> None:
@@ -214,7 +249,7 @@ class Writing:
             site.forget()
             reply = browser.play("set a 2", "flash x", step)
             assert reply.status == 500, step
-            assert "apply" not in site.asked
+            assert "write" not in site.asked
             assert reply.all("set-cookie") == []
         assert site.record_of(browser) == before
         reply = site.play("fill a 3000", "fill b 3000")
@@ -222,6 +257,7 @@ class Writing:
         assert reply.all("set-cookie") == []
         assert site.sessions.count() == 1
 
+    @pytest.mark.promise("21")
     def test_a_handler_can_catch_what_is_not_storable_and_go_on(self, site: Site) -> None:
         browser = site.browser()
         assert browser.play("?unstorable b", "set a 1").results[0] == "NotStorable"
@@ -229,6 +265,7 @@ class Writing:
 
     # Handlers that fail
 
+    @pytest.mark.promise("23")
     def test_a_handler_that_raises_writes_nothing(self, site: Site) -> None:
         browser = site.browser("set a 1", "list l")
         before = site.record_of(browser)
@@ -243,10 +280,11 @@ class Writing:
             site.forget()
             reply = browser.play(*steps, "raise")
             assert reply.status == 500
-            assert "apply" not in site.asked
+            assert "write" not in site.asked
             assert reply.all("set-cookie") == []
         assert site.record_of(browser) == before
 
+    @pytest.mark.promise("12", "23")
     def test_a_handler_that_ends_the_session_and_raises_has_ended_it(self, site: Site) -> None:
         for end in ("destroy", "sign_out"):
             browser = site.browser("set a 1", "sign_in ada")
@@ -255,11 +293,13 @@ class Writing:
             assert not site.is_live(late)
             assert site.sessions.of_user("ada") == []
 
+    @pytest.mark.promise("23")
     def test_what_was_saved_before_the_handler_raised_stays(self, site: Site) -> None:
         browser = site.browser("set a 1")
         assert browser.play("set a 2", "save", "set a 3", "raise").status == 500
         assert browser.play("get a").result == "2"
 
+    @pytest.mark.promise("23")
     def test_an_error_that_the_handler_returned_is_a_response_like_any_other(self, site: Site) -> None:
         for status in (302, 404, 500, 503):
             browser = Browser(site.send)
@@ -268,11 +308,12 @@ class Writing:
             assert len(site.cookies_in(reply)) == 1
             assert browser.play("get a").result == "1"
 
+    @pytest.mark.promise("12", "20", "23")
     def test_a_sign_out_that_cant_be_stored_while_the_handler_raises_leaves_its_error_alone(
         self, site: Site
     ) -> None:
         browser = site.browser("set a 1")
-        site.failing.fail("apply", error=LOST, times=1)
+        site.failing.fail("write", error=LOST, times=1)
         reply = browser.play("sign_out", "raise")
         assert reply.status == 500
         assert site.is_live(browser)

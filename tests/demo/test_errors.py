@@ -7,7 +7,7 @@ import pytest
 from coatcheck.errors import StoreFull, StoreUnavailable
 from tests.demo.visitor import Visitor
 
-DOWN = StoreUnavailable("the store is down")
+DOWN = StoreUnavailable("the store is down", ambiguous=False)
 
 
 def test_a_page_that_is_not_there_is_a_404_in_the_shops_layout(visitor):
@@ -44,7 +44,7 @@ def test_while_the_store_is_down_every_page_says_so_and_signs_nobody_out(visitor
 
 
 def test_strangers_and_the_style_sheet_do_not_notice_that_the_store_is_down(visitor, failing):
-    failing.fail("load", "apply", error=DOWN)
+    failing.fail("load", "write", error=DOWN)
     assert visitor.get("/").status == 200
     with visitor.client.get("/static/shop.css") as response:
         assert response.status_code == 200
@@ -54,12 +54,12 @@ def test_strangers_and_the_style_sheet_do_not_notice_that_the_store_is_down(visi
 def test_what_can_not_be_stored_is_not_said_to_be(visitor, failing, store, error):
     visitor.take("mac")
     visitor.get("/")
-    failing.fail("apply", error=error)
+    failing.fail("write", error=error)
     store.reset()
     page = visitor.submit("/basket/add", {"good": "scarf"}, choice="Moss")
     assert page.status == 503
     assert "The cloakroom is locked" in page.html
-    assert store.counts["apply"] == 1  # and is not tried again behind the visitor's back
+    assert store.counts["write"] == 1  # and is not tried again behind the visitor's back
     failing.recover()
     page = visitor.get("/")
     assert (page.text("pieces"), page.messages) == ("1", [])
@@ -68,7 +68,7 @@ def test_what_can_not_be_stored_is_not_said_to_be(visitor, failing, store, error
 def test_a_message_that_can_not_be_taken_waits(visitor, failing):
     visitor.get("/")
     visitor.submit("/basket/add", {"good": "mac"}, choice="M", follow=False)
-    failing.fail("apply", error=DOWN)
+    failing.fail("write", error=DOWN)
     assert visitor.get("/").status == 503
     assert visitor.get("/nowhere").status == 503
     failing.recover()
@@ -76,7 +76,7 @@ def test_a_message_that_can_not_be_taken_waits(visitor, failing):
 
 
 def test_signing_in_that_can_not_be_stored_gives_no_cookie(visitor, failing):
-    failing.fail("apply", error=DOWN)
+    failing.fail("write", error=DOWN)
     page = visitor.sign_in()
     assert page.status == 503
     assert visitor.token is None

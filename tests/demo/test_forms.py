@@ -31,7 +31,7 @@ def test_every_form_is_refused_without_the_sessions_token(visitor, store, path, 
     page = visitor.post(path, fields | ({} if csrf is None else {"csrf": csrf}))
     assert page.status == 400
     assert "That form is out of date" in page.html
-    assert "apply" not in store.sequence
+    assert "write" not in store.sequence
     assert page.text("user") == "Ada"
 
 

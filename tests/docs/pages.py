@@ -78,7 +78,8 @@ def run_console(example):
 
 def environment():
     """What a page's commands and files find: themselves on the path."""
-    return {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    path = [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 PARSERS = (

@@ -8,14 +8,12 @@ import pytest
 
 from coatcheck.errors import CannotSendCookie, ConfigurationError, NotLoaded, StoreUnavailable
 from coatcheck.frameworks.asgi import SessionMiddleware
-from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import MemoryStore
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
 from coatcheck.testing import AwaitableStore
 from tests.frameworks.asgi_driver import House, answer, body, head
 from tests.loops import on_each_loop, quiet, until
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
 
 def say(value):
@@ -25,6 +23,7 @@ def say(value):
 # Headers
 
 
+@pytest.mark.promise("H")
 @on_each_loop
 async def test_a_cookie_header_in_several_lines_is_one():
     async def handler(scope, receive, send):
@@ -61,6 +60,7 @@ async def test_what_the_application_sent_stays_and_our_header_names_are_bytes_in
     assert ours.startswith(b"__Host-session=")
 
 
+@pytest.mark.promise("H")
 @on_each_loop
 async def test_a_head_that_is_sent_to_everybody_never_carries_somebodys_cookie():
     start = {"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"1")]}
@@ -144,7 +144,7 @@ async def test_by_default_it_is_loaded_before_the_handler_and_that_is_no_look_at
     assert untouched.journal == ["load", "http.response.start", "http.response.body"]
     assert untouched.sent[0]["headers"] == []
     looked = await house.get("/look", cookie)
-    assert looked.journal == ["load", "apply", "http.response.start", "http.response.body"]
+    assert looked.journal == ["load", "write", "http.response.start", "http.response.body"]
     assert looked.headers(b"vary") == [b"Cookie"]
     assert (await house.get("/look")).journal == ["http.response.start", "http.response.body"]
 
@@ -201,6 +201,7 @@ async def test_what_is_excluded_is_named_by_its_path_within_the_application(excl
     assert ("load" not in exchange.journal) is excluded
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     "options",
     [{"load": "lazy"}, {"exclude": "/static"}, {"exclude": ["static"]}, {"exclude": ["/static/*"]}],
@@ -211,11 +212,12 @@ def test_options_that_make_no_sense_are_refused_when_the_application_is_built(op
         House(by_path, **options)
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_an_outage_while_loading_ahead_is_raised_only_where_the_session_is_looked_at():
     house = house_by_path()
     cookie = await house.visitor(a=1)
-    error = StoreUnavailable("the test says so")
+    error = StoreUnavailable("the test says so", ambiguous=False)
     error.retry_after = 17
     house.failing.fail("load", error=error)
     untouched = await house.get("/", cookie)
@@ -230,7 +232,8 @@ async def test_an_outage_while_loading_ahead_is_raised_only_where_the_session_is
     assert (await house.get("/look", cookie)).body == b"1"
 
 
-@pytest.mark.parametrize("operation", ["load", "apply"])
+@pytest.mark.promise("20")
+@pytest.mark.parametrize("operation", ["load", "write"])
 @pytest.mark.parametrize("raises", [True, False])
 @on_each_loop
 async def test_where_a_framework_makes_a_500_of_an_outage_the_answer_is_a_503(operation, raises):
@@ -259,6 +262,7 @@ async def test_where_a_framework_makes_a_500_of_an_outage_the_answer_is_a_503(op
     assert (await house.get("/", cookie)).status == 200
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("other", [None, ZeroDivisionError()])
 @on_each_loop
 async def test_what_several_tasks_of_a_handler_raise_is_a_503_if_all_of_it_is_an_outage(other):
@@ -291,7 +295,7 @@ async def test_an_error_that_comes_of_another_one_than_the_outage_is_raised_to_t
 
     house = House(handler)
     cookie = await house.visitor(a=1)
-    house.failing.fail("apply", error=DOWN)
+    house.failing.fail("write", error=DOWN)
     with pytest.raises(RuntimeError, match="another"):
         await house.get("/", cookie)
 
@@ -316,6 +320,7 @@ async def test_a_500_of_the_applications_own_stays_one():
         assert (exchange.status, exchange.body) == (500, b"mine")
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_an_outage_after_the_head_has_left_is_raised_to_the_server():
     async def handler(scope, receive, send):
@@ -336,6 +341,7 @@ async def test_an_outage_after_the_head_has_left_is_raised_to_the_server():
 # What is stored when
 
 
+@pytest.mark.promise("9")
 @on_each_loop
 async def test_the_change_is_stored_before_the_head_of_the_response_leaves():
     async def handler(scope, receive, send):
@@ -346,9 +352,10 @@ async def test_the_change_is_stored_before_the_head_of_the_response_leaves():
     cookie = await house.visitor(a=1)
     for cookies in ((), (cookie,)):
         exchange = await house.get("/", *cookies)
-        assert exchange.journal[-3:] == ["apply", "http.response.start", "http.response.body"]
+        assert exchange.journal[-3:] == ["write", "http.response.start", "http.response.body"]
 
 
+@pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_changes_during_a_stream_is_stored_before_its_last_byte():
     async def handler(scope, receive, send):
@@ -362,10 +369,11 @@ async def test_what_changes_during_a_stream_is_stored_before_its_last_byte():
     cookie = await house.visitor(n=9)
     chunks = ["http.response.body more"] * 3
     exchange = await house.get("/", cookie)
-    assert exchange.journal == ["load", "http.response.start", *chunks, "apply", "http.response.body"]
+    assert exchange.journal == ["load", "http.response.start", *chunks, "write", "http.response.body"]
     assert await house.fields(cookie) == {"n": 2}
 
 
+@pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_changes_after_the_response_is_stored_when_the_application_returns():
     async def handler(scope, receive, send):
@@ -375,10 +383,11 @@ async def test_what_changes_after_the_response_is_stored_when_the_application_re
     house = House(handler)
     cookie = await house.visitor(n=0)
     exchange = await house.get("/", cookie)
-    assert exchange.journal == ["load", "http.response.start", "http.response.body", "apply"]
+    assert exchange.journal == ["load", "http.response.start", "http.response.body", "write"]
     assert await house.fields(cookie) == {"n": 1}
 
 
+@pytest.mark.promise("H", "F-20")
 @pytest.mark.parametrize("where", ["stream", "after"])
 @pytest.mark.parametrize("verb", ["put", "sign_in", "rotate", "permanent"])
 @on_each_loop
@@ -405,13 +414,14 @@ async def test_what_needs_a_cookie_after_the_head_has_left_is_an_error_and_nothi
     with pytest.raises(CannotSendCookie):
         await exchange.run()
     assert exchange.headers(b"set-cookie") == []
-    assert "apply" not in exchange.journal
+    assert "write" not in exchange.journal
     if cookie:
         assert await house.fields(cookie) == {"a": 0}
     else:
         assert await house.sessions.count() == 0
 
 
+@pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_server_sent_events_save_midway_another_request_sees_at_once():
     go_on = asyncio.Event()
@@ -440,6 +450,7 @@ async def test_what_server_sent_events_save_midway_another_request_sees_at_once(
     assert (await house.get("/look", cookie)).body == b"2"
 
 
+@pytest.mark.promise("F-20")
 @pytest.mark.parametrize("end", ["revoke", "revoke_user", "sign_out", "sign_in"])
 @on_each_loop
 async def test_a_long_connection_learns_that_its_session_was_ended(end):
@@ -478,6 +489,7 @@ async def test_a_long_connection_learns_that_its_session_was_ended(end):
 # Clients that leave
 
 
+@pytest.mark.promise("F-05")
 @pytest.mark.parametrize("leaves_after", range(5))
 @on_each_loop
 async def test_a_client_that_leaves_during_the_response_leaves_a_whole_session(leaves_after):
@@ -517,21 +529,17 @@ async def test_a_handler_that_learns_from_receive_that_the_client_has_gone_ends_
     assert await house.fields(cookie) == {"a": 1, "gone": True}
 
 
-def slow_store(tmp_path, kind):
-    """A store that takes some turns, behind coalescing."""
-    if kind == "sqlite":
-        return Coalesced(AsyncSQLiteStore(tmp_path / "sessions.db", ballast=0))
-    front = Coalesced(AwaitableStore(MemoryStore()))
-    front.capabilities = type(front.capabilities)()
-    return front
+class InBatches(AwaitableStore):
+    """A store whose loads are sent in batches, too."""
+
+    loads_in_place = False
 
 
+@pytest.mark.promise("F-05")
 @pytest.mark.parametrize("how", ["task", "scope"])
 @pytest.mark.parametrize("verb", ["set", "rotate", "sign_in", "sign_out"])
 @on_each_loop
-async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_and_no_task(
-    verb, how, tmp_path
-):
+async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_and_no_task(verb, how):
     async def handler(scope, receive, send):
         session = scope["session"]
         await asyncio.sleep(0)
@@ -548,7 +556,7 @@ async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_a
         await body(send, b"x", more=True)
         await body(send)
 
-    house = House(handler, store=slow_store(tmp_path, "memory"))
+    house = House(handler, store=InBatches(MemoryStore()))
     finished = False
     for turns in range(60):
         acted = []
@@ -589,6 +597,7 @@ async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_a
 # Lifespan
 
 
+@pytest.mark.promise("24")
 @pytest.mark.parametrize("end", ["complete", "failed"])
 @on_each_loop
 async def test_when_the_server_shuts_down_the_manager_is_shut_down_after_the_application(end):

@@ -9,7 +9,9 @@ from coatcheck.errors import CannotSendCookie, StoreUnavailable
 from tests.frameworks.asgi_driver import House, answer
 from tests.loops import on_each_loop, until
 
-DOWN = StoreUnavailable("the test says so")
+pytestmark = pytest.mark.promise("H", "F-20")
+
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 ACCEPT = {"type": "websocket.accept"}
 
 
@@ -38,7 +40,7 @@ async def test_what_is_put_in_before_the_handshake_is_stored_first_and_its_cooki
 
     house = House(handler)
     exchange = await connect(house).run()
-    assert exchange.journal == ["apply", "websocket.accept"]
+    assert exchange.journal == ["write", "websocket.accept"]
     accept = exchange.sent[0]
     assert accept["subprotocol"] == "chat"
     assert all(
@@ -110,7 +112,7 @@ async def test_what_needs_a_cookie_after_the_handshake_is_an_error_and_nothing_i
     with pytest.raises(CannotSendCookie):
         await exchange.run()
     assert exchange.sent == [ACCEPT] or exchange.headers(b"set-cookie") == []
-    assert "apply" not in exchange.journal
+    assert "write" not in exchange.journal
     assert await house.fields(cookie) == ({"a": 0} if cookie else None)
 
 
@@ -137,6 +139,7 @@ async def test_a_websocket_that_fails_writes_nothing_but_that_it_ended_its_sessi
         assert await house.fields(cookie) == (None if path == "/sign-out" else {"a": 0})
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_a_websocket_that_needs_its_session_is_refused_while_the_store_is_down_and_others_are_not():
     async def handler(scope, receive, send):
@@ -170,7 +173,7 @@ async def test_a_change_before_the_handshake_that_cant_be_stored_refuses_it():
 
     house = House(handler)
     cookie = await house.visitor(a=1)
-    house.failing.fail("apply", error=DOWN)
+    house.failing.fail("write", error=DOWN)
     for header in (cookie, b""):
         assert [message["type"] for message in (await connect(house, header).run()).sent] == [
             "websocket.close"
@@ -178,6 +181,7 @@ async def test_a_change_before_the_handshake_that_cant_be_stored_refuses_it():
     assert await house.fields(cookie) == {"a": 1}
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_an_outage_after_the_handshake_closes_the_websocket_with_try_again_later():
     async def handler(scope, receive, send):
@@ -209,6 +213,7 @@ async def test_an_outage_after_the_handshake_closes_the_websocket_with_try_again
     assert [message.get("code") for message in exchange.sent] == [None, 1011]
 
 
+@pytest.mark.promise("20")
 @on_each_loop
 async def test_the_outage_policy_of_a_websocket_may_differ_by_path():
     async def handler(scope, receive, send):
@@ -267,4 +272,4 @@ async def test_the_head_of_an_http_response_is_not_taken_for_a_websockets():
 
     house = House(handler)
     exchange = await house.get()
-    assert exchange.journal == ["apply", "http.response.start", "http.response.body"]
+    assert exchange.journal == ["write", "http.response.start", "http.response.body"]

@@ -17,8 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from coatcheck.stores.coalesce import Coalesced
-from coatcheck.stores.sqlite_async import AsyncSQLiteStore
+from coatcheck.stores.sqlite import AsyncSQLiteStore
 from tests.behaviours.app import query_of
 from tests.frameworks.asgi_driver import House, body, head
 from tests.frameworks.test_servers import PATIENCE, ROOT, Visitor
@@ -112,6 +111,7 @@ def visitors(ports):
 # Both kinds of servers on one file
 
 
+@pytest.mark.promise("6")
 def test_a_hundred_parallel_changes_of_one_visitor_across_both_servers_all_stand(ports):
     both = visitors(ports)
     with ThreadPoolExecutor(32) as pool:
@@ -146,6 +146,7 @@ def held(visitor):
         late.result(PATIENCE)
 
 
+@pytest.mark.promise("7")
 @pytest.mark.parametrize("late", [0, 1], ids=["late on the async server", "late on the sync server"])
 @pytest.mark.parametrize("end", ["sign_out", "sign_in ada"])
 def test_a_late_writer_on_one_server_does_not_undo_what_was_done_on_the_other(ports, late, end):
@@ -162,6 +163,7 @@ def test_a_late_writer_on_one_server_does_not_undo_what_was_done_on_the_other(po
             assert visitor.play("user", "get late", "get mine") == (200, ["ada", None, "1"])
 
 
+@pytest.mark.promise("12")
 def test_signing_out_on_one_server_ends_the_session_on_the_other(ports):
     for one, other in ((0, 1), (1, 0)):
         both = visitors(ports)
@@ -183,6 +185,7 @@ def hang_up(port, data, after):
         time.sleep(after)  # this is what is tried out, not a wait for something
 
 
+@pytest.mark.promise("F-05")
 def test_clients_that_hang_up_after_k_milliseconds_leave_nothing_half_and_a_server_that_serves(port):
     (visitor,) = visitors([port])
     for millisecond in range(31):
@@ -196,6 +199,7 @@ def test_clients_that_hang_up_after_k_milliseconds_leave_nothing_half_and_a_serv
     assert visitor.play("is_new", "get mine") == (200, [False, "1"])
 
 
+@pytest.mark.promise("F-05")
 def test_a_sign_out_whose_client_hangs_up_is_whole(port):
     ended = 0
     for millisecond in range(0, 31, 2):
@@ -243,6 +247,7 @@ def test_the_handshake_of_a_first_visit_carries_the_cookie(port, request):
     assert visitor.play("get connections", "get said_1") == (200, [1, ["save"]])
 
 
+@pytest.mark.promise("F-20")
 def test_a_websocket_is_closed_when_its_session_was_ended_elsewhere(ports):
     both = visitors(ports)
     with talk(both[0].port, both[0].cookie) as websocket:
@@ -255,6 +260,7 @@ def test_a_websocket_is_closed_when_its_session_was_ended_elsewhere(ports):
     assert closed.value.rcvd.code == 1008
 
 
+@pytest.mark.promise("F-05")
 def test_websockets_whose_clients_are_reset_leave_a_whole_session(port):
     (visitor,) = visitors([port])
     for _ in range(10):
@@ -273,6 +279,7 @@ def test_websockets_whose_clients_are_reset_leave_a_whole_session(port):
 # The loop, and a restart
 
 
+@pytest.mark.promise("F-02")
 def test_the_loop_of_a_server_under_load_turns(port, record_property):
     both = visitors([port] * 16)
     Visitor(port).play()
@@ -300,6 +307,7 @@ def test_a_restart_keeps_the_sessions(tmp_path):
 # Cancelled in place
 
 
+@pytest.mark.promise("F-05")
 @on_each_loop
 async def test_cancelling_1000_of_5000_requests_mixes_nothing_up_and_leaves_nothing_behind(
     tmp_path, record_property
@@ -316,7 +324,7 @@ async def test_cancelling_1000_of_5000_requests_mixes_nothing_up_and_leaves_noth
         await body(send)
 
     store = AsyncSQLiteStore(tmp_path / "sessions.db", ballast=0)
-    house = House(handler, store=Coalesced(store))
+    house = House(handler, store=store)
     cookies = {f"visitor {n}": await house.visitor(mark=f"visitor {n}", left=0, right=0) for n in range(100)}
     pick = random.Random(7)
     doomed = set(pick.sample(range(5_000), 1_000))

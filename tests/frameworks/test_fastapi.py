@@ -21,7 +21,7 @@ from tests.behaviours.app import looks
 from tests.frameworks.asgi_driver import SECRET
 from tests.frameworks.test_starlette import response_of
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
 
 def count(session: CurrentSession) -> int:
@@ -99,6 +99,7 @@ def client(app, request):
     return TestClient(app, backend_options={"use_uvloop": request.param}, raise_server_exceptions=False)
 
 
+@pytest.mark.promise("1")
 def test_a_route_that_takes_the_session_has_it_loaded_and_one_that_does_not_costs_nothing(client, store):
     client.get("/set/a/1")
     store.reset()
@@ -117,7 +118,7 @@ def test_several_dependencies_of_one_request_share_one_session_that_is_loaded_on
     client.get("/set/a/1")
     store.reset()
     assert client.get("/count").json() == [1, 1, True]
-    assert store.sequence == ["load", "apply"]
+    assert store.sequence == ["load", "write"]
 
 
 def test_openapi_shows_the_cookie_on_the_routes_that_take_the_session(app):
@@ -177,6 +178,7 @@ def test_routers_and_mounted_applications_get_the_session_too(app, client):
     assert client.get("/router/who").json() == client.get("/inner/who").json() == ["a"]
 
 
+@pytest.mark.promise("20")
 def test_an_outage_is_a_503_where_the_session_is_taken_and_nowhere_else(client, failing):
     client.get("/set/a/1")
     failing.fail("load", error=DOWN)

@@ -64,6 +64,7 @@ def test_flask_session_is_a_session_of_ours_also_through_the_proxy(app, client, 
     assert client.get("/").text == "ada"
 
 
+@pytest.mark.promise("1")
 def test_a_view_that_never_uses_the_session_costs_nothing(app, client, store):
     route(app, put(), rule="/put")
     route(app, lambda: "plain")
@@ -75,6 +76,7 @@ def test_a_view_that_never_uses_the_session_costs_nothing(app, client, store):
     assert store.store.sequence == []
 
 
+@pytest.mark.promise("H")
 def test_every_way_to_look_at_flasks_session_makes_the_response_depend_on_the_cookie(app, client):
     looks = {
         **LOOKS,

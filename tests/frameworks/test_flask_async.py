@@ -111,7 +111,7 @@ def test_an_outage_in_an_async_view_is_a_503_and_an_error_writes_nothing(session
     route(app, broken, rule="/broken")
     client = app.test_client()
     client.get("/put")
-    for method, path in (("load", "/"), ("load", "/save"), ("apply", "/save")):
+    for method, path in (("load", "/"), ("load", "/save"), ("write", "/save")):
         store.fail(method, error=DOWN)
         response = client.get(path)
         assert (response.status_code, response.headers.get("Retry-After"), ours(response)) == (503, "1", [])

@@ -7,8 +7,10 @@ from markupsafe import Markup
 from coatcheck import Sessions
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import PausingStore, Race
-from tests.behaviours.site import SECRET
+from tests.behaviours.site import SECRET, without_turns
 from tests.frameworks.flask_apps import fields_of, new_app, put, records_of, route
+
+pytestmark = pytest.mark.promise("11")
 
 
 def test_flashed_messages_come_with_their_categories_and_filters_and_each_has_a_field(
@@ -154,20 +156,20 @@ def test_flashing_more_leaves_the_messages_that_wait_where_they_are(app, client,
     ((key, record),) = records_of(sessions)
     store.store.reset()
     client.get("/flash")
-    assert store.store.sequence == ["load", "apply"]
+    assert store.store.sequence == ["load", "write"]
     assert fields_of(sessions, key).keys() > record.fields.keys()
 
 
 def test_two_parallel_pages_never_both_show_a_message():
     pausing = PausingStore(MemoryStore())
-    app = new_app(Sessions(pausing, secret=SECRET))
+    app = new_app(without_turns(Sessions(pausing, secret=SECRET)))
     route(app, lambda: flask.flash("hello") or "", rule="/flash")
     route(app, flask.get_flashed_messages)
     client = app.test_client()
     client.get("/flash")
     cookie = {"Cookie": f"__Host-session={client.get_cookie('__Host-session').value}"}
     with Race() as race:
-        gates = [pausing.hold("apply"), pausing.hold("apply")]
+        gates = [pausing.hold("write"), pausing.hold("write")]
         pages = [
             race.start(f"{n}", lambda: app.test_client(use_cookies=False).get("/", headers=cookie))
             for n in range(2)

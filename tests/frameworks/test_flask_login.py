@@ -11,7 +11,7 @@ from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, FailingStore, ManualClock, PausingStore, Race
 from tests.behaviours import Browser, WsgiClient, perform
-from tests.behaviours.site import HOUR, SECRET
+from tests.behaviours.site import HOUR, SECRET, without_turns
 
 NAME = "__Host-session"
 REMEMBER = "remember_token"
@@ -31,7 +31,9 @@ class Bench:
         self.failing = FailingStore(self.counting)
         self.pausing = PausingStore(self.failing)
         self.events = []
-        self.sessions = Sessions(self.pausing, secret=SECRET, clock=self.clock, on_event=self.events.append)
+        self.sessions = without_turns(
+            Sessions(self.pausing, secret=SECRET, clock=self.clock, on_event=self.events.append)
+        )
         app = self.app = flask.Flask(__name__)
         app.config.update(SECRET_KEY="signs only the cookie that remembers", **config)
         SessionInterface(self.sessions).init_app(app)
@@ -78,6 +80,7 @@ def bench():
     return Bench()
 
 
+@pytest.mark.promise("13")
 def test_logging_in_changes_the_secret_and_enters_the_session_in_the_users_list(bench):
     browser = bench.browser("set cart full")
     old = browser.twin()
@@ -91,6 +94,7 @@ def test_logging_in_changes_the_secret_and_enters_the_session_in_the_users_list(
     assert "signed_in" in [event.kind for event in bench.events]
 
 
+@pytest.mark.promise("13")
 def test_logging_in_again_changes_the_secret_again(bench):
     browser = bench.browser("login ada")
     old = browser.twin()
@@ -99,6 +103,7 @@ def test_logging_in_again_changes_the_secret_again(bench):
     assert len(bench.sessions.of_user("ada")) == 1
 
 
+@pytest.mark.promise("12")
 def test_logging_out_ends_the_session(bench):
     browser = bench.browser("set cart full", "login ada")
     old = browser.twin()
@@ -119,6 +124,7 @@ def test_a_message_left_while_logging_out_is_shown_to_the_next_visitor_of_the_br
     assert browser.play("current", "peek").results == [None, ["bye"]]
 
 
+@pytest.mark.promise("V")
 def test_another_user_finds_nothing_of_the_one_before(bench):
     browser = bench.browser("login ada", "set cart full", "flash secret")
     browser.play("login grace")
@@ -127,6 +133,7 @@ def test_another_user_finds_nothing_of_the_one_before(bench):
     assert len(bench.sessions.of_user("grace")) == 1
 
 
+@pytest.mark.promise("17")
 def test_revoking_a_user_logs_all_of_his_browsers_out(bench):
     browsers = [bench.browser("login ada") for _ in range(3)]
     keep = browsers[0].play("handle").result
@@ -164,6 +171,7 @@ def test_one_who_is_remembered_is_signed_in_by_his_cookie_when_his_session_is_go
     assert len(bench.sessions.of_user("ada")) == 2  # the session is used, not begun anew
 
 
+@pytest.mark.promise("13")
 def test_who_shows_his_password_again_gets_a_new_secret(bench):
     browser = bench.browser("login_remember ada")
     del browser.cookies[NAME]
@@ -185,6 +193,7 @@ def test_logging_out_clears_the_cookie_that_remembers_too(bench):
     assert bench.sessions.count() == 0
 
 
+@pytest.mark.promise("12")
 def test_a_late_request_of_one_who_is_remembered_does_not_undo_his_log_out(bench):
     browser = bench.browser("login_remember ada")
     late = browser.request("current", "set a late")
@@ -199,10 +208,11 @@ def test_a_late_request_of_one_who_is_remembered_does_not_undo_his_log_out(bench
     assert len(bench.send(late).cookies(NAME)) == 1
 
 
+@pytest.mark.promise("13")
 def test_a_late_request_does_not_undo_a_log_in(bench):
     browser = bench.browser("set a 1")
     request = browser.request("set b late", "logout")
-    with Race() as race, bench.pausing.hold("apply") as gate:
+    with Race() as race, bench.pausing.hold("write") as gate:
         late = race.start("late", lambda: bench.send(browser.request("current", "set b late")))
         gate.wait()
         browser.play("login_remember ada")
@@ -241,17 +251,18 @@ def test_logging_in_is_one_write(bench):
     browser = bench.browser("set a 1")
     bench.counting.reset()
     browser.play("login ada", "set b 1", "flash hello")
-    assert bench.counting.sequence == ["load", "apply"]
+    assert bench.counting.sequence == ["load", "write"]
 
 
+@pytest.mark.promise("20")
 def test_an_outage_is_a_503_although_flask_login_looks_at_every_session(bench):
     browser = bench.browser("login ada")
-    bench.failing.fail("load", error=StoreUnavailable("the test says so"))
+    bench.failing.fail("load", error=StoreUnavailable("the test says so", ambiguous=False))
     for steps in (("current",), ()):
         reply = browser.play(*steps)
         assert (reply.status, reply.all("set-cookie")) == (503, [])
     bench.failing.recover()
-    bench.failing.fail("apply", error=StoreUnavailable("the test says so"))
+    bench.failing.fail("write", error=StoreUnavailable("the test says so", ambiguous=False))
     for steps in (("logout",), ("login ada",)):
         reply = browser.play(*steps)
         assert (reply.status, reply.cookies(NAME)) == (503, [])

@@ -37,6 +37,7 @@ def test_a_before_request_that_answers_by_itself_keeps_its_changes(app, client):
     assert client.get("/get").text == "1"
 
 
+@pytest.mark.promise("23")
 def test_abort_keeps_the_changes(app, client):
     def view():
         flask.session["a"] = 1
@@ -54,6 +55,7 @@ def sign_out_and_break():
     raise ZeroDivisionError
 
 
+@pytest.mark.promise("23")
 def test_a_view_that_raises_writes_nothing_with_or_without_propagation(sessions):
     for config in ({}, {"TESTING": True}, {"PROPAGATE_EXCEPTIONS": True}, {"DEBUG": True}):
         app = new_app(sessions, **config)
@@ -74,6 +76,7 @@ def test_a_view_that_raises_writes_nothing_with_or_without_propagation(sessions)
             assert client.get("/get").text == left
 
 
+@pytest.mark.promise("23")
 def test_a_page_for_errors_can_read_the_session_and_what_it_writes_is_not_kept(app, client):
     route(app, put(), rule="/put")
     route(app, broken)
@@ -104,6 +107,7 @@ def test_an_app_that_handles_every_exception_answers_and_what_it_answered_is_sto
     assert client.get("/get").text == "unwanted"
 
 
+@pytest.mark.promise("23")
 def test_an_apps_own_error_handler_can_drop_what_the_view_had_set_but_not_that_it_ended_the_session(
     app, client, sessions
 ):
@@ -141,6 +145,7 @@ def test_a_blueprints_error_handler_keeps_what_the_view_had_set(app, client):
     assert client.get("/names").json == ["a", "b"]
 
 
+@pytest.mark.promise("23")
 def test_an_after_request_that_raises_writes_nothing(app, client, sessions):
     route(app, put())
 

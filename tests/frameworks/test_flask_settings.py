@@ -77,6 +77,7 @@ def test_flasks_defaults_do_not_count(sessions):
     assert line.endswith(f"; Max-Age={90 * DAY:.0f}; Path=/; Secure; HttpOnly; SameSite=Lax")
 
 
+@pytest.mark.promise("25")
 @pytest.mark.parametrize(
     ("options", "config"),
     [
@@ -108,6 +109,7 @@ def test_the_same_setting_on_both_sides_is_no_contradiction(store):
     assert len(ours(app.test_client().get("/"), "sid")) == 1
 
 
+@pytest.mark.promise("25")
 def test_an_interface_that_was_only_assigned_works_and_its_settings_fail_at_the_first_request(sessions):
     app = flask.Flask(__name__)
     app.session_interface = SessionInterface(sessions)

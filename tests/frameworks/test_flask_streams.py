@@ -11,6 +11,7 @@ from tests.behaviours import Request, WsgiClient
 from tests.frameworks.flask_apps import DOWN, new_app, ours, put, records_of, route
 
 
+@pytest.mark.promise("F-20")
 def test_a_stream_with_context_reads_and_writes_the_session(app, client):
     def view():
         flask.session["a"] = [0]
@@ -48,6 +49,7 @@ class Watched:
         self.closed += 1
 
 
+@pytest.mark.promise("F-20")
 def test_a_client_that_hangs_up_during_the_stream_leaves_no_context_and_what_was_done_is_stored(
     app, sessions
 ):
@@ -100,7 +102,7 @@ def test_a_stream_that_never_began_is_closed_too(app, client, store):
         return flask.Response(bodies[-1])
 
     route(app, view)
-    store.fail("apply", error=DOWN)
+    store.fail("write", error=DOWN)
     assert client.get("/").status_code == 503
     assert bodies[0].closed == 1
 
@@ -115,12 +117,13 @@ def test_a_503_in_place_of_a_file_runs_what_was_to_run_at_its_end(app, client, s
         return response
 
     route(app, view)
-    store.fail("apply", error=DOWN)
+    store.fail("write", error=DOWN)
     response = client.get("/")
     response.close()
     assert (response.status_code, ended) == (503, ["ended"])
 
 
+@pytest.mark.promise("20")
 def test_an_outage_is_a_503_also_where_the_app_would_answer_everything_itself(app, client, store):
     handled = []
 
@@ -141,12 +144,13 @@ def test_an_outage_is_a_503_also_where_the_app_would_answer_everything_itself(ap
     response = client.get("/")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     store.recover()
-    store.fail("apply", error=DOWN)
+    store.fail("write", error=DOWN)
     assert client.get("/put").status_code == 200  # nothing to write
     assert app.test_client().get("/put").status_code == 503
     assert handled == []
 
 
+@pytest.mark.promise("20")
 @pytest.mark.parametrize("kind", [StoreError, StoreUnavailable])
 def test_an_app_can_answer_an_outage_in_its_own_way(sessions, store, kind):
     for late in (False, True):
@@ -166,6 +170,7 @@ def test_an_app_can_answer_an_outage_in_its_own_way(sessions, store, kind):
         store.recover()
 
 
+@pytest.mark.promise("20")
 def test_in_testing_mode_an_outage_is_still_a_503(sessions, store):
     app = new_app(sessions, TESTING=True)
     route(app, put(), rule="/put")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers.process import HOST, Server, free_port
 
-pytestmark = pytest.mark.xdist_group("servers")
+pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.promise("H")]
 
 ROOT = Path(__file__).parents[2]
 HEEDING = {
@@ -90,7 +90,7 @@ def ports(request, tmp_path_factory):
         [sys.executable, "-m", "tests.frameworks.served_cached", request.param, upstream],
         directory=folder,
         ready=lambda: listens(upstream),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))},
         name="application",
     )
     proxy = Server(

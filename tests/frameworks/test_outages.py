@@ -23,6 +23,8 @@ from tests.behaviours import Browser, WsgiClient
 from tests.frameworks.asgi_driver import SECRET
 from tests.frameworks.flask_apps import DOWN, new_app, ours, put, route
 
+pytestmark = pytest.mark.promise("20")
+
 # Flask
 
 
@@ -44,7 +46,7 @@ def test_flask_in_any_mode(sessions, store, config):
     response = client.get("/")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     store.recover()
-    store.fail("apply", error=DOWN)
+    store.fail("write", error=DOWN)
     assert app.test_client().get("/put").status_code == 503
 
 
@@ -73,7 +75,7 @@ def test_a_blueprint_of_flasks_that_answers_every_exception_with_a_500(
     route(app, put(), rule="/put")
     client = app.test_client()
     client.get("/put")
-    for method, paths in (("load", ("/look", "/write")), ("apply", ("/write",))):
+    for method, paths in (("load", ("/look", "/write")), ("write", ("/write",))):
         for path in paths:
             store.fail(method, error=DOWN)
             response = client.get(path)
@@ -128,7 +130,7 @@ def test_a_framework_inside_the_wsgi_middleware_that_answers_500(sessions, store
     client = WsgiClient(WsgiMiddleware(handler, sessions))
     browser = Browser(lambda request: client.send(request, lambda note: None))
     browser.play("save")
-    for method, steps in (("load", ()), ("load", ("save",)), ("apply", ("save",))):
+    for method, steps in (("load", ()), ("load", ("save",)), ("write", ("save",))):
         store.fail(method, error=DOWN)
         reply = browser.play(*steps)
         assert (reply.status, reply.all("retry-after"), reply.all("x-mine")) == (503, ["1"], [])
@@ -206,7 +208,7 @@ async def sorry(request, error):
 def all_fail(client, failing):
     """Each route answers 503, whatever fails, and nothing of it is stored."""
     assert client.get("/count").json() == 1
-    for method, paths in (("load", ("/show", "/count", "/save")), ("apply", ("/count", "/save"))):
+    for method, paths in (("load", ("/show", "/count", "/save")), ("write", ("/count", "/save"))):
         for path in paths:
             failing.fail(method, error=DOWN)
             response = client.get(path)

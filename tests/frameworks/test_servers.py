@@ -101,6 +101,7 @@ def port(request, tmp_path_factory):
         yield port
 
 
+@pytest.mark.promise("6")
 def test_a_hundred_parallel_changes_of_one_visitor_all_stand(port):
     visitor, number = Visitor(port), 34
     setup = [*(f"set deleted{n} 1" for n in range(number)), *(f"list list{n}" for n in range(number))]
@@ -121,6 +122,7 @@ def test_a_hundred_parallel_changes_of_one_visitor_all_stand(port):
     assert values == [value for n in range(number) for value in (str(n), [str(n)])]
 
 
+@pytest.mark.promise("11")
 def test_messages_are_shown_once_however_many_read_at_once(port):
     visitor = Visitor(port)
     visitor.play("set mine 1")
@@ -131,6 +133,7 @@ def test_messages_are_shown_once_however_many_read_at_once(port):
     assert sorted(shown, key=int) == [str(n) for n in range(20)]
 
 
+@pytest.mark.promise("12")
 def test_parallel_log_outs_and_changes_leave_the_session_ended(port):
     visitor = Visitor(port)
     visitor.play("set mine 1", "sign_in ada")
@@ -154,6 +157,7 @@ def _hang_up(port, data, *, reading=0, reset=True):
             reading -= len(client.recv(min(reading, 65_536)) or b"x" * reading)
 
 
+@pytest.mark.promise("F-05")
 def test_clients_that_hang_up_half_way_leave_no_half_record_and_a_server_that_serves(port):
     visitor = Visitor(port)
     visitor.play("set left 0", "set right 0", "set kept 1")
@@ -178,6 +182,7 @@ def test_clients_that_hang_up_half_way_leave_no_half_record_and_a_server_that_se
     assert Visitor(port).play("is_new") == (200, [True])
 
 
+@pytest.mark.promise("F-05")
 def test_a_client_that_hangs_up_in_the_middle_of_a_body_leaves_stored_what_was_done(port):
     visitor = Visitor(port)
     visitor.play("set kept 1")

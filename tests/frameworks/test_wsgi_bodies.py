@@ -56,7 +56,7 @@ def test_the_apps_body_is_closed_once_however_the_request_ends():
         body = Body(chunks, then=then)
         server = Server(answering(body))
         if failing:
-            server.store.fail("apply", error=DOWN)
+            server.store.fail("write", error=DOWN)
         if then is None:
             server.get()
         else:
@@ -80,6 +80,7 @@ def test_what_closing_the_body_changes_is_stored_too():
     assert server.value("b") == "2"
 
 
+@pytest.mark.promise("F-20")
 def test_a_client_that_hangs_up_leaves_stored_what_was_done():
     def app(environ, start_response):
         session = environ[ENVIRON_KEY]
@@ -99,6 +100,7 @@ def test_a_client_that_hangs_up_leaves_stored_what_was_done():
     assert [server.value(name) for name in "abc"] == ["1", "2", "None"]
 
 
+@pytest.mark.promise("F-20")
 def test_an_error_while_closing_the_body_goes_on_and_the_session_is_stored():
     def app(environ, start_response):
         session = environ[ENVIRON_KEY]
@@ -117,6 +119,7 @@ def test_an_error_while_closing_the_body_goes_on_and_the_session_is_stored():
     assert server.value("a") == "2"
 
 
+@pytest.mark.promise("F-20")
 def test_a_client_that_is_gone_before_the_body_begins_leaves_stored_what_was_done():
     def app(environ, start_response):
         environ[ENVIRON_KEY]["a"] = environ[ENVIRON_KEY].get("a", 0) + 1
@@ -146,7 +149,7 @@ def test_a_file_wrapper_reaches_the_server_as_it_is_or_is_closed(value):
 
     server = Server(app)
     if value == "lost":
-        server.store.fail("apply", error=DOWN)
+        server.store.fail("write", error=DOWN)
     environ = server.environ(**{"wsgi.file_wrapper": FileWrapper})
     if isinstance(value, str):
         result = server.app(environ, server.start_response)

@@ -8,7 +8,7 @@ from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import FailingStore, ManualClock
 from tests.behaviours.site import SECRET
 
-DOWN = StoreUnavailable("the test says so")
+DOWN = StoreUnavailable("the test says so", ambiguous=False)
 ENVIRON_KEY = "coatcheck.session"
 
 

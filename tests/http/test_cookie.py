@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from coatcheck.errors import ConfigurationError, TooLarge
 from coatcheck.http.cookie import CookieTemplate, values_of
 
+pytestmark = pytest.mark.promise("H")
+
 NAME = b"__Host-session"
 
 
@@ -80,6 +82,7 @@ _piece = st.sampled_from(
 )
 
 
+@pytest.mark.promise("22")
 @settings(max_examples=300)
 @given(st.one_of(st.binary(), st.lists(_piece, max_size=20).map(b"".join)))
 @example(b"sid=A;sid =B; sid= C ;\tsid=D")

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from coatcheck.http.headers import add_vary, amend, forbid_storing
 
+pytestmark = pytest.mark.promise("H")
+
 COOKIE = "__Host-session=new; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 

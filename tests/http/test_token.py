@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.http.token import Ring, Token, digest, handle_of, key_of
+from coatcheck.http.token import Ring, Token, handle_of, key_of, secret_hash_of
+
+pytestmark = pytest.mark.promise("15")
 
 NEW = "UO7FIbsY7qm0bSo0bmE_pwa_v-MIgKEKFQtQT5DIGU8"
 MID = "RiOlLkO9qgYpTzp307H5hzL-47uiiUJ_CGQJMOqsl5I"
@@ -39,7 +41,7 @@ secrets_of_tokens = st.binary(min_size=32, max_size=32)
 @given(selectors, secrets_of_tokens)
 def test_a_signed_token_is_verified_as_what_it_was(key, secret):
     token = RING.verify(RING.sign(Token(key, secret)).encode())
-    assert (token.key, token.secret, token.hashed, token.current) == (
+    assert (token.key, token.secret, token.secret_hash, token.current) == (
         key,
         secret,
         hashlib.sha256(secret).digest(),
@@ -66,6 +68,7 @@ def test_the_standard_alphabet_is_not_another_spelling():
     assert RING.verify(text.replace(b"_", b"/")) is None
 
 
+@pytest.mark.promise("22")
 @pytest.mark.parametrize(
     "text",
     [
@@ -91,6 +94,7 @@ def test_what_only_looks_like_a_token_is_refused(text):
     assert RING.verify(text) is None
 
 
+@pytest.mark.promise("22")
 @given(
     st.one_of(
         st.binary(),
@@ -179,8 +183,10 @@ def test_signing_anew_keeps_selector_and_secret_so_that_parallel_responses_agree
 
 def test_the_hash_in_the_record_outlives_the_ring():
     old = Ring(OLD, purpose=NAME)
-    assert old.verify(old.sign(TOKEN).encode()).hashed == RING.verify(TEXT).hashed == TOKEN.hashed
-    assert digest(TOKEN.secret) == hashlib.sha256(TOKEN.secret).digest()
+    assert (
+        old.verify(old.sign(TOKEN).encode()).secret_hash == RING.verify(TEXT).secret_hash == TOKEN.secret_hash
+    )
+    assert secret_hash_of(TOKEN.secret) == hashlib.sha256(TOKEN.secret).digest()
 
 
 def test_a_str_counts_as_its_utf8():
@@ -188,6 +194,7 @@ def test_a_str_counts_as_its_utf8():
     assert Ring([NEW], purpose=NAME).sign(TOKEN) == Ring((NEW,), purpose=NAME).sign(TOKEN)
 
 
+@pytest.mark.promise("18")
 def test_neither_a_token_nor_a_ring_shows_anything_secret():
     for thing in (TOKEN, RING, [TOKEN], Ring([NEW, OLD], purpose=NAME)):
         for shown in (repr(thing), str(thing), f"{thing}"):
@@ -197,7 +204,7 @@ def test_neither_a_token_nor_a_ring_shows_anything_secret():
                 TEXT.decode(),
                 TOKEN.secret.hex(),
                 repr(TOKEN.secret),
-                TOKEN.hashed.hex(),
+                TOKEN.secret_hash.hex(),
             ):
                 assert secret not in shown
     assert repr(TOKEN) == "<Token of 000102030405060708090a0b0c0d0e0f>"
@@ -245,6 +252,7 @@ def test_one_bad_secret_among_good_ones_is_refused(secret):
         Ring([NEW, secret], purpose=NAME)
 
 
+@pytest.mark.promise("18")
 @pytest.mark.parametrize(
     "secret", [NEW[:31], "quite-secret-but-too-short", b"my secret dog is rex", "\ud800" + NEW]
 )
@@ -286,6 +294,7 @@ def test_a_sentence_that_nobody_published_is_good_enough():
 # The next secret of a periodic rotation
 
 
+@pytest.mark.promise("14")
 def test_every_request_derives_the_same_successor():
     again = Ring(NEW, purpose=NAME).verify(TEXT)
     one, other = RING.successor(TOKEN), Ring([NEW, OLD], purpose=NAME).successor(again)
@@ -293,6 +302,7 @@ def test_every_request_derives_the_same_successor():
     assert RING.sign(one) == RING.sign(other)
 
 
+@pytest.mark.promise("14")
 def test_a_successor_keeps_the_key_and_changes_the_secret():
     first = RING.successor(TOKEN)
     second = RING.successor(first)
@@ -312,18 +322,19 @@ def test_the_newest_secret_derives_the_successor():
     assert ring.successor(TOKEN).secret == RING.successor(TOKEN).secret
 
 
+@pytest.mark.promise("14")
 def test_a_successor_is_found_again_under_every_secret_of_the_ring():
     ring = Ring([NEW, MID, OLD], purpose=NAME)
     for secret in (NEW, MID, OLD):
         expected = Ring(secret, purpose=NAME).successor(TOKEN)
-        found = ring.successor_with(TOKEN, expected.hashed)
+        found = ring.successor_with(TOKEN, expected.secret_hash)
         assert (found.key, found.secret) == (expected.key, expected.secret)
 
 
 def test_a_hash_that_no_successor_has_finds_none():
     stranger = Ring(OLD, purpose=NAME).successor(TOKEN)
-    assert RING.successor_with(TOKEN, stranger.hashed) is None
-    assert RING.successor_with(TOKEN, TOKEN.hashed) is None
+    assert RING.successor_with(TOKEN, stranger.secret_hash) is None
+    assert RING.successor_with(TOKEN, TOKEN.secret_hash) is None
 
 
 # Handles

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from coatcheck.http import token as module
 from coatcheck.http.token import Ring, Token
+
+pytestmark = pytest.mark.promise("15")
 
 SECRET = "UO7FIbsY7qm0bSo0bmE_pwa_v-MIgKEKFQtQT5DIGU8"
 

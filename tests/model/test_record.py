@@ -1,27 +1,26 @@
-"""What a change means, and the bytes of a record. Nothing but `coatcheck.model.record` runs here."""
-
-from datetime import UTC, datetime
+"""What a change means. Nothing but `coatcheck.model.record` and merging runs here."""
 
 import pytest
 from msgspec.structs import replace
 
+from coatcheck.model import codec, merges
+from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.record import (
     APPLIED,
     TOMBSTONE_LIFE,
     Applied,
     Create,
     Destroy,
-    Lifetimes,
+    Edit,
+    Holder,
     Record,
-    RecordError,
     Refused,
     Rotation,
     Settled,
     SignIn,
     Tombstone,
+    Unreadable,
     Update,
-    decode,
-    encode,
     settle,
 )
 
@@ -31,64 +30,12 @@ SECRET, OLD, NEW, OTHER = (bytes([byte]) * 32 for byte in (1, 2, 3, 4))
 LIMITS = Lifetimes(idle=1_000, absolute=10_000, remember_idle=5_000, remember_absolute=50_000)
 GRACE = 300
 
-# The bytes as the table in the docstring of `coatcheck.model.record` has them, written out by hand.
-HEAD = (
-    "000102030405060708090a0b0c0d0e0f"  # key
-    + "01" * 32  # secret
-    + "019b00000001"  # secret_at
-    + "019b00000002"  # created
-    + "019b00000003"  # last_used
-    + "019b00000004"  # expires
-)
-TIMES = {"secret_at": 0x019B00000001, "created": 0x019B00000002}
-TIMES |= {"last_used": 0x019B00000003, "expires": 0x019B00000004}
-SIGNED_IN = "019b00000005" + "0004" + "0003" + "616cc3a9" + "466f78"  # a user of four bytes; "Fox"
-IN_GRACE = "02" * 32 + "019b00000006"
-PLAIN = Record(key=KEY, secret=SECRET, **TIMES)
-GOLDEN = {
-    "without fields": (PLAIN, "0100" + HEAD + "80"),
-    "permanent": (replace(PLAIN, permanent=True), "0102" + HEAD + "80"),
-    "signed in": (
-        replace(PLAIN, signed_in=0x019B00000005, user="al\N{LATIN SMALL LETTER E WITH ACUTE}", client="Fox"),
-        "0101" + HEAD + SIGNED_IN + "80",
-    ),
-    "in grace, not seen": (
-        replace(PLAIN, previous=OLD),
-        "0104" + HEAD + "02" * 32 + "000000000000" + "80",
-    ),
-    "everything": (
-        replace(
-            PLAIN,
-            permanent=True,
-            signed_in=0x019B00000005,
-            user="al\N{LATIN SMALL LETTER E WITH ACUTE}",
-            client="Fox",
-            previous=OLD,
-            seen=0x019B00000006,
-            fields={"a": b"\x01\x02", "": b""},
-        ),
-        "0107" + HEAD + SIGNED_IN + IN_GRACE + "82" + "a161" + "c4020102" + "a0" + "c400",
-    ),
-    "long names and values": (
-        replace(PLAIN, fields={"n" * 32: b"v" * 256}),
-        "0100" + HEAD + "81" + "d920" + "6e" * 32 + "c50100" + "76" * 256,
-    ),
-    "the user of no name": (
-        replace(PLAIN, signed_in=0x019B00000005, user=""),
-        "0101" + HEAD + "019b00000005" + "0000" + "0000" + "80",
-    ),
-    "tombstone": (
-        Tombstone(KEY, 0x019B00000004),
-        "0180" + "000102030405060708090a0b0c0d0e0f" + "00" * 32 + "00" * 18 + "019b00000004",
-    ),
-}
-
 
 def record(**parts):
     return Record(
         **{
             "key": KEY,
-            "secret": SECRET,
+            "secret_hash": SECRET,
             "secret_at": NOW,
             "created": NOW,
             "last_used": NOW,
@@ -103,126 +50,15 @@ def update(**parts):
     return Update(**{"key": KEY, "at": NOW, "lifetimes": LIMITS, "grace": GRACE, **parts})
 
 
-class TestTheBytes:
-    @pytest.mark.parametrize("name", GOLDEN)
-    def test_a_record_is_written_as_the_table_says(self, name):
-        state, golden = GOLDEN[name]
-        assert encode(state).hex() == golden
-
-    @pytest.mark.parametrize("name", GOLDEN)
-    def test_what_the_table_says_is_read(self, name):
-        state, golden = GOLDEN[name]
-        assert decode(KEY, bytes.fromhex(golden)) == state
-
-    @pytest.mark.parametrize("name", GOLDEN)
-    def test_what_is_cut_off_anywhere_can_not_be_read(self, name):
-        data = bytes.fromhex(GOLDEN[name][1])
-        for length in range(len(data)):
-            with pytest.raises(RecordError):
-                decode(KEY, data[:length])
-
-    @pytest.mark.parametrize("name", GOLDEN)
-    def test_what_has_something_behind_it_can_not_be_read(self, name):
-        with pytest.raises(RecordError):
-            decode(KEY, bytes.fromhex(GOLDEN[name][1]) + b"\0")
-
-    @pytest.mark.parametrize("name", GOLDEN)
-    def test_the_record_of_another_key_can_not_be_read(self, name):
-        with pytest.raises(RecordError, match="another key"):
-            decode(KEY[::-1], bytes.fromhex(GOLDEN[name][1]))
-
-    @pytest.mark.parametrize("version", [0, 2, 255])
-    def test_another_format_can_not_be_read_and_the_error_names_both(self, version):
-        data = bytearray(encode(PLAIN))
-        data[0] = version
-        with pytest.raises(RecordError, match=f"has format {version}; this release reads format 1"):
-            decode(KEY, bytes(data))
-
-    @pytest.mark.parametrize("flag", [8, 16, 32, 64])
-    def test_a_flag_that_is_not_in_the_table_can_not_be_read(self, flag):
-        data = bytearray(encode(PLAIN))
-        data[1] = flag
-        with pytest.raises(RecordError, match="damaged"):
-            decode(KEY, bytes(data))
-
-    @pytest.mark.parametrize("name", GOLDEN)
-    def test_with_one_byte_changed_it_is_refused_or_read_as_a_record_whose_times_are_dates(self, name):
-        data = bytes.fromhex(GOLDEN[name][1])
-        for offset in range(len(data)):
-            for mask in (0x01, 0x02, 0x80, 0xFF):
-                try:
-                    read = decode(KEY, data[:offset] + bytes([data[offset] ^ mask]) + data[offset + 1 :])
-                except RecordError:
-                    continue
-                assert read.key == KEY
-                times = [read.expires]
-                if isinstance(read, Record):
-                    times += [read.created, read.last_used, read.secret_at, read.signed_in]
-                for time in times:
-                    datetime.fromtimestamp(time / 1000, UTC)
-
-    @pytest.mark.parametrize("which", ["secret_at", "created", "last_used", "expires", "signed_in"])
-    def test_a_time_after_the_year_9999_can_not_be_read(self, which):
-        end = 253_402_300_800_000  # the first millisecond of the year 10,000
-        state = replace(PLAIN, user="ada")
-        for time in (end, (1 << 48) - 1):
-            with pytest.raises(RecordError, match="damaged"):
-                decode(KEY, encode(replace(state, **{which: time})))
-
-    @pytest.mark.parametrize("where", ["user", "name of a field"])
-    def test_text_that_is_not_utf_8_can_not_be_read(self, where):
-        state = replace(PLAIN, signed_in=1, user="ada", fields={"theme": b""})
-        text = {"user": b"ada", "name of a field": b"theme"}[where]
-        data = encode(state).replace(text, b"\xff" * len(text))
-        with pytest.raises(RecordError, match="damaged"):
-            decode(KEY, data)
-
-    @pytest.mark.parametrize("fields", ["c0", "90", "8101c400", "81a161a162", "81a161c0", "81a161c402"])
-    def test_fields_that_are_no_map_of_str_to_bin_can_not_be_read(self, fields):
-        with pytest.raises(RecordError, match="damaged"):
-            decode(KEY, bytes.fromhex("0100" + HEAD + fields))
-
-    def test_a_live_record_is_never_taken_for_a_tombstone(self):
-        data = bytearray(encode(record()))
-        data[1] |= 128
-        with pytest.raises(RecordError):
-            decode(KEY, bytes(data))
-
-    def test_no_error_tells_what_was_in_the_record(self):
-        data = encode(record(fields={"password": b"swordfish"}))
-        with pytest.raises(RecordError) as caught:
-            decode(KEY, data[:-1])
-        assert "swordfish" not in str(caught.value)
-        assert "password" not in str(caught.value)
-
-
-class TestLifetimes:
-    @pytest.mark.parametrize(
-        ("permanent", "last_used", "expires"),
-        [
-            (False, 0, 1_000),
-            (False, 9_000, 10_000),
-            (False, 9_999, 10_000),
-            (True, 0, 5_000),
-            (True, 49_999, 50_000),
-        ],
-    )
-    def test_a_record_ends_at_the_earlier_of_its_two_limits(self, permanent, last_used, expires):
-        assert LIMITS.expiry(start=0, last_used=last_used, permanent=permanent) == expires
-
-    def test_a_life_starts_at_the_sign_in_otherwise_at_the_creation(self):
-        assert record(created=7).start == 7
-        assert record(created=7, signed_in=9, user="ada").start == 9
-
-
+@pytest.mark.promise("13")
 class TestWhoMayChangeIt:
     @pytest.mark.parametrize("secret", [SECRET, None])
     def test_with_the_current_secret_or_without_asking(self, secret):
-        assert isinstance(record().apply(update(secret=secret)), Record)
+        assert isinstance(record().apply(update(secret_hash=secret)), Record)
 
     @pytest.mark.parametrize("secret", [OTHER, OLD])
     def test_not_with_another_secret(self, secret):
-        assert record().apply(update(secret=secret)) is Refused.CHANGED
+        assert record().apply(update(secret_hash=secret)) is Refused.CHANGED
 
     def test_with_the_previous_secret_until_the_new_one_was_seen(self):
         assert record(previous=OLD).accepts(OLD, at=NOW + 10**9, grace=0)
@@ -247,9 +83,10 @@ class TestWhoMayChangeIt:
 
     def test_its_end_is_told_before_its_secret(self):
         it = record()
-        assert it.apply(update(at=it.expires, secret=OTHER)) is Refused.GONE
+        assert it.apply(update(at=it.expires, secret_hash=OTHER)) is Refused.GONE
 
 
+@pytest.mark.promise("V")
 class TestFields:
     @pytest.mark.parametrize(
         ("change", "left"),
@@ -275,48 +112,173 @@ class TestFields:
         assert before.fields == {"a": b"1", "b": b"2"}
 
 
+def packed(value):
+    return codec.encode(value)
+
+
+def both(base, theirs, ours, **parts):
+    """What two edits of a field leave, and what is told: the first is stored already."""
+    stored = None if base is None else packed(base)
+    fields = {} if theirs is None else {"a": packed(theirs)}
+    rule = parts.pop("rule", None)
+    edit = Edit(packed(ours), stored, stored, rule)
+    settled = settle(record(fields=fields), update(edits={"a": edit}, **parts))
+    after = settled.record.fields.get("a")
+    return None if after is None else codec.decode(after), settled.answer
+
+
+@pytest.mark.promise("M")
+class TestEdits:
+    def test_of_what_nobody_else_changed_stand_and_nothing_is_told(self):
+        assert both([1], [1], [1, 2]) == ([1, 2], APPLIED)
+
+    def test_of_both_are_merged_and_told(self):
+        value, answer = both([1], [1, 2], [1, 3])
+        assert (value, answer) == ([1, 2, 3], Applied(merged=("a",)))
+
+    @pytest.mark.parametrize(
+        ("base", "theirs", "ours"), [([1], "x", [2]), ([1], [2], [3]), ({}, [], {"a": 1})]
+    )
+    def test_that_can_not_be_merged_are_the_later_write_and_nothing_is_told(self, base, theirs, ours):
+        assert both(base, theirs, ours) == (ours, APPLIED)
+
+    def test_of_a_field_that_was_removed_meanwhile_are_gone(self):
+        assert both([1], None, [1, 2]) == (None, APPLIED)
+
+    def test_of_a_default_that_both_put_in_are_merged(self):
+        edit = Edit(packed([2]), packed([]), None)
+        settled = settle(record(fields={"a": packed([1])}), update(edits={"a": edit}))
+        assert codec.decode(settled.record.fields["a"]) == [1, 2]
+        settled = settle(record(fields={}), update(edits={"a": edit}))
+        assert (codec.decode(settled.record.fields["a"]), settled.answer) == ([2], APPLIED)
+
+    def test_of_what_this_request_sent_before_begin_there_and_not_with_what_it_read(self):
+        # It read [], sent [1]; another made [9, 1] of it; now it wants [1, 2].
+        edit = Edit(packed([1, 2]), packed([1]), packed([1]))
+        settled = settle(record(fields={"a": packed([9, 1])}), update(edits={"a": edit}))
+        assert codec.decode(settled.record.fields["a"]) == [9, 1, 2]
+
+    def test_after_a_clear_nothing_is_merged(self):
+        assert both([1], [1, 2], [1, 3], clear=True) == ([1, 3], APPLIED)
+        assert both([1], [1, 2], [1, 3], clear=True, rule=merges.first) == ([1, 3], APPLIED)
+
+    def test_of_assigned_values_the_later_is_the_whole_one(self):
+        for theirs in ({"state": "theirs", "to": "x"}, ["x"], {"x"}):
+            settled = settle(
+                record(fields={"a": packed(theirs)}), update(set={"a": packed({"state": "ours"})})
+            )
+            assert codec.decode(settled.record.fields["a"]) == {"state": "ours"}
+
+    def test_and_assignments_of_other_fields_both_stand(self):
+        edit = Edit(packed([1, 2]), packed([1]), packed([1]))
+        there = record(fields={"a": packed([1, 3]), "b": packed(1)})
+        settled = settle(there, update(edits={"a": edit}, set={"c": packed(3)}, remove=frozenset({"b"})))
+        assert settled.record.fields == {"a": packed([1, 3, 2]), "c": packed(3)}
+
+
+def raising(base, theirs, ours):
+    raise RuntimeError("a secret")
+
+
+@pytest.mark.promise("M")
+class TestRules:
+    @pytest.mark.parametrize(
+        ("base", "theirs", "ours", "value"),
+        [(1, 5, 2, 6), (None, 3, 1, 4), (5, None, 6, 1), (1, 1, 2, 2)],
+        ids=["both", "both began it", "removed meanwhile", "nobody else"],
+    )
+    def test_make_the_value_also_where_it_was_assigned(self, base, theirs, ours, value):
+        told = () if theirs == base else ("a",)
+        assert both(base, theirs, ours, rule=merges.add) == (value, Applied(merged=told))
+
+    @pytest.mark.parametrize(
+        "rule", [raising, lambda *_: object(), merges.add], ids=["raises", "made nothing", "add"]
+    )
+    def test_that_fail_leave_the_later_write_and_are_told(self, rule):
+        assert both("x", "y", "z", rule=rule) == ("z", Applied(unmerged=("a",)))
+
+    def test_are_given_nothing_else_than_what_lies_there(self):
+        asked = []
+
+        def rule(*values):
+            asked.append(values)
+            return values[-1]
+
+        both([1], [1, 2], [1, 3], rule=rule)
+        both(None, [2], [3], rule=rule)
+        assert asked == [([1], [1, 2], [1, 3]), (None, [2], [3])]
+
+
+@pytest.mark.promise("11")
+class TestFlashes:
+    NAMES = ("\0flash:3", "\0flash:1", "\0flash:2")
+
+    @pytest.mark.parametrize(("limit", "left"), [(0, "123"), (1, "3"), (2, "23"), (3, "123"), (9, "123")])
+    def test_beyond_the_limit_the_oldest_go_first(self, limit, left):
+        fields = {"a": b"1", **dict.fromkeys(self.NAMES[:2], b"m")}
+        after = record(fields=fields).apply(update(set={self.NAMES[2]: b"m"}, max_flashes=limit))
+        assert sorted(after.fields) == [*(f"\0flash:{number}" for number in left), "a"]
+
+
+@pytest.mark.promise("14")
 class TestRotation:
     def test_at_random_ends_every_older_secret(self):
         after = record(previous=OLD, seen=NOW).apply(update(at=NOW + 5, rotate=Rotation(NEW)))
-        assert (after.secret, after.secret_at, after.previous, after.seen) == (NEW, NOW + 5, None, 0)
+        assert (after.secret_hash, after.secret_at, after.previous, after.seen) == (NEW, NOW + 5, None, 0)
+
+    def test_the_mark_changes_with_a_secret_at_random_and_with_no_other(self):
+        derived = Rotation(NEW, b"mark", derived=True)
+        assert record().apply(update(secret_hash=SECRET, rotate=derived)).mark == bytes(4)
+        assert record().apply(update(rotate=Rotation(NEW, b"mark"))).mark == b"mark"
+        assert record(mark=b"kept").apply(update()).mark == b"kept"
+
+    @pytest.mark.parametrize(
+        ("there", "brought", "rotated"),
+        [(SECRET, NEW, True), (NEW, NEW, True), (OTHER, NEW, False)],
+        ids=["it is first", "the same was first", "another ring was first"],
+    )
+    def test_derived_tells_whether_the_secret_is_the_one_that_it_brought(self, there, brought, rotated):
+        it = record(secret_hash=there, previous=None if there == SECRET else SECRET)
+        change = update(secret_hash=SECRET, rotate=Rotation(brought, derived=True))
+        assert settle(it, change).answer.rotated is rotated
 
     def test_derived_keeps_the_old_secret_and_waits_until_the_new_one_is_seen(self):
-        change = update(at=NOW + 5, secret=SECRET, rotate=Rotation(NEW, derived=True))
+        change = update(at=NOW + 5, secret_hash=SECRET, rotate=Rotation(NEW, derived=True))
         after = record(previous=OLD, seen=NOW).apply(change)
-        assert (after.secret, after.secret_at, after.previous, after.seen) == (NEW, NOW + 5, SECRET, 0)
+        assert (after.secret_hash, after.secret_at, after.previous, after.seen) == (NEW, NOW + 5, SECRET, 0)
 
     @pytest.mark.parametrize("secret", [OLD, None])
     def test_derived_by_one_who_does_not_hold_the_current_secret_changes_nothing(self, secret):
         before = record(previous=OLD)
-        after = before.apply(update(secret=secret, rotate=Rotation(NEW, derived=True)))
+        after = before.apply(update(secret_hash=secret, rotate=Rotation(NEW, derived=True)))
         assert after == before
 
     def test_derived_to_what_is_already_the_secret_changes_nothing(self):
         before = record(previous=OLD)
-        after = before.apply(update(at=NOW, secret=SECRET, rotate=Rotation(SECRET, derived=True)))
+        after = before.apply(update(at=NOW, secret_hash=SECRET, rotate=Rotation(SECRET, derived=True)))
         assert after == before
 
     def test_derived_twice_by_parallel_requests_changes_it_once(self):
-        change = update(secret=SECRET, rotate=Rotation(NEW, derived=True))
+        change = update(secret_hash=SECRET, rotate=Rotation(NEW, derived=True))
         once = record().apply(change)
         assert once.apply(replace(change, at=NOW + 1)).secret_at == NOW
         assert once.apply(change) == once
 
     def test_the_first_sight_of_the_new_secret_is_noted(self):
-        after = record(previous=OLD).apply(update(at=NOW + 5, secret=SECRET, seen=True))
+        after = record(previous=OLD).apply(update(at=NOW + 5, secret_hash=SECRET, seen=True))
         assert (after.previous, after.seen) == (OLD, NOW + 5)
 
     def test_a_later_sight_is_not(self):
         before = record(previous=OLD, seen=NOW)
-        after = before.apply(update(at=NOW + 5, secret=SECRET, seen=True))
+        after = before.apply(update(at=NOW + 5, secret_hash=SECRET, seen=True))
         assert (after.previous, after.seen) == (OLD, NOW)
 
     def test_where_no_secret_was_rotated_there_is_nothing_to_see(self):
-        assert record().apply(update(secret=SECRET, seen=True)).seen == 0
+        assert record().apply(update(secret_hash=SECRET, seen=True)).seen == 0
 
     def test_one_who_saw_the_secret_that_has_become_the_previous_one_has_not_seen_the_new_one(self):
         # It was loaded with the secret that it calls new; by the time it is applied, another has rotated on.
-        after = record(previous=OLD).apply(update(secret=OLD, seen=True))
+        after = record(previous=OLD).apply(update(secret_hash=OLD, seen=True))
         assert (after.previous, after.seen) == (OLD, 0)
 
     @pytest.mark.parametrize(("at", "previous"), [(NOW + GRACE - 1, OLD), (NOW + GRACE, None)])
@@ -325,6 +287,7 @@ class TestRotation:
         assert (after.previous, after.seen) == (previous, NOW if previous else 0)
 
 
+@pytest.mark.promise("13")
 class TestSigningIn:
     def test_names_the_user_the_client_and_the_time(self):
         after = record().apply(update(at=NOW + 5, sign_in=SignIn("ada", "Fox")))
@@ -352,7 +315,7 @@ class TestLimits:
         assert (after.last_used, after.expires) == (NOW, NOW + LIMITS.idle)
 
     def test_what_is_not_the_visitors_own_use_does_not_move_it(self):
-        after = record().apply(update(at=NOW + 500, touch=False, set={"a": b"3"}))
+        after = record().apply(update(at=NOW + 500, used=False, set={"a": b"3"}))
         assert (after.last_used, after.expires, after.fields["a"]) == (NOW, NOW + LIMITS.idle, b"3")
 
     @pytest.mark.parametrize(
@@ -364,70 +327,90 @@ class TestLimits:
         assert it.permanent is after
         assert it.expires == NOW + (LIMITS.remember_idle if after else LIMITS.idle)
 
+    def test_limits_of_its_own_hold_at_once_and_until_they_are_changed(self):
+        it = record().apply(update(limits=(10, 20)))
+        assert (it.idle, it.absolute, it.expires) == (10, 20, NOW + 10)
+        assert it.apply(update(at=NOW + 5)).expires == NOW + 15
+        assert it.apply(update(at=NOW + 5, limits=(0, 0))).expires == NOW + 5 + LIMITS.idle
+        assert it.apply(update(at=NOW + 5, sign_in=SignIn("ada"))).absolute == 20
+        longer = record().apply(update(limits=(10**9, 10**9)))
+        assert longer.expires == NOW + 10**9
+
+    def test_what_only_secrets_open_is_kept_as_it_is(self):
+        it = record(sealed=b"sealed").apply(update(clear=True, sign_in=SignIn("ada")))
+        assert it.sealed == b"sealed"
+
     def test_shorter_limits_are_in_force_with_the_next_change(self):
         shorter = Lifetimes(idle=10, absolute=20, remember_idle=30, remember_absolute=40)
         assert record().apply(update(lifetimes=shorter)).expires == NOW + 10
 
 
+@pytest.mark.promise("12")
 class TestSettle:
     def test_creating_puts_the_record_where_nothing_is(self):
         assert settle(None, Create(record())) == Settled(APPLIED, record())
         assert Create(record()).key == KEY
 
-    @pytest.mark.parametrize("there", [encode(record()), encode(Tombstone(KEY, 1)), b"", b"garbage"])
+    @pytest.mark.parametrize("there", [record(), Tombstone(KEY, 1), Unreadable("damaged")])
     def test_creating_never_overwrites(self, there):
         assert settle(there, Create(record())) == Settled(Refused.EXISTS)
 
     @pytest.mark.parametrize("change", [update(), Destroy(key=KEY, at=NOW)])
-    @pytest.mark.parametrize("there", [None, encode(Tombstone(KEY, NOW + 1)), encode(record(expires=NOW))])
+    @pytest.mark.parametrize("there", [None, Tombstone(KEY, NOW + 1), record(expires=NOW)])
     def test_what_is_absent_ended_or_expired_is_gone(self, there, change):
         assert settle(there, change) == Settled(Refused.GONE)
 
     @pytest.mark.parametrize(
-        "change", [update(), Destroy(key=KEY, at=NOW, user="ada"), Destroy(key=KEY, at=NOW, signed_in=NOW)]
+        "change",
+        [
+            update(),
+            Destroy(key=KEY, at=NOW, holder=Holder("ada")),
+            Destroy(key=KEY, at=NOW, holder=Holder(None)),
+        ],
     )
     def test_what_can_not_be_read_is_left_alone(self, change):
-        assert settle(b"garbage", change) == Settled(Refused.UNREADABLE)
+        assert settle(Unreadable("damaged"), change) == Settled(Refused.UNREADABLE)
 
-    @pytest.mark.parametrize("there", [b"garbage", encode(record())])
+    @pytest.mark.parametrize("there", [Unreadable("damaged"), record(), record(user="ada", signed_in=NOW)])
     def test_an_unconditional_destroy_always_leaves_a_tombstone(self, there):
         settled = settle(there, Destroy(key=KEY, at=NOW))
         assert settled == Settled(APPLIED, Tombstone(KEY, NOW + TOMBSTONE_LIFE))
 
     @pytest.mark.parametrize(
-        ("user", "signed_in", "good"),
+        ("holder", "of_ada", "of_nobody"),
         [
-            ("ada", None, True),
-            (None, NOW, True),
-            ("ada", NOW, True),
-            ("grace", None, False),
-            ("grace", NOW, False),
-            (None, NOW + 1, False),
-            ("ada", NOW - 1, False),
+            (Holder("ada"), True, False),
+            (Holder("ada", NOW), True, False),
+            (Holder("ada", NOW - 1), False, False),
+            (Holder("ada", NOW + 1), False, False),
+            (Holder("grace"), False, False),
+            (Holder("grace", NOW), False, False),
+            (Holder(None), False, True),
         ],
+        ids=repr,
     )
-    def test_a_destroy_is_for_the_user_and_the_life_that_it_names(self, user, signed_in, good):
-        there = encode(record(user="ada", signed_in=NOW))
-        settled = settle(there, Destroy(key=KEY, at=NOW, user=user, signed_in=signed_in))
-        expected = (
-            Settled(APPLIED, Tombstone(KEY, NOW + TOMBSTONE_LIFE)) if good else Settled(Refused.CHANGED)
-        )
-        assert settled == expected
+    def test_a_destroy_is_for_the_holder_that_it_names_whatever_the_secret(self, holder, of_ada, of_nobody):
+        change = Destroy(key=KEY, at=NOW, holder=holder)
+        ended = Settled(APPLIED, Tombstone(KEY, NOW + TOMBSTONE_LIFE))
+        for there, good in ((record(user="ada", signed_in=NOW), of_ada), (record(), of_nobody)):
+            for secret in (SECRET, OTHER):
+                settled = settle(replace(there, secret_hash=secret), change)
+                assert settled == (ended if good else Settled(Refused.CHANGED))
 
     def test_an_update_puts_what_apply_says(self):
         change = update(set={"a": b"3"})
-        assert settle(encode(record()), change) == Settled(APPLIED, record().apply(change))
+        assert settle(record(), change) == Settled(APPLIED, record().apply(change))
 
     def test_a_refused_update_puts_nothing(self):
-        assert settle(encode(record()), update(secret=OTHER)) == Settled(Refused.CHANGED)
+        assert settle(record(), update(secret_hash=OTHER)) == Settled(Refused.CHANGED)
 
     def test_what_was_taken_is_given_back_as_it_was(self):
-        settled = settle(encode(record()), update(take=("b", "x"), set={"b": b"3"}))
+        settled = settle(record(), update(take=("b", "x"), set={"b": b"3"}))
         assert settled.answer == Applied({"b": b"2"})
         assert settled.state.fields == {"a": b"1", "b": b"3"}
 
     def test_after_clearing_nothing_is_taken(self):
-        assert settle(encode(record()), update(clear=True, take=("b",))).answer == Applied({})
+        assert settle(record(), update(clear=True, take=("b",))).answer == Applied({})
 
 
 def test_a_record_can_be_put_under_another_key():
@@ -437,12 +420,18 @@ def test_a_record_can_be_put_under_another_key():
 @pytest.mark.parametrize(
     "struct",
     [
-        record(fields={"name": b"swordfish"}, secret=b"s" * 32, previous=b"s" * 32),
-        Create(record(fields={"name": b"swordfish"}, secret=b"s" * 32)),
-        update(set={"name": b"swordfish"}, secret=b"s" * 32, rotate=Rotation(b"s" * 32)),
+        record(fields={"name": b"swordfish"}, secret_hash=b"s" * 32, previous=b"s" * 32),
+        Create(record(fields={"name": b"swordfish"}, secret_hash=b"s" * 32)),
+        update(
+            set={"name": b"swordfish"},
+            edits={"other": Edit(b"swordfish", b"swordfish", b"swordfish")},
+            secret_hash=b"s" * 32,
+            rotate=Rotation(b"s" * 32),
+        ),
+        Edit(b"swordfish", b"swordfish", b"swordfish"),
         Rotation(b"s" * 32, derived=True),
         Applied({"name": b"swordfish"}),
-        Settled(Applied({"name": b"swordfish"}), record(secret=b"s" * 32)),
+        Settled(Applied({"name": b"swordfish"}), record(secret_hash=b"s" * 32)),
     ],
     ids=lambda struct: type(struct).__name__,
 )

@@ -286,6 +286,7 @@ def test_r56_nothing_secret_is_compared_with_equals():
     }
 
 
+@pytest.mark.promise("19")
 def test_r57_opening_runs_nothing_that_was_put_in(tmp_path):
     class Evil:
         def __reduce__(self):

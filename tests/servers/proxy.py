@@ -8,6 +8,7 @@ connections that stand as well::
         proxy.latency = 0.05            # seconds, each way
         proxy.silent = True             # takes everything, passes nothing on
         proxy.slice = 1                 # passes on so many bytes at a time
+        proxy.trickle = 0.1             # seconds between two of these
         proxy.cut_reply_after(17)       # the next replies' first 17 bytes, then the end of the connection
         proxy.cut_request_after(17)     # the next requests' first 17 bytes arrive, then a reset
         proxy.drop_replies()            # what is asked arrives, the reply is a reset
@@ -54,6 +55,7 @@ class Proxy:
         self.latency = 0.0
         self.silent = False
         self.slice = None
+        self.trickle = 0
         self._cut, self._cut_resets = None, False
         self._cut_request = None
 
@@ -233,7 +235,7 @@ class _Link:
                     target.write(data[start : start + size])
                     await target.drain()
                     if self.proxy.slice:
-                        await asyncio.sleep(0)
+                        await asyncio.sleep(self.proxy.trickle)
                 if self.is_reset and target is self.up:
                     # A reset now could overtake what was passed on. The server ends the connection when it has it.
                     self.up.write_eof()

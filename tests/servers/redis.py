@@ -109,8 +109,8 @@ def single(**options):
 
 ADMIN, STORE = "the-admins-password", "the-stores-password"
 COMMANDS = (
-    *("get", "mget", "exists", "set", "del", "evalsha", "eval", "getrange", "scan", "ping"),
-    *("zrange", "zadd", "zscore", "zrem", "zremrangebyscore", "pttl", "pexpire"),
+    *("get", "mget", "exists", "set", "del", "evalsha", "eval", "getrange", "scan", "info", "ping"),
+    *("zrange", "zmscore", "zscore", "zadd", "zrem", "pexpire", "persist"),
 )
 """What the store needs, and nothing else."""
 

@@ -1,55 +1,31 @@
-"""The harness of each store: how the contract suite gets at the bytes behind it."""
+"""The harness of the memory store, sync and async: how the contract suite gets at the bytes behind it."""
 
-import sqlite3
-import tempfile
-from contextlib import closing
-from pathlib import Path
-
-from coatcheck.stores.memory import MemoryStore
-from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.model.ports import Write
+from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing.contract import Harness
+
+FAR = 86_400_000
 
 
 class MemoryHarness(Harness):
     def __init__(self, store=None):
         super().__init__()
         self.store = MemoryStore() if store is None else store
+        self.memory = self.store
 
     async def open(self):
         return self.store
 
     async def plant(self, key, data):
-        self.store._data[key] = data
+        self.memory.remove([key], self.now, 0)
+        self.memory.write([Write(key=key, data=data, expires=self.now + FAR)], self.now, 0)
 
     async def raw(self, key):
-        return self.store._data.get(key)
+        found = self.memory._found.get(key)
+        return None if found is None else found.data
 
 
-class SQLiteHarness(Harness):
-    """A file of its own; each `open` is a store as another process has it."""
-
-    def __init__(self):
-        super().__init__()
-        self.directory = tempfile.TemporaryDirectory(prefix="coatcheck-")
-        self.path = Path(self.directory.name) / "sessions.db"
-
-    async def open(self):
-        return SQLiteStore(self.path, ballast=0)
-
-    async def plant(self, key, data):
-        self._execute(
-            'INSERT INTO "coatcheck:sessions" VALUES (?, ?, NULL, NULL, ?, 1)'
-            " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
-            (key, data, self.now + 86_400_000),
-        )
-
-    async def raw(self, key):
-        rows = self._execute('SELECT data FROM "coatcheck:sessions" WHERE key = ?', (key,))
-        return rows[0][0] if rows else None
-
-    async def clean(self):
-        self.directory.cleanup()
-
-    def _execute(self, sql, parameters):
-        with closing(sqlite3.connect(self.path, timeout=5)) as connection, connection:
-            return connection.execute(sql, parameters).fetchall()
+class AsyncMemoryHarness(MemoryHarness):
+    def __init__(self, store=None):
+        super().__init__(AsyncMemoryStore() if store is None else store)
+        self.memory = self.store._store

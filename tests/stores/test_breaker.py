@@ -5,7 +5,9 @@ import threading
 import pytest
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.stores._breaker import Breaker
+from coatcheck.stores.breaker import Breaker
+
+pytestmark = pytest.mark.promise("20", "F-01")
 
 
 class Clock:

@@ -6,10 +6,11 @@ from contextvars import ContextVar
 
 import pytest
 
-from coatcheck.errors import ConfigurationError, StoreFull, StoreTimeout, StoreUnavailable
-from coatcheck.stores.coalesce import Coalesced
+from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
 from tests.loops import on_each_loop, until
-from tests.stores.wire import Desk, Wire, answers, applied, change, found, key
+from tests.stores.wire import Desk, answers
+
+pytestmark = pytest.mark.promise("B")
 
 KINDS = pytest.mark.parametrize("kind", ["load", "apply"])
 
@@ -111,17 +112,6 @@ async def test_a_batch_has_a_largest_size_and_keeps_callers_whole_and_in_order(k
 
 
 @on_each_loop
-async def test_a_key_that_several_callers_ask_for_is_loaded_once_and_answered_to_each():
-    desk = Desk()
-    wanted = [(1,), (2, 1), (1, 2, 2), (3,), (1,)]
-    tasks = [desk.ask("load", *numbers) for numbers in wanted]
-    await desk.settle()
-    assert desk.wire.batches("load") == [[1, 2, 3]]
-    await desk.answer_all()
-    assert [task.result() for task in tasks] == [answers("load", *numbers) for numbers in wanted]
-
-
-@on_each_loop
 async def test_changes_of_one_record_all_go_out_in_the_order_in_which_they_came():
     desk = Desk()
     tasks = [desk.ask("apply", number) for number in (1, 2, 1, 1)]
@@ -136,38 +126,16 @@ async def test_the_latest_time_of_a_batch_counts_for_it_and_for_no_other():
     desk = Desk()
     for times in ((5, 9, 7), (3,), (4, 2)):
         for now in times:
-            desk.ask("load", now, now=now)
+            desk.ask("load", now, now=now, patience=now * 100)
         await desk.settle()
         await desk.answer_all()
+    assert [round(call.deadline - desk.wire.calls[1].deadline, -2) for call in desk.wire.calls] == [
+        600,
+        0,
+        100,
+    ]
     # A clock that leapt ahead and was set right must not let later loads see what is live as expired.
     assert [call.now for call in desk.wire.calls] == [9, 3, 4]
-
-
-@on_each_loop
-async def test_nothing_is_asked_for_nothing():
-    desk = Desk()
-    assert list(await desk.store.load([], 0)) == list(await desk.store.apply([])) == []
-    assert desk.wire.calls == []
-
-
-@on_each_loop
-async def test_what_a_store_does_not_want_coalesced_goes_straight_through():
-    wire = Wire(coalesce_loads=False, coalesce_changes=False)
-    store = Coalesced(wire)
-    assert store.capabilities is wire.capabilities
-    tasks = [asyncio.create_task(store.load([key(n)], n)) for n in range(5)]
-    tasks += [asyncio.create_task(store.apply([change(n)])) for n in range(5)]
-    await asyncio.sleep(0)
-    assert [call.numbers for call in wire.calls] == [[n] for n in range(5)] * 2
-    for call in wire.calls:
-        call.answer()
-    assert await asyncio.gather(*tasks) == [[found(n)] for n in range(5)] + [[applied(n)] for n in range(5)]
-
-
-@pytest.mark.parametrize("settings", [{"largest_batch": 0}, {"in_flight": 0}], ids=str)
-def test_sizes_that_would_let_nobody_board_are_refused_by_name(settings):
-    with pytest.raises(ConfigurationError, match=f"^{next(iter(settings))} must be"):
-        Coalesced(Wire(), **settings)
 
 
 @on_each_loop
@@ -190,55 +158,6 @@ async def test_a_batch_does_not_run_in_the_context_of_one_of_its_callers():
 # Failures
 
 
-@pytest.mark.parametrize("error", [StoreFull("full"), ValueError("no such change")], ids=repr)
-@KINDS
-@on_each_loop
-async def test_a_member_that_fails_is_asked_again_alone_and_fails_only_its_caller(kind, error):
-    desk = Desk()
-    wanted = [(1, 2), (66,), (3,), (4, 5)]
-    tasks = [desk.ask(kind, *numbers) for numbers in wanted]
-    await desk.settle()
-    assert desk.wire.batches(kind) == [[1, 2, 66, 3, 4, 5]]
-    while desk.wire.flying:
-        call = desk.wire.flying[0]
-        if 66 in call.numbers:
-            call.fail(error)
-        else:
-            call.answer()
-        await desk.settle()
-    assert desk.wire.batches(kind)[1:] == [[1, 2], [66], [3], [4, 5]]
-    good, bad, *others = await asyncio.gather(*tasks, return_exceptions=True)
-    assert bad is error
-    assert [good, *others] == [answers(kind, *numbers) for numbers in ((1, 2), (3,), (4, 5))]
-
-
-@pytest.mark.parametrize("kind_of_error", [StoreFull, StoreUnavailable])
-@KINDS
-@on_each_loop
-async def test_where_only_some_members_failed_each_is_told_his_part_and_nothing_is_sent_again(
-    kind, kind_of_error
-):
-    desk = Desk()
-    wanted = [(1, 2), (66,), (3, 66, 4), (5,)] + ([(2,)] if kind == "load" else [])
-    tasks = [desk.ask(kind, *numbers) for numbers in wanted]
-    await desk.settle()
-    (call,) = desk.wire.calls
-    make = found if kind == "load" else applied
-    each = kind_of_error("full")
-    error = kind_of_error("full")
-    error.answers = tuple(each if number == 66 else make(number) for number in call.numbers)
-    call.fail(error)
-    told = await asyncio.gather(*tasks, return_exceptions=True)
-    assert len(desk.wire.calls) == 1
-    assert [told[0], told[3], *told[4:]] == [
-        answers(kind, *wanted[place]) for place in (0, 3, *range(4, len(wanted)))
-    ]
-    assert type(told[1]) is kind_of_error
-    assert told[1].answers == ()
-    assert type(told[2]) is kind_of_error
-    assert told[2].answers == (make(3), each, make(4))
-
-
 @KINDS
 @on_each_loop
 async def test_a_batch_of_one_that_fails_is_not_sent_again(kind):
@@ -253,7 +172,7 @@ async def test_a_batch_of_one_that_fails_is_not_sent_again(kind):
 
 @KINDS
 @on_each_loop
-async def test_a_store_that_cant_be_reached_fails_the_whole_batch_and_is_not_asked_again(kind):
+async def test_a_batch_that_fails_fails_for_each_caller_and_is_not_sent_again(kind):
     desk = Desk()
     tasks = [desk.ask(kind, number) for number in range(5)]
     await desk.settle()
@@ -303,3 +222,86 @@ async def test_a_store_that_gives_too_few_or_too_many_answers_is_believed_by_nob
         for error in await asyncio.gather(*tasks, return_exceptions=True):
             assert isinstance(error, StoreUnavailable)
         assert len(desk.wire.calls) == 1
+
+
+# One key, one writer
+
+
+@on_each_loop
+async def test_items_of_one_key_are_never_in_two_batches_at_once():
+    desk = Desk(in_flight=3)
+    await desk.fly("apply", 1)
+    waiting = [desk.ask("apply", *numbers) for numbers in ((1,), (2, 1), (3,), (1, 4), (4,))]
+    await desk.settle()
+    # What shares no key with the batch on the wire overtakes; the rest stay in their order.
+    assert desk.wire.batches("apply") == [[1], [3, 4]]
+    desk.wire.calls[0].answer()
+    await desk.settle()
+    assert desk.wire.batches("apply")[2:] == [[1, 2, 1]]
+    await desk.answer_all()
+    assert desk.wire.batches("apply")[3:] == [[1, 4]]
+    for task, numbers in zip(waiting, ((1,), (2, 1), (3,), (1, 4), (4,)), strict=True):
+        assert task.result() == answers("apply", *numbers)
+
+
+@on_each_loop
+async def test_an_item_that_waits_is_handed_the_answer_of_its_key():
+    desk = Desk()
+    await desk.fly("apply", 1)
+    desk.ask("apply", 2, 1)
+    desk.ask("apply", 1)
+    await desk.settle()
+    desk.wire.calls[0].answer("newest")
+    await desk.settle()
+    assert desk.wire.calls[1].items == [2, (1, "newest"), (1, "newest")]
+    await desk.answer_all()
+
+
+@on_each_loop
+async def test_a_batch_that_failed_hands_nothing_on():
+    desk = Desk()
+    await desk.fly("apply", 1)
+    desk.ask("apply", 1)
+    failing = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    await desk.settle()
+    desk.wire.calls[0].fail(StoreUnavailable("down"))
+    await desk.settle()
+    assert desk.wire.calls[1].items == [1]
+    await desk.answer_all()
+    await asyncio.gather(*failing, return_exceptions=True)
+
+
+# Deadlines
+
+
+@pytest.mark.promise("F-02")
+@KINDS
+@on_each_loop
+async def test_a_caller_whose_deadline_passed_while_it_waited_is_told_that_nothing_was_sent(kind):
+    desk = Desk()
+    await desk.fly(kind, 100, 101)
+    late, later = desk.ask(kind, 1, patience=-1), desk.ask(kind, 2)
+    await desk.settle()
+    assert not late.done()
+    desk.wire.calls[0].answer()
+    await desk.settle()
+    with pytest.raises(StoreTimeout, match="busy") as caught:
+        await late
+    assert caught.value.ambiguous is False
+    assert desk.wire.batches(kind)[2:] == [[2]]
+    await desk.answer_all()
+    assert later.result() == answers(kind, 2)
+
+
+@KINDS
+@on_each_loop
+async def test_where_only_callers_without_time_wait_the_next_one_is_sent(kind):
+    desk = Desk()
+    late = [desk.ask(kind, number, patience=-1) for number in range(3)]
+    await asyncio.wait(late)
+    assert all(isinstance(task.exception(), StoreTimeout) for task in late)
+    assert desk.wire.calls == []
+    later = desk.ask(kind, 9)
+    await desk.settle()
+    await desk.answer_all()
+    assert later.result() == answers(kind, 9)

@@ -8,11 +8,12 @@ import weakref
 import pytest
 
 from coatcheck.errors import StoreFull, StoreUnavailable
-from coatcheck.model.ports import Life
-from coatcheck.stores.coalesce import Coalesced
+from coatcheck.stores.coalesce import Tasks
 from tests.cancelling import BY_ANY_WAY
 from tests.loops import on_each_loop, quiet, run
-from tests.stores.wire import Desk, Wire, answers, applied, change, found, key
+from tests.stores.wire import Desk, answers
+
+pytestmark = pytest.mark.promise("B", "F-05")
 
 KINDS = pytest.mark.parametrize("kind", ["load", "apply"])
 
@@ -86,30 +87,6 @@ async def test_an_error_whose_callers_are_all_gone_is_not_told_to_the_loop(kind,
     assert all(task.cancelled() for task in tasks)
 
 
-@on_each_loop
-async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled():
-    desk = Desk()
-    calls = [
-        desk.store.enroll("ada", Life(key(1), 0), 0),
-        desk.store.lives_of("ada", 0),
-        desk.store.count(0),
-        desk.store.sweep(0, 1),
-        desk.store.ping(),
-    ]
-    tasks = [asyncio.create_task(call) for call in calls]
-    await desk.settle()
-    for task in tasks:
-        task.cancel()
-    await desk.settle()
-    assert [call.method for call in desk.wire.flying] == ["enroll", "lives_of", "count", "sweep", "ping"]
-    closing = asyncio.create_task(desk.store.close())
-    await desk.settle()
-    assert not closing.done()
-    for call in desk.wire.flying:
-        call.answer()
-    await closing
-
-
 # Batches that are cancelled
 
 
@@ -152,8 +129,8 @@ def test_a_loop_that_ends_with_batches_under_way_ends():
 
 def test_each_event_loop_has_its_own_batches():
     loops, calls_each = 4, 60
-    wire, store = Wire(), None
-    store = Coalesced(wire, in_flight=1)
+    desk = Desk(in_flight=1)
+    wire = desk.wire
     begin = threading.Barrier(loops)
     failures = []
 
@@ -168,11 +145,10 @@ def test_each_event_loop_has_its_own_batches():
         loop = asyncio.get_running_loop()
         mine = range(mine_from.value, mine_from.value + calls_each)
         begin.wait(10)
-        tasks = [asyncio.create_task(store.load([key(number)], 0)) for number in mine]
-        tasks += [asyncio.create_task(store.apply([change(number)])) for number in mine]
+        tasks = [desk.ask(kind, number) for kind in ("load", "apply") for number in mine]
         await answer()
         for number, task in zip([*mine, *mine], tasks, strict=True):
-            assert task.result() in ([found(number)], [applied(number)])
+            assert task.result() in (answers("load", number), answers("apply", number))
         await quiet()
 
     mine_from = threading.local()
@@ -217,39 +193,37 @@ def test_a_loop_that_is_gone_leaves_nothing_behind(loop):
 
 
 @on_each_loop
-async def test_closing_waits_for_what_was_accepted_and_refuses_what_comes_later():
+async def test_finishing_waits_for_what_was_begun_and_for_what_waits_behind_it():
     desk = Desk(largest_batch=2)
     accepted = [desk.ask(kind, number) for kind in ("load", "apply") for number in range(9)]
     await desk.settle()
-    closing = asyncio.create_task(desk.store.close())
+    finishing = asyncio.create_task(desk.finished())
     await desk.settle()
-    for refused in (
-        desk.store.load([key(1)], 0),
-        desk.store.apply([change(1)]),
-        desk.store.enroll("ada", Life(key(1), 0), 0),
-        desk.store.lives_of("ada", 0),
-        desk.store.count(0),
-        desk.store.sweep(0, 1),
-        desk.store.ping(),
-    ):
-        with pytest.raises(StoreUnavailable, match="closed"):
-            await refused
     while desk.wire.flying:
-        assert not closing.done()
-        assert not desk.wire.closed
+        assert not finishing.done()
         desk.wire.flying[0].answer()
         await desk.settle()
-    await closing
-    assert desk.wire.closed == 1
+    await finishing
     assert [len(task.result()) for task in accepted] == [1] * 18
 
 
 @on_each_loop
-async def test_a_closed_store_refuses_also_what_goes_straight_through():
-    wire = Wire(coalesce_loads=False, coalesce_changes=False)
-    store = Coalesced(wire)
-    await store.close()
-    for refused in (store.load([key(1)], 0), store.apply([change(1)])):
-        with pytest.raises(StoreUnavailable, match="closed"):
-            await refused
-    assert wire.calls == []
+async def test_work_that_runs_alone_goes_on_where_its_caller_is_cancelled():
+    tasks, gate, done = Tasks(), asyncio.Event(), []
+
+    async def work():
+        await gate.wait()
+        done.append(True)
+
+    caller = asyncio.create_task(tasks.alone(work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    finishing = asyncio.create_task(tasks.finished())
+    await asyncio.sleep(0)
+    assert not finishing.done()
+    gate.set()
+    await finishing
+    assert done == [True]

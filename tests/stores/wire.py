@@ -1,44 +1,37 @@
-"""A store whose calls stay on the wire until the test answers them."""
+"""Lanes whose batches stay on the wire until the test answers them."""
 
 import asyncio
+import time
 from contextvars import copy_context
 
-from coatcheck.model.ports import Capabilities
-from coatcheck.model.record import Applied, Destroy, Tombstone
-from coatcheck.stores.coalesce import Coalesced
+from coatcheck.stores.coalesce import IN_FLIGHT, LARGEST_BATCH, Lane, PerLoop, Tasks
 from tests.loops import until
 
 
-def key(number):
-    return number.to_bytes(16)
+def answers(kind, *numbers):
+    """What the wire answers to the items of those numbers: it names each."""
+    return [(kind, number) for number in numbers]
 
 
-def change(number):
-    return Destroy(key=key(number), at=0)
-
-
-def found(number):
-    """What the wire says lies under the key of that number: it names the key."""
-    return Tombstone(key(number), 0)
-
-
-def applied(number):
-    """What the wire answers to the change of that number: it names the key."""
-    return Applied({"key": key(number)})
+def number_of(item):
+    return item if isinstance(item, int) else item[0]
 
 
 class Call:
-    """One call, which waits for its answer."""
+    """One batch, which waits for its answer."""
 
-    def __init__(self, method, numbers, now):
-        self.method, self.numbers, self.now = method, numbers, now
+    def __init__(self, kind, items, now, deadline):
+        self.kind, self.items, self.now, self.deadline = kind, list(items), now, deadline
         self.context = copy_context()
         self.loop = asyncio.get_running_loop()
         self.waits = self.loop.create_future()
 
-    def answer(self):
-        make = {"load": found, "apply": applied}.get(self.method)
-        self.waits.set_result(make and [make(number) for number in self.numbers])
+    @property
+    def numbers(self):
+        return [number_of(item) for item in self.items]
+
+    def answer(self, *given):
+        self.waits.set_result(list(given) or answers(self.kind, *self.numbers))
 
     def fail(self, error):
         self.waits.set_exception(error)
@@ -47,67 +40,64 @@ class Call:
 class Wire:
     """Notes each call in `calls`; the test answers it."""
 
-    def __init__(self, **capabilities):
-        self.capabilities = Capabilities(**capabilities)
+    def __init__(self):
         self.calls = []
-        self.closed = 0
 
     @property
     def flying(self):
         return [call for call in self.calls if not call.waits.done()]
 
-    def batches(self, method):
-        """The numbers that each call of `method` carried."""
-        return [call.numbers for call in self.calls if call.method == method]
+    def batches(self, kind):
+        """The numbers that each call of a kind carried."""
+        return [call.numbers for call in self.calls if call.kind == kind]
 
-    async def load(self, keys, now):
-        return await self._send("load", [int.from_bytes(key) for key in keys], now)
+    def sender(self, kind):
+        async def send(items, now, deadline):
+            call = Call(kind, items, now, deadline)
+            self.calls.append(call)
+            return await call.waits
 
-    async def apply(self, changes):
-        return await self._send("apply", [int.from_bytes(change.key) for change in changes])
+        return send
 
-    async def enroll(self, user, life, expires):
-        return await self._send("enroll")
 
-    async def lives_of(self, user, now):
-        return await self._send("lives_of")
-
-    async def count(self, now):
-        return await self._send("count")
-
-    async def sweep(self, now, limit):
-        return await self._send("sweep")
-
-    async def ping(self):
-        return await self._send("ping")
-
-    async def close(self):
-        self.closed += 1
-
-    async def _send(self, method, numbers=(), now=None):
-        call = Call(method, list(numbers), now)
-        self.calls.append(call)
-        return await call.waits
+class _Lanes(Tasks):
+    def __init__(self, wire, keys, sizes):
+        super().__init__()
+        self.of = {
+            "load": Lane(self, wire.sender("load"), **sizes),
+            "apply": Lane(
+                self,
+                wire.sender("apply"),
+                cancelled=True,
+                key=number_of if keys is None else lambda item: number_of(item) % keys,
+                handed_on=lambda item, answer: (number_of(item), answer),
+                **sizes,
+            ),
+        }
 
 
 class Desk:
-    """A coalesced wire, and short ways to ask it."""
+    """A lane for loads, and one for changes with a key for each number, or so many keys; and short ways to use them."""
 
-    def __init__(self, **settings):
+    def __init__(self, *, largest_batch=LARGEST_BATCH, in_flight=IN_FLIGHT, keys=None):
         self.wire = Wire()
-        self.store = Coalesced(self.wire, **settings)
+        sizes = {"largest_batch": largest_batch, "in_flight": in_flight}
+        self.lanes = PerLoop(lambda: _Lanes(self.wire, keys, sizes))
 
-    def send(self, kind, *numbers, now=0):
+    def send(self, kind, *numbers, now=0, patience=60):
         """What the caller awaits."""
-        if kind == "load":
-            return self.store.load([key(number) for number in numbers], now)
-        return self.store.apply([change(number) for number in numbers])
 
-    def ask(self, kind, *numbers, now=0):
+        async def caller():
+            # Submitted by the task of the caller.
+            return await self.lanes.here().of[kind].submit(numbers, now, time.monotonic() + patience)
+
+        return caller()
+
+    def ask(self, kind, *numbers, now=0, patience=60):
         """A task that asks."""
-        return asyncio.create_task(self.send(kind, *numbers, now=now))
+        return asyncio.create_task(self.send(kind, *numbers, now=now, patience=patience))
 
-    async def fly(self, kind, *numbers, at=0):
+    async def fly(self, kind, *numbers):
         """Let batches of one be on the wire, one for each number."""
         for number in numbers:
             self.ask(kind, number)
@@ -125,6 +115,5 @@ class Desk:
             self.wire.flying[0].answer()
             await self.settle()
 
-
-def answers(kind, *numbers):
-    return [(found if kind == "load" else applied)(number) for number in numbers]
+    async def finished(self):
+        await self.lanes.here().finished()

@@ -1,44 +1,57 @@
-"""Stores for tests of the kit: one with a separate index, and one that can do little."""
+"""Stores in memory with the other kinds of index."""
 
-from coatcheck.model.ports import Capabilities
-from coatcheck.model.record import Record
+from msgspec.structs import replace
+
 from coatcheck.stores.memory import MemoryStore
-from tests.testing.twin import Twin
 
 
 class SeparateIndexStore(MemoryStore):
-    """Knows of a user's sessions only what it was told by `enroll`."""
+    """Knows of a user's sessions only what it was told by `note`."""
 
-    capabilities = Capabilities(separate_index=True)
+    index = "beside"
 
     def __init__(self):
         super().__init__()
-        self.index = {}
+        self.noted = {}  # by user and key
 
-    def enroll(self, user, life, expires):
-        self.index.setdefault(user, {})[life.key] = (life, expires)
+    def note(self, entries, now, deadline):
+        with self._lock:
+            for entry in entries:
+                self.enter(entry)
 
-    def lives_of(self, user, now):
-        lives = [life for life, expires in list(self.index.get(user, {}).values()) if now < expires]
-        return sorted(
-            (life for life in lives if self._is_of(life, user, now)), key=lambda life: -life.signed_in
+    def enter(self, entry):
+        at = entry.user, entry.key
+        known = self.noted.get(at, entry)
+        self.noted[at] = replace(
+            max(known, entry, key=lambda either: either.signed_in), until=max(known.until, entry.until)
         )
 
-    def _is_of(self, life, user, now):
-        found = self._read(life.key)
-        return isinstance(found, Record) and found.user == user and now < found.expires
+    def sessions_of(self, user, now, limit, after, deadline):
+        def rank(entry):
+            return -entry.signed_in, entry.key
+
+        with self._lock:
+            entries = [entry for (of, _), entry in self.noted.items() if of == user and entry.until > now]
+        entries.sort(key=rank)
+        return [entry for entry in entries if after is None or rank(entry) > rank(after)][:limit]
+
+    def forget(self, entries, deadline):
+        with self._lock:
+            for entry in entries:
+                self.drop(entry)
+
+    def drop(self, entry):
+        at = entry.user, entry.key
+        if self.noted.get(at) == entry:
+            del self.noted[at]
 
 
-class NoTombstonesStore(Twin):
-    capabilities = Capabilities(users=False, count=False, tombstones=False)
+class NoIndexStore(MemoryStore):
+    """Keeps no list of a user's sessions."""
 
-    def _put(self, state):
-        super()._put(state)
-        if not isinstance(state, Record):
-            self._remove(state.key)
+    index = "none"
 
-    def lives_of(self, user, now):
-        raise AssertionError("the capability is missing, and it was called all the same")
+    def sessions_of(self, *_):
+        raise AssertionError("the store has no index, and was asked for one")
 
-    def count(self, now):
-        raise AssertionError("the capability is missing, and it was called all the same")
+    count = note = forget = sessions_of

@@ -1,4 +1,4 @@
-"""The contract asks of a store what it says it can do, and tells what a test class lacks."""
+"""The contract has the tests that fit the index of the store."""
 
 import subprocess
 import sys
@@ -6,52 +6,65 @@ import textwrap
 
 import pytest
 
+from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing.contract import Harness, StoreContract
-from coatcheck.testing.contract.users import Users
+from coatcheck.testing.contract.expiry import Counting
+from coatcheck.testing.contract.users import Beside, Listing, Within
 from tests.stores.harnesses import MemoryHarness
-from tests.testing.stores import NoTombstonesStore, SeparateIndexStore
+from tests.testing.stores import NoIndexStore, SeparateIndexStore
 
 
-class TestAStoreWithASeparateIndex(StoreContract):
+class TestAStoreWithASeparateIndex(StoreContract, index="beside"):
     @pytest.fixture
     def harness(self):
         return MemoryHarness(SeparateIndexStore())
 
 
-def test_what_a_store_says_it_can_not_do_is_skipped_and_nothing_else():
-    skipped = {}
-    for name in (name for name in dir(StoreContract) if name.startswith("test_")):
-        try:
-            getattr(StoreContract(), name)(MemoryHarness(NoTombstonesStore()))
-        except pytest.skip.Exception as skip:
-            skipped[name] = str(skip)
-    of_users = {name for name in vars(Users) if name.startswith("test_")}
-    assert set(skipped) == of_users | {"test_what_is_dead_is_not_counted"}
-    assert set(skipped.values()) == {
-        "this store finds no sessions by their user (capabilities.users)",
-        "this store does not count its records (capabilities.count)",
-    }
+class TestAStoreWithoutAnIndex(StoreContract, index="none"):
+    @pytest.fixture
+    def harness(self):
+        return MemoryHarness(NoIndexStore())
 
 
-def test_what_a_class_says_its_store_lacks_is_not_tested_and_nothing_else_is_left_out():
-    class Lacking(StoreContract, lacks={"users", "count"}):
+def names_in(*classes):
+    names = {name for each in classes for name in dir(each) if name.startswith("test_")}
+    return {name for name in names if any(getattr(each, name, None) for each in classes)}
+
+
+@pytest.mark.parametrize(
+    ("index", "missing"),
+    [("within", [Beside]), ("beside", [Within]), ("none", [Beside, Within, Listing, Counting])],
+)
+def test_a_class_has_the_tests_of_its_index_and_all_others(index, missing):
+    class Chosen(StoreContract, index=index):
         pass
 
-    missing = {
-        name for name in dir(StoreContract) if name.startswith("test_") and getattr(Lacking, name) is None
-    }
-    of_users = {name for name in vars(Users) if name.startswith("test_")}
-    assert missing == of_users | {"test_what_is_dead_is_not_counted"}
-    for name in (name for name in dir(Lacking) if name.startswith("test_") and name not in missing):
-        getattr(Lacking(), name)(MemoryHarness(NoTombstonesStore()))
-
-
-def test_a_class_that_says_its_store_lacks_what_it_has_fails():
-    class Lacking(StoreContract, lacks={"count"}):
+    class Derived(Chosen):
         pass
 
-    with pytest.raises(AssertionError, match="lacks count, and it has it"):
-        Lacking().test_a_destroyed_record_is_never_changed_again(MemoryHarness())
+    assert names_in(StoreContract) - names_in(Chosen) == names_in(*missing)
+    assert names_in(Derived) == names_in(Chosen)
+
+
+def test_a_derived_class_may_name_another_index():
+    class WithoutAnIndex(StoreContract, index="none"):
+        pass
+
+    class WithOne(WithoutAnIndex, index="beside"):
+        pass
+
+    assert names_in(StoreContract) - names_in(WithOne) == names_in(Within)
+
+
+@pytest.mark.parametrize("store", [MemoryStore, SeparateIndexStore, NoIndexStore])
+def test_a_class_that_names_another_index_than_the_stores_fails(store):
+    wrong = "none" if store.index != "none" else "beside"
+
+    class Wrong(StoreContract, index=wrong):
+        pass
+
+    with pytest.raises(AssertionError, match=f"say StoreContract, index='{store.index}'"):
+        Wrong().test_loading_writes_nothing(MemoryHarness(store()))
 
 
 def test_a_class_without_a_harness_is_told_what_it_lacks(tmp_path):
@@ -95,7 +108,7 @@ def test_in_another_project_a_failure_shows_its_values(tmp_path):
                 return Harness()
         """,
         "-k",
-        "documented_format",
+        "as_it_is",
     )
     assert "assert b'something else' == b" in output
     assert "1 failed" in output

@@ -1,93 +1,86 @@
-"""Holding a call at a chosen point, and saying who stands where when nothing moves any more."""
+"""Parking a call at a chosen point, and saying where each party stands when nothing moves any more."""
 
 import asyncio
 import threading
 
 import pytest
 
-from coatcheck.model.record import APPLIED, Create, Destroy, Lifetimes, Record, Refused, Update
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import AsyncPausingStore, AsyncRace, PausingStore, Race, Stuck, awaitable
+from tests.testing.items import DEADLINE, KEY, NOW, OTHER, data, item, lost_to, write
 
-KEY, NOW = bytes(16), 1_000
-LIMITS = Lifetimes(idle=10_000, absolute=10_000, remember_idle=10_000, remember_absolute=10_000)
-CREATE = Create(Record(key=KEY, secret=bytes(32), secret_at=1, created=1, last_used=1, expires=9_000))
-WRITE = Update(key=KEY, at=NOW, lifetimes=LIMITS, set={"late": b"yes"})
-DESTROY = Destroy(key=KEY, at=NOW)
+CREATE = item(text=b"new")
+LATE = item(text=b"late", over=CREATE)
+ENDED = item(text=b"ended", over=CREATE)
 
 
 def held(timeout=5.0):
     store = PausingStore(MemoryStore(), timeout=timeout)
-    store.apply([CREATE])
+    write(store, CREATE)
     return store
-
-
-def fields(store):
-    (found,) = store.store.load([KEY], NOW)
-    return found.fields
 
 
 class TestHolding:
     def test_a_call_held_before_has_not_reached_the_store(self):
         store = held()
-        with Race() as race, store.hold("apply", "before") as gate:
-            late = race.start("late write", lambda: store.apply([WRITE]))
+        with Race() as race, store.hold("write", "before") as gate:
+            late = race.start("late write", lambda: store.write([LATE], NOW, DEADLINE))
             gate.wait()
-            assert fields(store) == {}
-            assert store.store.apply([DESTROY]) == [APPLIED]
+            assert data(store.store) == CREATE.data
+            assert store.store.write([ENDED], NOW, DEADLINE) == [None]
             gate.open()
-            assert late.result() == [Refused.GONE]
+            assert lost_to(late.result(), ENDED)
 
-    def test_a_call_held_after_was_done_and_not_answered(self):
+    def test_a_call_held_after_was_carried_out_and_not_answered(self):
         store = held()
-        with Race() as race, store.hold("apply", "after") as gate:
-            late = race.start("late write", lambda: store.apply([WRITE]))
+        with Race() as race, store.hold("write", "after") as gate:
+            late = race.start("late write", lambda: store.write([LATE], NOW, DEADLINE))
             gate.wait()
-            assert fields(store) == {"late": b"yes"}
-            assert late.stands == "parked after apply"
+            assert data(store.store) == LATE.data
+            assert late.stands == "parked after write"
             gate.open()
-            assert late.result() == [APPLIED]
+            assert late.result() == [None]
             assert late.stands == "finished"
 
     def test_only_the_call_that_was_chosen_is_held_and_only_once(self):
         store = held()
-        with store.hold("apply", where=lambda call: call.args[0] == [DESTROY]) as gate, Race() as race:
-            assert store.load([KEY], NOW)
-            assert store.apply([WRITE]) == [APPLIED]
-            logout = race.start("log out", lambda: store.apply([DESTROY]))
+        with store.hold("write", where=lambda call: call.args[0] == [ENDED]) as gate, Race() as race:
+            assert store.load([KEY], NOW, DEADLINE)
+            assert store.write([item(OTHER)], NOW, DEADLINE) == [None]
+            logout = race.start("log out", lambda: store.write([ENDED], NOW, DEADLINE))
             gate.wait()
-            assert store.apply([DESTROY]) == [APPLIED]
+            assert store.write([ENDED], NOW, DEADLINE) == [None]
             gate.open()
-            assert logout.result() == [Refused.GONE]
+            assert lost_to(logout.result(), ENDED)
 
-    def test_a_gate_that_was_opened_early_stops_nobody(self):
+    def test_a_gate_that_was_opened_early_parks_no_call(self):
         store = held()
-        with store.hold("apply") as gate:
+        with store.hold("write") as gate:
             gate.open()
-            assert store.apply([WRITE]) == [APPLIED]
+            assert store.write([LATE], NOW, DEADLINE) == [None]
 
     def test_a_gate_opens_when_its_block_ends(self):
         store = held()
         with Race() as race:
-            with store.hold("apply") as gate:
-                party = race.start("write", lambda: store.apply([WRITE]))
+            with store.hold("write") as gate:
+                party = race.start("write", lambda: store.write([LATE], NOW, DEADLINE))
                 gate.wait()
-            assert party.result() == [APPLIED]
+            assert party.result() == [None]
 
 
-class TestWhoStandsWhere:
-    def test_a_gate_to_which_nobody_comes_is_told(self):
+class TestWhereEachPartyStands:
+    def test_a_gate_that_no_call_reaches_is_told(self):
         with (
             held(timeout=0.01).hold("count") as gate,
             pytest.raises(Stuck, match=r"before count within 0\.01 s"),
         ):
             gate.wait()
 
-    def test_a_gate_that_nobody_opens_is_told(self):
+    def test_a_gate_that_is_never_opened_is_told(self):
         store = held(timeout=0.01)
-        store.hold("apply", "after")
-        with pytest.raises(Stuck, match=r"MainThread stood at the gate after apply for 0\.01 s"):
-            store.apply([WRITE])
+        store.hold("write", "after")
+        with pytest.raises(Stuck, match=r"MainThread was parked after write for 0\.01 s"):
+            store.write([LATE], NOW, DEADLINE)
 
     def test_a_race_that_does_not_end_tells_where_each_party_stands(self):
         store = held()
@@ -98,20 +91,20 @@ class TestWhoStandsWhere:
                 pass
 
         race = Race(timeout=0.2)
-        with lock, store.hold("apply") as gate:
-            race.start("late write", lambda: store.apply([WRITE]))
+        with lock, store.hold("write") as gate:
+            race.start("late write", lambda: store.write([LATE], NOW, DEADLINE))
             race.start("other", waits_for_the_lock)
             race.start("quick", lambda: None).result()
             gate.wait()
             with pytest.raises(Stuck) as caught:
                 race.start("third", gate._opened.wait).result()
         report = str(caught.value)
-        assert "  late write: parked before apply" in report
+        assert "  late write: parked before write" in report
         assert "  other: at " in report
         assert "in waits_for_the_lock" in report
         assert "  quick: finished" in report
 
-    def test_what_a_party_raised_is_raised_to_who_asks_for_its_result(self):
+    def test_the_result_of_a_party_raises_its_error(self):
         def fails():
             raise ValueError("this")
 
@@ -120,11 +113,11 @@ class TestWhoStandsWhere:
         with pytest.raises(ValueError, match="this"):
             party.result()
 
-    def test_leaving_a_race_raises_what_a_party_raised(self):
+    def test_leaving_a_race_raises_the_error_of_a_party(self):
         with pytest.raises(ZeroDivisionError), Race() as race:
             race.start("divides", lambda: 1 // 0)
 
-    def test_what_went_wrong_in_the_test_itself_is_told_first(self):
+    def test_an_error_of_the_test_itself_comes_first(self):
         def goes_wrong():
             with Race() as race:
                 race.start("divides", lambda: 1 // 0)
@@ -138,54 +131,54 @@ class TestInAnEventLoop:
     def test_a_call_held_before_has_not_reached_the_store(self):
         async def test():
             store = AsyncPausingStore(awaitable(MemoryStore()))
-            await store.apply([CREATE])
+            await store.write([CREATE], NOW, DEADLINE)
             async with AsyncRace() as race:
-                with store.hold("apply", "before") as gate:
-                    late = race.start("late write", store.apply([WRITE]))
+                with store.hold("write", "before") as gate:
+                    late = race.start("late write", store.write([LATE], NOW, DEADLINE))
                     await gate.wait()
-                    assert late.stands == "parked before apply"
-                    assert await store.store.apply([DESTROY]) == [APPLIED]
+                    assert late.stands == "parked before write"
+                    assert await store.store.write([ENDED], NOW, DEADLINE) == [None]
                     gate.open()
-                    assert await late.result() == [Refused.GONE]
+                    assert lost_to(await late.result(), ENDED)
                     assert late.stands == "finished"
 
         asyncio.run(test())
 
-    def test_a_call_held_after_was_done_and_not_answered(self):
+    def test_a_call_held_after_was_carried_out_and_not_answered(self):
         async def test():
             store = AsyncPausingStore(awaitable(MemoryStore()))
-            await store.apply([CREATE])
+            await store.write([CREATE], NOW, DEADLINE)
             async with AsyncRace() as race:
-                with store.hold("apply", "after", where=lambda call: call.args[0] == [WRITE]) as gate:
-                    late = race.start("late write", store.apply([WRITE]))
+                with store.hold("write", "after", where=lambda call: call.args[0] == [LATE]) as gate:
+                    late = race.start("late write", store.write([LATE], NOW, DEADLINE))
                     await gate.wait()
-                    (found,) = await store.load([KEY], NOW)
-                    assert found.fields == {"late": b"yes"}
-                assert await late.result() == [APPLIED]
+                    (found,) = await store.load([KEY], NOW, DEADLINE)
+                    assert found.data == LATE.data
+                assert await late.result() == [None]
 
         asyncio.run(test())
 
     def test_a_held_call_can_be_cancelled(self):
         async def test():
             store = AsyncPausingStore(awaitable(MemoryStore()))
-            with store.hold("apply") as gate:
-                task = asyncio.create_task(store.apply([CREATE]))
+            with store.hold("write") as gate:
+                task = asyncio.create_task(store.write([CREATE], NOW, DEADLINE))
                 await gate.wait()
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            assert await store.load([KEY], NOW) == [None]
+            assert await store.load([KEY], NOW, DEADLINE) == [None]
 
         asyncio.run(test())
 
-    def test_a_gate_to_which_nobody_comes_or_that_nobody_opens_is_told(self):
+    def test_a_gate_that_no_call_reaches_or_that_is_never_opened_is_told(self):
         async def test():
             store = AsyncPausingStore(awaitable(MemoryStore()), timeout=0.01)
             with store.hold("count") as gate, pytest.raises(Stuck, match=r"before count within 0\.01 s"):
                 await gate.wait()
-            store.hold("apply", "after")
-            with pytest.raises(Stuck, match=r"stood at the gate after apply for 0\.01 s"):
-                await store.apply([CREATE])
+            store.hold("write", "after")
+            with pytest.raises(Stuck, match=r"was parked after write for 0\.01 s"):
+                await store.write([CREATE], NOW, DEADLINE)
 
         asyncio.run(test())
 
@@ -199,22 +192,22 @@ class TestInAnEventLoop:
         async def test():
             store = AsyncPausingStore(awaitable(MemoryStore()))
             race = AsyncRace(timeout=0.05)
-            with store.hold("apply") as gate:
-                race.start("late write", store.apply([CREATE]))
+            with store.hold("write") as gate:
+                race.start("late write", store.write([CREATE], NOW, DEADLINE))
                 race.start("other", waits(asyncio.Event()))
                 await race.start("quick", quick()).result()
                 await gate.wait()
                 with pytest.raises(Stuck) as caught:
                     await race.__aexit__(None, None, None)
             report = str(caught.value)
-            assert "  late write: parked before apply" in report
+            assert "  late write: parked before write" in report
             assert "  other: at " in report
             assert "in wait" in report
             assert "  quick: finished" in report
 
         asyncio.run(test())
 
-    def test_what_went_wrong_in_the_test_itself_is_told_first_and_nobody_is_left_behind(self):
+    def test_an_error_of_the_test_itself_comes_first_and_no_task_is_left(self):
         tasks = []
 
         async def test():

@@ -6,10 +6,8 @@ import inspect
 import pytest
 
 from coatcheck import testing
-from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
-from coatcheck.model.ports import AsyncStore, Life, Store
-from coatcheck.model.record import Create, Record
-from coatcheck.stores.memory import MemoryStore
+from coatcheck.model.ports import AsyncStore, Entry, Store
+from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import (
     AsyncCountingStore,
     AsyncFailingStore,
@@ -20,27 +18,29 @@ from coatcheck.testing import (
     FailingStore,
     PausingStore,
     StoreWrapper,
-    awaitable,
 )
+from tests.testing.items import DEADLINE, KEY, item
 
-KEY = bytes(16)
-RECORD = Record(key=KEY, secret=bytes(32), secret_at=1, created=1, last_used=1, expires=100)
+ENTRY = Entry("ada", KEY, 1, 100)
 CALLS = {
-    "load": ([KEY], 5),
-    "apply": ([Create(RECORD)],),
-    "enroll": ("ada", Life(KEY, 1), 100),
-    "lives_of": ("ada", 5),
-    "count": (5,),
-    "sweep": (5, 10),
-    "ping": (),
+    "write": ([item(KEY, entry=ENTRY)], 5, DEADLINE),
+    "load": ([KEY], 5, DEADLINE),
+    "note": ([ENTRY], 5, DEADLINE),
+    "sessions_of": ("ada", 5, 10, None, DEADLINE),
+    "index_may_be_incomplete": (DEADLINE,),
+    "forget": ([ENTRY], DEADLINE),
+    "count": (5, DEADLINE),
+    "sweep": (5, 10, DEADLINE),
+    "ping": (DEADLINE,),
     "close": (),
+    "remove": ([KEY], 5, DEADLINE),
 }
 SYNC = [StoreWrapper, CountingStore, FailingStore, PausingStore]
 ASYNC = [AsyncStoreWrapper, AsyncCountingStore, AsyncFailingStore, AsyncPausingStore]
 
 
 def call(store, name, *arguments):
-    """What a store of either colour answers."""
+    """The answer of any store."""
     answer = getattr(store, name)(*arguments)
     return asyncio.run(wait_for(answer)) if inspect.isawaitable(answer) else answer
 
@@ -49,90 +49,64 @@ async def wait_for(answer):
     return await answer
 
 
-def both(sync, other):
-    return [pytest.param(sync, MemoryStore, id="sync"), pytest.param(other, async_memory, id="async")]
-
-
-def async_memory():
-    return awaitable(MemoryStore())
+def methods_of(port):
+    public = {name for name in vars(port) if not name.startswith("_")}
+    return public - {"index", "loads_in_place"}
 
 
 def test_every_method_of_the_port_is_tried():
-    assert set(CALLS) == {name for name in vars(Store) if not name.startswith("_")} - {"capabilities"}
+    assert set(CALLS) == methods_of(Store)
 
 
 @pytest.mark.parametrize(
     ("wrapper", "memory"),
-    [(wrapper, MemoryStore) for wrapper in SYNC] + [(wrapper, async_memory) for wrapper in ASYNC],
+    [(wrapper, MemoryStore) for wrapper in SYNC] + [(wrapper, AsyncMemoryStore) for wrapper in ASYNC],
 )
-def test_whatever_is_called_is_passed_on_and_answered_as_without_it(wrapper, memory):
+def test_a_call_is_passed_on_and_answered_as_without_the_wrapper(wrapper, memory):
     plain, wrapped = memory(), wrapper(memory())
-    assert wrapped.capabilities == plain.capabilities
+    assert wrapped.index == plain.index
     for name, arguments in CALLS.items():
-        assert call(wrapped, name, *arguments) == call(plain, name, *arguments)
-    assert call(wrapped.store, "load", [KEY], 5) == [RECORD]
+        expected = call(plain, name, *arguments)
+        assert call(wrapped, name, *arguments) == expected
+        if name == "load":
+            assert expected != [None]
+            assert call(wrapped.store, name, *arguments) == expected
+
+
+@pytest.mark.parametrize("wrapper", ASYNC)
+def test_an_async_wrapper_says_whether_its_store_loads_in_place(wrapper):
+    class Remote(AsyncMemoryStore):
+        loads_in_place = False
+
+    assert wrapper(AsyncMemoryStore()).loads_in_place is True
+    assert wrapper(Remote()).loads_in_place is False
 
 
 @pytest.mark.parametrize(("sync", "other"), list(zip(SYNC, ASYNC, strict=True)))
-def test_the_two_colours_have_the_same_methods(sync, other):
+def test_sync_and_async_have_the_same_methods(sync, other):
     def public(of):
         return {name for name in dir(of) if not name.startswith("_")}
 
-    assert public(sync) == public(other)
-    for name in set(CALLS):
+    assert public(sync) == public(other) - {"loads_in_place"}
+    for name in CALLS:
         assert inspect.signature(getattr(sync, name)) == inspect.signature(getattr(Store, name))
         assert inspect.signature(getattr(other, name)) == inspect.signature(getattr(AsyncStore, name))
 
 
-@pytest.mark.parametrize(("counting", "memory"), both(CountingStore, AsyncCountingStore))
-def test_a_counting_store_notes_what_was_called_and_with_what(counting, memory):
+@pytest.mark.parametrize(
+    ("counting", "memory"), [(CountingStore, MemoryStore), (AsyncCountingStore, AsyncMemoryStore)]
+)
+def test_a_counting_store_keeps_each_call_with_its_arguments(counting, memory):
     store = counting(memory())
-    call(store, "load", [KEY], 5)
-    call(store, "apply", [])
-    call(store, "load", [], 6)
-    assert store.counts == {"load": 2, "apply": 1}
-    assert store.sequence == ["load", "apply", "load"]
-    assert store.calls[0] == Call("load", ([KEY], 5))
+    call(store, "load", [KEY], 5, DEADLINE)
+    call(store, "write", [], 5, DEADLINE)
+    call(store, "load", [], 6, DEADLINE)
+    assert store.counts == {"load": 2, "write": 1}
+    assert store.sequence == ["load", "write", "load"]
+    assert store.calls[0] == Call("load", ([KEY], 5, DEADLINE))
     store.reset()
     assert store.counts == {}
     assert store.sequence == []
-
-
-@pytest.mark.parametrize(("failing", "memory"), both(FailingStore, AsyncFailingStore))
-class TestAFailingStore:
-    def test_raises_what_it_was_given_until_it_recovers(self, failing, memory):
-        store = failing(memory())
-        error = StoreUnavailable("down")
-        store.fail("load", "apply", error=error)
-        for name in ("load", "apply", "load"):
-            with pytest.raises(StoreUnavailable) as caught:
-                call(store, name, *CALLS[name])
-            assert caught.value is error
-        call(store, "ping")
-        store.recover()
-        assert call(store, "load", [KEY], 5) == [None]
-
-    def test_raises_as_often_as_it_was_told(self, failing, memory):
-        store = failing(memory())
-        store.fail("ping", error=StoreUnavailable("down"), times=2)
-        for _ in range(2):
-            with pytest.raises(StoreUnavailable):
-                call(store, "ping")
-        call(store, "ping")
-
-    def test_does_nothing_of_what_it_refuses(self, failing, memory):
-        store = failing(memory())
-        store.fail("apply", error=StoreFull("no room"), times=1)
-        with pytest.raises(StoreFull):
-            call(store, "apply", [Create(RECORD)])
-        assert call(store, "load", [KEY], 5) == [None]
-
-    def test_can_lose_the_answer_to_what_it_did(self, failing, memory):
-        store = failing(memory())
-        store.fail("apply", error=StoreTimeout("no answer", ambiguous=True), done=True)
-        with pytest.raises(StoreTimeout):
-            call(store, "apply", [Create(RECORD)])
-        assert call(store, "load", [KEY], 5) == [RECORD]
 
 
 def test_everything_that_the_kit_exports_is_there():

@@ -1,4 +1,4 @@
-"""A store that a twin breaks in one place.
+"""Stores that a twin breaks in one place.
 
 Each twin names, in `bites`, tests of the contract that turn red on it. Together they name every test there is, so
 that none of them is one that can't fail.
@@ -9,34 +9,56 @@ import threading
 import time
 from typing import ClassVar
 
-from coatcheck.model.record import settle
-from coatcheck.stores.memory import MemoryStore
+from msgspec.structs import replace
+
+from coatcheck.model.ports import Conflict
+from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
+from tests.testing.stores import SeparateIndexStore
 
 
-class Twin(MemoryStore):
+class Bites:
     """Sound, but for what a subclass overrides."""
 
     bites: ClassVar[str] = ""
     """The names of the tests, without their `test_`."""
     error: ClassVar[type[BaseException]] = AssertionError
-    twins: ClassVar[list[type["Twin"]]] = []
+    opens: ClassVar[str] = "the same store"
+    """What a second `Harness.open` gives: the same store, another with the same data, or another with a copy."""
 
     def __init_subclass__(cls):
-        if cls.bites:
+        if "bites" in vars(cls):
             Twin.twins.append(cls)
 
-    def settle(self, data, change):
-        return settle(data, change)
 
-    def _apply(self, change):
-        settled = self.settle(self._data.get(change.key), change)
-        if settled.state is not None:
-            self._put(settled.state)
-        return settled.answer
+class Twin(Bites, MemoryStore):
+    twins: ClassVar[list[type[Bites]]] = []
 
-    def _remove(self, key):
-        self._data.pop(key, None)
-        self._withdraw(key)
+    def fits(self, write, found):
+        """Whether `write` may be carried out over `found`."""
+        return write.expected == (None if found is None else found.version)
+
+    def shown(self, write, found):
+        """The answer to a write that does not fit."""
+        return Conflict(found)
+
+    def put(self, write, now):
+        """Carry out `write`."""
+        found = self._found.get(write.key)
+        super()._write(replace(write, expected=found and found.version), now)
+
+    def _write(self, write, now):
+        found = self._found.get(write.key)
+        if not self.fits(write, found):
+            return self.shown(write, found)
+        return self.put(write, now)
+
+
+class BesideTwin(Bites, SeparateIndexStore):
+    pass
+
+
+class AsyncTwin(Bites, AsyncMemoryStore):
+    pass
 
 
 class Unlocked:
@@ -55,7 +77,7 @@ _latest = 0
 
 
 def pause():
-    """Until another thread comes to a pause as well, or for a moment, since there may be none."""
+    """Wait until another thread comes to a pause as well, or for a moment, since there may be none."""
     global _latest
     if threading.current_thread() is threading.main_thread():
         return
@@ -66,7 +88,7 @@ def pause():
 
 
 def wait_until(condition):
-    """Until `condition` holds, or for a moment, since it may never."""
+    """Wait until `condition` holds, or for a moment, since it may never."""
     until = time.monotonic() + 0.2
     while not condition() and time.monotonic() < until:
         time.sleep(0.0005)

@@ -1,311 +1,411 @@
-"""Twins that are wrong about batches, about odd values, and about what can't be read."""
+"""Twins that lose, mix or misread keys, versions and data, alone or in batches."""
 
-import contextlib
-import pickle
+import os
 import threading
-import time
-import unicodedata
 
 from msgspec.structs import replace
 
-from coatcheck.errors import StoreError, StoreTimeout
-from coatcheck.model.ports import Unreadable
-from coatcheck.model.record import (
-    APPLIED,
-    Create,
-    Destroy,
-    Record,
-    RecordError,
-    Refused,
-    Settled,
-    Update,
-    decode,
-    encode,
-    settle,
-)
+from coatcheck.errors import StoreUnavailable
+from coatcheck.model.ports import Conflict, Found
 from tests.testing.twin import Twin, pause
 
 
-class NeedsSomethingToDo(Twin):
+class FindsSomething(Twin):
+    bites = "nothing_lies_under_a_key_that_was_never_written"
+
+    def load(self, keys, now, deadline):
+        some = next(iter(self._found.values()), None)
+        return [self._found.get(key, some) for key in keys]
+
+
+class Forgetful(Twin):
+    bites = "written_data_is_stored_and_loaded_as_it_is"
+
+    def put(self, write, now):
+        pass
+
+
+class LosesUrgent(Twin):
+    bites = "written_data_is_stored_and_loaded_as_it_is"
+
+    def put(self, write, now):
+        if not (write.urgent and not write.live):
+            super().put(write, now)
+
+
+class Backwards(Twin):
+    """Stores the data in a form of its own."""
+
+    bites = "written_data_is_stored_and_loaded_as_it_is"
+
+    def put(self, write, now):
+        super().put(replace(write, data=write.data[::-1]), now)
+
+    def load(self, keys, now, deadline):
+        found = super().load(keys, now, deadline)
+        return [each and Found(each.data[::-1], each.version) for each in found]
+
+
+class Overwrites(Twin):
+    bites = "a_write_that_expects_nothing_is_never_done_over_data of_many_writes_that_expect_nothing_exactly_one_is_done"
+
+    def fits(self, write, found):
+        return write.expected is None or super().fits(write, found)
+
+
+class OverwritesWhenUrgent(Twin):
+    bites = "a_write_that_expects_nothing_is_never_done_over_data each_write_of_a_batch_is_done_or_refused_by_itself"
+
+    def fits(self, write, found):
+        return write.urgent or super().fits(write, found)
+
+
+class OverwritesShortBytes(Twin):
+    bites = "a_write_that_expects_nothing_is_never_done_over_bytes_that_it_can_not_read"
+
+    def fits(self, write, found):
+        return super().fits(write, None if found and len(found.data) < 8 else found)
+
+
+class OverwritesEmptyBytes(Twin):
+    bites = "a_write_that_expects_nothing_is_never_done_over_bytes_that_it_can_not_read"
+
+    def fits(self, write, found):
+        return super().fits(write, found if found and found.data else None)
+
+
+class NeverReplaces(Twin):
+    bites = "a_write_replaces_the_version_that_it_expects the_version_in_a_conflict_can_be_used_at_once"
+
+    def fits(self, write, found):
+        return super().fits(write, found) and found is None
+
+
+class NeverReplacesByTombstones(Twin):
+    bites = "a_write_replaces_the_version_that_it_expects"
+
+    def fits(self, write, found):
+        return super().fits(write, found) and (found is None or write.live)
+
+
+class KeepsTheLonger(Twin):
+    """Writes over the beginning, and leaves the rest."""
+
+    bites = "a_write_replaces_the_version_that_it_expects"
+
+    def put(self, write, now):
+        found = self._found.get(write.key)
+        rest = found.data[len(write.data) :] if found else b""
+        super().put(replace(write, data=write.data + rest), now)
+
+
+class VersionsOfItsOwn(Twin):
+    """Knows a version by a number, and not by the head of the data."""
+
+    bites = "the_head_of_written_data_is_its_version"
+
+    def put(self, write, now):
+        super().put(write, now)
+        self._found[write.key] = Found(write.data, object())
+
+
+class ComparesNothing(Twin):
+    bites = (
+        "a_version_that_was_replaced_is_not_accepted_again"
+        " of_many_writes_that_expect_one_version_exactly_one_is_done"
+    )
+
+    def fits(self, write, found):
+        return (write.expected is None) == (found is None)
+
+
+class ComparesAnyVersionItHad(Twin):
+    bites = "a_version_that_was_replaced_is_not_accepted_again where_data_was_removed_a_key_begins_anew"
+
+    def __init__(self):
+        super().__init__()
+        self.had = {}
+
+    def fits(self, write, found):
+        return super().fits(write, found) or write.expected in self.had.get(write.key, ())
+
+    def put(self, write, now):
+        self.had.setdefault(write.key, []).append(write.data[:8])
+        super().put(write, now)
+
+
+class Creates(Twin):
+    bites = "a_write_that_expects_a_version_never_creates a_key_whose_data_was_swept_begins_anew"
+
+    def fits(self, write, found):
+        return found is None or super().fits(write, found)
+
+
+class CreatesForAVersionOfAnotherKey(Twin):
+    bites = "a_write_that_expects_a_version_never_creates"
+
+    def fits(self, write, found):
+        known = [each.version for each in self._found.values()]
+        return super().fits(write, found) or (found is None and write.expected in known)
+
+
+class TellsNoFind(Twin):
+    bites = (
+        "a_write_that_expects_nothing_is_never_done_over_data"
+        " each_write_of_a_batch_is_done_or_refused_by_itself"
+    )
+
+    def shown(self, write, found):
+        return Conflict(None)
+
+
+class TellsAnOldVersion(Twin):
+    bites = "the_version_in_a_conflict_can_be_used_at_once a_counter_that_many_callers_raise_ends_exact"
+
+    def shown(self, write, found):
+        return Conflict(found and Found(found.data, write.expected or b"8 others"))
+
+
+class LoadsStamp(Twin):
+    bites = "loading_writes_nothing"
+
+    def load(self, keys, now, deadline):
+        for key in keys:
+            if key in self._found:
+                data = os.urandom(8) + self._found[key].data[8:]
+                self._found[key] = Found(data, data[:8])
+        return super().load(keys, now, deadline)
+
+
+class LoadsSweep(Twin):
+    bites = "loading_writes_nothing"
+
+    def load(self, keys, now, deadline):
+        self._sweep(now, len(keys))
+        return super().load(keys, now, deadline)
+
+
+class LoadsDecode(Twin):
+    """Gives back nothing where it can read nothing."""
+
+    bites = (
+        "bytes_that_it_can_not_read_are_loaded_as_they_are_and_can_be_replaced"
+        " keys_are_answered_in_order_with_doubles_and_absent_ones"
+    )
+
+    def load(self, keys, now, deadline):
+        found = super().load(keys, now, deadline)
+        return [each if each and len(each.data) >= 8 else None for each in found]
+
+
+class ReplacesNoShortBytes(Twin):
+    bites = "bytes_that_it_can_not_read_are_loaded_as_they_are_and_can_be_replaced"
+
+    def fits(self, write, found):
+        return super().fits(write, found) and len(write.expected or bytes(8)) == 8
+
+
+class RemovesEverythingAndNothing(Twin):
+    bites = "a_removal_tells_whether_something_lay_there of_many_removals_exactly_one_removes"
+
+    def _remove(self, key):
+        super()._remove(key)
+        return True
+
+
+class RemovesLiveDataOnly(Twin):
+    bites = "a_removal_tells_whether_something_lay_there"
+
+    def _remove(self, key):
+        return key in self._written and self._written[key].live and super()._remove(key)
+
+
+class RemovesNoShortBytes(Twin):
+    bites = "bytes_that_it_can_not_read_can_be_removed"
+
+    def _remove(self, key):
+        return key in self._found and len(self._found[key].data) >= 8 and super()._remove(key)
+
+
+class TakesEmptyForAbsent(Twin):
+    bites = "bytes_that_it_can_not_read_can_be_removed"
+
+    def _remove(self, key):
+        empty = key in self._found and not self._found[key].data
+        return super()._remove(key) and not empty
+
+
+class RemembersRemoved(Twin):
+    bites = "where_data_was_removed_a_key_begins_anew"
+
+    def __init__(self):
+        super().__init__()
+        self.gone = set()
+
+    def _remove(self, key):
+        self.gone.add(key)
+        return super()._remove(key)
+
+    def fits(self, write, found):
+        return super().fits(write, found) and write.key not in self.gone
+
+
+class ReadsItsOwnCopy(Twin):
+    bites = "another_process_sees_at_once_what_was_answered another_process_sees_every_entry"
+    opens = "a copy"
+
+
+class VersionsOfItsProcess(Twin):
+    bites = "another_process_accepts_and_gives_the_same_versions"
+    opens = "the same data"
+
+    def load(self, keys, now, deadline):
+        found = super().load(keys, now, deadline)
+        return [each and Found(each.data, (id(self), each.version)) for each in found]
+
+    def fits(self, write, found):
+        if isinstance(write.expected, tuple):
+            process, version = write.expected
+            return process == id(self) and super().fits(replace(write, expected=version), found)
+        return super().fits(write, found)
+
+
+class TakesNoEmptyBatch(Twin):
     bites = "an_empty_batch_has_no_answers"
-    error = StoreError
+    error = IndexError
 
-    def load(self, keys, now):
-        if not keys:
-            raise StoreError("syntax error near ()")
-        return super().load(keys, now)
-
-
-class AnswersInItsOwnOrder(Twin):
-    bites = """
-        keys_are_answered_in_order_with_doubles_and_absent_ones
-        a_batch_may_be_large
-        each_key_whatever_its_bytes_has_a_record_of_its_own
-    """
-
-    def load(self, keys, now):
-        return super().load(sorted(keys), now)
+    def load(self, keys, now, deadline):
+        keys[0]
+        return super().load(keys, now, deadline)
 
 
-class AnswersEachKeyOnce(Twin):
+class SortsKeys(Twin):
     bites = "keys_are_answered_in_order_with_doubles_and_absent_ones"
 
-    def load(self, keys, now):
-        return super().load(list(dict.fromkeys(keys)), now)
+    def load(self, keys, now, deadline):
+        return super().load(sorted(keys), now, deadline)
 
 
-class StopsAtTheFirstRefusal(Twin):
-    bites = """
-        changes_of_several_records_are_answered_in_order
-        an_unreadable_neighbour_spoils_nothing
-        changes_of_one_record_in_one_batch_are_applied_in_order
-    """
+class AnswersDoublesOnce(Twin):
+    bites = "keys_are_answered_in_order_with_doubles_and_absent_ones"
 
-    def apply(self, changes):
+    def load(self, keys, now, deadline):
+        return super().load(list(dict.fromkeys(keys)), now, deadline)
+
+
+class AllOrNothing(Twin):
+    bites = "each_write_of_a_batch_is_done_or_refused_by_itself"
+
+    def write(self, writes, now, deadline):
+        if any(not self.fits(write, self._found.get(write.key)) for write in writes):
+            return [Conflict(self._found.get(write.key)) for write in writes]
+        return super().write(writes, now, deadline)
+
+
+class StopsAtAConflict(Twin):
+    bites = "each_write_of_a_batch_is_done_or_refused_by_itself a_batch_may_be_large"
+
+    def write(self, writes, now, deadline):
         answers = []
-        for change in changes:
-            refused = any(isinstance(answer, Refused) for answer in answers)
-            answers.append(Refused.GONE if refused else super().apply([change])[0])
+        for write in writes:
+            stopped = any(answers)
+            answers.append(Conflict(self._found.get(write.key)) if stopped else self._write(write, now))
         return answers
 
 
-class AppliesTheLastFirst(Twin):
-    bites = """
-        changes_of_one_record_in_one_batch_are_applied_in_order
-        of_two_takers_in_one_batch_the_first_gets_it
-    """
+class CreatesLast(Twin):
+    bites = "each_write_of_a_batch_is_done_or_refused_by_itself"
 
-    def apply(self, changes):
-        return super().apply(changes[::-1])[::-1]
+    def write(self, writes, now, deadline):
+        ordered = sorted(writes, key=lambda write: write.expected is None)
+        return super().write(ordered, now, deadline)
 
 
-class ABatchIsWhatItFoundAtItsBeginning(Twin):
-    bites = """
-        changes_of_one_record_in_one_batch_are_applied_in_order
-        of_two_takers_in_one_batch_the_first_gets_it
-    """
-
-    def apply(self, changes):
-        before = {change.key: self._data.get(change.key) for change in changes}
-        with self._lock:
-            all_settled = [settle(before[change.key], change) for change in changes]
-            for settled in all_settled:
-                if settled.state is not None:
-                    self._put(settled.state)
-        return [settled.answer for settled in all_settled]
-
-
-class TakesAThousandParameters(Twin):
+class AThousandParameters(Twin):
     bites = "a_batch_may_be_large"
-    error = StoreError
 
-    def load(self, keys, now):
-        if len(keys) > 999:
-            raise StoreError("too many SQL variables")
-        return super().load(keys, now)
+    def remove(self, keys, now, deadline):
+        return super().remove(keys[:1_000], now, deadline)
 
 
-class LocksInTheOrderOfTheBatch(Twin):
-    bites = "batches_that_meet_in_opposite_order_are_all_applied"
-    error = StoreTimeout
+class LocksInTheOrderOfABatch(Twin):
+    """Locks each item until its batch is done, as rows in a transaction: two batches wait for each other."""
+
+    bites = "batches_that_meet_in_opposite_order_are_all_carried_out"
 
     def __init__(self):
         super().__init__()
         self.locks = {}
 
-    def apply(self, changes):
-        with contextlib.ExitStack() as held:
-            for key in dict.fromkeys(change.key for change in changes):
-                lock = self.locks.setdefault(key, threading.Lock())
-                if not lock.acquire(timeout=0.05):
-                    raise StoreTimeout("deadlock", ambiguous=False)
-                held.callback(lock.release)
-                if len(changes) > 1:
-                    pause()
-            return super().apply(changes)
+    def write(self, writes, now, deadline):
+        held = []
+        try:
+            for write in writes:
+                lock = self.locks.setdefault(write.key, threading.Lock())
+                if not lock.acquire(timeout=0.1):
+                    return [StoreUnavailable("a deadlock")] * len(writes)
+                held.append(lock)
+                pause()
+            return super().write(writes, now, deadline)
+        finally:
+            for lock in held:
+                lock.release()
 
 
-class NamesAreText(Twin):
-    """Normalized, and cut off at the first NUL."""
+class KeepsText(Twin):
+    bites = "data_of_any_bytes_and_any_size_comes_back"
 
-    bites = """
-        fields_with_odd_names_come_back
-        fields_with_odd_names_can_be_removed_one_by_one
-        users_and_clients_with_odd_names_come_back
-    """
-
-    def _put(self, state):
-        if isinstance(state, Record):
-            fields = {plain(name): value for name, value in state.fields.items()}
-            user = None if state.user is None else plain(state.user)
-            state = replace(state, fields=fields, user=user)
-        super()._put(state)
+    def put(self, write, now):
+        super().put(replace(write, data=write.data[:8] + write.data[8:].rstrip(b"\0")), now)
 
 
-def plain(text):
-    return unicodedata.normalize("NFC", text).partition("\0")[0]
+class KeepsLines(Twin):
+    bites = "data_of_any_bytes_and_any_size_comes_back"
+
+    def put(self, write, now):
+        super().put(replace(write, data=write.data[:8] + write.data[8:].replace(b"\r\n", b"\n")), now)
 
 
-class ValuesOf64KiB(Twin):
-    bites = "values_of_any_bytes_and_any_size_come_back"
+class KeepsNoMoreThanACell(Twin):
+    bites = "data_of_any_bytes_and_any_size_comes_back"
 
-    def _put(self, state):
-        if isinstance(state, Record):
-            fields = {name: value[:65_535] for name, value in state.fields.items()}
-            state = replace(state, fields=fields)
-        super()._put(state)
+    def put(self, write, now):
+        super().put(replace(write, data=write.data[:65_535]), now)
 
 
-class FieldsByTheHundred(Twin):
-    bites = "a_thousand_fields_come_back"
+class FoldsKeys(Twin):
+    bites = "each_key_whatever_its_bytes_has_data_of_its_own"
 
-    def _put(self, state):
-        if isinstance(state, Record):
-            state = replace(state, fields=dict(list(state.fields.items())[:999]))
-        super()._put(state)
+    def write(self, writes, now, deadline):
+        return super().write([replace(write, key=write.key.lower()) for write in writes], now, deadline)
 
-
-class KeysAreText(Twin):
-    bites = "each_key_whatever_its_bytes_has_a_record_of_its_own"
-
-    def _apply(self, change):
-        key = fold(change.key)
-        if not isinstance(change, Create):
-            return super()._apply(change)
-        if key in {fold(other) for other in self._data}:
-            return Refused.EXISTS
-        return super()._apply(change)
+    def load(self, keys, now, deadline):
+        return super().load([key.lower() for key in keys], now, deadline)
 
 
-def fold(key):
-    return key.rstrip(b" \0").lower()
+class PadsKeys(Twin):
+    bites = "each_key_whatever_its_bytes_has_data_of_its_own"
+
+    def write(self, writes, now, deadline):
+        return super().write([replace(write, key=write.key.rstrip(b" ")) for write in writes], now, deadline)
+
+    def load(self, keys, now, deadline):
+        return super().load([key.rstrip(b" \0") for key in keys], now, deadline)
 
 
-class WhatItCantReadIsNothing(Twin):
-    bites = """
-        what_can_not_be_read_is_unreadable_and_not_absent
-        an_unreadable_neighbour_spoils_nothing
-        a_record_of_another_format_is_unreadable
-        a_record_that_was_moved_under_another_key_is_unreadable
-        a_record_cut_off_anywhere_is_unreadable
-        a_record_with_something_behind_it_is_unreadable
-        a_record_with_one_byte_changed_is_never_an_error_nor_another_keys
-    """
+class FoldsVersions(Twin):
+    bites = "a_version_whatever_its_bytes_is_told_from_every_other"
 
-    def _read(self, key):
-        found = super()._read(key)
-        return None if isinstance(found, Unreadable) else found
+    def fits(self, write, found):
+        if write.expected and found:
+            return write.expected.lower() == found.version.lower()
+        return super().fits(write, found)
 
 
-class FailsOnWhatItCantRead(Twin):
-    bites = """
-        what_can_not_be_read_is_unreadable_and_not_absent
-        a_record_with_one_byte_changed_is_never_an_error_nor_another_keys
-        a_damaged_record_of_a_user_breaks_no_listing_and_no_sweep
-    """
-    error = RecordError
+class PadsVersions(Twin):
+    bites = "a_version_whatever_its_bytes_is_told_from_every_other"
 
-    def _read(self, key):
-        data = self._data.get(key)
-        return None if data is None else decode(key, data)
-
-
-class RunsWhatItCantRead(Twin):
-    bites = "what_can_not_be_read_is_unreadable_and_not_absent"
-
-    def _read(self, key):
-        found = super()._read(key)
-        if isinstance(found, Unreadable):
-            with contextlib.suppress(Exception):
-                pickle.loads(self._data[key])
-        return found
-
-
-class BeginsAnewOverWhatItCantRead(Twin):
-    bites = """
-        what_can_not_be_read_is_left_alone
-        a_record_of_another_format_is_unreadable
-        a_record_that_was_moved_under_another_key_is_unreadable
-    """
-
-    def settle(self, data, change):
-        settled = settle(data, change)
-        if settled.answer is Refused.UNREADABLE and isinstance(change, Update):
-            empty = Record(key=change.key, secret=bytes(32), secret_at=0, created=0, last_used=0, expires=1)
-            return Settled(APPLIED, empty)
-        return settled
-
-
-class CantLogOutOfWhatItCantRead(Twin):
-    bites = """
-        logging_out_works_on_what_can_not_be_read
-        a_damaged_record_of_a_user_breaks_no_listing_and_no_sweep
-    """
-
-    def settle(self, data, change):
-        settled = settle(data, change)
-        if isinstance(change, Destroy) and isinstance(self._read(change.key), Unreadable):
-            return Settled(Refused.UNREADABLE)
-        return settled
-
-
-class BelievesEveryKey(Twin):
-    bites = """
-        a_record_that_was_moved_under_another_key_is_unreadable
-        a_record_with_one_byte_changed_is_never_an_error_nor_another_keys
-    """
-
-    def _read(self, key):
-        data = self._data.get(key)
-        if data is not None and len(data) > 18:
-            try:
-                return decode(data[2:18], data)
-            except RecordError as error:
-                return Unreadable(str(error))
-        return super()._read(key)
-
-
-class ReadsAsFarAsItGoes(Twin):
-    bites = """
-        a_record_cut_off_anywhere_is_unreadable
-        a_record_with_something_behind_it_is_unreadable
-    """
-
-    def _read(self, key):
-        found = super()._read(key)
-        data = self._data.get(key, b"")
-        if isinstance(found, Unreadable) and data:
-            for less in range(1, 3):
-                with contextlib.suppress(RecordError):
-                    return decode(key, data[:-less])
-            with contextlib.suppress(RecordError):
-                return decode(key, data + b"x")
-        return found
-
-
-class OneReplyForAll(Twin):
-    """A reply that belongs to another request: what a shared connection does after a cancelled command."""
-
-    bites = """
-        loads_at_once_each_get_their_own_record
-        loads_beside_writes_see_whole_records_of_their_own
-    """
-
-    def load(self, keys, now):
-        self.reply = super().load(keys, now)
-        pause()
-        return self.reply
-
-
-class ReadsHalfOfAWrite(Twin):
-    bites = "loads_beside_writes_see_whole_records_of_their_own"
-
-    def _put(self, state):
-        before = self._read(state.key)
-        if isinstance(state, Record) and isinstance(before, Record):
-            fields = dict(before.fields)
-            for name, value in state.fields.items():
-                fields[name] = value
-                self._data[state.key] = encode(replace(state, fields=fields))
-                time.sleep(0.001)
-        super()._put(state)
+    def fits(self, write, found):
+        if write.expected and found:
+            return write.expected.rstrip(b" \0") == found.version.rstrip(b" \0")
+        return super().fits(write, found)

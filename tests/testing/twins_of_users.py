@@ -1,209 +1,356 @@
-"""Twins that are wrong about the index of users."""
+"""Twins whose index of users is not true."""
 
 import unicodedata
 
 from msgspec.structs import replace
 
-from coatcheck.model.ports import Life
-from coatcheck.model.record import Record, Tombstone
-from tests.testing.twin import Twin, pause
+from tests.testing.twin import BesideTwin, Twin, Unlocked, pause, wait_until
 
 
-class EverybodyIsEverybody(Twin):
-    bites = """
-        a_user_whom_nobody_knows_has_no_sessions
-        the_sessions_of_a_user_come_newest_first_and_complete
-        each_user_whatever_his_name_finds_his_own_sessions_only
-    """
+class ListsEveryone(Twin):
+    bites = "a_user_without_a_sign_in_has_no_entries each_user_whatever_the_name_has_entries_of_his_own"
 
-    def lives_of(self, user, now):
+    def sessions_of(self, user, now, limit, after, deadline):
+        users = list(self._users)
         return [
-            life
-            for user in list(self._users)
-            for life in super(EverybodyIsEverybody, self).lives_of(user, now)
+            entry
+            for each in users
+            for entry in super(ListsEveryone, self).sessions_of(each, now, limit, after, deadline)
         ]
 
 
 class OldestFirst(Twin):
-    bites = """
-        the_sessions_of_a_user_come_newest_first_and_complete
-        a_new_sign_in_brings_a_session_to_the_top
-    """
+    bites = (
+        "entries_come_newest_first_then_by_key_and_complete a_new_sign_in_takes_the_place_of_the_one_before"
+    )
 
-    def lives_of(self, user, now):
-        return super().lives_of(user, now)[::-1]
-
-
-class OnlyTheNewest(Twin):
-    bites = """
-        the_sessions_of_a_user_come_newest_first_and_complete
-        every_sign_in_that_was_answered_is_found
-    """
-
-    def lives_of(self, user, now):
-        return super().lives_of(user, now)[:10]
+    def sessions_of(self, user, now, limit, after, deadline):
+        return super().sessions_of(user, now, limit, after, deadline)[::-1]
 
 
-class ASecondSignInIsNotNoted(Twin):
-    bites = "a_new_sign_in_brings_a_session_to_the_top"
+class InNoOrderWithinAMoment(Twin):
+    bites = "entries_come_newest_first_then_by_key_and_complete pages_hold_each_entry_once_though_their_last_one_is_gone"
 
-    def _put(self, state):
-        since = self._users.get(state.user, {}).get(state.key) if isinstance(state, Record) else None
-        super()._put(state)
-        if since is not None:
-            self._users[state.user][state.key] = since
+    def sessions_of(self, user, now, limit, after, deadline):
+        found = super().sessions_of(user, now, limit, after, deadline)
+        return sorted(found, key=lambda entry: (-entry.signed_in, entry.key[::-1]))
 
 
-class OnlyCreatingEnters(Twin):
-    bites = """
-        signing_in_enters_an_anonymous_session
-        when_another_user_signs_in_the_session_is_his
-        every_sign_in_that_was_answered_is_found
-        a_session_for_which_many_sign_in_at_once_is_found_by_one
-    """
+class TellsTheExpiry(Twin):
+    """Gives the expiry of the data for the entry's end."""
 
-    def _put(self, state):
-        new = state.key not in self._data
-        super()._put(state)
-        if not new and isinstance(state, Record) and state.user is not None:
-            self._withdraw(state.key)
+    bites = "entries_come_newest_first_then_by_key_and_complete"
+
+    def put(self, write, now):
+        entry = write.entry and replace(write.entry, until=write.expires)
+        super().put(replace(write, entry=entry), now)
 
 
-class EntersBeforeItAsks(Twin):
-    bites = "a_sign_in_that_was_refused_enters_nothing"
+class ListsAtMostThirty(Twin):
+    bites = "entries_come_newest_first_then_by_key_and_complete"
 
-    def _apply(self, change):
-        if getattr(change, "sign_in", None) is not None:
-            self._users.setdefault(change.sign_in.user, {})[change.key] = change.at
-        return super()._apply(change)
+    def sessions_of(self, user, now, limit, after, deadline):
+        return super().sessions_of(user, now, min(limit, 30), after, deadline)
 
 
-class AMovedSessionStaysWhereItWas(Twin):
-    bites = """
-        when_another_user_signs_in_the_session_is_his
-        a_session_for_which_many_sign_in_at_once_is_found_by_one
-    """
+class PagesByTheMoment(Twin):
+    bites = "pages_hold_each_entry_once_though_their_last_one_is_gone"
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        found = super().sessions_of(user, now, 1_000, None, deadline)
+        return [entry for entry in found if after is None or entry.signed_in < after.signed_in][:limit]
+
+
+class PagesByPosition(Twin):
+    bites = "pages_hold_each_entry_once_though_their_last_one_is_gone"
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        found = super().sessions_of(user, now, 1_000, None, deadline)
+        start = found.index(after) + 1 if after in found else 0
+        return found[start : start + limit]
+
+
+class PagesHaveNoEnd(Twin):
+    bites = "pages_hold_each_entry_once_though_their_last_one_is_gone"
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        return super().sessions_of(user, now, 1_000, after, deadline)
+
+
+class ListsWhatIsOver(Twin):
+    bites = "an_entry_is_listed_until_its_moment_and_no_longer"
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        return super().sessions_of(user, 0, limit, after, deadline)
+
+
+class ListsTheLastMoment(Twin):
+    bites = "an_entry_is_listed_until_its_moment_and_no_longer"
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        return super().sessions_of(user, now - 1, limit, after, deadline)
+
+
+class CutsBeforeItLooks(Twin):
+    """Entries that are over take the place of others on a page."""
+
+    bites = "an_entry_is_listed_until_its_moment_and_no_longer"
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        found = super().sessions_of(user, 0, limit, after, deadline)
+        return [entry for entry in found if entry.until > now]
+
+
+class KeepsTheFirstEntry(Twin):
+    bites = "a_new_sign_in_takes_the_place_of_the_one_before the_entry_of_the_last_write_is_the_only_one_of_its_key"
+
+    def put(self, write, now):
+        before = self._written.get(write.key)
+        entry = (before and before.entry) or write.entry
+        super().put(replace(write, entry=entry), now)
+
+
+class FoldsNames(Twin):
+    bites = "each_user_whatever_the_name_has_entries_of_his_own"
+
+    def put(self, write, now):
+        entry = write.entry and replace(write.entry, user=write.entry.user.lower())
+        super().put(replace(write, entry=entry), now)
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        found = super().sessions_of(user.lower(), now, limit, after, deadline)
+        return [replace(entry, user=user) for entry in found]
+
+
+class NormalizesNames(FoldsNames):
+    bites = "each_user_whatever_the_name_has_entries_of_his_own"
+
+    def put(self, write, now):
+        entry = write.entry and replace(write.entry, user=unicodedata.normalize("NFC", write.entry.user))
+        Twin.put(self, replace(write, entry=entry), now)
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        name = unicodedata.normalize("NFC", user)
+        found = Twin.sessions_of(self, name, now, limit, after, deadline)
+        return [replace(entry, user=user) for entry in found]
+
+
+class CutsNames(FoldsNames):
+    bites = "each_user_whatever_the_name_has_entries_of_his_own"
+
+    def put(self, write, now):
+        entry = write.entry and replace(write.entry, user=write.entry.user[:254])
+        Twin.put(self, replace(write, entry=entry), now)
+
+    def sessions_of(self, user, now, limit, after, deadline):
+        found = Twin.sessions_of(self, user[:254], now, limit, after, deadline)
+        return [replace(entry, user=user) for entry in found]
+
+
+class EntersInTwoSteps(BesideTwin):
+    """Reads the whole list, and writes it back."""
+
+    bites = "sign_ins_at_the_same_time_are_all_listed_once_they_were_answered"
+
+    def note(self, entries, now, deadline):
+        noted = dict(self.noted)
+        pause()
+        noted.update({(entry.user, entry.key): entry for entry in entries})
+        self.noted = noted
+
+
+class EntersBeforeItLooks(Twin):
+    bites = "a_refused_write_enters_nothing"
+
+    def shown(self, write, found):
+        if write.entry is not None and found is not None:
+            self.put(replace(self._written[write.key], entry=write.entry), 0)
+        return super().shown(write, found)
+
+
+class EntersGhosts(Twin):
+    bites = "a_refused_write_enters_nothing"
+
+    def shown(self, write, found):
+        if write.entry is not None and found is None:
+            self._users.setdefault(write.entry.user, []).append(write.entry)
+        return super().shown(write, found)
+
+
+class WithdrawsBeforeItLooks(Twin):
+    bites = "a_refused_write_takes_no_entry_away"
+
+    def shown(self, write, found):
+        if found is not None:
+            self.put(replace(self._written[write.key], entry=None), 0)
+        return super().shown(write, found)
+
+
+class ProlongsEntriesOnly(Twin):
+    bites = "the_entry_of_the_last_write_is_the_only_one_of_its_key"
+
+    def put(self, write, now):
+        before = self._written.get(write.key)
+        if before and before.entry and write.entry:
+            until = max(before.entry.until, write.entry.until)
+            write = replace(write, entry=replace(write.entry, until=until))
+        super().put(write, now)
+
+
+class KeepsTheEntryOfAnotherUser(Twin):
+    bites = "the_entry_of_the_last_write_is_the_only_one_of_its_key"
 
     def _withdraw(self, key):
-        if not isinstance(self._read(key), Record):
+        if len(self._users) == 1:
             super()._withdraw(key)
 
-
-class AnEndedSessionStays(Twin):
-    bites = """
-        a_session_is_found_until_it_is_destroyed
-        sign_ins_and_logouts_at_once_leave_the_index_true
-        nothing_stays_in_the_store_for_ever
-        a_damaged_record_of_a_user_breaks_no_listing_and_no_sweep
-    """
-
-    def _withdraw(self, key):
-        if isinstance(self._read(key), Record):
-            super()._withdraw(key)
-
-    def _is_live(self, key, now):
-        found = self._read(key)
-        return not isinstance(found, Record) or now < found.expires
+    def put(self, write, now):
+        before = self._written.get(write.key)
+        other = before and before.entry and write.entry and before.entry.user != write.entry.user
+        kept = list(self._users[before.entry.user]) if other else None
+        super().put(write, now)
+        if kept:
+            self._users[before.entry.user] = kept
 
 
-class EveryWriteIsASignIn(Twin):
-    bites = """
-        rotating_and_changing_fields_leave_the_index_alone
-        the_sessions_of_a_user_come_newest_first_and_complete
-    """
+class KeepsTheEntryOfAnEnd(Twin):
+    bites = "a_write_without_an_entry_takes_the_entry_away sign_ins_and_endings_at_the_same_time_leave_a_true_index"
 
-    def _put(self, state):
-        super()._put(state)
-        if isinstance(state, Record) and state.user is not None:
-            self._users[state.user][state.key] = state.last_used
+    def put(self, write, now):
+        before = self._written.get(write.key)
+        if before and write.entry is None:
+            write = replace(write, entry=before.entry)
+        super().put(write, now)
 
 
-class TheDeadAreListed(Twin):
-    bites = """
-        a_session_of_a_user_is_found_while_it_lives
-        a_session_that_slid_on_is_found_for_as_long_as_it_lives
-    """
+class RemovesTheDataAlone(Twin):
+    bites = "an_entry_goes_with_data_that_is_removed"
 
-    def lives_of(self, user, now):
-        return super().lives_of(user, 0)
+    def remove(self, keys, now, deadline):
+        return [self._found.pop(key, None) is not None for key in keys]
 
 
-class EntriesDontSlide(Twin):
-    """The index keeps the end that it was told at the sign-in."""
+class SweepsTheDataAlone(Twin):
+    bites = "an_entry_goes_with_data_that_is_swept"
 
-    bites = "a_session_that_slid_on_is_found_for_as_long_as_it_lives"
+    def sweep(self, now, limit, deadline):
+        expired = [key for key in self._found if self._written[key].expires <= now][:limit]
+        for key in expired:
+            del self._found[key]
+        return len(expired)
+
+
+class EntersAfterTheWrite(Twin):
+    bites = "of_many_that_sign_in_one_session_the_winner_is_listed sign_ins_and_endings_at_the_same_time_leave_a_true_index"
 
     def __init__(self):
         super().__init__()
-        self.ends = {}
+        self.owners = {}
 
-    def _put(self, state):
-        super()._put(state)
-        if isinstance(state, Record):
-            self.ends.setdefault(state.key, state.expires)
-
-    def lives_of(self, user, now):
-        return [life for life in super().lives_of(user, now) if now < self.ends[life.key]]
-
-
-class NamesAreFolded(Twin):
-    bites = "each_user_whatever_his_name_finds_his_own_sessions_only"
-
-    def _put(self, state):
-        super()._put(state)
-        if isinstance(state, Record) and state.user is not None:
-            self._withdraw(state.key)
-            user = fold(state.user)
-            self._users.setdefault(user, {})[state.key] = state.signed_in
-            self._signed_in_as[state.key] = user
-
-    def lives_of(self, user, now):
-        return super().lives_of(fold(user), now)
-
-
-def fold(user):
-    return unicodedata.normalize("NFKC", user).casefold().strip()
-
-
-class TheIndexIsWrittenAfterTheAnswer(Twin):
-    bites = "every_sign_in_that_was_answered_is_found"
-
-    def __init__(self):
-        super().__init__()
-        self.late = None
-
-    def _put(self, state):
-        if isinstance(state, Tombstone) or state.user is None:
-            super()._put(state)
-            return
-        super()._put(replace(state, user=None))
-        super()._put(state)
-        self._withdraw(state.key)
-        if self.late is not None and isinstance(self._read(self.late.key), Record):
-            super()._put(self.late)
-        self.late = state
-
-
-class TheIndexLosesWhatComesAtOnce(Twin):
-    """It reads the list of a user, adds to it and writes it, and others do so in between."""
-
-    bites = "every_sign_in_that_was_answered_is_found"
-
-    def apply(self, changes):
-        (change,) = changes
-        user = getattr(getattr(change, "sign_in", None), "user", None)
-        before = dict(self._users.get(user, {}))
-        if user is not None:
+    def write(self, writes, now, deadline):
+        answers = super().write(writes, now, deadline)
+        for write in writes:
             pause()
-        answers = super().apply(changes)
-        if user is not None:
-            with self._lock:
-                self._users[user] = before | {change.key: change.at}
+            if write.entry is not None:
+                self.owners[write.key] = write.entry
         return answers
 
+    def sessions_of(self, user, now, limit, after, deadline):
+        return [entry for entry in list(self.owners.values()) if entry.user == user]
 
-class LivesOfAnotherTime(Twin):
-    bites = "a_new_sign_in_brings_a_session_to_the_top the_sessions_of_a_user_come_newest_first_and_complete"
 
-    def lives_of(self, user, now):
-        return [Life(life.key, life.signed_in + 1) for life in super().lives_of(user, now)]
+class NotesOne(BesideTwin):
+    bites = "several_entries_are_noted_together"
+
+    def note(self, entries, now, deadline):
+        super().note(entries[:1], now, deadline)
+
+
+class TheLastNoteStands(BesideTwin):
+    bites = "a_later_sign_in_replaces_an_entry_and_an_earlier_one_does_not"
+
+    def enter(self, entry):
+        known = self.noted.get((entry.user, entry.key), entry)
+        self.noted[entry.user, entry.key] = replace(entry, until=max(known.until, entry.until))
+
+
+class TheFirstNoteStands(BesideTwin):
+    bites = "a_later_sign_in_replaces_an_entry_and_an_earlier_one_does_not"
+
+    def enter(self, entry):
+        self.noted.setdefault((entry.user, entry.key), entry)
+
+
+class TheLastEndStands(BesideTwin):
+    bites = "the_end_of_an_entry_only_moves_forward"
+
+    def enter(self, entry):
+        known = self.noted.get((entry.user, entry.key), entry)
+        if entry.signed_in >= known.signed_in:
+            self.noted[entry.user, entry.key] = entry
+
+
+class NotesOneUserOfAKey(BesideTwin):
+    bites = "one_key_may_be_listed_for_two_users"
+
+    def enter(self, entry):
+        for user, key in list(self.noted):
+            if key == entry.key and user != entry.user:
+                del self.noted[user, key]
+        super().enter(entry)
+
+
+class ForgetsByTheKey(BesideTwin):
+    bites = "only_exactly_this_entry_is_forgotten"
+
+    def drop(self, entry):
+        self.noted.pop((entry.user, entry.key), None)
+
+
+class ForgetsBySignIn(BesideTwin):
+    bites = "only_exactly_this_entry_is_forgotten"
+
+    def drop(self, entry):
+        known = self.noted.get((entry.user, entry.key))
+        if known and known.signed_in == entry.signed_in:
+            del self.noted[entry.user, entry.key]
+
+
+class StopsAtAStrangerToForget(BesideTwin):
+    bites = "only_exactly_this_entry_is_forgotten"
+
+    def forget(self, entries, deadline):
+        for entry in entries:
+            if (entry.user, entry.key) not in self.noted:
+                return
+            self.drop(entry)
+
+
+class ForgetsInTwoSteps(BesideTwin):
+    bites = "forgetting_a_sign_in_leaves_the_later_one_of_the_same_moment"
+
+    def __init__(self):
+        super().__init__()
+        self._lock = Unlocked()
+
+    def drop(self, entry):
+        if self.noted.get((entry.user, entry.key)) == entry:
+            wait_until(lambda: self.noted.get((entry.user, entry.key)) != entry)
+            self.noted.pop((entry.user, entry.key), None)
+
+
+class WithdrawsWithTheData(BesideTwin):
+    bites = "an_entry_stays_when_its_data_is_written_or_removed"
+
+    def write(self, writes, now, deadline):
+        for write in writes:
+            if not write.live:
+                self.noted = {at: entry for at, entry in self.noted.items() if entry.key != write.key}
+        return super().write(writes, now, deadline)
+
+
+class TellsNothing(BesideTwin):
+    bites = "the_store_tells_whether_its_index_may_be_incomplete"
+
+    def index_may_be_incomplete(self, deadline):
+        return " "

@@ -9,18 +9,21 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from coatcheck.config import Settings
+from coatcheck.core.calls import Held
 from coatcheck.errors import DecodeError, NotStorable, StoreError, TooLarge
 from coatcheck.http.token import Token
 from coatcheck.model import codec
-from coatcheck.model.record import Record, SignIn
+from coatcheck.model.fields import FLASH, PRIVATE
+from coatcheck.model.merges import MergeRule
+from coatcheck.model.record import NO_FIELDS, Edit, Record, SignIn
 
 __all__ = [
-    "CSRF",
-    "FLASH",
-    "PRIVATE",
+    "NOTHING_WANTED",
     "Sent",
-    "Standing",
     "State",
+    "Status",
+    "Wanted",
     "check_name",
     "check_size",
     "clear_fields",
@@ -30,19 +33,15 @@ __all__ = [
     "names_in",
     "read_field",
     "remove_field",
+    "set_default",
     "write_field",
 ]
 
-PRIVATE = "\x00"
-"""Fields whose name begins with it are ours; the mapping does not show them."""
-FLASH = PRIVATE + "flash:"
-CSRF = PRIVATE + "csrf"
 _NOT_READ: Any = object()
-_NOTHING: frozenset[str] = frozenset()
 
 
-class Standing(enum.Enum):
-    """What a request's session is."""
+class Status(enum.Enum):
+    """The status of a request's session."""
 
     UNLOADED = "unloaded"
     NEW = "new"  # no record, or none that counts: what is put in goes to a new one
@@ -51,16 +50,57 @@ class Standing(enum.Enum):
     OUTAGE = "outage"  # the store failed, and the policy is "anonymous": what is put in is dropped
 
 
+class Read(NamedTuple):
+    """A field's value as it was read, or last sent to the store.
+
+    Attributes:
+        value: The object that the application got.
+        base: Its bytes: what the application's edits begin with.
+        stored: The bytes that were stored; None: the field was absent (`setdefault`).
+    """
+
+    value: Any
+    base: bytes
+    stored: bytes | None
+
+
+class Wanted(NamedTuple):
+    """What a handler wants of the fields, in bytes.
+
+    Attributes:
+        set: Fields that are assigned.
+        edits: Fields that are merged where another request changed them, too.
+        remove: Fields to remove.
+    """
+
+    set: dict[str, bytes]
+    edits: dict[str, Edit]
+    remove: frozenset[str]
+
+    @property
+    def fields(self) -> dict[str, bytes]:
+        """All fields that are set, for a record that starts afresh."""
+        if not self.edits:
+            return self.set
+        return {**self.set, **{name: edit.data for name, edit in self.edits.items()}}
+
+
+NOTHING_WANTED = Wanted({}, {}, frozenset())
+
+
 class Sent(NamedTuple):
     """What was wanted when it was sent, to be told from what is wanted since.
 
-    `life` tells whether the session was ended since, and `touched` itself whether everything was cleared.
+    `generation` tells whether the session was ended since, and `changes` itself whether everything was cleared;
+    `recorded` is a copy of it, and `fields` what was sent of the fields.
     """
 
-    life: int
-    touched: dict[str, bytes | None]
-    fields: dict[str, bytes | None]
+    generation: int
+    changes: dict[str, bytes | None]
+    recorded: dict[str, bytes | None]
+    fields: dict[str, bytes]
     permanent: bool | None
+    limits: tuple[int, int] | None
     sign_in: SignIn | None
     rotate: int
 
@@ -74,87 +114,106 @@ class State:
     looked_at = False
     path = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
-    met: StoreError | None = None  # what the handler was told of: a 500 that it answers is really a 503
-    standing = Standing.UNLOADED
-    presented: tuple[Token, ...] = ()
+    met: StoreError | None = (
+        None  # the failure that the handler was told of: a 500 that it answers is really a 503
+    )
+    status = Status.UNLOADED
+    tokens: tuple[Token, ...] = ()
     refused = False
-    ended_presented = False
+    crowded = False
+    acted = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
+    mutable_reads = False  # a value was handed out that the application may change inside
+    ended_own = False
     detached = False
-    rivals: tuple[bytes, ...] = ()
-    doomed: tuple[Record, ...] = ()
+    competing: tuple[Held, ...] = ()  # live sessions that came together, so that none was taken
+    to_destroy: tuple[Held, ...] = ()
     cookie_set: Token | None = None
     cookie_cleared = False
+    held: Held | None = None
     record: Record | None = None
     token: Token | None = None
     cleared: bool = False
     permanent: bool | None = None
+    limits: tuple[int, int] | None = None
     sign_in: SignIn | None = None
     rotate: int = 0
-    life: int = 0
-    turn: Any = (
-        None  # what its tasks, or threads, wait for that store at the same time; made when first needed
-    )
+    generation: int = 0
+    flashes: int = 0
+    turn: Any = None  # serialises commits of this session; created on first use
 
     def __init__(
-        self,
-        cookies: bytes,
-        client: str,
-        load: Callable[[State], None] | None,
-        now: Callable[[], int],
-        random: Callable[[int], bytes],
-        max_bytes: int,
+        self, cookies: bytes, client: str, load: Callable[[State], None] | None, settings: Settings
     ) -> None:
         self.cookies = cookies
         self.client = client
         self.load = load
-        self.now = now
-        self.random = random
-        self.max_bytes = max_bytes
-        self.values: dict[str, Any] = {}
-        self.touched: dict[str, bytes | None] = {}
+        self.settings = settings
+        self.values: dict[str, Any] = {}  # decoded or assigned
+        self.reads: dict[str, Read] = {}
+        self.changes: dict[str, bytes | None] = {}  # assigned (bytes) or removed (None)
+
+    def __repr__(self) -> str:
+        return f"<State {self.status.value}>"
+
+    def hold(self, token: Token | None, held: Held) -> None:
+        """The record that the request holds, from now on."""
+        assert isinstance(held.state, Record)
+        self.token, self.held, self.record = token, held, held.state
+        self.status, self.ready = Status.LIVE, True
 
     def blank(self) -> None:
         """Forget the record, what was read of it, and every intention about it."""
+        self.held = None
         self.record = None
         self.token = None
         self.values = {}
-        self.touched = {}
+        self.reads = {}
+        self.changes = {}
         self.cleared = False
         self.permanent = None
+        self.limits = None
         self.sign_in = None
         self.rotate = 0
-        self.life += 1
+        self.generation += 1
 
     def sent(self) -> Sent:
-        """The intentions as they are sent to the store."""
+        """The intentions as they are about to be sent to the store, without the bytes of the fields."""
         return Sent(
-            life=self.life,
-            touched=self.touched,
-            fields=self.touched.copy(),
+            generation=self.generation,
+            changes=self.changes,
+            recorded=self.changes.copy(),
+            fields={},
             permanent=self.permanent,
+            limits=self.limits,
             sign_in=self.sign_in,
             rotate=self.rotate,
         )
 
-    def sent_nothing(self, life: int) -> Sent:
-        """What upkeep sends: none of the intentions."""
-        return Sent(life=life, touched={}, fields={}, permanent=None, sign_in=None, rotate=0)
+    def sent_nothing(self) -> Sent:
+        """What maintenance sends: none of the intentions."""
+        return Sent(self.generation, {}, {}, {}, None, None, None, 0)
 
     def settled(self, sent: Sent) -> None:
         """Forget the intentions that were sent: they are carried out.
 
-        What another thread or task of the request wanted since then stays. So does what was read, so that it can
-        change again.
+        What another thread or task of the request wanted since then stays. What was sent is the base of what comes next.
         """
-        if self.touched is sent.touched:
+        if self.changes is sent.changes:
             for name, data in sent.fields.items():
-                wanted = self.touched.pop(name, data)
-                if wanted is not data:
+                same = self.changes.get(name) is sent.recorded.get(name)
+                self.reads[name] = Read(self.values.get(name) if same else _NOT_READ, data, data)
+            for name, change in sent.recorded.items():
+                if change is None:
+                    self.reads.pop(name, None)
+                wanted = self.changes.pop(name, change)
+                if wanted is not change:
                     # It was set again since then; and if it was at this very moment, that counts.
-                    self.touched.setdefault(name, wanted)
+                    self.changes.setdefault(name, wanted)
             self.cleared = False
         if self.permanent == sent.permanent:
             self.permanent = None
+        if self.limits == sent.limits:
+            self.limits = None
         if self.sign_in is sent.sign_in:
             self.sign_in = None
         self.rotate -= sent.rotate
@@ -162,59 +221,44 @@ class State:
     @property
     def base(self) -> Mapping[str, bytes]:
         """The stored fields, as far as this request did not clear them."""
-        return {} if self.record is None or self.cleared else self.record.fields
+        return NO_FIELDS if self.record is None or self.cleared else self.record.fields
 
-    def is_as_stored(self) -> bool:
-        """Whether nothing is wanted of it, and every value that was read is as it was. False may be wrong."""
-        if (
-            self.touched
-            or self.doomed
-            or self.cleared
-            or self.rotate
-            or self.sign_in is not None
-            or self.permanent is not None
-        ):
-            return False
-        for name, value in self.values.copy().items():
-            if codec.is_mutable(value) and encode_field(name, value) != self.base.get(name):
-                return False
-        return True
+    def wanted(self, rules: Mapping[str, MergeRule]) -> Wanted:
+        """What is wanted of the fields.
 
-    def changes(self) -> tuple[dict[str, bytes], frozenset[str]]:
-        """The fields to set, each with its bytes, and those to remove.
-
-        Every mutable value that was read or set is encoded again, which is how a change deep inside is found.
+        Each mutable value that was read or assigned is encoded here, which is how a change deep inside is found.
 
         Raises:
             NotStorable: Something that can't be stored was put into a nested value.
         """
-        touched = self._encoded_anew()
-        if not touched:
-            return {}, _NOTHING
-        base = self.base
+        changes, reads = self.changes, self.reads
+        base = NO_FIELDS if self.record is None or self.cleared else self.record.fields
         setting: dict[str, bytes] = {}
+        edits: dict[str, Edit] = {}
         removing: list[str] = []
-        for name, data in touched.items():
-            stored = base.get(name)
-            if data is None:
-                if stored is not None:
-                    removing.append(name)
-            elif stored is None or (stored != data and not codec.same_value(stored, data)):
+        for name, data in list(changes.items()):
+            if data is None and name in base:
+                removing.append(name)
+        for name, value in list(self.values.items()):
+            assigned, read = changes.get(name), reads.get(name)
+            data = assigned
+            if type(value) not in codec.IMMUTABLE:
+                data = encode_field(name, value)
+            elif data is None:
+                continue
+            before = base.get(name) if read is None else read.stored
+            if data == before or (
+                assigned is None and read is not None and codec.same_value(read.base, data)
+            ):
+                continue
+            rule = rules.get(name)
+            if rule is not None:
+                edits[name] = Edit(data, before, before, rule)
+            elif read is not None and read.value is value and name[:1] != PRIVATE:
+                edits[name] = Edit(data, read.base, read.stored)
+            else:
                 setting[name] = data
-        return setting, frozenset(removing) if removing else _NOTHING
-
-    def assigned(self) -> dict[str, bytes]:
-        """What a record that starts afresh gets: the fields that this request set, were they the same as before."""
-        again = {name: data for name, data in self._encoded_anew().items() if data is not None}
-        setting, _ = self.changes()
-        return {name: data for name, data in again.items() if name in self.touched or name in setting}
-
-    def _encoded_anew(self) -> dict[str, bytes | None]:
-        touched = dict(self.touched)
-        for name, value in self.values.copy().items():
-            if codec.is_mutable(value) and touched.get(name, b"") is not None:
-                touched[name] = encode_field(name, value)
-        return touched
+        return Wanted(setting, edits, frozenset(removing))
 
 
 def check_name(name: object) -> None:
@@ -227,7 +271,7 @@ def check_name(name: object) -> None:
         raise NotStorable(f"the keys of a session are str, not {type(name).__name__}")
     if name.startswith(PRIVATE):
         raise NotStorable(r"the keys of a session must not begin with '\0'", field=name)
-    if not is_text(name):
+    if not name.isascii() and not is_text(name):
         raise NotStorable("a key with a lone surrogate is not text, and can't be stored")
 
 
@@ -265,53 +309,78 @@ def encode_field(name: str, value: object) -> bytes:
 
 def has_field(state: State, name: str) -> bool:
     """Whether there is such a field, as this request sees it."""
-    if name in state.touched:
-        return state.touched[name] is not None
+    if name in state.changes:
+        return state.changes[name] is not None
     return name in state.base
 
 
 def names_in(state: State) -> list[str]:
     """The names of the fields as this request sees them, private ones included."""
-    touched = state.touched
-    names = [name for name in state.base if touched.get(name, b"") is not None]
+    changes = state.changes
+    names = [name for name in state.base if changes.get(name, b"") is not None]
     return names + [
-        name for name, data in list(touched.items()) if data is not None and name not in state.base
+        name for name, data in list(changes.items()) if data is not None and name not in state.base
     ]
 
 
 def read_field(state: State, name: str) -> Any:
     """The value of a field, decoded once; KeyError where there is none."""
-    if state.touched.get(name, b"") is None:
+    change = state.changes.get(name, _NOT_READ)
+    if change is None:
         raise KeyError(name)
+    data = b""
+    if change is _NOT_READ:
+        if state.record is None or state.cleared:
+            raise KeyError(name)
+        data = state.record.fields[name]
     value = state.values.get(name, _NOT_READ)
     if value is not _NOT_READ:
         return value
-    if state.record is None or state.cleared:
-        raise KeyError(name)
-    data = state.record.fields[name]
     try:
         value = codec.decode(data)
     except DecodeError as error:
         raise DecodeError(f"session[{name!r}]: {error}", field=name) from error
-    # Two threads that read at once must get the same object, or one's nested change would be lost.
-    return state.values.setdefault(name, value)
+    # Two threads that read at once must get the same object, or one's nested change would be lost. What was read comes
+    # first, so that no value is seen without it.
+    read = state.reads.setdefault(name, Read(value, data, data))
+    if type(value) not in codec.IMMUTABLE:
+        state.mutable_reads = True
+    return state.values.setdefault(name, read.value)
 
 
 def write_field(state: State, name: str, value: Any) -> None:
     """Record a field's new value; an error where it can't be stored."""
-    data = encode_field(name, value)
-    check_size(name, data, state.max_bytes)
+    try:
+        data = codec.encode(value)
+    except NotStorable:
+        data = encode_field(name, value)  # the same error, with the field's name
+    if len(data) + len(name) > state.settings.max_bytes:
+        check_size(name, data, state.settings.max_bytes)
     state.values[name] = value
-    state.touched[name] = data
+    state.changes[name] = data
+    if type(value) not in codec.IMMUTABLE:
+        state.mutable_reads = True
+
+
+def set_default(state: State, name: str, default: Any) -> Any:
+    """The value of a field; where there is none, `default` is put in. Edits of it are merged as if it had been read."""
+    if has_field(state, name):
+        return read_field(state, name)
+    write_field(state, name, default)
+    data = state.changes[name]
+    if data is not None and name not in state.base:
+        state.reads[name] = Read(default, data, None)
+    return default
 
 
 def remove_field(state: State, name: str) -> None:
     """Record that the field is to go."""
-    state.touched[name] = None
+    state.changes[name] = None
     state.values.pop(name, None)
 
 
 def clear_fields(state: State) -> None:
     """Record that every field is to go."""
-    state.values, state.touched = {}, {}
+    state.values, state.reads, state.changes = {}, {}, {}
+    state.acted = True
     state.cleared = state.cleared or (state.record is not None and bool(state.record.fields))

@@ -112,7 +112,7 @@ def happened() -> flask.Response:
 
 def _has_lists(session: FlaskSession) -> bool:
     """Whether the store finds the sessions of a user. Memcached can only end them."""
-    return session.sessions.store.capabilities.users
+    return session.sessions.store.index != "none"
 
 
 def _history() -> History:

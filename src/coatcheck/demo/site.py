@@ -6,7 +6,6 @@ takes for them to share every visitor's session.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Unpack, cast
 
 from a2wsgi import WSGIMiddleware
@@ -19,12 +18,11 @@ from coatcheck.demo.app import create_app
 from coatcheck.demo.express import EXPRESS, create_express
 from coatcheck.demo.history import History
 from coatcheck.frameworks.asgi import App, Receive, Scope, Send
-from coatcheck.model.ports import AsyncStore, Capabilities, Found, Life, Store
-from coatcheck.model.record import Applied, Change, Refused
-from coatcheck.stores.memory import MemoryStore
+from coatcheck.model.ports import AsyncStore, Store
+from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.urls import async_store_from_url
 
-__all__ = ["InPlace", "Site", "async_twin"]
+__all__ = ["Site", "async_twin"]
 
 _THREADS = 16
 
@@ -75,47 +73,4 @@ class Site:
 
 def async_twin(store: Store, url: str) -> AsyncStore:
     """The store that `url` names once more, for an event loop. What is in memory is only there once, and shared."""
-    return InPlace(store) if isinstance(store, MemoryStore) else async_store_from_url(url, {})
-
-
-class InPlace:
-    """A store that never waits, for an event loop: the loop does the work itself."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the store behind can do."""
-        return self._store.capabilities
-
-    async def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
-        """See `Store.load`."""
-        return self._store.load(keys, now)
-
-    async def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        """See `Store.apply`."""
-        return self._store.apply(changes)
-
-    async def enroll(self, user: str, life: Life, expires: int) -> None:
-        """See `Store.enroll`."""
-        self._store.enroll(user, life, expires)
-
-    async def lives_of(self, user: str, now: int) -> Sequence[Life]:
-        """See `Store.lives_of`."""
-        return self._store.lives_of(user, now)
-
-    async def count(self, now: int) -> int:
-        """See `Store.count`."""
-        return self._store.count(now)
-
-    async def sweep(self, now: int, limit: int) -> int:
-        """See `Store.sweep`."""
-        return self._store.sweep(now, limit)
-
-    async def ping(self) -> None:
-        """See `Store.ping`."""
-        self._store.ping()
-
-    async def close(self) -> None:
-        """Nothing to do: the half that has the store closes it."""
+    return AsyncMemoryStore(store) if isinstance(store, MemoryStore) else async_store_from_url(url, {})

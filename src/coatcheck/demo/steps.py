@@ -5,28 +5,21 @@ Names and sizes only: no value, no key and no token gets in here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-from coatcheck.core.state import CSRF, FLASH
+from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreError
-from coatcheck.model.ports import Found, Life
-from coatcheck.model.record import Applied, Change, Create, Record, Refused, Update, encode
+from coatcheck.model.fields import CSRF, FLASH
+from coatcheck.model.ports import Conflict, Found
+from coatcheck.model.record import Record, State, Tombstone
+from coatcheck.testing.wrappers import Call
 
-__all__ = [
-    "Request",
-    "Step",
-    "apply_step",
-    "enroll_step",
-    "failed_step",
-    "lives_step",
-    "load_step",
-    "plain_step",
-    "redacted",
-    "revoke_step",
-    "sweep_step",
-]
+__all__ = ["Request", "Step", "Steps", "redacted"]
+
+_MOST_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +27,7 @@ class Step:
     """One call of the store, which is one round trip to most."""
 
     call: str
-    """The store's method: ``load``, ``apply``, ``lives_of``…"""
+    """The store's method: ``load``, ``write``, ``sessions_of``…"""
     milliseconds: float
     loaded: int = 0
     """Bytes of the records that came back."""
@@ -44,8 +37,14 @@ class Step:
     """What it was about, in words."""
     wrote: bool = False
     """Whether anything in the store is different now."""
-    several: bool = False
-    """Whether it may have been more than one round trip."""
+    parts: Mapping[bytes, Step] = field(default_factory=dict, repr=False)
+    """For a call that several requests may share: what it was for each key."""
+
+    def of(self, keys: Collection[bytes]) -> Step | None:
+        """The call, as far as it was about `keys`; None: it was not about any of them."""
+        if not self.parts or self.parts.keys() <= set(keys):
+            return self
+        return _together(self, [part for key, part in self.parts.items() if key in keys])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +62,6 @@ class Request:
     steps: tuple[Step, ...]
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     """What the session layer put on the response; the cookie's value is left out."""
-
-    @property
-    def counted(self) -> str:
-        """What the steps are."""
-        return "call" if any(step.several for step in self.steps) else "round trip"
 
     @property
     def in_store(self) -> float:
@@ -90,55 +84,77 @@ class Request:
         return any(step.wrote for step in self.steps)
 
 
-def load_step(found: Sequence[Found], took: float) -> Step:
-    """What `Store.load` answered."""
-    records = [record for record in found if isinstance(record, Record)]
-    loaded = sum(len(encode(record)) for record in records)
-    told = _count(len(records), "record") if records else "nothing there"
-    return Step(call="load", milliseconds=took, loaded=loaded, told=(told,))
+class Steps:
+    """Tells of a store's calls in words, by what lay under a key before and lies there now."""
 
+    def __init__(self, tell: Callable[[Step], None]) -> None:
+        self._tell = tell
+        self._known: dict[bytes, State] = {}  # what was last loaded or written
 
-def apply_step(changes: Sequence[Change], answers: Sequence[Applied | Refused], took: float) -> Step:
-    """What `Store.apply` answered."""
-    pairs = list(zip(changes, answers, strict=True))
-    applied = [change for change, answer in pairs if isinstance(answer, Applied)]
-    return Step(
-        call="apply",
-        milliseconds=took,
-        written=sum(map(_size, applied)),
-        told=tuple(line for change, answer in pairs for line in _told(change, answer)),
-        wrote=bool(applied),
-    )
+    def answered(self, call: Call, answer: Any, took: float) -> None:
+        """Tell of a call that the store answered."""
+        match call.method:
+            case "load":
+                self._tell(self._loaded(call.args[0], answer, took))
+            case "write":
+                self._tell(self._written(call.args[0], answer, took))
+            case "note":
+                told = ("noted the sign-in under the user",)
+                self._tell(Step(call="note", milliseconds=took, told=told, wrote=True))
+            case "sessions_of":
+                told = (f"{_count(len(answer), 'session')} of this user",)
+                self._tell(Step(call="sessions_of", milliseconds=took, told=told))
+            case "sweep":
+                self._tell(
+                    Step(call="sweep", milliseconds=took, told=(f"{answer} expired",), wrote=answer > 0)
+                )
+            case "close":
+                pass
+            case method:
+                self._tell(Step(call=method, milliseconds=took))
 
+    def failed(self, call: Call, error: StoreError, took: float) -> None:
+        """Tell of a call that failed."""
+        step = Step(call=call.method, milliseconds=took, told=(_failed(error),))
+        if call.method in ("load", "write"):
+            items: Any = call.args[0]
+            keys = items if call.method == "load" else [write.key for write in items]
+            step = replace(step, parts=dict.fromkeys(keys, step))
+        self._tell(step)
 
-def enroll_step(took: float) -> Step:
-    """That `Store.enroll` returned."""
-    return Step(call="enroll", milliseconds=took, told=("noted the sign-in under the user",), wrote=True)
+    def _loaded(self, keys: Any, answers: Sequence[Any], took: float) -> Step:
+        parts: dict[bytes, Step] = {}
+        for key, answer in zip(keys, answers, strict=True):
+            part = Step(call="load", milliseconds=took, told=("nothing there",))
+            if isinstance(answer, Found):
+                part = replace(part, loaded=len(answer.data), told=("1 record",))
+                self._remember(key, held_of(key, answer).state)
+            elif answer is not None:
+                part = replace(part, told=(_failed(answer),))
+            parts[key] = part
+        return _whole("load", took, parts)
 
+    def _written(self, writes: Any, answers: Sequence[Any], took: float) -> Step:
+        parts: dict[bytes, Step] = {}
+        for write, answer in zip(writes, answers, strict=True):
+            part = Step(call="write", milliseconds=took)
+            if answer is None:
+                after = held_of(write.key, Found(write.data, None)).state
+                before = None if write.expected is None else self._known.get(write.key)
+                part = replace(part, written=len(write.data), told=tuple(_told(before, after)), wrote=True)
+                self._remember(write.key, after)
+            elif isinstance(answer, Conflict):
+                part = replace(part, told=("another request wrote first: nothing written",))
+                self._remember(write.key, held_of(write.key, answer.found).state)
+            else:
+                part = replace(part, told=(_failed(answer),))
+            parts[write.key] = part
+        return _whole("write", took, parts)
 
-def revoke_step(took: float) -> Step:
-    """That `RevokesAll.revoke_all` returned."""
-    return Step(call="revoke_all", milliseconds=took, told=("ended this user’s sessions",), wrote=True)
-
-
-def lives_step(lives: Sequence[Life], took: float) -> Step:
-    """What `Store.lives_of` answered."""
-    return Step(call="lives_of", milliseconds=took, told=(f"{_count(len(lives), 'session')} of this user",))
-
-
-def sweep_step(swept: int, took: float) -> Step:
-    """What `Store.sweep` answered."""
-    return Step(call="sweep", milliseconds=took, told=(f"{swept} expired",), wrote=swept > 0)
-
-
-def plain_step(call: str, took: float) -> Step:
-    """That a call returned of which there is nothing to tell."""
-    return Step(call=call, milliseconds=took)
-
-
-def failed_step(call: str, error: StoreError, took: float) -> Step:
-    """That a call failed."""
-    return Step(call=call, milliseconds=took, told=(f"failed: {type(error).__name__}",))
+    def _remember(self, key: bytes, state: State) -> None:
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[key] = state
 
 
 def redacted(name: str, value: str) -> str:
@@ -150,50 +166,57 @@ def redacted(name: str, value: str) -> str:
     return f"{key}{equals}{'…' if content else ''}{semicolon}{attributes}"
 
 
-def _size(change: Change) -> int:
-    if isinstance(change, Create):
-        return len(encode(change.record))
-    if isinstance(change, Update):
-        return sum(len(name.encode()) + len(data) for name, data in change.set.items())
-    return 0
+def _whole(call: str, took: float, parts: Mapping[bytes, Step]) -> Step:
+    whole = Step(call=call, milliseconds=took, parts=parts)
+    return _together(whole, list(parts.values())) or whole
 
 
-def _told(change: Change, answer: Applied | Refused) -> list[str]:
-    if isinstance(answer, Refused):
-        return [f"refused ({answer.value}): nothing written"]
-    if isinstance(change, Create):
-        return _told_of_creation(change.record)
-    if isinstance(change, Update):
-        return _told_of_update(change) or ["noted that the session is in use"]
-    return ["ended a session"]
+def _together(call: Step, parts: Sequence[Step]) -> Step | None:
+    """`call`, with what its parts tell; None: there are none."""
+    if not parts:
+        return None
+    return replace(
+        call,
+        loaded=sum(part.loaded for part in parts),
+        written=sum(part.written for part in parts),
+        told=tuple(word for part in parts for word in part.told),
+        wrote=any(part.wrote for part in parts),
+    )
 
 
-def _told_of_creation(record: Record) -> list[str]:
-    told = ["began a session"]
-    if record.user is not None:
-        told.append("signed in")
-    if record.fields:
-        told.append(f"set {_names(record.fields)}")
-    return told
+def _failed(error: Exception) -> str:
+    return f"failed: {type(error).__name__}"
 
 
-def _told_of_update(update: Update) -> list[str]:
+def _told(before: State, after: State) -> list[str]:
+    """The difference between what lay under a key and what lies there now, in words."""
+    if isinstance(after, Tombstone):
+        return ["ended a session"]
+    if not isinstance(after, Record):
+        return ["noted which sign-ins of the user count"]
     told: list[str] = []
-    if update.sign_in is not None:
+    if not isinstance(before, Record):
+        told.append("began a session")
+        if after.user is not None:
+            told.append("signed in")
+        if after.fields:
+            told.append(f"set {_names(after.fields)}")
+        return told
+    if after.signed_in != before.signed_in:
         told.append("signed in")
-    if update.rotate is not None:
+    if after.secret_hash != before.secret_hash:
         told.append("changed the secret")
-    if update.permanent is not None:
-        told.append("will last" if update.permanent else "ends with the browser")
-    if update.clear:
-        told.append("cleared every field")
-    if update.take:
-        told.append(f"took {_names(update.take)} away, to be shown once")
-    if update.remove:
-        told.append(f"removed {_names(update.remove)}")
-    if update.set:
-        told.append(f"set {_names(update.set)}")
-    return told
+    if after.permanent != before.permanent:
+        told.append("will last" if after.permanent else "ends with the browser")
+    gone = before.fields.keys() - after.fields.keys()
+    if messages := sum(name.startswith(FLASH) for name in gone):
+        told.append(f"took {'a message' if messages == 1 else f'{messages} messages'} away, to be shown once")
+    if removed := [name for name in gone if not name.startswith(FLASH)]:
+        told.append(f"removed {_names(removed)}")
+    changed = [name for name, data in after.fields.items() if before.fields.get(name) != data]
+    if changed:
+        told.append(f"set {_names(changed)}")
+    return told or ["noted that the session is in use"]
 
 
 def _names(fields: Iterable[str]) -> str:

@@ -16,17 +16,15 @@ first; what is changed later is stored before the response's last byte, or when 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, cast
 
-from coatcheck.core.lifecycle import Outcome
 from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.frameworks.wsgi import unavailable
-from coatcheck.http.headers import amend
+from coatcheck.http.headers import amend, unavailable
 from coatcheck.http.paths import Prefixes
-from coatcheck.manager import log
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import AsyncSessions
 
@@ -40,6 +38,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "session"
 _HEADS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+log = logging.getLogger("coatcheck")
 _SECURE = frozenset({"https", "wss"})
 
 
@@ -107,7 +106,7 @@ class SessionMiddleware:
                 raise
             await response.refuse(failure)
         else:
-            if not response.refused and self.sessions.close_at_once(session) is None:
+            if not response.refused:
                 await self.sessions.close(session)
 
     def open(self, cookies: bytes, client: str, path: str = "") -> Session:
@@ -190,9 +189,12 @@ class _Response:
                 # What the store's failure raised, a framework in between has made a 500 of.
                 await self.refuse(failure)
                 return
-            outcome = self._sessions.close_at_once(self._session)
-            if outcome is None:
-                outcome = await self._close()
+            secure = self._scope.get("scheme", "http") in _SECURE
+            try:
+                outcome = await self._sessions.close(self._session, secure=secure)
+            except StoreError as error:
+                self._failure = error
+                raise
             if outcome.vary:
                 # A copy: the application may send one and the same head to everybody.
                 message = {
@@ -208,14 +210,6 @@ class _Response:
         elif kind == "websocket.close":
             self._closed = True
         await self._send(message)
-
-    async def _close(self) -> Outcome:
-        secure = self._scope.get("scheme", "http") in _SECURE
-        try:
-            return await self._sessions.close(self._session, secure=secure)
-        except StoreError as error:
-            self._failure = error
-            raise
 
     def failure_behind(self, error: BaseException) -> StoreError | None:
         """The store's failure that `error`, which the application let through, stands for."""
@@ -259,7 +253,7 @@ class _Response:
 
     async def _send_503(self, error: StoreError, kind: str) -> None:
         self.head_sent = self.refused = True
-        status, headers, body = unavailable(error)
+        status, headers, body = unavailable(error.retry_after)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         await self._send({"type": f"{kind}.start", "status": int(status[:3]), "headers": raw})
         await self._send({"type": f"{kind}.body", "body": body})
@@ -268,9 +262,13 @@ class _Response:
         self, headers: Iterable[tuple[bytes, bytes]], set_cookie: str | None
     ) -> list[tuple[bytes, bytes]]:
         headers = list(headers)
-        if set_cookie is None and b"vary" not in [name.lower() for name, _ in headers]:
-            headers.append((b"vary", b"Cookie"))
-            return headers
+        if set_cookie is None:
+            for name, _ in headers:
+                if name.lower() == b"vary":
+                    break
+            else:
+                headers.append((b"vary", b"Cookie"))
+                return headers
         amended = amend(
             ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers),
             cookie_name=self._sessions.settings.template.name,

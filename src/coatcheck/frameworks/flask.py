@@ -28,19 +28,18 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
     ) from _error
 
 from coatcheck.core.lifecycle import Outcome
-from coatcheck.core.state import FLASH, Standing, names_in, remove_field
+from coatcheck.core.state import Status, names_in, remove_field
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
 from coatcheck.frameworks.flask_settings import merged
-from coatcheck.frameworks.wsgi import close_body, cookies_of, unavailable
-from coatcheck.http.headers import amend
+from coatcheck.http.headers import amend, unavailable
+from coatcheck.model.fields import FLASH
 from coatcheck.session import Flash, Session, failure_met, state_of
 from coatcheck.sessions import Sessions
 
 __all__ = ["FlaskSession", "SessionInterface"]
 
 _FLASHES = "_flashes"
-_HTML = "\x00html"
 
 
 class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -116,9 +115,11 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
     def flash(self, message: Any, category: str = "message") -> None:
         """Leave a message; markup stays markup, a lazily translated text becomes the text that it is now."""
-        if hasattr(message, "__html__"):
-            message = {_HTML: str(message.__html__())}
-        elif type(message) is not str and (isinstance(message, str) or not isinstance(message, _PLAIN)):
+        if (
+            not hasattr(message, "__html__")
+            and type(message) is not str
+            and (isinstance(message, str) or not isinstance(message, _PLAIN))
+        ):
             message = str(message)
         super().flash(message, category)
 
@@ -139,7 +140,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         state = state_of(self)
         if state.failure is not None:
             # What still runs (`after_request`, an error page) must not fail by the same outage again.
-            state.standing = Standing.OUTAGE
+            state.status = Status.OUTAGE
 
     def save(self) -> None:
         """Store the changes so far; see `Sessions.save`."""
@@ -164,10 +165,7 @@ _PLAIN = (int, float, bytes, list, dict, tuple, set, frozenset, type(None))
 def _shown(flash: Flash) -> tuple[str, Any]:
     """A message as Flask has it: category first, markup as `Markup`."""
     message = flash.message
-    if isinstance(message, dict) and _HTML in message:
-        html = cast("dict[str, str]", message)[_HTML]
-        return flash.category, Markup(html)  # noqa: S704 - it was markup when it was flashed
-    return flash.category, flash.message
+    return flash.category, Markup(message) if flash.markup else message  # noqa: S704 - it was markup when it was flashed
 
 
 class SessionInterface(FlaskSessionInterface):
@@ -197,7 +195,7 @@ class SessionInterface(FlaskSessionInterface):
         manager = self._manager(app)
         environ = request.environ
         session = manager.open(
-            cookies_of(environ),
+            environ.get("HTTP_COOKIE", ""),
             client=environ.get("HTTP_USER_AGENT", ""),
             path=request.path,
             session_type=FlaskSession,
@@ -265,20 +263,26 @@ def _abandon(_app: flask.Flask, *, exception: BaseException | None = None, **_: 
 def _answer(error: StoreError) -> flask.Response:
     """A handler let a failing store's error through."""
     _abandon(flask.current_app)
-    status, headers, body = unavailable(error)
+    status, headers, body = unavailable(error.retry_after)
     return flask.Response(body, status, headers)
 
 
 def _refuse(response: flask.Response, error: StoreError) -> None:
     """Make the response a 503."""
     replaced = response.response
-    status, headers, body = unavailable(error)
+    status, headers, body = unavailable(error.retry_after)
     response.direct_passthrough = False
     response.response = [body]
     response.status = status
     response.headers.clear()
     response.headers.extend(headers)
-    close_body(replaced)
+    _close_body(replaced)
+
+
+def _close_body(body: object) -> None:
+    """Every body is closed, at its end or before it (PEP 3333)."""
+    if (close := getattr(body, "close", None)) is not None:
+        close()
 
 
 class _Stream:
@@ -306,7 +310,7 @@ class _Stream:
     def close(self) -> None:
         """Called at the end, also when the client hung up."""
         try:
-            close_body(self._body)
+            _close_body(self._body)
         finally:
             self._end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coatcheck.core.state import Standing
+from coatcheck.core.state import Status
 from coatcheck.session import Session, state_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _remember(app: Any, user: Any, **_: object) -> None:
     """The "remember me" cookie stood in for a session that is missing."""
     session = _current()
     # A late request, whose session was just ended, is answered, but must not undo a log-out.
-    if session is not None and state_of(session).standing is not Standing.LATE:
+    if session is not None and state_of(session).status is not Status.LATE:
         _sign_in(app, user)
 
 

@@ -15,19 +15,18 @@ is stored, and its cookie sent, first. What it changes while the body streams is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coatcheck.errors import StoreError
-from coatcheck.http.headers import amend
+from coatcheck.http.headers import amend, unavailable
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["SessionMiddleware", "close_body", "cookies_of", "path_of", "unavailable"]
+__all__ = ["SessionMiddleware"]
 
 ENVIRON_KEY = "coatcheck.session"
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -56,9 +55,10 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        path = path_of(environ) if self._by_path else ""
+        path = _path_of(environ) if self._by_path else ""
+        # The Cookie header as it came (PEP 3333: its bytes as latin-1 text), not as a framework has parsed it.
         session = self.sessions.open(
-            cookies_of(environ), client=environ.get("HTTP_USER_AGENT", ""), path=path
+            environ.get("HTTP_COOKIE", ""), client=environ.get("HTTP_USER_AGENT", ""), path=path
         )
         environ[ENVIRON_KEY] = session
         response = _Response(self.sessions, session, environ, start_response)
@@ -69,11 +69,11 @@ class SessionMiddleware:
                 return _Body(response, body)
             response.send_head()
         except StoreError as error:
-            close_body(body)
+            _close_body(body)
             return response.refuse(error)
         except BaseException:
             response.abandon()
-            close_body(body)
+            _close_body(body)
             raise
         return body
 
@@ -86,35 +86,16 @@ def _has_run(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
 
-def close_body(body: object) -> None:
+def _close_body(body: object) -> None:
     """What PEP 3333 wants done with every body, at its end or before it."""
     if (close := getattr(body, "close", None)) is not None:
         close()
 
 
-def cookies_of(environ: WSGIEnvironment) -> str:
-    """The Cookie header as it came (PEP 3333: its bytes as latin-1 text), not as a framework has parsed it."""
-    header: str = environ.get("HTTP_COOKIE", "")
-    return header
-
-
-def path_of(environ: WSGIEnvironment) -> str:
+def _path_of(environ: WSGIEnvironment) -> str:
     """The path within the application, decoded (PEP 3333 has its bytes as latin-1 text)."""
     path: str = environ.get("PATH_INFO", "")
     return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def unavailable(error: StoreError) -> tuple[str, _Headers, bytes]:
-    """The 503 that stands for a store that failed: status line, headers, body."""
-    body = b"The service is not available at the moment. Please try again.\n"
-    headers = [
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Length", str(len(body))),
-        ("Retry-After", str(error.retry_after)),
-        ("Cache-Control", "no-store"),
-    ]
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    return f"{status.value} {status.phrase}", headers, body
 
 
 class _Response:
@@ -205,7 +186,7 @@ class _Response:
         self.abandon()
         if self.head_sent:
             raise error
-        status, headers, body = unavailable(error)
+        status, headers, body = unavailable(error.retry_after)
         self.head_sent = True
         self._start(status, headers)
         return [body]
@@ -254,6 +235,6 @@ class _Body:
     def close(self) -> None:
         """Called by the server at the end, also when the client hung up."""
         try:
-            close_body(self._body)
+            _close_body(self._body)
         finally:
             self._response.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-__all__ = ["add_vary", "amend", "forbid_storing"]
+__all__ = ["add_vary", "amend", "forbid_storing", "unavailable"]
 
 _PAST = "Thu, 01 Jan 1970 00:00:00 GMT"
 
@@ -22,9 +22,13 @@ def amend(
         vary: The request header on which the response depends, or None.
     """
     amended = list(headers)
-    if set_cookie is None and vary is not None and "vary" not in {name.lower() for name, _ in amended}:
-        amended.append(("Vary", vary))
-        return amended
+    if set_cookie is None and vary is not None:
+        for name, _ in amended:
+            if name.lower() == "vary":
+                break
+        else:
+            amended.append(("Vary", vary))
+            return amended
     if vary is not None:
         amended = _joined(amended, "Vary", lambda existing: add_vary(existing, vary))
     if set_cookie is not None:
@@ -68,3 +72,19 @@ def forbid_storing(existing: str | None) -> str:
         return existing or ""
     kept = [part for part in kept if part.lower() != "public" and not part.lower().startswith("s-maxage")]
     return ", ".join([*kept, "no-store"])
+
+
+def unavailable(retry_after: int) -> tuple[str, list[tuple[str, str]], bytes]:
+    """The 503 that stands for a store that failed: status line, headers, body.
+
+    Args:
+        retry_after: After how many seconds the client may try again.
+    """
+    body = b"The service is not available at the moment. Please try again.\n"
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Retry-After", str(retry_after)),
+        ("Cache-Control", "no-store"),
+    ]
+    return "503 Service Unavailable", headers, body

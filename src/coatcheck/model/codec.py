@@ -28,17 +28,20 @@ from msgspec.msgpack import Ext
 
 from coatcheck.errors import DecodeError, NotStorable
 
-__all__ = ["decode", "encode", "is_mutable", "same_value"]
+__all__ = ["IMMUTABLE", "SETS", "decode", "encode", "same_value"]
 
 _DEEPEST = 64
 _NATIVE = frozenset({type(None), bool, int, float, str, bytes})
 _NATIVE_BUT_INT = _NATIVE - {int}
 _SIMPLE_KEYS = frozenset({str})
-_ATOMS = frozenset({*_NATIVE, datetime, date, time, timedelta, UUID, Decimal})
+IMMUTABLE = frozenset({*_NATIVE, datetime, date, time, timedelta, UUID, Decimal})
+"""The types whose values can't be changed in place, nor hold a value that can."""
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
 _MICROSECOND = timedelta(microseconds=1)
 
 _TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL = range(1, 11)
+SETS = frozenset({_SET, _FROZENSET})
+"""The extension codes of sets."""
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -79,15 +82,8 @@ def decode(data: bytes) -> Any:
         raise DecodeError("the stored value can't be read") from None
 
 
-def is_mutable(value: object) -> bool:
-    """Whether `value` may be changed in place, or hold something that may."""
-    return type(value) not in _ATOMS
-
-
 def same_value(stored: bytes, encoded: bytes) -> bool:
-    """Whether two encodings stand for the same value, also when an older release wrote `stored`."""
-    if stored == encoded:
-        return True
+    """Whether two encodings stand for the same value, also when another release wrote `stored`."""
     try:
         return encode(decode(stored)) == encoded
     except (DecodeError, NotStorable):
@@ -132,7 +128,7 @@ def _plain_key(key: object) -> object:
 
 def _refusal(kind: type) -> str:
     for base in kind.__mro__[1:-1]:
-        if base in _ATOMS or base in _WRAPPERS or base in (list, dict):
+        if base in IMMUTABLE or base in _WRAPPERS or base in (list, dict):
             return f"{_name(kind)} would come back as a plain {base.__name__}: store {base.__name__}(value)"
     return f"{_name(kind)} can't be stored: store plain data that stands for it (an id, a dict of its parts)"
 

@@ -1,4 +1,4 @@
-"""How long a session lives, and when it is worth writing that it was used.
+"""How long a session lives.
 
 Everything inside is whole milliseconds; `timedelta` and `datetime` are for the border.
 """
@@ -7,11 +7,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from coatcheck.model.record import Lifetimes, Record
+from msgspec import Struct
 
-__all__ = ["is_alive", "milliseconds", "moment", "slide_is_due"]
+__all__ = ["LATEST", "LONGEST_SLIDE", "Lifetimes", "milliseconds", "moment"]
 
-_LONGEST_SLIDE = 3_600_000
+LATEST = 253_402_300_799_999
+"""The end of the year 9999 (ms), the last moment that a `datetime` can hold."""
+LONGEST_SLIDE = 3_600_000
+"""Use is stored at least so often (ms)."""
+
+
+class Lifetimes(Struct, frozen=True):
+    """The limits of the settings, in milliseconds: how long a session lives without use, and how long at all."""
+
+    idle: int
+    absolute: int
+    remember_idle: int
+    remember_absolute: int
+
+    def limits(self, *, permanent: bool, idle: int = 0, absolute: int = 0) -> tuple[int, int]:
+        """The idle and the absolute limit of one session; `idle` and `absolute` are its own, 0 for none."""
+        if permanent:
+            return idle or self.remember_idle, absolute or self.remember_absolute
+        return idle or self.idle, absolute or self.absolute
 
 
 def milliseconds(span: timedelta) -> int:
@@ -22,22 +40,3 @@ def milliseconds(span: timedelta) -> int:
 def moment(at: int) -> datetime:
     """The aware datetime (UTC) of a time in milliseconds."""
     return datetime.fromtimestamp(at / 1000, UTC)
-
-
-def is_alive(record: Record, now: int, lifetimes: Lifetimes) -> bool:
-    """Whether `record` is within its limits at `now`: those it was stored with, and those in force."""
-    if record.permanent:
-        idle, absolute = lifetimes.remember_idle, lifetimes.remember_absolute
-    else:
-        idle, absolute = lifetimes.idle, lifetimes.absolute
-    start = record.signed_in or record.created
-    return now < record.expires and now < record.last_used + idle and now < start + absolute
-
-
-def slide_is_due(record: Record, now: int, lifetimes: Lifetimes) -> bool:
-    """Whether so much time has gone since the stored use that it must be stored anew.
-
-    At most once per tenth of the idle limit, and per hour; so a session never ends more than that too early.
-    """
-    idle = lifetimes.remember_idle if record.permanent else lifetimes.idle
-    return now - record.last_used >= min(idle // 10, _LONGEST_SLIDE)

@@ -1,188 +1,264 @@
-"""What Coatcheck asks of a store.
+"""The port: what Coatcheck asks of a store.
 
-A store keeps records under keys. It knows keys, records and changes, and nothing of tokens, cookies, codecs,
-sessions or settings. It speaks in batches: several keys to load, several changes to apply, answered one by one
-and in order. A batch that fails as a whole raises a `StoreError`; the caller then retries its members alone. Where
-only some members failed, and others were done, the error's `answers` say what became of each.
+A store keeps bytes under keys, by compare-and-swap. It knows keys, bytes, versions and the entries of its index, and
+nothing of tokens, cookies, records, changes or sessions. It speaks in batches: several keys to load, several writes,
+answered one by one and in order.
 
-To write one: keep the bytes of `coatcheck.model.record.encode` under the key, and let `coatcheck.model.record.settle` decide
-what a change makes of them, inside a transaction or a compare-and-swap. Then run the shipped contract suite
-(`coatcheck.testing.contract`) against it.
+`now` is the caller's clock in milliseconds since 1970. `deadline` is a reading of `time.monotonic()` (seconds) at which
+a call must have come back, with a `StoreTimeout` if need be. A failure of the whole call may be raised; the failure of
+one item is its answer. A store may repeat a read within the deadline. It must never repeat a write: the caller does,
+after a look at what is there.
+
+To write a store: `docs/how-to/write-a-store.md`. The suite that it must pass is `coatcheck.testing.contract`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from coatcheck.model.record import Applied, Change, Record, Refused, Tombstone
+from coatcheck.errors import StoreError, TooLarge
 
 __all__ = [
-    "AsyncRevokesAll",
+    "REVISION_BYTES",
     "AsyncStore",
-    "Capabilities",
+    "Conflict",
+    "Entry",
     "Found",
-    "Life",
-    "RevokesAll",
+    "Index",
+    "Loaded",
     "Store",
-    "Unreadable",
+    "Write",
+    "Written",
+    "revision_of",
 ]
 
+REVISION_BYTES = 8
+"""How many random bytes, new with every write, all data begins with."""
 
-class Unreadable(Struct, frozen=True):
-    """Something lies under the key that is no record that can be read. It is left alone."""
+Index: TypeAlias = Literal["within", "beside", "none"]
+"""Where a user's sessions are listed.
 
-    reason: str
-
-
-Found = Record | Tombstone | Unreadable | None
-"""What lies under a key. A record past its `expires` may still be given back; the caller judges."""
-
-
-class Life(Struct, frozen=True):
-    """One entry of a user's index: a session of his, since the sign-in at `signed_in` (ms)."""
-
-    key: bytes
-    signed_in: int
+- ``within``: a write stores its `Write.entry` together with the data, atomically.
+- ``beside``: `Store.note` stores entries apart from the data.
+- ``none``: the store keeps no list; `sessions_of` and `count` are never called.
+"""
 
 
-class Capabilities(Struct, frozen=True, kw_only=True):
-    """What a store can do beyond keeping records. What is missing is refused when the application is built.
+class Found(Struct, frozen=True):
+    """The data that lies under a key.
 
     Attributes:
-        users: It finds the sessions of a user: `lives_of` answers.
-        separate_index: A user's index is not written together with the record, so that signing in needs `enroll`.
-        tombstones: A destroyed record leaves a tombstone, by which late requests are told from strangers.
-        revokes_all: It can end all sessions of a user without finding them: it has `RevokesAll.revoke_all`.
-        count: `count` answers.
-        coalesce_loads: In async, loads that arrive while others are on their way are worth sending together.
-        coalesce_changes: The same for changes.
+        data: The bytes. Their first 8 are random, and new with every write.
+        version: The store's word for this version of the data: those 8 bytes, or a token of the server's.
     """
 
-    users: bool = True
-    separate_index: bool = False
-    revokes_all: bool = False
-    tombstones: bool = True
-    count: bool = True
-    coalesce_loads: bool = True
-    coalesce_changes: bool = True
+    data: bytes
+    version: object
+
+    def __repr__(self) -> str:
+        return f"<Found, {len(self.data)} bytes>"
+
+
+class Conflict(Struct, frozen=True):
+    """A write was not done, because something other than the expected version lies under its key.
+
+    Attributes:
+        found: The data that lies there now; None: nothing does.
+    """
+
+    found: Found | None
+
+
+class Entry(Struct, frozen=True):
+    """One sign-in in the index: the session `key` belongs to `user` since `signed_in`.
+
+    Attributes:
+        user: The user, as given to `Session.sign_in`.
+        key: The session's key.
+        signed_in: When that sign-in happened (ms).
+        until: The latest moment (ms) at which the session can still be alive. The entry may be dropped after it.
+    """
+
+    user: str
+    key: bytes
+    signed_in: int
+    until: int
+
+
+class Write(Struct, frozen=True, kw_only=True):
+    """One compare-and-swap.
+
+    Attributes:
+        key: 16 bytes.
+        data: The new data.
+        expires: When the store may remove it (ms). Nothing is ever stored without an expiry.
+        expected: `Found.version` of the version that it replaces; None: write only where nothing lies. After a write,
+            the first 8 bytes of the data that was written are accepted as its version, too.
+        live: Whether the data is a session. Tombstones and epochs are not, and `Store.count` leaves them out.
+        entry: With ``index="within"``: the one index entry of this key from now on; None: it has none.
+        urgent: It must be carried out even when the store's memory is full: it ends a session, or does not grow one.
+    """
+
+    key: bytes
+    data: bytes
+    expires: int
+    expected: object | None = None
+    live: bool = True
+    entry: Entry | None = None
+    urgent: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Write of {self.key.hex()}, {len(self.data)} bytes>"
+
+
+Loaded: TypeAlias = Found | StoreError | None
+"""The answer to one key of a load; None: nothing lies there."""
+Written: TypeAlias = Conflict | StoreError | TooLarge | None
+"""The answer to one write; None: it is stored. `StoreFull`, `StoreReadOnly` and `TooLarge`: it is surely not stored.
+`StoreUnavailable`: it may be stored, now or in a moment, unless the error says ``ambiguous=False``."""
+
+
+def revision_of(data: bytes) -> bytes:
+    """The random bytes at the head of `data`."""
+    return data[:REVISION_BYTES]
 
 
 class Store(Protocol):
-    """A synchronous store. Its methods may be called from several threads at once.
-
-    `now` is the caller's clock, in milliseconds since 1970; changes carry theirs in `at`.
-    """
+    """A synchronous store. Its methods may be called from several threads at once."""
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What this store can do."""
+    def index(self) -> Index:
+        """Where a user's sessions are listed."""
         ...
 
-    def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
-        """What lies under each key, in the order of `keys`, in one round trip. Writes nothing."""
-        ...
+    def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
+        """The data under each key, in the order of `keys`, in one round trip; from the primary. Writes nothing.
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        """Apply each change to the record that is there now, and answer in order, in one round trip.
-
-        When it returns, what it answered `Applied` to is stored, with its expiry, and is seen by every later
-        `load` of any process.
+        Data past its expiry may still be given back: the caller judges.
         """
         ...
 
-    def enroll(self, user: str, life: Life, expires: int) -> None:
-        """Note in the user's index that `life` is one of his, until `expires`. Only with `separate_index`."""
-        ...
+    def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
+        """Carry out each write by itself, in one round trip, and answer in order. The keys are distinct.
 
-    def lives_of(self, user: str, now: int) -> Sequence[Life]:
-        """The user's live sessions, the newest sign-in first.
-
-        Complete for every sign-in that was stored (and, with `separate_index`, enrolled) before the call.
+        A write that is answered None is stored with its expiry, and every later load of any process sees it.
         """
         ...
 
-    def count(self, now: int) -> int:
+    def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
+        """Remove what lies under each key, whatever it is, index entry included; whether something did.
+
+        Works when the store's memory is full.
+        """
+        ...
+
+    def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        """Store entries in the index. Only called with ``index="beside"``.
+
+        An entry of the same user and key is replaced if `signed_in` is later; its `until` never becomes earlier.
+        """
+        ...
+
+    def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> Sequence[Entry]:
+        """The user's entries whose `until` is after `now`: the newest sign-in first, then by key.
+
+        At most `limit` of them, from behind `after`, which need not exist any more. Complete for every entry that was
+        stored before the call. The caller checks each against its record.
+        """
+        ...
+
+    def index_may_be_incomplete(self, deadline: float) -> str | None:
+        """Why the server may have lost index entries, and the remedy, as a sentence; None: it can't have.
+
+        Asked after `sessions_of` by `revoke_user`. Only with ``index="beside"``.
+        """
+        ...
+
+    def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        """Remove entries from the index, each only if it still is exactly this one. Only with ``index="beside"``."""
+        ...
+
+    def count(self, now: int, deadline: float) -> int:
         """How many live records there are."""
         ...
 
-    def sweep(self, now: int, limit: int) -> int:
-        """Remove at most `limit` records that expired before `now`; how many it was. Never removes a live one."""
+    def sweep(self, now: int, limit: int, deadline: float) -> int:
+        """Remove at most `limit` items that expired before `now`; how many it was. Never removes a live one."""
         ...
 
-    def ping(self) -> None:
-        """Return if the store can be reached, else raise a `StoreError`."""
+    def ping(self, deadline: float) -> None:
+        """Return if the store can be reached, else raise a `StoreError` that names the remedy."""
         ...
 
     def close(self) -> None:
-        """Let go of connections and files. Calling it twice is harmless."""
+        """Let go of connections and files. The store can be used again afterwards: the next call opens them anew."""
         ...
 
 
 class AsyncStore(Protocol):
-    """The same for an event loop. The meaning of each method is `Store`'s."""
+    """The same for an event loop. The meaning of each method is `Store`'s.
+
+    Attributes:
+        loads_in_place: Whether `load` never waits for anything, so that sending several loads together gains nothing.
+    """
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What this store can do."""
+    def index(self) -> Index:
+        """See `Store.index`."""
         ...
 
-    async def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
+    @property
+    def loads_in_place(self) -> bool:
+        """Whether `load` never waits."""
+        ...
+
+    async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         """See `Store.load`."""
         ...
 
-    async def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        """See `Store.apply`."""
+    async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
+        """See `Store.write`."""
         ...
 
-    async def enroll(self, user: str, life: Life, expires: int) -> None:
-        """See `Store.enroll`."""
+    async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
+        """See `Store.remove`."""
         ...
 
-    async def lives_of(self, user: str, now: int) -> Sequence[Life]:
-        """See `Store.lives_of`."""
+    async def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        """See `Store.note`."""
         ...
 
-    async def count(self, now: int) -> int:
+    async def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> Sequence[Entry]:
+        """See `Store.sessions_of`."""
+        ...
+
+    async def index_may_be_incomplete(self, deadline: float) -> str | None:
+        """See `Store.index_may_be_incomplete`."""
+        ...
+
+    async def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        """See `Store.forget`."""
+        ...
+
+    async def count(self, now: int, deadline: float) -> int:
         """See `Store.count`."""
         ...
 
-    async def sweep(self, now: int, limit: int) -> int:
+    async def sweep(self, now: int, limit: int, deadline: float) -> int:
         """See `Store.sweep`."""
         ...
 
-    async def ping(self) -> None:
+    async def ping(self, deadline: float) -> None:
         """See `Store.ping`."""
         ...
 
     async def close(self) -> None:
         """See `Store.close`."""
-        ...
-
-
-class RevokesAll(Protocol):
-    """What a store has besides, where it can't find a user's sessions, and can end them (`Capabilities.revokes_all`)."""
-
-    def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
-        """End every session of `user` whose sign-in was stored and enrolled before the call.
-
-        When it returns, `load` gives none of them as a record, and no change is applied to one. A sign-in that is
-        enrolled after it stands.
-
-        Args:
-            user: Whose.
-            at: The caller's clock, in milliseconds since 1970.
-            until: When the last session that there may be ends at the latest: no note of this is needed longer.
-            keep: The key of a session to leave alone. One that does not count any more is not brought back by it.
-        """
-        ...
-
-
-class AsyncRevokesAll(Protocol):
-    """The same for an event loop."""
-
-    async def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
-        """See `RevokesAll.revoke_all`."""
         ...

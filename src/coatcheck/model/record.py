@@ -1,109 +1,74 @@
-"""A record, what may be done to it, and its bytes.
+"""A record, and the whole meaning of a change.
 
-A *record* is what a store holds under a key. A *change* is what one request did. This module is the whole
-meaning of a change: `Record.apply` for a record that lives, `settle` for whatever a store finds under a key.
-Every store calls `settle` inside a transaction or a compare-and-swap; one that can't (a Redis script) is held
-equal to it by the property test in `coatcheck.testing`.
+A *record* is what lies in a store under a session's key. A *change* is what one request did to it. `Record.apply` says
+what an update makes of a live record; `settle` says what any change makes of whatever was found under its key. There is
+no second place where that is decided: stores compare versions, and apply nothing.
 
-All times are whole milliseconds since 1970, UTC; all spans are whole milliseconds.
-
-The byte format, version 1 (all integers big-endian, u48 = 6 bytes)::
-
-    u8      version = 1
-    u8      flags: 1 signed in, 2 permanent, 4 in grace, 128 tombstone
-    16      key
-    32      SHA-256 of the current secret        (a tombstone: zeros)
-    u48     secret_at                            (a tombstone: zero)
-    u48     created                              (a tombstone: zero)
-    u48     last_used                            (a tombstone: zero)
-    u48     expires
-    if signed in:   u48 signed_in, u16 length of user, u16 length of client, UTF-8 of user, UTF-8 of client
-    if in grace:    32 SHA-256 of the previous secret, u48 seen (0: not yet)
-    the rest        a MessagePack map of field name (str) to the field's encoded value (bin);
-                    a tombstone has none
+All times are whole milliseconds since 1970, UTC; all spans are whole milliseconds. The bytes: `coatcheck.model.format`.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from struct import Struct as Layout
-from struct import error as LayoutError
 from types import MappingProxyType
+from typing import TypeAlias
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from coatcheck.model.fields import FLASH
+from coatcheck.model.lifetimes import LATEST, LONGEST_SLIDE, Lifetimes
+from coatcheck.model.merges import MergeRule, merged, ruled
+
 __all__ = [
     "APPLIED",
+    "MARK_BYTES",
+    "NO_FIELDS",
     "TOMBSTONE_LIFE",
     "Applied",
     "Change",
     "Create",
     "Destroy",
-    "Lifetimes",
+    "Edit",
+    "Holder",
     "Record",
-    "RecordError",
     "Refused",
     "Rotation",
     "Settled",
     "SignIn",
+    "State",
     "Tombstone",
+    "Unreadable",
     "Update",
-    "decode",
-    "encode",
+    "newest_flashes",
     "settle",
 ]
 
 TOMBSTONE_LIFE = 30_000
 """How long (ms) a destroyed record's key tells a late request that it is late."""
-
-FORMAT = 1
-_SIGNED_IN, _PERMANENT, _GRACE, _TOMBSTONE = 1, 2, 4, 128
-_LAST = 253_402_300_799_999  # the end of the year 9999, the last that a datetime can hold
-_HEAD = Layout(">BB16s32sHIHIHIHI")
-_SIGNED = Layout(">HIHH")
-_PREVIOUS = Layout(">32sHI")
-_NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
-
-
-class RecordError(ValueError):
-    """Bytes that are no record of this key in a format that this release reads."""
+MARK_BYTES = 4
+NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Refused(enum.Enum):
     """Why a change was not applied. Nothing was written."""
 
     GONE = "gone"  # no live record lies under the key
-    CHANGED = "changed"  # the record no longer has the secret (or the user) that the change expects
+    CHANGED = "changed"  # the record no longer has the secret, or the user, that the change expects
     EXISTS = "exists"  # something lies under the key of a record to create
     UNREADABLE = "unreadable"  # what lies there can't be read, and is left alone
-
-
-class Lifetimes(Struct, frozen=True):
-    """The four limits, in milliseconds, by which a record's expiry is reckoned."""
-
-    idle: int
-    absolute: int
-    remember_idle: int
-    remember_absolute: int
-
-    def expiry(self, *, start: int, last_used: int, permanent: bool) -> int:
-        """When a record that started at `start` and was last used at `last_used` ends (OWASP: idle and absolute)."""
-        if permanent:
-            return min(last_used + self.remember_idle, start + self.remember_absolute)
-        return min(last_used + self.idle, start + self.absolute)
 
 
 class Rotation(Struct, frozen=True):
     """A new secret, by its SHA-256.
 
-    `derived` is the periodic one: the old secret stays good for the grace, and a request that rotates to the
-    same secret a second time changes nothing. Otherwise the old secret is dead at once.
+    `derived` is the periodic one: the old secret stays good for the grace, the mark stays, and a request that rotates
+    to the same secret a second time changes nothing. Otherwise the old secret is dead at once, and `mark` is new.
     """
 
-    secret: bytes
+    secret_hash: bytes
+    mark: bytes = bytes(MARK_BYTES)
     derived: bool = False
 
     def __repr__(self) -> str:
@@ -111,10 +76,29 @@ class Rotation(Struct, frozen=True):
 
 
 class SignIn(Struct, frozen=True):
-    """Who signed in, and on what (the User-Agent, shortened)."""
+    """A user who signs in, and the client (the User-Agent, shortened)."""
 
     user: str
     client: str = ""
+
+
+class Edit(Struct, frozen=True):
+    """A field that is merged where another request changed it meanwhile.
+
+    Attributes:
+        data: The encoded value that the request wants.
+        base: The encoded value that its edit began with; None: there was none.
+        stored: The bytes that were stored when it was read; None: it was absent.
+        rule: The application's merge rule; None: the general one.
+    """
+
+    data: bytes
+    base: bytes | None
+    stored: bytes | None
+    rule: MergeRule | None = None
+
+    def __repr__(self) -> str:
+        return "<Edit>"
 
 
 class Create(Struct, frozen=True, tag=True):
@@ -130,56 +114,92 @@ class Create(Struct, frozen=True, tag=True):
 class Update(Struct, frozen=True, tag=True, kw_only=True):
     """Change the record that is there now. Never creates.
 
-    The preconditions are `secret` (SHA-256 of the one that the request holds) and `user`; None asks nothing.
-    `touch` says that the visitor himself was here: only then does `last_used` move.
+    Attributes:
+        key: The record's key.
+        at: The caller's time.
+        lifetimes: The limits of the settings.
+        grace: How long the previous secret is good after its successor was first seen.
+        secret_hash: Only where the record has this secret (its SHA-256), or it is the previous one within its grace.
+        user: Only where this user is signed in.
+        clear: Remove every field first.
+        remove: Fields to remove.
+        take: Fields to remove and to give back as they were.
+        set: Fields to set: each is the whole value.
+        edits: Fields to set, merged with what another request stored meanwhile. Not after `clear`.
+        max_flashes: How many flash messages stay; the oldest go first. 0: all.
+        permanent: Whether the longer limits apply from now on; None: as it is.
+        limits: The session's own idle and absolute limit (0: that of the settings); None: as they are.
+        sign_in: Who signs in.
+        rotate: The new secret.
+        seen: The request came with the current secret: the grace of the previous one begins.
+        used: It counts as use: `last_used` moves.
     """
 
     key: bytes
     at: int
     lifetimes: Lifetimes
     grace: int = 0
-    secret: bytes | None = None
+    secret_hash: bytes | None = None
     user: str | None = None
     clear: bool = False
     remove: frozenset[str] = frozenset()
     take: tuple[str, ...] = ()
-    set: Mapping[str, bytes] = _NO_FIELDS
+    set: Mapping[str, bytes] = NO_FIELDS
+    edits: Mapping[str, Edit] = MappingProxyType({})
+    max_flashes: int = 0
     permanent: bool | None = None
+    limits: tuple[int, int] | None = None
     sign_in: SignIn | None = None
     rotate: Rotation | None = None
     seen: bool = False
-    touch: bool = True
+    used: bool = True
 
     def __repr__(self) -> str:
         # No value of a session, and nothing of its secrets, is ever shown.
-        return f"<Update of {self.key.hex()}: sets {len(self.set)} fields, removes {len(self.remove)}>"
+        count = len(self.set) + len(self.edits)
+        return f"<Update of {self.key.hex()}: sets {count} fields, removes {len(self.remove)}>"
+
+
+class Holder(Struct, frozen=True):
+    """Whom a record belongs to: `user`, or nobody (None).
+
+    With `signed_in`, it must also be that sign-in of the user; 0: any.
+    """
+
+    user: str | None
+    signed_in: int = 0
 
 
 class Destroy(Struct, frozen=True, tag=True, kw_only=True):
-    """End the record, and leave a tombstone where one was.
+    """End the record, and leave a tombstone in its place.
 
-    With `user`, only if it is still this user's; with `signed_in`, only if it is still that sign-in's life.
-    Without them it asks nothing, not even whether the record can be read: logging out must not fail.
+    With `holder`, only while the record belongs to it, whatever its secret. Without, it ends whatever lies there, also
+    what can't be read.
     """
 
     key: bytes
     at: int
-    user: str | None = None
-    signed_in: int | None = None
+    holder: Holder | None = None
 
 
-Change = Create | Update | Destroy
+Change: TypeAlias = Create | Update | Destroy
 
 
 class Applied(Struct, frozen=True):
-    """The change is stored. `taken` holds the fields that it took away, as they were at that moment.
+    """The change is stored.
 
-    `rotated` is False where the change was to rotate the secret, and the record has another than it brought: a request
-    of another process derived its successor from another ring.
+    Attributes:
+        taken: The fields that it took, as they were at that moment.
+        rotated: False where it was to rotate the secret, and the record has another than it brought: a request of
+            another process derived its successor from another ring.
+        merged: The names of the fields that were merged with what another request had stored.
+        unmerged: The names of the fields whose merge rule raised, so that the later write stands.
     """
 
-    taken: Mapping[str, bytes] = _NO_FIELDS
+    taken: Mapping[str, bytes] = NO_FIELDS
     rotated: bool = True
+    merged: tuple[str, ...] = ()
+    unmerged: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Applied, {len(self.taken)} fields taken>"
@@ -189,28 +209,58 @@ APPLIED = Applied()
 
 
 class Tombstone(Struct, frozen=True):
-    """What lies, for a while, where a record was destroyed."""
+    """The mark that lies, for a while, where a record was destroyed."""
 
     key: bytes
     expires: int
 
 
+class Unreadable(Struct, frozen=True):
+    """Bytes that are no record that can be read. They are left alone."""
+
+    reason: str
+
+
 class Record(Struct, frozen=True, kw_only=True):
-    """What a store holds under a key: the fields, each as its own bytes, and the bookkeeping beside them."""
+    """The fields, each as its own encoded bytes, and the bookkeeping beside them.
+
+    Attributes:
+        key: The key under which it lies.
+        secret_hash: The SHA-256 of the current secret.
+        secret_at: When that was set.
+        created: When the record was created.
+        last_used: When its use was last stored.
+        expires: When it ends.
+        mark: 4 random bytes that change at each sign-in and `rotate()`, not at a periodic rotation.
+        permanent: Whether the longer limits apply, and the cookie outlives the browser.
+        signed_in: When the user signed in; 0: never.
+        user: Who is signed in.
+        client: The User-Agent that signed in.
+        previous: The SHA-256 of the secret before a periodic rotation, while it may be good.
+        seen: When its successor was first seen; 0: not yet.
+        idle: The session's own idle limit; 0: that of the settings.
+        absolute: Its own absolute limit; 0: that of the settings.
+        sealed: Bookkeeping that only the application's secrets open; kept as it is.
+        fields: The fields.
+    """
 
     key: bytes
-    secret: bytes
+    secret_hash: bytes
     secret_at: int
     created: int
     last_used: int
     expires: int
+    mark: bytes = bytes(MARK_BYTES)
     permanent: bool = False
     signed_in: int = 0
     user: str | None = None
     client: str = ""
     previous: bytes | None = None
     seen: int = 0
-    fields: Mapping[str, bytes] = _NO_FIELDS
+    idle: int = 0
+    absolute: int = 0
+    sealed: bytes = b""
+    fields: Mapping[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Record {self.key.hex()} with {len(self.fields)} fields>"
@@ -220,80 +270,62 @@ class Record(Struct, frozen=True, kw_only=True):
         """When this life began: at the sign-in, otherwise at the creation. The absolute limit counts from here."""
         return self.signed_in or self.created
 
-    def accepts(self, secret: bytes, *, at: int, grace: int) -> bool:
-        """Whether `secret` (a SHA-256) is the current one, or the previous one within its grace."""
-        if secret == self.secret:
+    def accepts(self, secret_hash: bytes, *, at: int, grace: int) -> bool:
+        """Whether it is the hash of the current secret, or of the previous one within its grace."""
+        if secret_hash == self.secret_hash:
             return True
-        return secret == self.previous and (not self.seen or at < self.seen + grace)
+        return secret_hash == self.previous and (not self.seen or at < self.seen + grace)
+
+    def is_alive(self, at: int, lifetimes: Lifetimes) -> bool:
+        """Whether it is within its limits: those it was stored with, and those in force (OWASP: idle and absolute)."""
+        if at >= self.expires:
+            return False
+        if self.permanent:
+            idle, absolute = lifetimes.remember_idle, lifetimes.remember_absolute
+        else:
+            idle, absolute = lifetimes.idle, lifetimes.absolute
+        start = self.signed_in or self.created
+        return at < self.last_used + (self.idle or idle) and at < start + (self.absolute or absolute)
+
+    def slide_is_due(self, at: int, lifetimes: Lifetimes) -> bool:
+        """Whether its use must be stored anew: at most once per tenth of the idle limit, and per hour."""
+        idle = self.idle or (lifetimes.remember_idle if self.permanent else lifetimes.idle)
+        return at - self.last_used >= min(idle // 10, LONGEST_SLIDE)
+
+    def until(self, lifetimes: Lifetimes) -> int:
+        """The latest moment at which it can be alive, however it is used."""
+        _, absolute = lifetimes.limits(permanent=self.permanent, idle=self.idle, absolute=self.absolute)
+        return self.start + absolute
 
     def apply(self, change: Update) -> Record | Refused:
         """The record as `change` leaves it, or why it may not.
 
-        The precondition is checked first; fields are cleared, then removed and taken, then set; `last_used` and
-        `expires` follow, and only a change of the limits or of `permanent` can bring `expires` nearer.
+        The preconditions are checked first. Fields are cleared, then removed and taken, then set and merged.
+        `last_used` and `expires` follow; only a change of the limits or of `permanent` can bring `expires` nearer.
         """
-        at, grace = change.at, change.grace
-        if at >= self.expires:
-            return Refused.GONE
-        if change.secret is not None and not self.accepts(change.secret, at=at, grace=grace):
-            return Refused.CHANGED
-        if change.user is not None and change.user != self.user:
-            return Refused.CHANGED
-
-        fields = {} if change.clear else dict(self.fields)
-        for name in change.remove:
-            fields.pop(name, None)
-        for name in change.take:
-            fields.pop(name, None)
-        fields.update(change.set)
-
-        secret, secret_at, previous, seen = self.secret, self.secret_at, self.previous, self.seen
-        if previous is not None and seen and at >= seen + grace:
-            previous, seen = None, 0
-        if change.seen and previous is not None and not seen and change.secret == secret:
-            seen = at
-        if (rotate := change.rotate) is not None:
-            if not rotate.derived:
-                secret, secret_at, previous, seen = rotate.secret, at, None, 0
-            elif change.secret == secret != rotate.secret:
-                secret, secret_at, previous, seen = rotate.secret, at, secret, 0
-
-        signed_in, user, client = self.signed_in, self.user, self.client
-        if change.sign_in is not None:
-            # Strictly later than the one before, so that two sign-ins never look the same.
-            signed_in = max(at, signed_in + 1)
-            user, client = change.sign_in.user, change.sign_in.client
-        permanent = self.permanent if change.permanent is None else change.permanent
-        last_used = max(self.last_used, at) if change.touch else self.last_used
-        expires = change.lifetimes.expiry(
-            start=signed_in or self.created, last_used=last_used, permanent=permanent
-        )
-        return Record(
-            key=self.key,
-            secret=secret,
-            secret_at=secret_at,
-            created=self.created,
-            last_used=last_used,
-            expires=expires,
-            permanent=permanent,
-            signed_in=signed_in,
-            user=user,
-            client=client,
-            previous=previous,
-            seen=seen,
-            fields=fields,
-        )
+        settled = _updated(self, change)
+        return settled.answer if isinstance(settled.answer, Refused) else settled.record
 
     def with_key(self, key: bytes) -> Record:
         """The same record under another key, for the (never seen) case that the key was taken."""
         return replace(self, key=key)
 
 
+State: TypeAlias = Record | Tombstone | Unreadable | None
+"""All that can lie under a key; None: nothing does."""
+
+
 class Settled(Struct, frozen=True):
-    """What a store has to do: put `state` under the key (None: leave what is there), and give back `answer`."""
+    """What becomes of a key: `state` is to be stored under it (None: leave what is there), `answer` is given back."""
 
     answer: Applied | Refused
     state: Record | Tombstone | None = None
+
+    @property
+    def record(self) -> Record:
+        """The new state, where it is known to be a record."""
+        assert isinstance(self.state, Record)
+        return self.state
 
 
 _EXISTS, _GONE, _CHANGED, _UNREADABLE = (
@@ -304,130 +336,122 @@ _EXISTS, _GONE, _CHANGED, _UNREADABLE = (
 )
 
 
-def settle(data: bytes | None, change: Change) -> Settled:
-    """What `change` makes of the bytes that lie under its key (None: nothing lies there)."""
+def settle(found: State, change: Change) -> Settled:
+    """What `change` makes of what was found under its key."""
+    if isinstance(change, Update):
+        if isinstance(found, Record):
+            return _updated(found, change)
+        return _UNREADABLE if isinstance(found, Unreadable) else _GONE
     if isinstance(change, Create):
-        return Settled(APPLIED, change.record) if data is None else _EXISTS
-    if data is None:
+        return Settled(APPLIED, change.record) if found is None else _EXISTS
+    if isinstance(found, Unreadable):
+        return _UNREADABLE if change.holder is not None else _destroyed(change)
+    if not isinstance(found, Record) or change.at >= found.expires:
         return _GONE
-    try:
-        current = decode(change.key, data)
-    except RecordError:
-        if isinstance(change, Destroy) and change.user is None and change.signed_in is None:
-            return Settled(APPLIED, Tombstone(change.key, change.at + TOMBSTONE_LIFE))
-        return _UNREADABLE
-    if isinstance(current, Tombstone) or change.at >= current.expires:
+    holder = change.holder
+    if holder is not None and (
+        holder.user != found.user or (holder.signed_in and holder.signed_in != found.signed_in)
+    ):
+        return _CHANGED
+    return _destroyed(change)
+
+
+def _destroyed(change: Destroy) -> Settled:
+    return Settled(APPLIED, Tombstone(change.key, change.at + TOMBSTONE_LIFE))
+
+
+def _updated(record: Record, change: Update) -> Settled:
+    at, grace = change.at, change.grace
+    if at >= record.expires:
         return _GONE
-    if isinstance(change, Destroy):
-        if change.user is not None and change.user != current.user:
-            return _CHANGED
-        if change.signed_in is not None and change.signed_in != current.signed_in:
-            return _CHANGED
-        return Settled(APPLIED, Tombstone(change.key, change.at + TOMBSTONE_LIFE))
-    after = current.apply(change)
-    if isinstance(after, Refused):
-        return Settled(after)
-    rotated = change.rotate is None or change.rotate.secret == after.secret
-    if not change.take:
-        return Settled(APPLIED if rotated else Applied(rotated=False), after)
-    before = _NO_FIELDS if change.clear else current.fields
-    taken = {name: before[name] for name in change.take if name in before}
-    return Settled(Applied(taken, rotated), after)
+    if change.secret_hash is not None and not record.accepts(change.secret_hash, at=at, grace=grace):
+        return _CHANGED
+    if change.user is not None and change.user != record.user:
+        return _CHANGED
 
+    answer, fields = _fields_after(record, change)
 
-_encode_fields = msgspec.msgpack.Encoder().encode
-_decode_fields = msgspec.msgpack.Decoder(dict[str, bytes]).decode
-
-
-def encode(state: Record | Tombstone) -> bytes:
-    """The bytes of a record or a tombstone, version 1."""
-    if isinstance(state, Tombstone):
-        high, low = divmod(state.expires, 1 << 32)
-        return _HEAD.pack(FORMAT, _TOMBSTONE, state.key, bytes(32), 0, 0, 0, 0, 0, 0, high, low)
-    flags = _PERMANENT if state.permanent else 0
-    tail = b""
-    if state.user is not None:
-        flags |= _SIGNED_IN
-        user, client = state.user.encode(), state.client.encode()
-        tail = _SIGNED.pack(*divmod(state.signed_in, 1 << 32), len(user), len(client)) + user + client
-    if state.previous is not None:
-        flags |= _GRACE
-        tail += _PREVIOUS.pack(state.previous, *divmod(state.seen, 1 << 32))
-    secret_at, created, last_used, expires = state.secret_at, state.created, state.last_used, state.expires
-    head = _HEAD.pack(
-        FORMAT,
-        flags,
-        state.key,
-        state.secret,
-        secret_at >> 32,
-        secret_at & 0xFFFFFFFF,
-        created >> 32,
-        created & 0xFFFFFFFF,
-        last_used >> 32,
-        last_used & 0xFFFFFFFF,
-        expires >> 32,
-        expires & 0xFFFFFFFF,
-    )
-    return head + tail + _encode_fields(dict(state.fields))
-
-
-def decode(key: bytes, data: bytes) -> Record | Tombstone:
-    """The record or tombstone in `data`.
-
-    Raises:
-        RecordError: The bytes are damaged, of a format that this release can't read, or another key's.
-    """
-    try:
-        # Times as pairs of their high and low parts.
-        version, flags, own, secret, sh, sl, ch, cl, uh, ul, eh, el = _HEAD.unpack_from(data)
-        if version != FORMAT:
-            raise RecordError(f"the record has format {version}; this release reads format {FORMAT}")
-        if own != key:
-            raise RecordError("the record belongs to another key")
-        secret_at, created = sh << 32 | sl, ch << 32 | cl
-        last_used, expires = uh << 32 | ul, eh << 32 | el
-        if not secret_at <= _LAST >= created or not last_used <= _LAST >= expires:
-            raise RecordError("the record is damaged")
-        if (
-            flags == _TOMBSTONE
-            and len(data) == _HEAD.size
-            and not (any(secret) or secret_at or created or last_used)
-        ):
-            return Tombstone(key, expires)
-        if flags & ~(_SIGNED_IN | _PERMANENT | _GRACE):
-            raise RecordError("the record is damaged")
-        offset = _HEAD.size
-        signed_in, user, client = 0, None, ""
-        if flags & _SIGNED_IN:
-            high, low, user_size, client_size = _SIGNED.unpack_from(data, offset)
-            signed_in = high << 32 | low
-            if signed_in > _LAST:
-                raise RecordError("the record is damaged")
-            offset += _SIGNED.size
-            user = data[offset : offset + user_size].decode()
-            offset += user_size
-            client = data[offset : offset + client_size].decode()
-            offset += client_size
+    secret_hash, secret_at, mark = record.secret_hash, record.secret_at, record.mark
+    previous, seen = record.previous, record.seen
+    if previous is not None and seen and at >= seen + grace:
         previous, seen = None, 0
-        if flags & _GRACE:
-            previous, high, low = _PREVIOUS.unpack_from(data, offset)
-            seen = high << 32 | low
-            offset += _PREVIOUS.size
-        fields = _decode_fields(data[offset:])
-    except (LayoutError, UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise RecordError("the record is damaged") from error
-    return Record(
-        key=key,
-        secret=secret,
+    if change.seen and previous is not None and not seen and change.secret_hash == secret_hash:
+        seen = at
+    if (rotate := change.rotate) is not None:
+        if not rotate.derived:
+            secret_hash, secret_at, mark = rotate.secret_hash, at, rotate.mark
+            previous, seen = None, 0
+        elif change.secret_hash == secret_hash != rotate.secret_hash:
+            secret_hash, secret_at, previous, seen = rotate.secret_hash, at, secret_hash, 0
+        if rotate.secret_hash != secret_hash:
+            answer = replace(answer, rotated=False)
+
+    signed_in, user, client = record.signed_in, record.user, record.client
+    if change.sign_in is not None:
+        # Strictly later than the one before, so that two sign-ins never look the same.
+        signed_in = max(at, signed_in + 1)
+        user, client = change.sign_in.user, change.sign_in.client
+    permanent = record.permanent if change.permanent is None else change.permanent
+    idle, absolute = (record.idle, record.absolute) if change.limits is None else change.limits
+    last_used = max(record.last_used, at) if change.used else record.last_used
+    limits = change.lifetimes
+    idle_limit = idle or (limits.remember_idle if permanent else limits.idle)
+    absolute_limit = absolute or (limits.remember_absolute if permanent else limits.absolute)
+    after = Record(
+        key=record.key,
+        secret_hash=secret_hash,
         secret_at=secret_at,
-        created=created,
+        created=record.created,
         last_used=last_used,
-        expires=expires,
-        permanent=bool(flags & _PERMANENT),
+        expires=min(last_used + idle_limit, (signed_in or record.created) + absolute_limit, LATEST),
+        mark=mark,
+        permanent=permanent,
         signed_in=signed_in,
         user=user,
         client=client,
         previous=previous,
         seen=seen,
+        idle=idle,
+        absolute=absolute,
+        sealed=record.sealed,
         fields=fields,
     )
+    return Settled(answer, after)
+
+
+def _fields_after(record: Record, change: Update) -> tuple[Applied, dict[str, bytes]]:
+    fields = {} if change.clear else dict(record.fields)
+    for name in change.remove:
+        fields.pop(name, None)
+    taken = {name: fields.pop(name) for name in change.take if name in fields} if change.take else NO_FIELDS
+    fields.update(change.set)
+    both: list[str] = []
+    failed: list[str] = []
+    for name, edit in change.edits.items():
+        theirs = fields.get(name)
+        if change.clear or theirs == edit.stored:
+            fields[name] = edit.data
+        elif edit.rule is not None:
+            result = ruled(edit.rule, edit.base, theirs, edit.data)
+            if result is None:
+                failed.append(name)
+            fields[name] = edit.data if result is None else result
+        elif theirs is not None and edit.base is not None:
+            fields[name] = merged(edit.base, theirs, edit.data)
+        else:
+            continue  # it was removed meanwhile, and stays so
+        if fields[name] != edit.data:
+            both.append(name)
+    if change.max_flashes:
+        fields = newest_flashes(fields, change.max_flashes)
+    if both or failed:
+        return Applied(taken=taken, merged=tuple(both), unmerged=tuple(failed)), fields
+    return Applied(taken=taken) if taken else APPLIED, fields
+
+
+def newest_flashes(fields: dict[str, bytes], limit: int) -> dict[str, bytes]:
+    """`fields` without the oldest flash messages beyond `limit`."""
+    flashes = [name for name in fields if name.startswith(FLASH)]
+    for name in sorted(flashes)[: max(0, len(flashes) - limit)]:
+        del fields[name]
+    return fields

@@ -1,191 +1,203 @@
-"""Records in this process's memory: for tests, for trying things out, and for a site of one process.
+"""Sessions in this process's memory: for tests, for trying things out, and for a site of one process.
 
-It ends with the process, and two processes do not share it.
+They end with the process, and two processes do not share them.
 """
 
 from __future__ import annotations
 
 import heapq
 import threading
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
-from datetime import timedelta
+from itertools import islice
 from urllib.parse import urlsplit
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.model.ports import Capabilities, Found, Life, Unreadable
-from coatcheck.model.record import (
-    Applied,
-    Change,
-    Create,
-    Record,
-    RecordError,
-    Refused,
-    Tombstone,
-    decode,
-    encode,
-    settle,
-)
+from coatcheck.model.ports import Conflict, Entry, Found, Index, Write, revision_of
 
 __all__ = ["AsyncMemoryStore", "MemoryStore", "async_from_url", "from_url"]
 
 
-_NEVER = 1 << 62
-
-
 class MemoryStore:
-    """A store in a dict, safe for threads. What has expired is let go as new records come in."""
+    """A store in a dict, safe for threads. It keeps its data when it is closed.
 
-    capabilities: Capabilities = Capabilities(coalesce_loads=False, coalesce_changes=False)
+    Expired data is removed as new keys come in, two for each, so that it never outweighs the live data for long.
+    """
+
+    index: Index = "within"
 
     def __init__(self) -> None:
-        self._data: dict[bytes, bytes] = {}
-        self._users: dict[str, dict[bytes, int]] = {}
-        self._signed_in_as: dict[bytes, str] = {}
-        self._due: list[tuple[int, bytes]] = []  # a heap; an entry may be out of date, the record decides
-        self._looked_at: dict[bytes, int] = {}  # when the heap comes to each key
+        self._found: dict[bytes, Found] = {}
+        self._written: dict[bytes, Write] = {}  # the last write of each key
+        self._users: dict[str, list[Entry]] = {}  # each list in the order of `_rank`
+        self._heap: list[tuple[int, bytes]] = []  # when to look at a key: at its expiry, or earlier
+        self._due: dict[bytes, int] = {}  # the item of the heap that counts for a key
         self._lock = threading.Lock()
 
-    def load(self, keys: Sequence[bytes], now: int) -> list[Found]:
-        """What lies under each key."""
-        return [self._read(key) for key in keys]
+    def load(self, keys: Sequence[bytes], now: int, deadline: float) -> list[Found | None]:
+        """See `Store.load`."""
+        found = self._found
+        return [found.get(key) for key in keys]
 
-    def apply(self, changes: Sequence[Change]) -> list[Applied | Refused]:
-        """Apply each change, one after the other."""
+    def write(self, writes: Sequence[Write], now: int, deadline: float) -> list[Conflict | None]:
+        """See `Store.write`."""
         with self._lock:
-            return [self._apply(change) for change in changes]
+            return [self._write(write, now) for write in writes]
 
-    def enroll(self, user: str, life: Life, expires: int) -> None:
-        """Nothing to do: the index is written with the record."""
-
-    def lives_of(self, user: str, now: int) -> list[Life]:
-        """The user's live sessions, the newest sign-in first."""
+    def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> list[bool]:
+        """See `Store.remove`."""
         with self._lock:
-            enrolled = self._users.get(user, {})
-            newest_first = sorted(enrolled, key=lambda key: (-enrolled[key], key))
-            return [Life(key, enrolled[key]) for key in newest_first if self._is_live(key, now)]
+            return [self._remove(key) for key in keys]
 
-    def count(self, now: int) -> int:
-        """How many live records there are."""
+    def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        """Never called: each entry is stored with its session."""
+
+    def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> list[Entry]:
+        """See `Store.sessions_of`."""
         with self._lock:
-            return sum(self._is_live(key, now) for key in self._data)
+            entries = self._users.get(user, [])
+            start = 0 if after is None else bisect_right(entries, _rank(after), key=_rank)
+            behind = (entry for entry in islice(entries, start, None) if entry.until > now)
+            return list(islice(behind, limit))
 
-    def sweep(self, now: int, limit: int) -> int:
-        """Let go of at most `limit` expired records."""
+    def index_may_be_incomplete(self, deadline: float) -> None:
+        """It never is."""
+
+    def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        """Never called: each entry goes with its session."""
+
+    def count(self, now: int, deadline: float) -> int:
+        """See `Store.count`."""
         with self._lock:
-            return self._let_go(now, limit)
+            return sum(write.live and now < write.expires for write in self._written.values())
 
-    def ping(self) -> None:
+    def sweep(self, now: int, limit: int, deadline: float) -> int:
+        """See `Store.sweep`."""
+        with self._lock:
+            return self._sweep(now, limit)
+
+    def ping(self, deadline: float) -> None:
         """Memory is always there."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing is open."""
 
-    def _read(self, key: bytes) -> Found:
-        data = self._data.get(key)
-        if data is None:
-            return None
-        try:
-            return decode(key, data)
-        except RecordError as error:
-            return Unreadable(str(error))
-
-    def _is_live(self, key: bytes, now: int) -> bool:
-        found = self._read(key)
-        return isinstance(found, Record) and now < found.expires
-
-    def _apply(self, change: Change) -> Applied | Refused:
-        settled = settle(self._data.get(change.key), change)
-        if settled.state is not None:
-            self._put(settled.state)
-            if isinstance(change, Create):
-                # Two for each that comes: the dead can't outnumber the living for long.
-                self._let_go(change.record.created, 2)
-        return settled.answer
-
-    def _put(self, state: Record | Tombstone) -> None:
-        key = state.key
-        # Looked at again when this is due; only an end that comes nearer needs another entry.
-        if state.expires < self._looked_at.get(key, _NEVER):
-            self._look_at(key, state.expires)
-        self._data[key] = encode(state)
+    def _write(self, write: Write, now: int) -> Conflict | None:
+        key = write.key
+        found = self._found.get(key)
+        if (None if found is None else found.version) != write.expected:
+            return Conflict(found)
+        if found is None:
+            self._sweep(now, 2)
         self._withdraw(key)
-        if isinstance(state, Record) and state.user is not None:
-            self._users.setdefault(state.user, {})[key] = state.signed_in
-            self._signed_in_as[key] = state.user
+        self._found[key] = Found(write.data, revision_of(write.data))
+        self._written[key] = write
+        if write.entry is not None:
+            insort(self._users.setdefault(write.entry.user, []), write.entry, key=_rank)
+        # A later expiry needs no look of its own: the next one finds it.
+        if key not in self._due or write.expires < self._due[key]:
+            self._look_at(key, write.expires)
+        return None
 
-    def _look_at(self, key: bytes, at: int) -> None:
-        self._looked_at[key] = at
-        heapq.heappush(self._due, (at, key))
+    def _remove(self, key: bytes) -> bool:
+        self._withdraw(key)
+        self._written.pop(key, None)
+        return self._found.pop(key, None) is not None
 
     def _withdraw(self, key: bytes) -> None:
-        user = self._signed_in_as.pop(key, None)
-        if user is not None:
-            enrolled = self._users[user]
-            del enrolled[key]
-            if not enrolled:
-                del self._users[user]
+        """Take the entry of `key` out of the index."""
+        written = self._written.get(key)
+        if written is not None and (entry := written.entry) is not None:
+            entries = self._users[entry.user]
+            del entries[bisect_left(entries, _rank(entry), key=_rank)]
+            if not entries:
+                del self._users[entry.user]
 
-    def _let_go(self, now: int, limit: int) -> int:
-        gone = 0
-        while gone < limit and self._due and self._due[0][0] <= now:
-            at, key = heapq.heappop(self._due)
-            if self._looked_at.get(key) != at:
-                continue  # an entry that a nearer one has replaced
-            del self._looked_at[key]
-            found = self._read(key)
-            if found is None or isinstance(found, Unreadable):
+    def _look_at(self, key: bytes, at: int) -> None:
+        self._due[key] = at
+        heapq.heappush(self._heap, (at, key))
+
+    def _sweep(self, now: int, limit: int) -> int:
+        swept = 0
+        while swept < limit and self._heap and self._heap[0][0] <= now:
+            at, key = heapq.heappop(self._heap)
+            if self._due.get(key) != at:
+                continue  # an earlier one took its place
+            del self._due[key]
+            written = self._written.get(key)
+            if written is None:
                 continue
-            if found.expires > now:
-                self._look_at(key, found.expires)
+            if now < written.expires:
+                self._look_at(key, written.expires)
             else:
-                del self._data[key]
-                self._withdraw(key)
-                gone += 1
-        return gone
+                swept += self._remove(key)
+        return swept
 
 
 class AsyncMemoryStore:
-    """The same for an event loop. Nothing in it waits."""
+    """The same for an event loop. Nothing in it waits.
 
-    capabilities: Capabilities = MemoryStore.capabilities
+    Args:
+        store: The store to work on, which synchronous code may use, too; None: one of its own.
+    """
 
-    def __init__(self) -> None:
-        self._store = MemoryStore()
+    index: Index = "within"
+    loads_in_place: bool = True
 
-    async def load(self, keys: Sequence[bytes], now: int) -> list[Found]:
-        """What lies under each key."""
-        return self._store.load(keys, now)
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self._store = MemoryStore() if store is None else store
 
-    async def apply(self, changes: Sequence[Change]) -> list[Applied | Refused]:
-        """Apply each change, one after the other."""
-        return self._store.apply(changes)
+    async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> list[Found | None]:
+        """See `Store.load`."""
+        return self._store.load(keys, now, deadline)
 
-    async def enroll(self, user: str, life: Life, expires: int) -> None:
-        """Nothing to do: the index is written with the record."""
+    async def write(self, writes: Sequence[Write], now: int, deadline: float) -> list[Conflict | None]:
+        """See `Store.write`."""
+        return self._store.write(writes, now, deadline)
 
-    async def lives_of(self, user: str, now: int) -> list[Life]:
-        """The user's live sessions, the newest sign-in first."""
-        return self._store.lives_of(user, now)
+    async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> list[bool]:
+        """See `Store.remove`."""
+        return self._store.remove(keys, now, deadline)
 
-    async def count(self, now: int) -> int:
-        """How many live records there are."""
-        return self._store.count(now)
+    async def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        """Never called: each entry is stored with its session."""
 
-    async def sweep(self, now: int, limit: int) -> int:
-        """Let go of at most `limit` expired records."""
-        return self._store.sweep(now, limit)
+    async def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> list[Entry]:
+        """See `Store.sessions_of`."""
+        return self._store.sessions_of(user, now, limit, after, deadline)
 
-    async def ping(self) -> None:
+    async def index_may_be_incomplete(self, deadline: float) -> None:
+        """It never is."""
+
+    async def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        """Never called: each entry goes with its session."""
+
+    async def count(self, now: int, deadline: float) -> int:
+        """See `Store.count`."""
+        return self._store.count(now, deadline)
+
+    async def sweep(self, now: int, limit: int, deadline: float) -> int:
+        """See `Store.sweep`."""
+        return self._store.sweep(now, limit, deadline)
+
+    async def ping(self, deadline: float) -> None:
         """Memory is always there."""
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing is open."""
 
 
-def from_url(url: str, *, prefix: str = "", deadline: timedelta = timedelta()) -> MemoryStore:  # noqa: ARG001 - as it says
-    """The store that ``memory://`` names.
+def _rank(entry: Entry) -> tuple[int, bytes]:
+    """The newest sign-in first, then by key."""
+    return -entry.signed_in, entry.key
 
-    One process, one dict: there is nothing to tell apart by a prefix, or to wait for; both are true of it anyway.
+
+def from_url(url: str, *, prefix: str = "") -> MemoryStore:  # noqa: ARG001 - each store has a dict of its own
+    """The store that ``memory://`` names. `prefix` changes nothing: no other store sees its keys.
 
     Raises:
         ConfigurationError: The URL has more than its scheme.
@@ -194,7 +206,7 @@ def from_url(url: str, *, prefix: str = "", deadline: timedelta = timedelta()) -
     return MemoryStore()
 
 
-def async_from_url(url: str, *, prefix: str = "", deadline: timedelta = timedelta()) -> AsyncMemoryStore:  # noqa: ARG001
+def async_from_url(url: str, *, prefix: str = "") -> AsyncMemoryStore:  # noqa: ARG001 - as above
     """The same for an event loop."""
     _check(url)
     return AsyncMemoryStore()

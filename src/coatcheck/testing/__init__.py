@@ -1,9 +1,9 @@
-"""What tests of sessions need: for applications, and for people who write a store of their own.
+"""Tools for the tests of an application that uses sessions, and of a store.
 
 - `clock`: a clock that the test moves.
 - `prepared`: sessions that a test begins with.
-- `wrappers`: stores that count calls, or fail on request.
-- `pausing`, `races`: stores that hold a call at a chosen point, and races that come out the same every time.
+- `wrappers`, `failing`: stores that count calls, or fail on request.
+- `pausing`, `races`: stores that park a call at a chosen point, and races that come out the same every time.
 - `contract`: the suite that every store passes (with pytest).
 
 The names below need nothing but Coatcheck itself; for the suite, install ``coatcheck[testing]``.
@@ -12,17 +12,16 @@ The names below need nothing but Coatcheck itself; for the suite, install ``coat
 from __future__ import annotations
 
 from coatcheck.testing.clock import ManualClock
+from coatcheck.testing.failing import AsyncFailingStore, FailingStore
 from coatcheck.testing.pausing import AsyncGate, AsyncPausingStore, Gate, PausingStore, Stuck
 from coatcheck.testing.prepared import async_cookies_for, cookies_for
 from coatcheck.testing.races import AsyncRace, Race
 from coatcheck.testing.shim import AwaitableStore, awaitable
 from coatcheck.testing.wrappers import (
     AsyncCountingStore,
-    AsyncFailingStore,
     AsyncStoreWrapper,
     Call,
     CountingStore,
-    FailingStore,
     StoreWrapper,
 )
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 __all__ = ["ManualClock"]
 
 START = 2_000_000_000.0
-"""The 18th of May 2033: ahead of the clock of any server that would otherwise let go of a test's records at once,
-and before 2038, where Memcached's times end."""
+"""The 18th of May 2033: ahead of the real time, at which a server would remove a test's data at once, and before 2038,
+where Memcached's times end."""
 
 
 class ManualClock:

@@ -3,14 +3,14 @@
 ::
 
     store = PausingStore(MemoryStore())
-    with store.hold("apply", "before") as gate:  # the next `apply` parks before it reaches the store
+    with store.hold("write", "before") as gate:  # the next `write` parks before it reaches the store
         late = race.start("late write", lambda: save(session))
-        gate.wait()  # now it stands there
+        gate.wait()  # now it is parked
         log_out(session)
         gate.open()
     late.result()
 
-No call waits for ever: a gate that nobody comes to, or that nobody opens, is `Stuck` after `timeout` seconds.
+No call waits for ever: a gate that no call reaches, or that is never opened, is `Stuck` after `timeout` seconds.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ TIMEOUT = 10.0
 
 
 class Stuck(AssertionError):
-    """Somebody waits for what does not come. The message says who stands where."""
+    """A wait that did not end in time. The message says where each party stands."""
 
 
 _parked: WeakKeyDictionary[threading.Thread | asyncio.Task[object], str] = WeakKeyDictionary()
 
 
 def parked_at(party: threading.Thread | asyncio.Task[object]) -> str | None:
-    """At which gate a thread or a task stands, or None."""
+    """The gate at which a thread or a task is parked, or None."""
     return _parked.get(party)
 
 
 class _Plan:
-    """Which call to park, and where."""
+    """The call that is to be parked, and the point."""
 
     def __init__(self, method: Method, point: Point, where: Where | None) -> None:
         self.method = method
@@ -68,7 +68,7 @@ class _Plan:
 
 
 class Gate:
-    """Where one call parks. Leaving the ``with`` opens it, so that a failing test leaves nobody behind."""
+    """Where one call parks. Leaving the ``with`` opens it, so that a failing test leaves no call behind."""
 
     def __init__(self, plan: _Plan, timeout: float) -> None:
         self._plan = plan
@@ -80,13 +80,13 @@ class Gate:
         """Return when the call has parked.
 
         Raises:
-            Stuck: It did not come in time.
+            Stuck: It did not arrive in time.
         """
         if not self._arrived.wait(self._timeout):
-            raise Stuck(f"Nobody came to the gate {self._plan} within {self._timeout:g} s.")
+            raise Stuck(f"No call reached the gate {self._plan} within {self._timeout:g} s.")
 
     def open(self) -> None:
-        """Let the call go on; if it has not come yet, it won't stop."""
+        """Let the call go on; if it has not arrived yet, it won't stop."""
         self._opened.set()
 
     def takes(self, call: Call, point: Point) -> bool:
@@ -99,7 +99,7 @@ class Gate:
         try:
             if not self._opened.wait(self._timeout):
                 raise Stuck(
-                    f"{party.name} stood at the gate {self._plan} for {self._timeout:g} s; nobody opened it."
+                    f"{party.name} was parked {self._plan} for {self._timeout:g} s; the gate was not opened."
                 )
         finally:
             del _parked[party]
@@ -114,7 +114,7 @@ class Gate:
 
 
 class AsyncGate:
-    """Where one call parks. Leaving the ``with`` opens it, so that a failing test leaves nobody behind."""
+    """Where one call parks. Leaving the ``with`` opens it, so that a failing test leaves no call behind."""
 
     def __init__(self, plan: _Plan, timeout: float) -> None:
         self._plan = plan
@@ -126,15 +126,15 @@ class AsyncGate:
         """Return when the call has parked.
 
         Raises:
-            Stuck: It did not come in time.
+            Stuck: It did not arrive in time.
         """
         try:
             await asyncio.wait_for(self._arrived.wait(), self._timeout)
         except TimeoutError:
-            raise Stuck(f"Nobody came to the gate {self._plan} within {self._timeout:g} s.") from None
+            raise Stuck(f"No call reached the gate {self._plan} within {self._timeout:g} s.") from None
 
     def open(self) -> None:
-        """Let the call go on; if it has not come yet, it won't stop."""
+        """Let the call go on; if it has not arrived yet, it won't stop."""
         self._opened.set()
 
     def takes(self, call: Call, point: Point) -> bool:
@@ -149,7 +149,7 @@ class AsyncGate:
             await asyncio.wait_for(self._opened.wait(), self._timeout)
         except TimeoutError:
             raise Stuck(
-                f"{party.get_name()} stood at the gate {self._plan} for {self._timeout:g} s; nobody opened it."
+                f"{party.get_name()} was parked {self._plan} for {self._timeout:g} s; the gate was not opened."
             ) from None
         finally:
             del _parked[party]
@@ -164,7 +164,7 @@ class AsyncGate:
 
 
 class PausingStore(StoreWrapper):
-    """Holds chosen calls, and passes all others on."""
+    """Parks chosen calls, and passes all others on."""
 
     def __init__(self, store: Store, *, timeout: float = TIMEOUT) -> None:
         super().__init__(store)
@@ -175,8 +175,8 @@ class PausingStore(StoreWrapper):
     def hold(self, method: Method, point: Point = "before", *, where: Where | None = None) -> Gate:
         """Let the next call of `method` (for which `where` is true) park, once.
 
-        ``"before"``: it was made, and nothing has reached the store. ``"after"``: the store did it and answered, and
-        the caller doesn't have the answer yet.
+        ``"before"``: the call was made, and the store knows nothing of it. ``"after"``: the store carried it out and
+        answered, and the caller doesn't have the answer yet.
         """
         gate = Gate(_Plan(method, point, where), self._timeout)
         with self._lock:
@@ -197,7 +197,7 @@ class PausingStore(StoreWrapper):
 
 
 class AsyncPausingStore(AsyncStoreWrapper):
-    """Holds chosen calls, and passes all others on. A call that is held can be cancelled."""
+    """Parks chosen calls, and passes all others on. A parked call can be cancelled."""
 
     def __init__(self, store: AsyncStore, *, timeout: float = TIMEOUT) -> None:
         super().__init__(store)

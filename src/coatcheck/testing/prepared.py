@@ -4,7 +4,7 @@
 
     client = TestClient(app, cookies=cookies_for(sessions, {"basket": ["scarf"]}, user="ada"))
 
-What it gives is a dict of one cookie, as the clients of httpx, Starlette and requests take it. With Flask's client:
+The result is a dict of one cookie, as the clients of httpx, Starlette and requests take it. With Flask's client:
 ``client.set_cookie(name, value)`` for each item.
 
 `AsyncSessions` is awaited: ``cookies = await async_cookies_for(sessions, …)``, or, in a synchronous test that uses
@@ -14,11 +14,12 @@ Starlette's ``TestClient``, ``asyncio.run(async_cookies_for(sessions, …))``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coatcheck.core.lifecycle import Outcome
-from coatcheck.session import Session
-from coatcheck.sessions import AsyncSessions, Sessions
+if TYPE_CHECKING:  # so that a test of a store imports no more than the port
+    from coatcheck.core.lifecycle import Outcome
+    from coatcheck.session import Session
+    from coatcheck.sessions import AsyncSessions, Sessions
 
 __all__ = ["async_cookies_for", "cookies_for"]
 
@@ -30,12 +31,12 @@ def cookies_for(
     user: str | None = None,
     permanent: bool = False,
 ) -> dict[str, str]:
-    """Store a session, and give back the cookie of its visitor; empty where there is nothing to store.
+    """Store a session, and return its cookie; empty where there is nothing to store.
 
     Args:
         sessions: The manager of the application under test, or another on the same store and secret.
-        fields: What the session holds.
-        user: Who is signed in.
+        fields: The session's fields.
+        user: The user to sign in; None: the session is anonymous.
         permanent: Whether the session outlives the browser.
     """
     session = sessions.open(b"")

@@ -1,7 +1,6 @@
 """Races that come out the same way every time.
 
-A `PausingStore` holds one party at a chosen point, while another goes on. To see every order of a few steps, and not
-only the one that a test had in mind, see `tests.interleaving`.
+A `PausingStore` parks one party at a chosen point, while another goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ T = TypeVar("T")
 
 
 class Party(Generic[T]):
-    """One who runs in a thread of a `Race`."""
+    """A function that runs in a thread of a `Race`."""
 
     def __init__(self, race: Race, name: str, run: Callable[[], T]) -> None:
         self._race = race
@@ -33,7 +32,7 @@ class Party(Generic[T]):
         self.thread.start()
 
     def result(self) -> T:
-        """What it returned, or raise what it raised.
+        """Return or raise as it did.
 
         Raises:
             Stuck: It did not finish in time.
@@ -47,7 +46,7 @@ class Party(Generic[T]):
 
     @property
     def stands(self) -> str:
-        """Where it is now, in words."""
+        """Where it is now: the gate, or the line of code."""
         frame = sys._current_frames().get(self.thread.ident or 0)  # noqa: SLF001 - the documented way to see it
         if not self.thread.is_alive() or frame is None:
             return "finished"
@@ -56,7 +55,7 @@ class Party(Generic[T]):
     def _body(self) -> None:
         try:
             self._answers.append(self._run())
-        except BaseException as error:  # noqa: BLE001 - it is raised to whoever asks for the result
+        except BaseException as error:  # noqa: BLE001 - `result` raises it
             self._error = error
 
 
@@ -86,19 +85,19 @@ class Race:
         for party in self._parties:
             if error is None:
                 party.result()
-            else:  # what went wrong first is told; but nobody is left running
+            else:  # the first error is already on its way; only wait for the thread
                 party.thread.join(self.timeout)
 
 
 class AsyncParty(Generic[T]):
-    """One who runs in a task of an `AsyncRace`."""
+    """A coroutine that runs in a task of an `AsyncRace`."""
 
     def __init__(self, race: AsyncRace, name: str, run: Coroutine[object, object, T]) -> None:
         self._race = race
         self.task: asyncio.Task[T] = asyncio.create_task(run, name=name)
 
     async def result(self) -> T:
-        """What it returned, or raise what it raised.
+        """Return or raise as it did.
 
         Raises:
             Stuck: It did not finish in time.
@@ -110,7 +109,7 @@ class AsyncParty(Generic[T]):
 
     @property
     def stands(self) -> str:
-        """Where it is now, in words."""
+        """Where it is now: the gate, or the line of code."""
         if self.task.done():
             return "finished"
         return parked_at(self.task) or f"at {_innermost(self.task)}"
@@ -155,7 +154,7 @@ def _report(timeout: float, stands: dict[str, str]) -> str:
 
 
 def place_of(frame: FrameType) -> str:
-    """The innermost line that is not the standard library's waiting."""
+    """The innermost line of a stack that is not in `threading`."""
     stack = traceback.extract_stack(frame)
     own = [line for line in stack if not line.filename.endswith("threading.py")]
     line = (own or stack)[-1]

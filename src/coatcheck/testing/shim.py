@@ -1,4 +1,4 @@
-"""One way to call a store of either colour: await it."""
+"""One way to call any store: await it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar, cast
 
-from coatcheck.model.ports import AsyncStore, Capabilities, Found, Life, RevokesAll, Store
-from coatcheck.model.record import Applied, Change, Refused
+from coatcheck.errors import StoreError
+from coatcheck.model.ports import AsyncStore, Entry, Index, Loaded, Store, Write, Written
 
 __all__ = ["AwaitableStore", "awaitable"]
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 class AwaitableStore:
     """A sync store as an async one.
 
-    With `threads`, each call runs in a thread of the loop's executor, so that calls that are gathered run at the same
-    time; without, it runs where it stands, and blocks the loop.
+    With `threads`, each call runs in a thread of the loop's executor, so that gathered calls run at the same time.
+    Without, it runs in place and blocks the loop.
     """
 
     def __init__(self, store: Store, *, threads: bool = False) -> None:
@@ -28,32 +28,44 @@ class AwaitableStore:
         self._threads = threads
 
     @property
-    def capabilities(self) -> Capabilities:
-        return self._store.capabilities
+    def index(self) -> Index:
+        return self._store.index
 
-    async def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
-        return await self._call(self._store.load, keys, now)
+    @property
+    def loads_in_place(self) -> bool:
+        return not self._threads
 
-    async def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return await self._call(self._store.apply, changes)
+    async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
+        return await self._call(self._store.load, keys, now, deadline)
 
-    async def enroll(self, user: str, life: Life, expires: int) -> None:
-        await self._call(self._store.enroll, user, life, expires)
+    async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
+        return await self._call(self._store.write, writes, now, deadline)
 
-    async def revoke_all(self, user: str, at: int, until: int, keep: bytes | None) -> None:
-        await self._call(cast("RevokesAll", self._store).revoke_all, user, at, until, keep)
+    async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
+        return await self._call(self._store.remove, keys, now, deadline)
 
-    async def lives_of(self, user: str, now: int) -> Sequence[Life]:
-        return await self._call(self._store.lives_of, user, now)
+    async def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        await self._call(self._store.note, entries, now, deadline)
 
-    async def count(self, now: int) -> int:
-        return await self._call(self._store.count, now)
+    async def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> Sequence[Entry]:
+        return await self._call(self._store.sessions_of, user, now, limit, after, deadline)
 
-    async def sweep(self, now: int, limit: int) -> int:
-        return await self._call(self._store.sweep, now, limit)
+    async def index_may_be_incomplete(self, deadline: float) -> str | None:
+        return await self._call(self._store.index_may_be_incomplete, deadline)
 
-    async def ping(self) -> None:
-        await self._call(self._store.ping)
+    async def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        await self._call(self._store.forget, entries, deadline)
+
+    async def count(self, now: int, deadline: float) -> int:
+        return await self._call(self._store.count, now, deadline)
+
+    async def sweep(self, now: int, limit: int, deadline: float) -> int:
+        return await self._call(self._store.sweep, now, limit, deadline)
+
+    async def ping(self, deadline: float) -> None:
+        await self._call(self._store.ping, deadline)
 
     async def close(self) -> None:
         await self._call(self._store.close)
@@ -65,7 +77,7 @@ class AwaitableStore:
 
 
 def awaitable(store: Store | AsyncStore, *, threads: bool = False) -> AsyncStore:
-    """`store` itself if it is async, that is, if its `load` is a coroutine function; otherwise it in the shim."""
+    """`store` itself if it is async, that is, if its `load` is a coroutine function; otherwise an `AwaitableStore`."""
     if inspect.iscoroutinefunction(store.load):
         return cast("AsyncStore", store)
     return AwaitableStore(cast("Store", store), threads=threads)

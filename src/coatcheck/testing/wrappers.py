@@ -1,4 +1,4 @@
-"""Stores around a store: one counts the calls, one fails on request.
+"""Stores around a store. They pass every call on, and a subclass says what else happens.
 
 Each comes twice, for `Store` and for `AsyncStore`, with the same methods.
 """
@@ -7,118 +7,158 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 from msgspec import Struct
 
 from coatcheck.errors import StoreError
-from coatcheck.model.ports import AsyncStore, Capabilities, Found, Life, Store
-from coatcheck.model.record import Applied, Change, Refused
+from coatcheck.model.ports import AsyncStore, Entry, Index, Loaded, Store, Write, Written
 
-__all__ = [
-    "AsyncCountingStore",
-    "AsyncFailingStore",
-    "AsyncStoreWrapper",
-    "Call",
-    "CountingStore",
-    "FailingStore",
-    "Method",
-    "StoreWrapper",
-]
+__all__ = ["AsyncCountingStore", "AsyncStoreWrapper", "Call", "CountingStore", "Method", "StoreWrapper"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Method = Literal["load", "apply", "enroll", "lives_of", "count", "sweep", "ping", "close"]
+Method = Literal[
+    "load",
+    "write",
+    "remove",
+    "note",
+    "sessions_of",
+    "index_may_be_incomplete",
+    "forget",
+    "count",
+    "sweep",
+    "ping",
+    "close",
+]
 
 
 class Call(Struct, frozen=True):
-    """One call of a store: which method, and with what."""
+    """One call of a store.
+
+    Attributes:
+        method: The method's name.
+        args: Its arguments, the deadline included.
+    """
 
     method: Method
     args: tuple[object, ...] = ()
 
 
 class StoreWrapper:
-    """Passes everything on. Subclass it and override `around`."""
+    """Passes every call on. Subclass it and override `around`."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
     @property
-    def capabilities(self) -> Capabilities:
-        return self.store.capabilities
+    def index(self) -> Index:
+        return self.store.index
 
     def around(self, call: Call, send: Callable[[], T]) -> T:
-        """What happens at a call. `send` passes it on and gives back the store's answer."""
+        """Carry out `call`: `send` passes it on and returns the store's answer."""
         return send()
 
-    def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
-        return self.around(Call("load", (keys, now)), lambda: self.store.load(keys, now))
+    def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
+        return self._call("load", self.store.load, keys, now, deadline)
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return self.around(Call("apply", (changes,)), lambda: self.store.apply(changes))
+    def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
+        return self._call("write", self.store.write, writes, now, deadline)
 
-    def enroll(self, user: str, life: Life, expires: int) -> None:
-        self.around(Call("enroll", (user, life, expires)), lambda: self.store.enroll(user, life, expires))
+    def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
+        return self._call("remove", self.store.remove, keys, now, deadline)
 
-    def lives_of(self, user: str, now: int) -> Sequence[Life]:
-        return self.around(Call("lives_of", (user, now)), lambda: self.store.lives_of(user, now))
+    def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        self._call("note", self.store.note, entries, now, deadline)
 
-    def count(self, now: int) -> int:
-        return self.around(Call("count", (now,)), lambda: self.store.count(now))
+    def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> Sequence[Entry]:
+        return self._call("sessions_of", self.store.sessions_of, user, now, limit, after, deadline)
 
-    def sweep(self, now: int, limit: int) -> int:
-        return self.around(Call("sweep", (now, limit)), lambda: self.store.sweep(now, limit))
+    def index_may_be_incomplete(self, deadline: float) -> str | None:
+        return self._call("index_may_be_incomplete", self.store.index_may_be_incomplete, deadline)
 
-    def ping(self) -> None:
-        self.around(Call("ping"), self.store.ping)
+    def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        self._call("forget", self.store.forget, entries, deadline)
+
+    def count(self, now: int, deadline: float) -> int:
+        return self._call("count", self.store.count, now, deadline)
+
+    def sweep(self, now: int, limit: int, deadline: float) -> int:
+        return self._call("sweep", self.store.sweep, now, limit, deadline)
+
+    def ping(self, deadline: float) -> None:
+        self._call("ping", self.store.ping, deadline)
 
     def close(self) -> None:
-        self.around(Call("close"), self.store.close)
+        self._call("close", self.store.close)
+
+    def _call(self, name: Method, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.around(Call(name, args), lambda: method(*args, **kwargs))
 
 
 class AsyncStoreWrapper:
-    """Passes everything on. Subclass it and override `around`."""
+    """Passes every call on. Subclass it and override `around`."""
 
     def __init__(self, store: AsyncStore) -> None:
         self.store = store
 
     @property
-    def capabilities(self) -> Capabilities:
-        return self.store.capabilities
+    def index(self) -> Index:
+        return self.store.index
+
+    @property
+    def loads_in_place(self) -> bool:
+        return self.store.loads_in_place
 
     async def around(self, call: Call, send: Callable[[], Awaitable[T]]) -> T:
-        """What happens at a call. `send` passes it on and gives back the store's answer."""
+        """Carry out `call`: `send` passes it on and returns the store's answer."""
         return await send()
 
-    async def load(self, keys: Sequence[bytes], now: int) -> Sequence[Found]:
-        return await self.around(Call("load", (keys, now)), lambda: self.store.load(keys, now))
+    async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
+        return await self._call("load", self.store.load, keys, now, deadline)
 
-    async def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return await self.around(Call("apply", (changes,)), lambda: self.store.apply(changes))
+    async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
+        return await self._call("write", self.store.write, writes, now, deadline)
 
-    async def enroll(self, user: str, life: Life, expires: int) -> None:
-        await self.around(
-            Call("enroll", (user, life, expires)), lambda: self.store.enroll(user, life, expires)
-        )
+    async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
+        return await self._call("remove", self.store.remove, keys, now, deadline)
 
-    async def lives_of(self, user: str, now: int) -> Sequence[Life]:
-        return await self.around(Call("lives_of", (user, now)), lambda: self.store.lives_of(user, now))
+    async def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        await self._call("note", self.store.note, entries, now, deadline)
 
-    async def count(self, now: int) -> int:
-        return await self.around(Call("count", (now,)), lambda: self.store.count(now))
+    async def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> Sequence[Entry]:
+        return await self._call("sessions_of", self.store.sessions_of, user, now, limit, after, deadline)
 
-    async def sweep(self, now: int, limit: int) -> int:
-        return await self.around(Call("sweep", (now, limit)), lambda: self.store.sweep(now, limit))
+    async def index_may_be_incomplete(self, deadline: float) -> str | None:
+        return await self._call("index_may_be_incomplete", self.store.index_may_be_incomplete, deadline)
 
-    async def ping(self) -> None:
-        await self.around(Call("ping"), self.store.ping)
+    async def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        await self._call("forget", self.store.forget, entries, deadline)
+
+    async def count(self, now: int, deadline: float) -> int:
+        return await self._call("count", self.store.count, now, deadline)
+
+    async def sweep(self, now: int, limit: int, deadline: float) -> int:
+        return await self._call("sweep", self.store.sweep, now, limit, deadline)
+
+    async def ping(self, deadline: float) -> None:
+        await self._call("ping", self.store.ping, deadline)
 
     async def close(self) -> None:
-        await self.around(Call("close"), self.store.close)
+        await self._call("close", self.store.close)
+
+    async def _call(
+        self, name: Method, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self.around(Call(name, args), lambda: method(*args, **kwargs))
 
 
 class _Tally:
-    """What a counting store saw."""
+    """The calls that a counting store saw."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -134,12 +174,12 @@ class _Tally:
         return [call.method for call in self.calls]
 
     def reset(self) -> None:
-        """Forget what was called so far."""
+        """Forget the calls so far."""
         self.calls.clear()
 
 
 class CountingStore(_Tally, StoreWrapper):
-    """Notes each call, with its arguments, in `calls`."""
+    """Keeps each call, with its arguments, in `calls`."""
 
     def __init__(self, store: Store) -> None:
         StoreWrapper.__init__(self, store)
@@ -151,7 +191,7 @@ class CountingStore(_Tally, StoreWrapper):
 
 
 class AsyncCountingStore(_Tally, AsyncStoreWrapper):
-    """Notes each call, with its arguments, in `calls`."""
+    """Keeps each call, with its arguments, in `calls`."""
 
     def __init__(self, store: AsyncStore) -> None:
         AsyncStoreWrapper.__init__(self, store)
@@ -160,69 +200,3 @@ class AsyncCountingStore(_Tally, AsyncStoreWrapper):
     async def around(self, call: Call, send: Callable[[], Awaitable[T]]) -> T:
         self.calls.append(call)
         return await send()
-
-
-class _Fault:
-    def __init__(self, error: StoreError, times: int | None, done: bool) -> None:
-        self.error = error
-        self.left = times
-        self.done = done
-
-
-class _Faults:
-    """What a failing store was asked to do."""
-
-    def __init__(self) -> None:
-        self._faults: dict[Method, _Fault] = {}
-
-    def fail(self, *methods: Method, error: StoreError, times: int | None = None, done: bool = False) -> None:
-        """Let the next `times` calls of each of `methods` (None: all, until `recover`) raise `error`.
-
-        With `done`, the store does what it was asked, and only its answer is lost.
-        """
-        for method in methods:
-            self._faults[method] = _Fault(error, times, done)
-
-    def recover(self) -> None:
-        """Let every call pass again."""
-        self._faults.clear()
-
-    def _take(self, call: Call) -> _Fault | None:
-        fault = self._faults.get(call.method)
-        if fault is not None and fault.left is not None:
-            fault.left -= 1
-            if not fault.left:
-                del self._faults[call.method]
-        return fault
-
-
-class FailingStore(_Faults, StoreWrapper):
-    """Raises the `StoreError` that `fail` was given."""
-
-    def __init__(self, store: Store) -> None:
-        StoreWrapper.__init__(self, store)
-        _Faults.__init__(self)
-
-    def around(self, call: Call, send: Callable[[], T]) -> T:
-        fault = self._take(call)
-        if fault is None:
-            return send()
-        if fault.done:
-            send()
-        raise fault.error.with_traceback(None)
-
-
-class AsyncFailingStore(_Faults, AsyncStoreWrapper):
-    """Raises the `StoreError` that `fail` was given."""
-
-    def __init__(self, store: AsyncStore) -> None:
-        AsyncStoreWrapper.__init__(self, store)
-        _Faults.__init__(self)
-
-    async def around(self, call: Call, send: Callable[[], Awaitable[T]]) -> T:
-        fault = self._take(call)
-        if fault is None:
-            return await send()
-        if fault.done:
-            await send()
-        raise fault.error.with_traceback(None)

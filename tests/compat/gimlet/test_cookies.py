@@ -1,9 +1,11 @@
 """The cookies: sealed and bound ([FIX] 1.8), gimlet's own read ([KEEP] 1.8), and nobody locked out by a change."""
 
 import base64
+import datetime as dt
 import hmac
 import pickle
 import struct
+import uuid
 import warnings
 import zlib
 from datetime import timedelta
@@ -24,13 +26,24 @@ from coatcheck.testing import ManualClock
 from tests.compat.gimlet.browser import OTHER_SECRET, SECRET, set_cookies
 from tests.compat.gimlet.conftest import Visitor, factory
 from tests.compat.gimlet.test_data import unpadded
-from tests.compat.gimlet.test_pickles import ATTACKS
+from tests.compat.test_pickles import ATTACKS
 
 # On a busy machine an example may take long.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KEY, OTHER_KEY = "00" * 31 + "01", "00" * 31 + "02"
 DAY = 24 * 60 * 60
+
+
+class Price:
+    """Of an application that keeps cents by now."""
+
+    def __reduce__(self):
+        return in_cents, (7,)
+
+
+def in_cents(cents):
+    return cents
 
 
 def put(**values):
@@ -335,14 +348,15 @@ class TestOldOnes:
         assert visitor.visit(dict) == {"b": 1, "s": 1}
 
     def test_classes_that_the_application_names_are_read_from_old_cookies(self):
-        import datetime as dt
-
-        day = dt.date(2026, 11, 21)
-        cookie = {"gimlet-n": old_cookie({"day": day})}
+        cookie = {"gimlet-n": old_cookie({"price": Price()})}
         assert is_fresh(cookie)
-        visitor = Visitor(cookie, allow=["datetime.date"])
-        assert visitor.visit(dict) == {"day": day}
-        assert visitor.again(allow=()).visit(dict) == {"day": day}, "the safe form needs no list"
+        visitor = Visitor(cookie, allow=[f"{__name__}.in_cents"])
+        assert visitor.visit(dict) == {"price": 7}
+        assert visitor.again(allow=()).visit(dict) == {"price": 7}, "it is now in the safe form"
+
+    def test_plain_types_need_no_list(self):
+        value = {"day": dt.date(2026, 11, 21), "id": uuid.UUID(int=7)}
+        assert Visitor({"gimlet-n": old_cookie(value)}).visit(dict) == value
 
     @patient
     @given(st.binary(max_size=120))

@@ -195,6 +195,18 @@ def test_a_record_that_is_no_json_is_left_alone(site, raw, caplog):
     assert "no JSON" in caplog.text
 
 
+@pytest.mark.parametrize("levels", [101, 100_000])
+def test_a_record_that_is_nested_too_deep_is_left_alone(levels, site, raw, caplog):
+    text = b"[" * levels + b"]" * levels
+    raw.set("test:deep", text)
+    visitor = site.visitor(sid="deep")
+    with caplog.at_level(logging.WARNING, "coatcheck.compat.hug_store_redis"):
+        assert visitor.get("/count") == 1
+    assert raw.get("test:deep") == text
+    assert visitor.cookies["sid"] != "deep"
+    assert "nested too deep" in caplog.text
+
+
 def test_a_cookie_that_ends_is_renewed(store, serve):
     site = serve(
         api_with(SessionMiddleware(store, cookie_max_age=3600, cookie_path="/", cookie_secure=False))

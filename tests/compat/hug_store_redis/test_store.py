@@ -13,6 +13,7 @@ import redis
 
 from coatcheck.compat.hug_store_redis import RedisStore
 from coatcheck.compat.hug_store_redis import redis_store as module
+from coatcheck.errors import DecodeError, NotStorable
 from tests.compat.hug_store_redis.quietly import hug
 from tests.servers.process import HOST
 
@@ -117,6 +118,30 @@ def test_what_json_can_not_say_is_a_type_error(store, raw):
     with pytest.raises(TypeError):
         store.set("key", {"at": object()})
     assert raw.keys() == []
+
+
+def nested(levels):
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("levels", [101, 500, 100_000])
+def test_what_is_nested_too_deep_is_neither_written_nor_read(levels, store, raw):
+    """It was a RecursionError, or not, depending on how deep the stack was."""
+    with pytest.raises(NotStorable):
+        store.set("key", nested(levels))
+    assert raw.keys() == []
+    raw.set("test:key", "[" * levels + "]" * levels)
+    with pytest.raises(DecodeError):
+        store.get("key")
+
+
+def test_depth_is_not_breadth_nor_text(store):
+    for data in (nested(100), [[]] * 1000, {"a": '["' * 1000, "b\\": "\\[" * 1000, "c": [[1]] * 500}):
+        store.set("key", data)
+        assert store.get("key") == data
 
 
 def test_a_client_that_decodes_is_welcome(one_redis, database):

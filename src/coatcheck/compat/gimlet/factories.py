@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from coatcheck.compat.gimlet import pickles
+from coatcheck.compat._plain import Allow, named
 from coatcheck.compat.gimlet.backends.base import Backend, BaseBackend
 from coatcheck.compat.gimlet.cookies import Cookies
 from coatcheck.compat.gimlet.crypto import Crypter
@@ -39,7 +39,7 @@ def session_factory_factory(
     *,
     side_by_side: bool = False,
     read_old: bool = True,
-    allow: pickles.Allow = (),
+    allow: Allow = (),
     permanent_lifetime: timedelta | float | str = _LONGEST_COOKIE,
     temporary_lifetime: timedelta | float | str = timedelta(days=30),
     clock: Callable[[], float] = time.time,
@@ -57,7 +57,7 @@ def session_factory_factory(
         side_by_side: Write what gimlet reads, while servers run that still have it: pickles of builtins, signed with
             SHA-1, encrypted with AES-ECB. Warns.
         read_old: Whether gimlet's cookies are read. Turn it off when they have all been replaced.
-        allow: The classes that old pickles may hold besides builtins.
+        allow: The classes that old pickles may hold besides plain types.
         permanent_lifetime: How long permanent keys are kept without being used; seconds if it is a number.
         temporary_lifetime: The same for the others, for a browser that is never closed.
         clock: Seconds since 1970.
@@ -84,7 +84,7 @@ def session_factory_factory(
     lifetimes = {"perm": _span(permanent_lifetime), "nonperm": _span(temporary_lifetime)}
     if max(lifetimes.values()) > _LONGEST_COOKIE:
         raise ConfigurationError("Browsers keep no cookie for longer than 400 days (RFC 6265bis §5.5).")
-    classes = pickles.named(allow)
+    classes = named(allow)
     if isinstance(backend, BaseBackend):
         backend.side_by_side = side_by_side or backend.side_by_side
         backend.classes = {**backend.classes, **classes}

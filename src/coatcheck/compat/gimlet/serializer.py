@@ -10,13 +10,14 @@ import binascii
 import hmac
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 from hashlib import sha1
 from struct import Struct
 from typing import Any, Protocol
 
-from coatcheck.compat.gimlet import pickles
+from coatcheck.compat._pickler import PROTOCOL_OF_OLD, dumps
+from coatcheck.compat._plain import Allowed
 from coatcheck.compat.gimlet.crypto import Crypter
+from coatcheck.compat.pickles import loads
 
 __all__ = ["BadSignature", "CookieSerializer", "URLSafeCookieSerializer"]
 
@@ -45,13 +46,13 @@ class CookieSerializer:
         backend: object = None,
         crypter: Crypter | None = None,
         *,
-        classes: Mapping[str, type] | None = None,
+        classes: Allowed | None = None,
     ) -> None:
-        """As gimlet's, with the classes that pickles may hold (`pickles.named`)."""
+        """As gimlet's, with the classes that pickles may hold, by name."""
         self.secret_key: bytes = secret.encode() if isinstance(secret, str) else secret
         self.backend: object = backend
         self.crypter: Crypter | None = crypter
-        self._classes: Mapping[str, type] = classes or {}
+        self._classes: Allowed = classes or {}
         # The key derivation of itsdangerous, "django-concat", with its default salt.
         self._key = sha1(b"itsdangerous" + b"signer" + self.secret_key, usedforsecurity=False).digest()
 
@@ -66,7 +67,7 @@ class CookieSerializer:
         if len(payload) <= self.packer.size:
             raise ValueError("the cookie's payload is too short")
         raw_id, created = self.packer.unpack(payload[: self.packer.size])
-        data: Any = pickles.loads(payload[self.packer.size :], self._classes)
+        data: Any = loads(payload[self.packer.size :], self._classes)
         if not issubclass(type(data), dict):
             raise ValueError("the cookie's payload is no session")  # noqa: TRY004 - wrong data, no wrong argument
         return binascii.hexlify(raw_id), created, data
@@ -75,7 +76,7 @@ class CookieSerializer:
         """The payload of a channel. A time that 32 bits can't hold (from 2038 on) becomes the last that they can."""
         created = min(channel.created_timestamp, _LATEST)
         payload = self.packer.pack(binascii.unhexlify(channel.id), created)
-        payload += pickles.dumps(channel.client_data, self._classes)
+        payload += dumps(channel.client_data, self._classes, PROTOCOL_OF_OLD)
         return payload if self.crypter is None else self.crypter.encrypt(payload)
 
 

@@ -12,7 +12,6 @@ also saves what a late request has read under a new id, so that a session which 
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import uuid
@@ -22,7 +21,7 @@ from typing import Any
 
 from falcon.util.structures import Context  # pyright: ignore[reportMissingTypeStubs]
 
-from coatcheck.compat.hug_store_redis.redis_store import RedisStore, decoded
+from coatcheck.compat.hug_store_redis.redis_store import RedisStore, decoded, encoded
 from coatcheck.errors import ConfigurationError
 
 __all__ = ["SessionMiddleware"]
@@ -89,7 +88,7 @@ class SessionMiddleware:
         """Store what the handler changed, whether it succeeded or raised, and set the cookie where it has to be.
 
         Raises:
-            TypeError: Something in the session can't be said in JSON.
+            TypeError: Something in the session can't be said in JSON, or is nested too deep.
         """
         self.store.watch_deletes(())
         visit: _Visit | None = request.env.get(self._place)
@@ -140,9 +139,11 @@ class _Visit:
             if payload is not None:
                 try:
                     self.data = decoded(payload)
-                    self.before = json.dumps(self.data)
+                    self.before = encoded(self.data)
                 except ValueError:
-                    _log.warning("A session can't be read, since it is no JSON. It is left alone.")
+                    _log.warning(
+                        "A session can't be read, since it is no JSON, or nested too deep. It is left alone."
+                    )
         return self.data
 
     def is_about_to_delete(self, full_key: str) -> None:
@@ -153,7 +154,7 @@ class _Visit:
 
     def end(self, data: Any) -> str | None:
         """Store `data`, if it has to be. The id that the visitor shall have, if he shall be told."""
-        text = json.dumps(data)
+        text = encoded(data)
         if self.sid is not None and not self.is_deleted:
             if text == self.before:
                 return self._renewed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
@@ -21,7 +22,14 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from _error
 
-__all__ = ["Connection", "RedisStore"]
+from coatcheck.errors import DecodeError, NotStorable
+
+__all__ = ["Connection", "RedisStore", "decoded", "encoded"]
+
+_DEEPEST = 100
+"""Arrays and objects inside each other. Without a bound, what can be read would depend on how deep the stack is."""
+_text = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_bracket = re.compile(r"[\[{]|[\]}]")
 
 _watching: ContextVar[Sequence[Callable[[str], object]]] = ContextVar("watching", default=())
 
@@ -70,15 +78,16 @@ class RedisStore:
         """Keep `data`, from now on for `expiration`.
 
         Raises:
-            TypeError: JSON can't say it.
+            TypeError: JSON can't say it, or it is nested too deep (`NotStorable`).
         """
-        self.connection.set(self.full_key(key), json.dumps(data), self.expiration)
+        self.connection.set(self.full_key(key), encoded(data), self.expiration)
 
     def get(self, key: object) -> Any:
         """What was set.
 
         Raises:
             hug.exceptions.StoreKeyNotFound: There is none, or no longer.
+            ValueError: It is no JSON, or nested too deep (`DecodeError`).
         """
         payload = self.connection.get(self.full_key(key))
         if payload is None:
@@ -124,5 +133,38 @@ class RedisStore:
 
 
 def decoded(payload: bytes | str) -> Any:
-    """What a stored text says, however the client gave it."""
-    return json.loads(payload if isinstance(payload, str) else payload.decode())
+    """The value of a stored text, however the client gave it.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deep (`DecodeError`).
+    """
+    text = payload if isinstance(payload, str) else payload.decode()
+    if _is_too_deep(text):
+        raise DecodeError(f"It is nested deeper than {_DEEPEST} levels.")
+    return json.loads(text)
+
+
+def encoded(data: Any) -> str:
+    """The text of a value, which `decoded` reads.
+
+    Raises:
+        TypeError: JSON can't say it, or it is nested too deep (`NotStorable`).
+    """
+    try:
+        text = json.dumps(data)
+    except RecursionError:
+        text = None
+    if text is None or _is_too_deep(text):
+        raise NotStorable(f"A session may be nested {_DEEPEST} levels deep, and this one is deeper.")
+    return text
+
+
+def _is_too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= _DEEPEST:
+        return False
+    depth = 0
+    for found in _bracket.finditer(_text.sub("", text)):
+        depth += 1 if found[0] in "[{" else -1
+        if depth > _DEEPEST:
+            return True
+    return False

@@ -10,7 +10,8 @@ from datetime import timedelta
 from inspect import signature
 from typing import Any, NamedTuple, cast
 
-from coatcheck.compat.pycket._pickles import PROTOCOL, PROTOCOL_OF_OLD, Named, Pickles, pickles
+from coatcheck.compat._plain import Allow
+from coatcheck.compat.pycket._pickles import PROTOCOL, PROTOCOL_OF_OLD, Pickles, pickles
 
 __all__ = ["Driver", "DriverFactory", "MemcachedDriver", "RedisDriver"]
 
@@ -215,7 +216,7 @@ class DriverFactory:
         storage_category: str,
         *,
         side_by_side: bool = False,
-        allow: Iterable[Named] = (),
+        allow: Allow = (),
     ) -> Driver:
         """A driver for one kind of records. The settings stay as they are.
 
@@ -238,7 +239,9 @@ class DriverFactory:
                 driver.suffix = "-notifications"
         else:
             raise ValueError(f'Engine "{name}" is not supported')
-        driver.pickles = pickles(tuple(allow), PROTOCOL_OF_OLD if side_by_side else PROTOCOL)
+        driver.pickles = pickles(
+            allow if isinstance(allow, str) else tuple(allow), PROTOCOL_OF_OLD if side_by_side else PROTOCOL
+        )
         return driver
 
 

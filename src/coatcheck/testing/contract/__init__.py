@@ -15,9 +15,9 @@ Give it a harness, in a fixture; that is all::
         def harness(self):
             return MyHarness()
 
-A sync and an async store run the same tests, each in an event loop of its own; no plugin for pytest is needed. A test
-of something that the store says it can't do (`coatcheck.model.ports.Capabilities`) is skipped, and says so; where the class
-says it first (``class TestMyStore(StoreContract, lacks={"users"})``), there is no such test.
+A sync and an async store run the same tests, each in an event loop of its own; no plugin for pytest is needed. Which
+tests there are depends on the store's index, ``"within"`` unless the class says another:
+``class TestMyStore(StoreContract, index="none")``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ except ImportError as _error:  # pragma: no cover - the tests have it
 
 # So that a failing assertion shows its values in other people's projects, too.
 for _part in (
-    *("batches", "damage", "ending", "expiry", "harness", "parallel", "preconditions", "suite"),
-    *("taking", "users", "values", "writing"),
+    *("batches", "expiry", "harness", "parallel", "service", "suite", "users", "values", "writing"),
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 

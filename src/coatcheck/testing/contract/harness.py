@@ -1,42 +1,29 @@
-"""What the suite must be told about a store, and the bench that each test works at."""
+"""The harness, which tells the suite how to reach a store, and the bench that each test works at."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from msgspec.structs import replace
-
-from coatcheck.model.ports import AsyncStore, Found, Life, Store
-from coatcheck.model.record import (
-    Applied,
-    Change,
-    Create,
-    Destroy,
-    Lifetimes,
-    Record,
-    Refused,
-    SignIn,
-    Update,
-)
+from coatcheck.model.ports import AsyncStore, Conflict, Entry, Found, Store, Write, Written, revision_of
 from coatcheck.testing.clock import ManualClock
 from coatcheck.testing.shim import awaitable
 
-__all__ = ["LIFETIMES", "Bench", "Harness", "hashed", "scenario"]
+__all__ = ["DAY", "SHORT", "Bench", "Harness", "contention", "new_data", "scenario"]
 
-HOUR = 3_600_000
-LIFETIMES = Lifetimes(
-    idle=24 * HOUR, absolute=30 * 24 * HOUR, remember_idle=30 * 24 * HOUR, remember_absolute=90 * 24 * HOUR
-)
-SHORT = Lifetimes(idle=2_000, absolute=10_000, remember_idle=4_000, remember_absolute=20_000)
-"""For the tests that see time go by, so that a harness whose `advance` really waits is soon done."""
+DAY = 86_400_000
+"""The expiry of data, counted from the start of a test (ms), where nothing else is said."""
+SHORT = 2_000
+"""The same for tests that see time go by: a harness whose `advance` really waits is soon done."""
+PATIENCE = 30.0
+"""How far ahead (seconds) deadlines lie."""
 THREADS = 16
 
 
@@ -48,7 +35,7 @@ class Harness(ABC):
 
     @abstractmethod
     async def open(self) -> Store | AsyncStore:
-        """A store, of either colour, made inside the event loop of the test.
+        """A store, sync or async, made inside the event loop of the test.
 
         The first is empty: on a shared server, take a new key prefix for each harness. A further call gives another
         store over the same data, as another process would open it, or, where that is impossible, the same one.
@@ -64,11 +51,11 @@ class Harness(ABC):
 
     @property
     def now(self) -> int:
-        """Milliseconds since 1970. Where the server keeps time (it removes what has expired), that server's."""
+        """Milliseconds since 1970. Where the server keeps time (it removes expired data), that server's."""
         return self.clock.now_ms
 
     async def advance(self, seconds: float) -> None:
-        """Let time go by: on `clock`, or, where the server keeps time, in truth."""
+        """Let time go by: on `clock`, or, where the server keeps time, really."""
         self.clock.advance(seconds)
 
     async def clean(self) -> None:  # noqa: B027 - most have nothing to remove
@@ -80,8 +67,8 @@ class Bench:
 
     Attributes:
         store: The store; a sync one runs in place.
-        parallel: The same store; calls of a sync one that are gathered run in threads, at the same time.
-        start: The time (ms) at which the test began, and of everything that doesn't say another.
+        parallel: The same store; gathered calls of a sync one run in threads, at the same time.
+        start: The time (ms) at which the test began, and of every call that doesn't say another.
     """
 
     def __init__(self, harness: Harness) -> None:
@@ -89,7 +76,7 @@ class Bench:
         self.start: int = harness.now
 
     async def __aenter__(self) -> Self:
-        # The default one is no larger than the machine, and a race needs company.
+        # The default executor is no larger than the machine, which may be too small for a race.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         store = await self.harness.open()
         self.store: AsyncStore = awaitable(store)
@@ -103,125 +90,131 @@ class Bench:
         await self.harness.clean()
 
     async def another(self) -> AsyncStore:
-        """The store as another process sees it."""
-        other = awaitable(await self.harness.open())
+        """The store as another process sees it; calls of a sync one run in threads."""
+        other = awaitable(await self.harness.open(), threads=True)
         self._others.append(other)
         return other
 
-    def record(self, **parts: Any) -> Record:
-        """A record under a new key, of an anonymous visitor; `parts` say what differs."""
-        start = self.start
-        plain = Record(
-            key=os.urandom(16),
-            secret=hashed("secret"),
-            secret_at=start,
-            created=start,
-            last_used=start,
-            expires=0,
-            fields={"theme": b"dark", "cart": b"apples"},
-        )
-        record = replace(plain, **parts)
-        if record.expires:
-            return record
-        return replace(record, expires=expiry(record, LIFETIMES))
+    @property
+    def deadline(self) -> float:
+        """One that is far enough ahead."""
+        return time.monotonic() + PATIENCE
 
-    def signed_in(self, user: str, **parts: Any) -> Record:
-        """A record of one who signed in at `start`."""
-        return self.record(**{"user": user, "signed_in": self.start, **parts})
+    def item(
+        self, text: bytes = b"", *, key: bytes | None = None, over: Write | Found | None = None, **parts: Any
+    ) -> Write:
+        """A write of `text` behind 8 random bytes.
 
-    def rich(self, **parts: Any) -> Record:
-        """A record in which every part is there: signed in, permanent, in grace, with fields."""
-        everything: dict[str, Any] = {
-            "permanent": True,
-            "client": "Browser/1.0",
-            "previous": hashed("previous"),
-            "seen": self.start,
-            "last_used": self.start + 5,
+        Args:
+            text: The rest of the data.
+            key: The key; None: that of `over`, or else a new one.
+            over: The earlier write, or the data found, that it replaces; None: it is to be the first.
+            parts: The other attributes of the write, where they differ from the default.
+        """
+        expected: object | None = None
+        if isinstance(over, Write):
+            key, expected = key or over.key, revision_of(over.data)
+        elif over is not None:
+            expected = over.version
+        given: dict[str, Any] = {
+            "key": key or os.urandom(16),
+            "data": new_data(text),
+            "expires": self.start + DAY,
+            "expected": expected,
+            **parts,
         }
-        return self.signed_in("ada", **{**everything, **parts})
+        return Write(**given)
 
-    def update(self, record: Record, **parts: Any) -> Update:
-        """A change of `record` at `start`, asking nothing; `parts` say what differs."""
-        given: dict[str, Any] = {"key": record.key, "at": self.start, "lifetimes": LIFETIMES, **parts}
-        return Update(**given)
+    def entry(self, user: str, *, key: bytes | None = None, after: int = 0, until: int = DAY) -> Entry:
+        """A sign-in of `user`, `after` milliseconds from the start, under a new key or `key`."""
+        return Entry(user, key or os.urandom(16), self.start + after, self.start + until)
 
-    def destroy(self, record: Record, **parts: Any) -> Destroy:
-        """The end of `record` at `start`, asking nothing; `parts` say what differs."""
-        given: dict[str, Any] = {"key": record.key, "at": self.start, **parts}
-        return Destroy(**given)
+    async def write(self, *writes: Write, store: AsyncStore | None = None) -> Sequence[Written]:
+        """Send the writes as one batch."""
+        return await (store or self.store).write(writes, self.start, self.deadline)
 
-    async def create(self, record: Record | None = None, /, **parts: Any) -> Record:
-        """Store `record` (default: a plain one), and see that it was."""
-        record = record or self.record(**parts)
-        assert await self.apply(Create(record)) == Applied(), "a record under a new key was not created"
-        return record
+    async def put(self, text: bytes = b"", **parts: Any) -> Write:
+        """Store an `item`, and see that it was stored."""
+        return await self.send(self.item(text, **parts))
 
-    async def apply(self, change: Change, store: AsyncStore | None = None) -> Applied | Refused:
-        """Apply one change. A sign-in is enrolled, where the store wants that."""
-        store = store or self.store
-        (answer,) = await store.apply([change])
-        if isinstance(answer, Applied) and store.capabilities.separate_index:
-            user = _signs_in(change)
-            if user is not None:
-                (found,) = await store.load([change.key], self.start)
-                at = found.signed_in if isinstance(found, Record) else self.start
-                # As long as it can ever live: it may slide, and become permanent, without being enrolled again.
-                await store.enroll(user, Life(change.key, at), at + LIFETIMES.remember_absolute)
-        return answer
+    async def send(self, write: Write, store: AsyncStore | None = None) -> Write:
+        """Carry out `write`, and see that it was stored."""
+        (answer,) = await self.write(write, store=store)
+        assert answer is None, f"the write was not stored: {answer!r}"
+        return write
 
-    async def load(self, record: Record, *, now: int | None = None) -> Found:
-        """What lies under the key of `record`."""
-        (found,) = await self.store.load([record.key], self.start if now is None else now)
+    async def conflict(self, write: Write) -> Found | None:
+        """Carry out `write`, see that it meets something else than it expects, and return that."""
+        (answer,) = await self.write(write)
+        assert isinstance(answer, Conflict), f"no conflict: {answer!r}"
+        return answer.found
+
+    async def load(
+        self, key: bytes, *, store: AsyncStore | None = None, now: int | None = None
+    ) -> Found | None:
+        """What lies under `key`."""
+        (found,) = await (store or self.store).load([key], self.start if now is None else now, self.deadline)
+        assert found is None or isinstance(found, Found), f"the load failed: {found!r}"
         return found
 
-    async def is_live(self, record: Record, *, now: int | None = None) -> bool:
-        """Whether a live record lies under the key of `record`, as a caller judges it."""
+    async def data(self, key: bytes, *, store: AsyncStore | None = None) -> bytes | None:
+        """The data under `key`."""
+        found = await self.load(key, store=store)
+        return None if found is None else found.data
+
+    async def found(self, key: bytes) -> Found:
+        """The data under `key`, of which the test knows that it is there."""
+        found = await self.load(key)
+        assert found is not None, "the data is gone"
+        return found
+
+    async def remove(self, *keys: bytes, store: AsyncStore | None = None) -> list[object]:
+        """Remove what lies under the keys, as one batch."""
+        return list(await (store or self.store).remove(keys, self.start, self.deadline))
+
+    async def sign_in(self, entry: Entry, store: AsyncStore | None = None) -> Entry:
+        """Store data with `entry`, or beside it, as the store has it; over what lies under the key."""
+        store = store or self.store
+        over = await self.load(entry.key, store=store)
+        within = store.index == "within"
+        await self.send(self.item(key=entry.key, over=over, entry=entry if within else None), store)
+        if not within:
+            await store.note([entry], self.start, self.deadline)
+        return entry
+
+    async def sessions_of(
+        self,
+        user: str,
+        *,
+        now: int | None = None,
+        limit: int = 1_000,
+        after: Entry | None = None,
+        store: AsyncStore | None = None,
+    ) -> list[Entry]:
+        """The user's entries."""
         now = self.start if now is None else now
-        found = await self.load(record, now=now)
-        return isinstance(found, Record) and now < found.expires
+        return list(await (store or self.store).sessions_of(user, now, limit, after, self.deadline))
 
-    async def fields(self, record: Record) -> dict[str, bytes]:
-        """The fields of the record under the key of `record`."""
-        found = await self.load(record)
-        assert isinstance(found, Record)
-        return dict(found.fields)
+    async def sweep(self, limit: int = 100) -> int:
+        """Sweep at the harness's time."""
+        return await self.store.sweep(self.harness.now, limit, self.deadline)
 
-    async def raw(self, record: Record) -> bytes | None:
-        """The bytes under the key of `record`, read past the store."""
-        return await self.harness.raw(record.key)
-
-    async def lives_of(self, user: str, *, now: int | None = None) -> list[Life]:
-        """The user's live sessions."""
-        return list(await self.store.lives_of(user, self.start if now is None else now))
-
-    async def keys_of(self, user: str, *, now: int | None = None) -> list[bytes]:
-        """The keys of the user's live sessions."""
-        return [life.key for life in await self.lives_of(user, now=now)]
+    async def sweep_everything(self) -> None:
+        """Sweep until nothing is left to sweep."""
+        for _ in range(100):
+            if not await self.sweep(10):
+                return
+        raise AssertionError("the store goes on sweeping for ever")
 
 
-def _signs_in(change: Change) -> str | None:
-    match change:
-        case Create(record=record):
-            return record.user
-        case Update(sign_in=SignIn(user=user)):
-            return user
-        case _:
-            return None
-
-
-def expiry(record: Record, lifetimes: Lifetimes) -> int:
-    """When `record` ends under `lifetimes`."""
-    return lifetimes.expiry(start=record.start, last_used=record.last_used, permanent=record.permanent)
-
-
-def hashed(secret: str) -> bytes:
-    """The SHA-256 of a secret that a test calls by a name."""
-    return hashlib.sha256(secret.encode()).digest()
+def new_data(text: bytes = b"") -> bytes:
+    """`text` behind 8 random bytes."""
+    return os.urandom(8) + text
 
 
 @contextmanager
 def contention() -> Generator[None]:
-    """Let threads interrupt each other a hundred times as often, so that what is not atomic shows."""
+    """Let threads interrupt each other a hundred times as often, so that a step that is not atomic shows."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(interval / 100)
     try:
@@ -238,9 +231,9 @@ def scenario(test: Callable[[S, Bench], Coroutine[None, None, None]]) -> Callabl
 
     async def at_a_bench(self: S, harness: Harness) -> None:
         async with Bench(harness) as bench:
-            for capability in getattr(self, "lacks", ()):
-                has = getattr(bench.store.capabilities, capability)
-                assert not has, f"the suite was told that the store lacks {capability}, and it has it"
+            expected = getattr(self, "index", "within")
+            index = bench.store.index
+            assert index == expected, f"say StoreContract, index={index!r}: this is the store's index"
             await test(self, bench)
 
     def run(self: S, harness: Harness) -> None:

@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
+from coatcheck.model.ports import Index
 from coatcheck.testing.contract.batches import Batches
-from coatcheck.testing.contract.damage import Damage
-from coatcheck.testing.contract.ending import Ending
-from coatcheck.testing.contract.expiry import Expiry
+from coatcheck.testing.contract.expiry import Counting, Expiry
 from coatcheck.testing.contract.harness import Harness
 from coatcheck.testing.contract.parallel import Parallel
-from coatcheck.testing.contract.preconditions import Preconditions
-from coatcheck.testing.contract.taking import Taking
-from coatcheck.testing.contract.users import Users
+from coatcheck.testing.contract.service import Service
+from coatcheck.testing.contract.users import Beside, Listing, Within
 from coatcheck.testing.contract.values import Values
 from coatcheck.testing.contract.writing import Writing
 
 __all__ = ["StoreContract"]
 
-_ONLY_WITH = {
-    "users": [name for name in vars(Users) if name.startswith("test_")],
-    "count": [Expiry.test_what_is_dead_is_not_counted.__name__],
+_ONLY_WITH: dict[type, set[Index]] = {
+    Within: {"within"},
+    Beside: {"beside"},
+    Listing: {"within", "beside"},
+    Counting: {"within", "beside"},
 }
 
 
-class StoreContract(Writing, Taking, Preconditions, Users, Ending, Expiry, Batches, Values, Damage, Parallel):
+class StoreContract(Writing, Batches, Values, Expiry, Counting, Listing, Within, Beside, Parallel, Service):
     """Subclass it under a name that pytest collects, and override `harness`.
 
-    For a store that can't do everything, say so: ``class TestMyStore(StoreContract, lacks={"users"})``. The tests of
-    that are then none of the subclass's, and the others fail if the store has it after all.
+    The keyword `index` is the store's `Store.index`: ``class TestMyStore(StoreContract, index="none")``. The subclass
+    then has the tests for such a store, and they fail if the store says something else.
     """
 
-    lacks: frozenset[str] = frozenset()
+    index: Index = "within"
 
-    def __init_subclass__(cls, *, lacks: Collection[Literal["users", "count"]] = (), **more: Any) -> None:
+    def __init_subclass__(cls, *, index: Index | None = None, **more: Any) -> None:
         super().__init_subclass__(**more)
-        if lacks:
-            cls.lacks = frozenset(lacks)
-            for capability in lacks:
-                for name in _ONLY_WITH[capability]:
-                    setattr(cls, name, None)
+        cls.index = index or cls.index
+        for part, indexes in _ONLY_WITH.items():
+            for name, test in vars(part).items():
+                if name.startswith("test_"):
+                    setattr(cls, name, test if cls.index in indexes else None)
 
     @pytest.fixture
     def harness(self) -> Harness:

@@ -1,185 +1,170 @@
-"""Creating inserts only, updating never creates, and what a change means is what `Record.apply` says."""
+"""Data is written where nothing lies, or over the version that the write expects; and removed."""
 
 from __future__ import annotations
 
-from coatcheck.model.record import (
-    APPLIED,
-    Applied,
-    Create,
-    Record,
-    Refused,
-    Rotation,
-    SignIn,
-    Update,
-    encode,
-)
-from coatcheck.testing.contract.harness import SHORT, Bench, hashed, scenario
+import os
 
-__all__ = ["Writing"]
+from coatcheck.model.ports import revision_of
+from coatcheck.testing.contract.harness import Bench, scenario
+
+__all__ = ["GARBAGE", "Writing"]
+
+GARBAGE = (b"\0", b"{}", b"null", b"\xff" * 7, b"\r\n", b"seven b", b"a line\r\nEND\r\n", bytes(500))
+"""Bytes that Coatcheck never wrote."""
 
 
 class Writing:
-    """Records are created, changed and read."""
+    """One compare-and-swap at a time."""
 
     @scenario
-    async def test_a_created_record_is_loaded_as_it_was(self, bench: Bench) -> None:
-        for record in (
-            bench.record(),
-            bench.record(fields={}),
-            bench.signed_in("ada"),
-            bench.signed_in("ada", client="Browser/1.0", permanent=True),
-            bench.record(previous=hashed("previous")),
-            bench.rich(),
-        ):
-            await bench.create(record)
-            assert await bench.load(record) == record
+    async def test_nothing_lies_under_a_key_that_was_never_written(self, bench: Bench) -> None:
+        await bench.put(b"of another key")
+        key = os.urandom(16)
+        assert await bench.load(key) is None
+        assert await bench.harness.raw(key) is None
 
     @scenario
-    async def test_a_key_under_which_nothing_was_put_loads_as_nothing(self, bench: Bench) -> None:
-        await bench.create()
-        assert await bench.load(bench.record()) is None
+    async def test_written_data_is_stored_and_loaded_as_it_is(self, bench: Bench) -> None:
+        for live, urgent in ((True, False), (False, False), (True, True), (False, True)):
+            written = await bench.put(b"the text", live=live, urgent=urgent)
+            assert await bench.data(written.key) == written.data
+            assert await bench.harness.raw(written.key) == written.data
 
     @scenario
-    async def test_what_lies_in_the_store_is_the_documented_format(self, bench: Bench) -> None:
-        record = await bench.create(bench.rich())
-        assert await bench.raw(record) == encode(record)
-        change = bench.update(record, set={"theme": b"light", "flash": b"hello"})
-        await bench.apply(change)
-        after = record.apply(change)
-        assert isinstance(after, Record)
-        assert await bench.raw(record) == encode(after)
+    async def test_a_write_that_expects_nothing_is_never_done_over_data(self, bench: Bench) -> None:
+        for live, urgent in ((True, False), (False, False), (True, True)):
+            first = await bench.put(b"the first")
+            second = bench.item(b"the second", key=first.key, live=live, urgent=urgent)
+            found = await bench.conflict(second)
+            assert found is not None
+            assert found.data == first.data
+            assert await bench.harness.raw(first.key) == first.data
 
     @scenario
-    async def test_what_was_answered_is_seen_by_another_process(self, bench: Bench) -> None:
-        other = await bench.another()
-        record = await bench.create()
-        assert await other.load([record.key], bench.start) == [record]
-        await bench.apply(bench.update(record, set={"theme": b"light"}))
-        (found,) = await other.load([record.key], bench.start)
-        assert isinstance(found, Record)
-        assert found.fields["theme"] == b"light"
-        await bench.apply(bench.destroy(record))
-        (found,) = await other.load([record.key], bench.start)
-        assert not isinstance(found, Record)
+    async def test_a_write_that_expects_nothing_is_never_done_over_bytes_that_it_can_not_read(
+        self, bench: Bench
+    ) -> None:
+        for garbage in (*GARBAGE, b""):
+            write = bench.item()
+            await bench.harness.plant(write.key, garbage)
+            found = await bench.conflict(write)
+            assert found is not None
+            assert found.data == garbage
+            assert await bench.harness.raw(write.key) == garbage
+
+    @scenario
+    async def test_a_write_replaces_the_version_that_it_expects(self, bench: Bench) -> None:
+        for live, urgent in ((True, False), (False, False), (True, True)):
+            first = await bench.put(b"the first, which is longer")
+            loaded = await bench.found(first.key)
+            second = await bench.put(b"the second", key=first.key, over=loaded, live=live, urgent=urgent)
+            assert await bench.data(first.key) == second.data
+            assert await bench.harness.raw(first.key) == second.data
+
+    @scenario
+    async def test_the_head_of_written_data_is_its_version(self, bench: Bench) -> None:
+        write = await bench.put(b"0")
+        for number in range(1, 4):
+            write = await bench.put(b"%d" % number, over=write)
+            assert await bench.data(write.key) == write.data
+
+    @scenario
+    async def test_a_version_that_was_replaced_is_not_accepted_again(self, bench: Bench) -> None:
+        first = await bench.put(b"the first")
+        loaded = await bench.found(first.key)
+        second = await bench.put(b"the second", over=first)
+        for old in (first, loaded):
+            found = await bench.conflict(bench.item(b"too late", key=first.key, over=old))
+            assert found is not None
+            assert found.data == second.data
+            assert await bench.harness.raw(first.key) == second.data
+
+    @scenario
+    async def test_a_write_that_expects_a_version_never_creates(self, bench: Bench) -> None:
+        loaded = await bench.found((await bench.put()).key)
+        for expected in (os.urandom(8), loaded.version):
+            write = bench.item(b"out of nothing", expected=expected)
+            assert await bench.conflict(write) is None
+            assert await bench.harness.raw(write.key) is None
+
+    @scenario
+    async def test_the_version_in_a_conflict_can_be_used_at_once(self, bench: Bench) -> None:
+        first = await bench.put(b"the first")
+        found = await bench.conflict(bench.item(key=first.key))
+        second = await bench.put(b"the second", key=first.key, over=found)
+        found = await bench.conflict(bench.item(over=first))
+        third = await bench.put(b"the third", key=first.key, over=found)
+        assert revision_of(second.data) != revision_of(third.data)
+        assert await bench.data(first.key) == third.data
 
     @scenario
     async def test_loading_writes_nothing(self, bench: Bench) -> None:
-        record = await bench.create(bench.rich())
-        before = await bench.raw(record)
-        for now in (bench.start, record.expires - 1):
-            await bench.load(record, now=now)
-        assert await bench.raw(record) == before
+        first = await bench.put(b"the first")
+        before = await bench.found(first.key)
+        for now in (bench.start, first.expires - 1, first.expires):
+            await bench.load(first.key, now=now)
+        assert await bench.harness.raw(first.key) == first.data
+        await bench.put(b"the second", key=first.key, over=before)
 
     @scenario
-    async def test_create_never_overwrites_a_record(self, bench: Bench) -> None:
-        record = await bench.create(bench.rich())
-        before = await bench.raw(record)
-        intruder = bench.record(key=record.key, fields={"stolen": b"yes"})
-        assert await bench.apply(Create(intruder)) is Refused.EXISTS
-        assert await bench.raw(record) == before
+    async def test_bytes_that_it_can_not_read_are_loaded_as_they_are_and_can_be_replaced(
+        self, bench: Bench
+    ) -> None:
+        for garbage in GARBAGE:
+            key = os.urandom(16)
+            await bench.harness.plant(key, garbage)
+            found = await bench.found(key)
+            assert found.data == garbage
+            assert await bench.harness.raw(key) == garbage
+            write = await bench.put(b"the end of it", key=key, over=found)
+            assert await bench.data(key) == write.data
 
     @scenario
-    async def test_create_never_overwrites_what_can_not_be_read(self, bench: Bench) -> None:
-        record = bench.record()
-        await bench.harness.plant(record.key, b"who knows what")
-        assert await bench.apply(Create(record)) is Refused.EXISTS
-        assert await bench.raw(record) == b"who knows what"
+    async def test_a_removal_tells_whether_something_lay_there(self, bench: Bench) -> None:
+        first, second = await bench.put(), await bench.put(live=False)
+        absent = os.urandom(16)
+        assert await bench.remove(first.key, absent, second.key) == [True, False, True]
+        assert await bench.remove(first.key, absent, second.key) == [False, False, False]
+        assert await bench.harness.raw(first.key) is None
+        assert await bench.harness.raw(second.key) is None
 
     @scenario
-    async def test_update_never_creates(self, bench: Bench) -> None:
-        record = bench.record()
-        for parts in (
-            {"set": {"theme": b"dark"}},
-            {"sign_in": SignIn("ada"), "rotate": Rotation(hashed("new"))},
-            {"take": ("theme",)},
-            {},
-        ):
-            assert await bench.apply(bench.update(record, **parts)) is Refused.GONE
-            assert await bench.raw(record) is None
-        assert await bench.load(record) is None
+    async def test_bytes_that_it_can_not_read_can_be_removed(self, bench: Bench) -> None:
+        for garbage in (*GARBAGE, b""):
+            key = os.urandom(16)
+            await bench.harness.plant(key, garbage)
+            assert await bench.remove(key) == [True]
+            assert await bench.load(key) is None
+            assert await bench.harness.raw(key) is None
 
     @scenario
-    async def test_an_update_is_applied_to_the_record_that_is_there_now(self, bench: Bench) -> None:
-        record = await bench.create(fields={})
-        # Both requests began with the empty record.
-        first = bench.update(record, set={"cart": b"apples"})
-        second = bench.update(record, set={"theme": b"dark"})
-        assert [await bench.apply(first), await bench.apply(second)] == [APPLIED, APPLIED]
-        assert await bench.fields(record) == {"cart": b"apples", "theme": b"dark"}
+    async def test_where_data_was_removed_a_key_begins_anew(self, bench: Bench) -> None:
+        first = await bench.put(b"the first")
+        loaded = await bench.found(first.key)
+        await bench.remove(first.key)
+        for old in (first, loaded):
+            assert await bench.conflict(bench.item(b"too late", key=first.key, over=old)) is None
+            assert await bench.harness.raw(first.key) is None
+        second = await bench.put(b"the second", key=first.key)
+        assert await bench.data(first.key) == second.data
 
     @scenario
-    async def test_what_another_set_or_removed_meanwhile_stays_so(self, bench: Bench) -> None:
-        record = await bench.create(fields={"cart": b"apples", "theme": b"dark", "draft": b"x"})
-        await bench.apply(bench.update(record, set={"cart": b"pears"}, remove=frozenset({"draft"})))
-        await bench.apply(bench.update(record, set={"theme": b"light"}))
-        assert await bench.fields(record) == {"cart": b"pears", "theme": b"light"}
-
-    @scenario
-    async def test_of_two_changes_of_one_field_the_last_stands(self, bench: Bench) -> None:
-        record = await bench.create()
-        for value in (b"first", b"second"):
-            await bench.apply(bench.update(record, set={"theme": value}))
-        assert (await bench.fields(record))["theme"] == b"second"
-
-    @scenario
-    async def test_clearing_comes_before_removing_and_setting_comes_last(self, bench: Bench) -> None:
-        record = await bench.create(fields={"a": b"1", "b": b"2", "c": b"3"})
-        change = bench.update(record, clear=True, set={"a": b"new"})
-        await bench.apply(change)
-        assert await bench.fields(record) == {"a": b"new"}
-        change = bench.update(record, remove=frozenset({"a"}), set={"a": b"newer", "b": b"2"})
-        await bench.apply(change)
-        assert await bench.fields(record) == {"a": b"newer", "b": b"2"}
-        change = bench.update(record, take=("b",), set={"b": b"after"})
-        assert await bench.apply(change) == Applied({"b": b"2"})
-        assert await bench.fields(record) == {"a": b"newer", "b": b"after"}
-
-    @scenario
-    async def test_removing_what_is_not_there_is_no_error(self, bench: Bench) -> None:
-        record = await bench.create(fields={"a": b"1"})
-        change = bench.update(record, remove=frozenset({"b"}), take=("c",))
-        assert await bench.apply(change) == APPLIED
-        assert await bench.fields(record) == {"a": b"1"}
-
-    @scenario
-    async def test_every_kind_of_change_leaves_what_record_apply_says(self, bench: Bench) -> None:
-        later = bench.start + 60_000
-        kinds: list[dict[str, object]] = [
-            {},
-            {"at": later},
-            {"at": later, "touch": False},
-            {"set": {"new": b"1", "theme": b"light"}, "remove": frozenset({"cart"})},
-            {"clear": True},
-            {"clear": True, "permanent": False},
-            {"permanent": True},
-            {"rotate": Rotation(hashed("new")), "at": later},
-            {"rotate": Rotation(hashed("new"), derived=True), "secret": hashed("secret"), "at": later},
-            {"rotate": Rotation(hashed("new"), derived=True), "at": later},
-            {"sign_in": SignIn("grace", "Browser/2.0"), "rotate": Rotation(hashed("new")), "at": later},
-            {"sign_in": SignIn("ada"), "clear": True},
-            {"seen": True, "at": later, "secret": hashed("secret"), "grace": 90_000},
-            {"at": later, "grace": 1},
-            {"lifetimes": SHORT},
-        ]
-        for parts in kinds:
-            for record in (bench.record(), bench.rich(), bench.rich(seen=0, client="")):
-                await bench.create(record)
-                change = bench.update(record, **parts)
-                assert isinstance(change, Update)
-                after = record.apply(change)
-                assert isinstance(after, Record)
-                # Told where a rotation was not for this request to make, though all else of it is stored.
-                rotated = change.rotate is None or change.rotate.secret == after.secret
-                assert await bench.apply(change) == Applied(rotated=rotated), parts
-                assert await bench.load(record) == after, parts
-
-    @scenario
-    async def test_the_store_answers_a_ping(self, bench: Bench) -> None:
-        await bench.store.ping()
-
-    @scenario
-    async def test_closing_twice_is_harmless(self, bench: Bench) -> None:
+    async def test_another_process_sees_at_once_what_was_answered(self, bench: Bench) -> None:
         other = await bench.another()
-        await other.ping()
-        await other.close()
-        await other.close()
+        first = await bench.put(b"the first")
+        assert await bench.data(first.key, store=other) == first.data
+        second = await bench.put(b"the second", over=first)
+        assert await bench.data(first.key, store=other) == second.data
+        await bench.remove(first.key)
+        assert await bench.load(first.key, store=other) is None
+
+    @scenario
+    async def test_another_process_accepts_and_gives_the_same_versions(self, bench: Bench) -> None:
+        other = await bench.another()
+        first = await bench.put(b"the first")
+        loaded = await bench.found(first.key)
+        second = await bench.send(bench.item(b"the second", key=first.key, over=loaded), other)
+        third = await bench.put(b"the third", over=second)
+        loaded_by_other = await bench.load(first.key, store=other)
+        fourth = await bench.put(b"the fourth", key=first.key, over=loaded_by_other)
+        assert await bench.data(first.key, store=other) == fourth.data != third.data

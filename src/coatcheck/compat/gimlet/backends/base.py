@@ -7,11 +7,14 @@ Those that are built in can do more: several records in one round trip, expiry, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
-from coatcheck.compat.gimlet import pickles
+from coatcheck.compat._pickler import PROTOCOL_OF_OLD, dumps
+from coatcheck.compat._plain import Allow, Allowed, named
+from coatcheck.compat.pickles import loads
 from coatcheck.errors import DecodeError, NotStorable
 from coatcheck.model import codec
 
@@ -59,23 +62,23 @@ class BaseBackend:
 
     prefix: bytes = b"gimlet."
     side_by_side: bool = False
-    """Whether records are written as gimlet reads them: as pickles of builtins."""
-    classes: Mapping[str, type] = {}
-    """The classes that a pickle may hold, by name."""
+    """Whether records are written as gimlet reads them: as pickles."""
+    classes: Allowed = MappingProxyType({})
+    """The classes that a pickle may hold besides plain types, by name."""
 
     def __init__(
-        self, prefix: bytes | str = b"gimlet.", *, side_by_side: bool = False, allow: pickles.Allow = ()
+        self, prefix: bytes | str = b"gimlet.", *, side_by_side: bool = False, allow: Allow = ()
     ) -> None:
         """Make one.
 
         Args:
             prefix: What stands in front of the key in the store.
             side_by_side: Write what gimlet reads. The session's factory sets it, too.
-            allow: The classes that a pickle may hold besides builtins.
+            allow: The classes that a pickle may hold besides plain types.
         """
         self.prefix = prefix.encode() if isinstance(prefix, str) else prefix
         self.side_by_side = side_by_side
-        self.classes = pickles.named(allow)
+        self.classes = named(allow)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -96,7 +99,7 @@ class BaseBackend:
             NotStorable: Something in it would not come back as what it was; the message names the key.
         """
         if self.side_by_side:
-            return pickles.dumps(value, self.classes)
+            return dumps(value, self.classes, PROTOCOL_OF_OLD)
         return _SAFE + encoded(value)
 
     def deserialize(self, raw: bytes) -> Any:
@@ -107,7 +110,7 @@ class BaseBackend:
         """
         if raw.startswith(_SAFE):
             return codec.decode(raw[len(_SAFE) :])
-        return pickles.loads(raw, self.classes)
+        return loads(raw, self.classes)
 
     def read_many(self, ids: Sequence[bytes]) -> dict[bytes, Record | DecodeError]:
         """The records that there are; in place of one that can't be read its error."""

@@ -68,7 +68,7 @@ class SQLBackend(BaseBackend):
             table_name: The table's name.
             create: False: the table must be there.
             side_by_side: Write what gimlet reads.
-            allow: The classes that a pickle may hold besides builtins.
+            allow: The classes that a pickle may hold besides plain types.
             **engine_kwargs: What ``create_engine`` takes.
         """
         super().__init__(side_by_side=side_by_side, allow=allow)

@@ -1,0 +1,152 @@
+"""The flows from outside a request: listing, revoking, editing, counting, sweeping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coatcheck.config import Settings
+from coatcheck.core.calls import Apply, Count, Done, Flow, Held, Load, Ping, Result, Sweep
+from coatcheck.core.requests import Requests
+from coatcheck.core.state import State, Status, check_name, check_size, encode_field
+from coatcheck.core.swap import held_of
+from coatcheck.core.users import Users, event_of, raise_failure
+from coatcheck.errors import SessionGone, StoreError
+from coatcheck.http.token import key_of
+from coatcheck.model.ports import Entry, Loaded
+from coatcheck.model.record import Destroy, Record, Refused, Update
+
+__all__ = ["Admin"]
+
+_AT_A_TIME = 100
+
+
+class Admin:
+    """The flows from outside a request, with the settings of one manager."""
+
+    __slots__ = ("_requests", "_settings", "_users")
+
+    def __init__(self, settings: Settings, users: Users, requests: Requests) -> None:
+        self._settings = settings
+        self._users = users
+        self._requests = requests
+
+    def open_for_edit(self, state: State, now: int, handle: str) -> Flow[None]:
+        """Hold the session `handle` without being its visitor."""
+        key = key_of(handle)
+        if key is None:
+            # Not repeated: it may be a token, taken for a handle by mistake.
+            raise SessionGone("That is not the handle of a session.", handle="")
+        held = yield from self._live_under(key, now)
+        if held is None:
+            raise SessionGone(f"There is no session {handle!r}, or no longer.", handle=handle)
+        state.hold(None, held)
+        state.ready, state.detached = True, True
+
+    def _live_under(self, key: bytes, now: int) -> Flow[Held | None]:
+        answers: Sequence[Loaded] = yield Load([key])
+        if isinstance(answers[0], StoreError):
+            raise answers[0]
+        (held,) = yield from self._users.judged([held_of(key, answers[0])], now)
+        record = held.state
+        if not isinstance(record, Record) or not record.is_alive(now, self._settings.lifetimes):
+            return None
+        return held
+
+    def close_edit(self, state: State, now: int, handle: str) -> Flow[None]:
+        """Store what was changed; an error where the session ended meanwhile."""
+        yield from self._requests.save(state, now, head_sent=True)
+        if state.status is Status.LATE:
+            raise SessionGone(f"The session {handle!r} ended before its changes were stored.", handle=handle)
+
+    def revoke(self, handle: str, now: int) -> Flow[bool]:
+        """End a session from outside; whether there was one."""
+        key = key_of(handle)
+        if key is None:
+            return False
+        results: Sequence[Result] = yield Apply([Destroy(key=key, at=now)], [None])
+        raise_failure(results)
+        if isinstance(results[0], Refused):
+            return False
+        yield event_of("revoked", now, handle=handle)
+        return True
+
+    def revoke_user(self, user: str, now: int, keep: str | None) -> Flow[int]:
+        """End every session of `user` that was answered before; how many were found."""
+        # Where `keep` is no handle, it names no session that could be kept.
+        return (yield from self._users.revoke_all(user, now, None if keep is None else key_of(keep)))
+
+    def update_user(self, user: str, values: Mapping[str, Any], now: int) -> Flow[int]:
+        """Set fields in every live session of `user`; in how many it was."""
+        self._users.need_index("find the sessions of a user")
+        fields: dict[str, bytes] = {}
+        for name, value in values.items():
+            check_name(name)
+            fields[name] = encode_field(name, value)
+        check_size("…", b"".join(fields.values()), self._settings.max_bytes)
+        updated = 0
+        after: Entry | None = None
+        while True:
+            helds = yield from self._users.live_of(user, now, _AT_A_TIME, after)
+            if not helds:
+                return updated
+            records = _records_in(helds)
+            changes = [self._user_update(record.key, user, fields, now) for record in records]
+            results: Sequence[Result] = yield Apply(changes, helds)
+            raise_failure(results)
+            updated += sum(isinstance(result, Done) for result in results)
+            if len(helds) < _AT_A_TIME:
+                return updated
+            after = self.position_of(records[-1])
+
+    def _user_update(self, key: bytes, user: str, fields: Mapping[str, bytes], now: int) -> Update:
+        return Update(
+            key=key,
+            at=now,
+            lifetimes=self._settings.lifetimes,
+            grace=self._settings.rotation_grace_ms,
+            user=user,
+            set=fields,
+            used=False,
+        )
+
+    def of_user(self, user: str, now: int, limit: int, after: str | None) -> Flow[list[Record]]:
+        """The live records of `user`, the newest sign-in first: at most `limit`, behind the one called `after`."""
+        self._users.need_index("find the sessions of a user")
+        position: Entry | None = None
+        if after is not None:
+            key = key_of(after)
+            held = None if key is None else (yield from self._live_under(key, now))
+            if held is None or not isinstance(held.state, Record) or held.state.user != user:
+                return []
+            position = self.position_of(held.state)
+        return _records_in((yield from self._users.live_of(user, now, limit, position)))
+
+    @staticmethod
+    def position_of(record: Record) -> Entry:
+        """The place of a record in its user's list."""
+        return Entry(record.user or "", record.key, record.signed_in, 0)
+
+    def count(self) -> Flow[int]:
+        """How many live sessions there are."""
+        self._users.need_index("count sessions")
+        counted: int = yield Count()
+        return counted
+
+    def ping(self) -> Flow[None]:
+        """Return if the store can be reached."""
+        yield Ping()
+
+    def sweep(self, limit: int) -> Flow[int]:
+        """Remove what has expired, `limit` items at a time; how many it were."""
+        swept = 0
+        while True:
+            removed: int = yield Sweep(limit)
+            swept += removed
+            if removed < limit:
+                return swept
+
+
+def _records_in(helds: Sequence[Held]) -> list[Record]:
+    """The records among what is held."""
+    return [held.state for held in helds if isinstance(held.state, Record)]

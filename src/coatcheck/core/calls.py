@@ -1,0 +1,128 @@
+"""What a flow can ask for: one class for each operation of a store, and `Apply`.
+
+A flow is a generator. It yields these, or an `Event` to tell, is sent the answer (or has the `StoreError` thrown in), and
+returns its result. `Sessions` and `AsyncSessions` run flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from coatcheck.errors import StoreError, TooLarge
+from coatcheck.events import Event
+from coatcheck.model.ports import Entry, Found, Write
+from coatcheck.model.record import Applied, Change, Refused, State
+
+__all__ = [
+    "Apply",
+    "Call",
+    "CheckIndex",
+    "Count",
+    "Done",
+    "Flow",
+    "Forget",
+    "Held",
+    "Load",
+    "Note",
+    "Ping",
+    "Remove",
+    "Result",
+    "SessionsOf",
+    "Sweep",
+    "Writes",
+]
+
+T = TypeVar("T")
+
+
+class Held(Struct, frozen=True):
+    """What a request knows to lie under a key: the bytes in their version, and what they mean."""
+
+    found: Found | None
+    state: State
+
+
+class Done(Struct, frozen=True):
+    """A change that was applied and is stored; `held` is what lies under its key since."""
+
+    answer: Applied
+    held: Held
+
+
+Result: TypeAlias = Done | Refused | StoreError | TooLarge
+"""What became of one change."""
+
+
+class Load(Struct, frozen=True):
+    """`Store.load`."""
+
+    keys: Sequence[bytes]
+
+
+class Apply(Struct, frozen=True):
+    """Apply changes by compare-and-swap. The answer: a `Result` for each.
+
+    `known` says what the caller knows to lie under each change's key, so that it need not be read again; None: nothing.
+    """
+
+    changes: Sequence[Change]
+    known: Sequence[Held | None]
+
+
+class Writes(Struct, frozen=True):
+    """`Store.write`."""
+
+    writes: Sequence[Write]
+
+
+class Remove(Struct, frozen=True):
+    """`Store.remove`."""
+
+    keys: Sequence[bytes]
+
+
+class Note(Struct, frozen=True):
+    """`Store.note`."""
+
+    entries: Sequence[Entry]
+
+
+class SessionsOf(Struct, frozen=True):
+    """`Store.sessions_of`."""
+
+    user: str
+    limit: int
+    after: Entry | None = None
+
+
+class CheckIndex(Struct, frozen=True):
+    """`Store.index_may_be_incomplete`."""
+
+
+class Forget(Struct, frozen=True):
+    """`Store.forget`."""
+
+    entries: Sequence[Entry]
+
+
+class Count(Struct, frozen=True):
+    """`Store.count`."""
+
+
+class Sweep(Struct, frozen=True):
+    """`Store.sweep`."""
+
+    limit: int
+
+
+class Ping(Struct, frozen=True):
+    """`Store.ping`."""
+
+
+Call: TypeAlias = (
+    Load | Apply | Writes | Remove | Note | SessionsOf | CheckIndex | Forget | Count | Sweep | Ping
+)
+Flow: TypeAlias = Generator[Call | Event, Any, T]

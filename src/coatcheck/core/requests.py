@@ -1,0 +1,549 @@
+"""The flows of a request: load, close, save, take. Everything that is decided on the way: `coatcheck.core.lifecycle`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from coatcheck.config import Settings
+from coatcheck.core import lifecycle
+from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
+from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, names_in, read_field
+from coatcheck.core.swap import held_of
+from coatcheck.core.users import Users, event_of, raise_failure
+from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable
+from coatcheck.http.cookie import values_of
+from coatcheck.http.token import Token, handle_of
+from coatcheck.model import codec
+from coatcheck.model.fields import FLASH, Flash, flash_from, is_private
+from coatcheck.model.ports import Loaded
+from coatcheck.model.record import Change, Create, Record, Refused, Update
+
+__all__ = ["Requests"]
+
+_TOKENS_TRIED = 4
+_VALUES_LOOKED_AT = 20
+_KEYS_TRIED = 3
+
+
+class Requests:
+    """The flows of a request, with the settings of one manager."""
+
+    __slots__ = ("_random", "_settings", "_users")
+
+    def __init__(self, settings: Settings, users: Users, random: Callable[[int], bytes]) -> None:
+        self._settings = settings
+        self._users = users
+        self._random = random
+
+    # Loading
+
+    def load(self, state: State, now: int) -> Flow[None]:
+        """Find out which session the request holds. A failing store is recorded in `state`, not raised."""
+        tokens = self._read_tokens(state)
+        if not tokens:
+            if state.refused:
+                yield from self._judge(state, now, ())
+            else:
+                state.status, state.ready = Status.NEW, True
+            return
+        try:
+            if len(tokens) == 1 and not self._users.by_epoch:
+                # The budget of calls per read: the one session that the cookie names, alive and with its secret.
+                (token,) = tokens
+                (answer,) = yield Load((token.key,))
+                if isinstance(answer, StoreError):
+                    raise answer
+                held = held_of(token.key, answer)
+                record = held.state
+                if (
+                    isinstance(record, Record)
+                    and record.secret_hash == token.secret_hash
+                    and record.is_alive(now, self._settings.lifetimes)
+                ):
+                    if not state.ready:
+                        state.token, state.held, state.record = token, held, record
+                        state.status, state.ready = Status.LIVE, True
+                    return
+                helds: Sequence[Held] = [held]
+            else:
+                helds = yield from self._found(tokens, now)
+        except StoreError as error:
+            yield from self._not_loaded(state, now, error)
+            return
+        if state.ready:
+            # Another task of the request has loaded it meanwhile, and may have changed it.
+            return
+        yield from self._judge(state, now, helds)
+
+    def _found(self, tokens: Sequence[Token], now: int) -> Flow[Sequence[Held]]:
+        """The state under each token's key.
+
+        Raises:
+            StoreError: It can't be read.
+        """
+        keys = list(dict.fromkeys([token.key for token in tokens]))
+        answers: Sequence[Loaded] = yield Load(keys)
+        helds = yield from self._users.judged(
+            [_held(key, answer) for key, answer in zip(keys, answers, strict=True)], now
+        )
+        under = dict(zip(keys, helds, strict=True))
+        return [under[token.key] for token in tokens]
+
+    def _read_tokens(self, state: State) -> Sequence[Token]:
+        """The tokens of ours in the request's Cookie header."""
+        settings = self._settings
+        values = values_of(state.cookies, settings.cookie_name) if state.cookies else []
+        if len(values) == 1:
+            token = settings.ring.verify(values[0])
+            state.tokens, state.refused = ((), True) if token is None else ((token,), False)
+            return state.tokens
+        tokens: dict[tuple[bytes, bytes], Token] = {}
+        for value in values[:_VALUES_LOOKED_AT]:
+            token = settings.ring.verify(value)
+            if token is None:
+                state.refused = True
+                continue
+            known = tokens.get((token.key, token.secret_hash))
+            if known is None or token.current:
+                tokens[token.key, token.secret_hash] = token
+        if len(values) > _VALUES_LOOKED_AT or len({key for key, _ in tokens}) > _TOKENS_TRIED:
+            # More than any browser comes to by itself: none of them counts.
+            tokens, state.refused, state.crowded = {}, True, True
+        state.tokens = tuple(tokens.values())
+        return state.tokens
+
+    def _not_loaded(self, state: State, now: int, error: StoreError) -> Flow[None]:
+        """The store failed: an error at the first look, or an anonymous visitor, as the settings say."""
+        if state.ready:
+            # Another task of the request has loaded it meanwhile, so this failure does not matter.
+            return
+        if isinstance(error, StoreUnavailable):
+            error.ambiguous = False
+        state.failure, state.ready = error, True
+        if self._settings.outage_at(state.path) == "anonymous":
+            state.status = Status.OUTAGE
+        yield event_of("unavailable", now, reason=f"load: {type(error).__name__}")
+
+    def _judge(self, state: State, now: int, helds: Sequence[Held]) -> Flow[None]:
+        verdict = lifecycle.judge(state.tokens, helds, self._settings, now)
+        state.ready = True
+        if verdict.held is not None:
+            state.hold(verdict.token, verdict.held)
+        else:
+            state.status, state.competing = verdict.status, verdict.competing
+        # Told only now: a listener may look at the session.
+        if state.crowded:
+            yield event_of("ambiguous", now, reason="too many cookies of our name in one request")
+        elif state.refused and not state.tokens:
+            yield event_of("refused", now, reason="no token of ours in the cookie")
+        for record in verdict.expired:
+            yield event_of("expired", now, record)
+        for key, reason in verdict.unreadable:
+            yield event_of("unreadable", now, handle=handle_of(key), reason=reason)
+        if verdict.competing:
+            yield event_of("ambiguous", now, reason=f"{len(verdict.competing)} live sessions in one request")
+
+    # Closing
+
+    def close(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[lifecycle.Outcome]:
+        """Carry out what the handler wanted, and say what the response must carry.
+
+        If the handler `failed`, only its endings are carried out. Once the head of the response is sent
+        (`head_sent`), a change that needs a new cookie is an error.
+        """
+        if state.failure is not None:
+            if state.changes and not failed:
+                state.changes = {}  # told once, however often the session is closed
+                yield event_of("dropped", now, reason="the store is unavailable")
+            return lifecycle.LOOKED_AT
+        changed = False
+        # The budget of calls per read: nothing was read that could have been changed inside.
+        if state.changes or state.mutable_reads or state.acted:
+            changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
+        record, token = state.record, state.token
+        if not (changed or failed or head_sent or record is None or token is None) and (
+            not token.current
+            or token.secret_hash != record.secret_hash
+            or record.previous is not None
+            or self._settings.rotate_every_ms is not None
+            or record.slide_is_due(now, self._settings.lifetimes)
+        ):
+            yield from self._maintain(state, record, token, now)
+        if state.cookie_set is None and not state.cookie_cleared:
+            return lifecycle.LOOKED_AT
+        outcome = lifecycle.outcome_of(state, self._settings, now)
+        state.cookie_set, state.cookie_cleared = None, False
+        return outcome
+
+    def save(self, state: State, now: int, *, head_sent: bool) -> Flow[None]:
+        """Store the changes so far. A new cookie goes out with the head of the response."""
+        if state.failure is not None:
+            state.met = state.failure
+            raise state.failure
+        yield from self._commit(state, now, failed=False, head_sent=head_sent)
+
+    def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
+        """Carry out the recorded intentions in one batch; whether there were any."""
+        settings = self._settings
+        if failed and not state.to_destroy:
+            return False
+        # Recorded before the change is made of it: what another thread wants in between is stored once more, not lost.
+        sent, before = state.sent(), state.record
+        wanted = NOTHING_WANTED if failed else state.wanted(settings.merge)
+        change, token = (
+            (None, None) if failed else lifecycle.change_of(state, settings, now, self._random, wanted)
+        )
+        impossible = None
+        if (head_sent or state.detached) and lifecycle.needs_cookie(state, change):
+            impossible = CannotSendCookie(
+                "A session opened by `edit` has no response that could carry its new cookie."
+                if state.detached
+                else "The session needs a new cookie, but the head of the response has left: "
+                "put something in, sign in or rotate before the response begins."
+            )
+            if not state.to_destroy:
+                raise impossible
+            # The endings are carried out all the same.
+            change, token = None, None
+        if change is None and not state.to_destroy:
+            if state.changes and state.status is Status.LATE:
+                yield from self._lose(state, now, Refused.CHANGED)
+            return False
+        competing = state.competing if state.sign_in is not None and change is not None else ()
+        ending = [*state.to_destroy, *competing]
+        # The new before the old, so that a crash in between loses nothing.
+        changes: list[Change] = [] if change is None else [change]
+        known: list[Held | None] = [] if change is None else [state.held]
+        for held in ending:
+            changes.append(lifecycle.ending_of(_record(held), now))
+            known.append(held)
+        try:
+            results: Sequence[Result] = yield Apply(changes, known)
+            state.met = None
+            if competing:
+                state.competing = ()
+            endings = results[len(results) - len(ending) :]
+            late = None
+            if ending:
+                late = yield from self._ended(state, now, ending, endings, len(ending) - len(competing))
+            if change is not None:
+                if late and isinstance(change, Create) and state.sign_in is None:
+                    yield from self._drop(state, now, change, results[0], late)
+                else:
+                    sent = sent._replace(fields=wanted.fields)
+                    yield from self._settle(state, now, change, token, results[0], sent)
+            if endings:
+                raise_failure(endings)
+        except StoreError as error:
+            state.met = error
+            yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
+            raise
+        if impossible is not None:
+            raise impossible
+        return True
+
+    def _ended(
+        self, state: State, now: int, ending: Sequence[Held], results: Sequence[Result], own: int
+    ) -> Flow[Refused | None]:
+        """Tell of the sessions that ended, of which the first `own` are those that the handler ended.
+
+        Returns why one of those could not be ended: it had ended already, or belongs to somebody else by now.
+        """
+        late: Refused | None = None
+        left: list[Held] = []
+        for number, (held, result) in enumerate(zip(ending, results, strict=True)):
+            record = _record(held)
+            if number >= own:
+                if isinstance(result, Done):
+                    reason = "it came with the one that signed in"
+                    yield event_of("destroyed", now, record, reason=reason)
+                elif not isinstance(result, Refused):
+                    left.append(held)
+                continue
+            if isinstance(result, Done):
+                yield event_of("destroyed", now, record)
+                # Otherwise another request ended it, and clears the cookie. This late one must not: the visitor may
+                # have signed in again meanwhile.
+                if any(token.key == record.key for token in state.tokens):
+                    state.ended_own = True
+            elif isinstance(result, Refused):
+                late = result
+                if result is Refused.CHANGED:
+                    yield event_of("dropped", now, record, reason="another user has signed in since")
+            else:
+                left.append(held)
+                continue
+            if state.cookie_set is not None and state.cookie_set.key == record.key:
+                state.cookie_set = None
+        # What another task has ended since stays to be done; so does what failed.
+        state.to_destroy = (*left, *state.to_destroy[own:])
+        if own:
+            # Also where a second session was begun and ended: the browser still shows the first one's token.
+            state.cookie_cleared = state.ended_own and state.cookie_set is None
+        return None if state.ended_own else late
+
+    def _drop(self, state: State, now: int, change: Create, result: Result, late: Refused) -> Flow[None]:
+        """Take back a record that was begun after an ending that came too late."""
+        if isinstance(result, Done):
+            yield Remove([change.key])
+        yield from self._lose(state, now, late)
+
+    def _settle(
+        self,
+        state: State,
+        now: int,
+        change: Change,
+        token: Token | None,
+        result: Result,
+        sent: Sent,
+    ) -> Flow[None]:
+        """Bring `state` up to the result of its main change."""
+        if isinstance(change, Update) and isinstance(result, Refused) and state.sign_in is not None:
+            # A sign-in is never dropped: it starts afresh, with what this request set.
+            change, token = lifecycle.fresh(
+                state, self._settings, now, self._random, _assigned(state, sent.fields)
+            )
+            (result,) = yield Apply([change], [None])
+        tries = 1
+        while result is Refused.EXISTS and isinstance(change, Create) and tries < _KEYS_TRIED:
+            fields = dict(change.record.fields)
+            change, token = lifecycle.fresh(state, self._settings, now, self._random, fields)
+            (result,) = yield Apply([change], [None])
+            tries += 1
+        if result is Refused.EXISTS:
+            raise StoreUnavailable(
+                f"{_KEYS_TRIED} random keys were all taken: the source of randomness is broken",
+                ambiguous=False,
+            )
+        if isinstance(result, Refused):
+            yield from self._lose(state, now, result)
+            return
+        if not isinstance(result, Done):
+            raise result
+        if isinstance(change, Create):
+            yield from self._created(state, now, result.held, token, sent)
+        elif isinstance(change, Update):
+            if not result.answer.rotated:
+                change, token = replace(change, rotate=None), state.token
+            yield from self._updated(state, now, change, token, result, sent)
+
+    def _created(self, state: State, now: int, held: Held, token: Token | None, sent: Sent) -> Flow[None]:
+        record = _record(held)
+        if record.user is not None:
+            held = yield from self._users.entered(held, now)
+            record = _record(held)
+        yield event_of("created", now, record)
+        if record.user is not None:
+            yield event_of("signed_in", now, record)
+        if state.generation != sent.generation:
+            # Another task has ended the session while it was being made.
+            state.to_destroy = (*state.to_destroy, held)
+            return
+        if state.record is not None:
+            # A sign-in that started afresh leaves behind what was read of the old record.
+            for name in list(state.values):
+                if name not in record.fields and state.changes.get(name) is None:
+                    state.values.pop(name, None)
+                    state.reads.pop(name, None)
+        state.hold(token, held)
+        state.cookie_set, state.cookie_cleared = token, False
+        state.settled(sent)
+
+    def _updated(
+        self,
+        state: State,
+        now: int,
+        change: Update,
+        token: Token | None,
+        done: Done,
+        sent: Sent,
+    ) -> Flow[None]:
+        held = done.held
+        if not self._holds(held, token, now):
+            # Another request's sign-in or ending went out in the same write, behind this change.
+            state.blank()
+            state.status = Status.LATE
+            state.cookie_set, state.cookie_cleared = None, False
+            return
+        record = _record(held)
+        if change.sign_in is not None:
+            held = yield from self._users.entered(held, now)
+            record = _record(held)
+            yield event_of("signed_in", now, record)
+        else:
+            if change.limits is not None:
+                held = yield from self._users.noted(held)
+                record = _record(held)
+            if change.rotate is not None:
+                yield event_of("rotated", now, record, reason="periodic" if change.rotate.derived else "")
+        if done.answer.merged:
+            yield event_of("merged", now, record, reason=", ".join(done.answer.merged))
+        if done.answer.unmerged:
+            reason = f"the rule failed, the later write stands: {', '.join(done.answer.unmerged)}"
+            yield event_of("merged", now, record, reason=reason)
+        if state.generation != sent.generation:
+            # Another task has ended the session meanwhile. That is still to be carried out, on what was stored now.
+            state.to_destroy = tuple(
+                [held if _record(other).key == record.key else other for other in state.to_destroy]
+            )
+            return
+        state.token, state.record, state.held = token, record, held
+        if token is not None and (change.rotate is not None or change.permanent is not None):
+            state.cookie_set, state.cookie_cleared = token, False
+        elif (
+            state.cookie_set is None
+            and not state.cookie_cleared
+            and token is not None
+            and (not token.current or token.secret_hash != record.secret_hash)
+        ):
+            # The request still holds the session: what is pending can go out.
+            state.cookie_set = lifecycle.pending_token(state, self._settings)
+        state.settled(sent)
+
+    def _maintain(self, state: State, record: Record, token: Token, now: int) -> Flow[None]:
+        """Slide, rotate, re-sign, or store that the new secret was seen, where it is due. Never fails a request."""
+        update = lifecycle.maintenance_of(state, self._settings, now)
+        pending = lifecycle.pending_token(state, self._settings)
+        if update is None and pending is None:
+            return
+        sent = state.sent_nothing()
+        try:
+            if update is None:
+                # The pending cookie names a secret that was good when the request was loaded. If a sign-in came since,
+                # sending it would undo that.
+                if (yield from self._is_still_held(state, now)):
+                    state.cookie_set = pending
+                return
+            (result,) = yield Apply([update], [state.held])
+            raise_failure([result])
+        except StoreError as error:
+            yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}")
+            return
+        if isinstance(result, Done):
+            if update.rotate is not None:
+                if result.answer.rotated:
+                    token = self._settings.ring.successor(token)
+                else:
+                    # Another ring's successor is stored; the old secret is good until it is seen.
+                    update = replace(update, rotate=None)
+            yield from self._updated(state, now, update, token, result, sent)
+
+    def _lose(self, state: State, now: int, refusal: Refused) -> Flow[None]:
+        """The session ended, or got another secret, under this request: it is anonymous, its writes are dropped."""
+        record = state.record
+        state.blank()
+        state.status = Status.LATE
+        state.cookie_set, state.cookie_cleared = None, False
+        handle = handle_of(state.tokens[0].key) if record is None and state.tokens else None
+        yield event_of("dropped", now, record, handle=handle, reason=refusal.value)
+
+    # During a request
+
+    def take(self, state: State, now: int, names: Sequence[str]) -> Flow[dict[str, Any]]:
+        """Remove fields and give back their values, so that no other request gets them too."""
+        own = [name for name in names if isinstance(name, str) and not is_private(name)]
+        return (yield from self._take(state, now, own))
+
+    def take_flashes(self, state: State, now: int) -> Flow[list[Flash]]:
+        """The messages that wait, the oldest first; no other response shows them."""
+        names = sorted(name for name in names_in(state) if name.startswith(FLASH))
+        taken = yield from self._take(state, now, names)
+        return [flash_from(taken[name]) for name in names if name in taken]
+
+    def _take(self, state: State, now: int, names: Sequence[str]) -> Flow[dict[str, Any]]:
+        there = set(names_in(state))
+        present = [name for name in dict.fromkeys(names) if name in there]
+        # Read first: a field that can't be decoded is an error before it is gone, not after.
+        values = {name: read_field(state, name) for name in present}
+        stored = tuple(name for name in present if name in state.base)
+        record = state.record
+        if stored and record is not None:
+            update = Update(
+                key=record.key,
+                at=now,
+                lifetimes=self._settings.lifetimes,
+                grace=self._settings.rotation_grace_ms,
+                secret_hash=None if state.token is None else state.token.secret_hash,
+                take=stored,
+                used=state.token is not None,
+            )
+            try:
+                (result,) = yield Apply([update], [state.held])
+                raise_failure([result])
+            except StoreError as error:
+                state.met = error
+                raise
+            if not isinstance(result, Done):
+                yield from self._lose(state, now, result)
+                return {name: value for name, value in values.items() if name not in stored}
+            taken = result.answer.taken
+            for name in stored:
+                if state.changes.get(name) is not None:
+                    continue
+                if name not in taken:
+                    del values[name]
+                elif taken[name] != record.fields[name]:
+                    # Another request changed it meanwhile.
+                    values[name] = codec.decode(taken[name])
+            if not self._holds(result.held, state.token, now):
+                state.blank()
+                state.status = Status.LATE
+                return values
+            state.held, state.record = result.held, _record(result.held)
+        for name in present:
+            # Not marked as removed: the same write may hold what another request has put there since.
+            for known in (state.changes, state.values, state.reads):
+                known.pop(name, None)
+        return values
+
+    def _holds(self, held: Held, token: Token | None, now: int) -> bool:
+        """Whether `token` still opens what lies under the key, after a write that may carry other requests' changes."""
+        record = held.state
+        return isinstance(record, Record) and (
+            token is None
+            or record.secret_hash == token.secret_hash
+            or lifecycle.is_held(record, token, self._settings, now)
+        )
+
+    def is_live(self, state: State, now: int) -> Flow[bool]:
+        """Whether the session that the request holds is still held, by the store's word of now."""
+        try:
+            if state.failure is not None:
+                raise state.failure
+            return (yield from self._is_still_held(state, now))
+        except StoreError as error:
+            state.met = error
+            raise
+
+    def _is_still_held(self, state: State, now: int) -> Flow[bool]:
+        record, token = state.record, state.token
+        if record is None:
+            return False
+        answers: Sequence[Loaded] = yield Load([record.key])
+        (held,) = yield from self._users.judged([_held(record.key, answers[0])], now)
+        found = held.state
+        return (
+            self._holds(held, token, now)
+            and isinstance(found, Record)
+            and found.is_alive(now, self._settings.lifetimes)
+        )
+
+
+def _record(held: Held) -> Record:
+    assert isinstance(held.state, Record)
+    return held.state
+
+
+def _held(key: bytes, answer: Loaded) -> Held:
+    if isinstance(answer, StoreError):
+        raise answer
+    return held_of(key, answer)
+
+
+def _assigned(state: State, fields: dict[str, bytes]) -> dict[str, bytes]:
+    """What a record that starts afresh gets: the fields that this request set, even to their old values."""
+    again = {name: data for name, data in state.changes.items() if data is not None}
+    return {**again, **fields}

@@ -1,0 +1,230 @@
+"""The runner of `Sessions`: it carries out flows in the calling thread.
+
+A runner makes the calls that a flow asks for, within a deadline for each, and tells its events. Changes go through the
+compare-and-swap loop; the threads of a process that change one key take turns.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from coatcheck.core.calls import (
+    Apply,
+    Call,
+    CheckIndex,
+    Count,
+    Done,
+    Flow,
+    Forget,
+    Held,
+    Load,
+    Note,
+    Remove,
+    Result,
+    SessionsOf,
+    Sweep,
+    Writes,
+)
+from coatcheck.core.swap import Swap
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
+from coatcheck.events import Event
+from coatcheck.model.ports import Store
+from coatcheck.model.record import Change
+
+__all__ = ["Runner"]
+
+T = TypeVar("T")
+_CLOSING = "the sessions are being shut down"
+_TOO_LATE = "the change was not stored within the deadline"
+Tell: TypeAlias = Callable[[Event], None]
+
+
+class Runner:
+    """Runs flows on a synchronous store, from any thread.
+
+    Args:
+        store: The store.
+        swap: The compare-and-swap loop.
+        patience: How long a call may take (seconds).
+        tell: Told of each event.
+    """
+
+    def __init__(self, store: Store, swap: Swap, patience: float, tell: Tell) -> None:
+        self._store = store
+        self._swap = swap
+        self._patience = patience
+        self._tell = tell
+        self._turns = _Turns()
+        self._closing = False
+
+    def run(self, flow: Flow[T], now: int) -> T:
+        """Make the calls of a flow, tell its events, and give its result."""
+        send: Callable[[Any], Call | Event] = flow.send
+        answer: Any = None
+        try:
+            while True:
+                wish = send(answer)
+                send, answer = flow.send, None
+                if self._closing:
+                    send, answer = flow.throw, StoreUnavailable(_CLOSING, ambiguous=False)
+                    continue
+                try:
+                    if isinstance(wish, Load):
+                        answer = self._store.load(wish.keys, now, time.monotonic() + self._patience)
+                    elif isinstance(wish, Apply):
+                        answer = self._apply(wish, now, time.monotonic() + self._patience)
+                    elif isinstance(wish, Event):
+                        self._tell(wish)
+                    else:
+                        answer = self._call(wish, now, time.monotonic() + self._patience)
+                except StoreError as error:
+                    send, answer = flow.throw, error
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def close(self) -> None:
+        """Close the store. A call while it closes is refused."""
+        self._closing = True
+        try:
+            self._store.close()
+        finally:
+            self._closing = False
+
+    def _call(self, call: Call, now: int, deadline: float) -> Any:
+        """Every call but `Load` and `Apply`."""
+        store = self._store
+        match call:
+            case Writes(writes):
+                return store.write(writes, now, deadline)
+            case Remove(keys):
+                return store.remove(keys, now, deadline)
+            case Note(entries):
+                return store.note(entries, now, deadline)
+            case SessionsOf(user, limit, after):
+                return store.sessions_of(user, now, limit, after, deadline)
+            case CheckIndex():
+                return store.index_may_be_incomplete(deadline)
+            case Forget(entries):
+                return store.forget(entries, deadline)
+            case Count():
+                return store.count(now, deadline)
+            case Sweep(limit):
+                return store.sweep(now, limit, deadline)
+            case _:
+                return store.ping(deadline)
+
+    def _apply(self, call: Apply, now: int, deadline: float) -> Sequence[Result]:
+        changes = call.changes
+        known = self._turns.take(changes, call.known, deadline) if changes else ()
+        results: Sequence[Result] = ()
+        try:
+            flow = self._swap.apply(changes, known)
+            send: Callable[[Any], Load | Writes] = flow.send
+            answer: Any = None
+            while True:
+                wish = send(answer)
+                send = flow.send
+                if time.monotonic() >= deadline:  # others were first, again and again
+                    send, answer = flow.throw, StoreTimeout(_TOO_LATE, ambiguous=False)
+                    continue
+                try:
+                    if isinstance(wish, Writes):
+                        answer = self._store.write(wish.writes, now, deadline)
+                    else:
+                        answer = self._store.load(wish.keys, now, deadline)
+                except StoreError as error:
+                    send, answer = flow.throw, error
+        except StopIteration as stop:
+            results = stop.value
+            return results
+        finally:
+            self._turns.give_back(changes, results)
+
+
+class _Turn:
+    """The turn of one key.
+
+    Attributes:
+        lock: Held by the thread whose turn it is.
+        users: How many threads have it or wait for it.
+        latest: The state that the writer before left under the key; kept as long as others wait.
+    """
+
+    __slots__ = ("latest", "lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.latest: Held | None = None
+
+
+class _Turns:
+    """One writer at a time for each key within this process, so that its threads don't conflict with each other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._turns: dict[bytes, _Turn] = {}
+
+    def take(
+        self, changes: Sequence[Change], known: Sequence[Held | None], deadline: float
+    ) -> Sequence[Held | None]:
+        """Take the turns of the keys of `changes`. Returns what is known of each key: `known`, or something later.
+
+        Raises:
+            StoreTimeout: Other writers of this process did not finish within the deadline.
+        """
+        taken: list[bytes] = []
+        latest: dict[bytes, Held] = {}
+        # In one order, so that two threads with several keys never wait for each other.
+        for key in sorted({change.key for change in changes}) if len(changes) > 1 else (changes[0].key,):
+            with self._lock:
+                turn = self._turns.get(key)
+                if turn is None:
+                    turn = self._turns[key] = _Turn()
+                turn.users += 1
+            mine = False
+            try:
+                mine = turn.lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            finally:
+                if not mine:  # also where the thread was interrupted
+                    with self._lock:
+                        self._leave(key, turn)
+                    self._release(taken, {})
+            if not mine:
+                raise StoreTimeout(
+                    "other writes to the same session did not finish within the deadline", ambiguous=False
+                )
+            taken.append(key)
+            if turn.latest is not None:
+                latest[key] = turn.latest
+        if not latest:
+            return known
+        return [latest.get(change.key, held) for change, held in zip(changes, known, strict=True)]
+
+    def _leave(self, key: bytes, turn: _Turn) -> None:
+        turn.users -= 1
+        if not turn.users:
+            del self._turns[key]
+
+    def give_back(self, changes: Sequence[Change], results: Sequence[Result]) -> None:
+        """Let the next writers have their turns."""
+        left: dict[bytes, Held] = {}
+        keys: set[bytes] = set()
+        for change in changes:
+            keys.add(change.key)
+        for change, result in zip(changes, results, strict=False):
+            if isinstance(result, Done):
+                left[change.key] = result.held
+        self._release(keys, left)
+
+    def _release(self, keys: Collection[bytes], left: Mapping[bytes, Held]) -> None:
+        with self._lock:
+            for key in keys:
+                turn = self._turns[key]
+                turn.latest = left.get(key)
+                self._leave(key, turn)
+                turn.lock.release()

@@ -1,0 +1,191 @@
+"""The runner of `AsyncSessions`: it carries out flows in an event loop, and sends together what requests ask for at once.
+
+See `coatcheck.runner`. Loads and changes wait in lanes (`coatcheck.stores.coalesce`); a lane carries the changes of one
+key in turn. Every other call has a task of its own, so that a cancelled request never cancels the call of a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from operator import itemgetter
+from typing import Any, TypeAlias, TypeVar
+
+from coatcheck.core.calls import (
+    Apply,
+    Call,
+    CheckIndex,
+    Count,
+    Done,
+    Flow,
+    Forget,
+    Held,
+    Load,
+    Note,
+    Remove,
+    Result,
+    SessionsOf,
+    Sweep,
+    Writes,
+)
+from coatcheck.core.swap import Swap
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
+from coatcheck.events import Event
+from coatcheck.model.ports import AsyncStore, Loaded
+from coatcheck.model.record import Change
+from coatcheck.stores.coalesce import Lane, PerLoop, Tasks
+
+__all__ = ["AsyncRunner"]
+
+T = TypeVar("T")
+_Change: TypeAlias = tuple[bytes, Change, Held | None]
+"""A key, the change of it, and what its caller knows to lie there."""
+
+
+class _Desk:
+    """The lanes of one event loop."""
+
+    def __init__(self, runner: AsyncRunner, tasks: Tasks) -> None:
+        self.tasks = tasks
+        self.loads: Lane[bytes] = Lane(tasks, runner.send_loads)
+        self.changes: Lane[_Change] = Lane(
+            tasks, runner.send_changes, cancelled=True, key=itemgetter(0), handed_on=_handed_on
+        )
+
+
+class AsyncRunner:
+    """Runs flows on an async store, in any event loop.
+
+    The arguments are those of `Runner`, and where the tasks of each loop are kept: managers of one store share them, so
+    that each waits for all.
+    """
+
+    def __init__(
+        self,
+        store: AsyncStore,
+        swap: Swap,
+        patience: float,
+        tell: Callable[[Event], None],
+        tasks: PerLoop[Tasks],
+    ) -> None:
+        self._store = store
+        self._swap = swap
+        self._patience = patience
+        self._tell = tell
+        self._loads_in_place = store.loads_in_place
+        self._tasks = tasks
+        self._desks: PerLoop[_Desk] = PerLoop(lambda: _Desk(self, tasks.here()))
+        self._closing = False
+
+    async def run(self, flow: Flow[T], now: int) -> T:
+        """Make the calls of a flow, tell its events, and give its result."""
+        send: Callable[[Any], Call | Event] = flow.send
+        answer: Any = None
+        try:
+            while True:
+                wish = send(answer)
+                send, answer = flow.send, None
+                try:
+                    if isinstance(wish, Load) and not self._loads_in_place and not self._closing:
+                        deadline = time.monotonic() + self._patience
+                        answer = await self._desks.here().loads.submit(wish.keys, now, deadline)
+                    elif isinstance(wish, Apply) and wish.changes and not self._closing:
+                        deadline = time.monotonic() + self._patience
+                        items: list[_Change] = []
+                        for change, held in zip(wish.changes, wish.known, strict=True):
+                            items.append((change.key, change, held))
+                        answer = await self._desks.here().changes.submit(items, now, deadline)
+                    elif isinstance(wish, Event):
+                        self._tell(wish)
+                    else:
+                        answer = await self._call(wish, now, time.monotonic() + self._patience)
+                except StoreError as error:
+                    send, answer = flow.throw, error
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in a task of its own, for which `finished` waits."""
+        return self._tasks.here().start(work)
+
+    async def close(self) -> None:
+        """Wait for all that this loop's callers began, then close the store. A call while it closes is refused."""
+        await self._tasks.here().finished()
+        self._closing = True
+        try:
+            await self._store.close()
+        finally:
+            self._closing = False
+
+    async def _call(self, call: Call, now: int, deadline: float) -> Any:
+        store = self._store
+        if self._closing:
+            raise StoreUnavailable("the sessions are being shut down", ambiguous=False)
+        if isinstance(call, Load):
+            return await store.load(call.keys, now, deadline)
+        if isinstance(call, Apply):
+            return []  # nothing to apply
+        return await self._tasks.here().alone(self._other_call(call, now, deadline))
+
+    async def _other_call(self, call: Call, now: int, deadline: float) -> Any:
+        store = self._store
+        match call:
+            case Writes(writes):
+                return await store.write(writes, now, deadline)
+            case Remove(keys):
+                return await store.remove(keys, now, deadline)
+            case Note(entries):
+                return await store.note(entries, now, deadline)
+            case SessionsOf(user, limit, after):
+                return await store.sessions_of(user, now, limit, after, deadline)
+            case CheckIndex():
+                return await store.index_may_be_incomplete(deadline)
+            case Forget(entries):
+                return await store.forget(entries, deadline)
+            case Count():
+                return await store.count(now, deadline)
+            case Sweep(limit):
+                return await store.sweep(now, limit, deadline)
+            case _:
+                return await store.ping(deadline)
+
+    async def send_loads(self, items: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
+        """Load a batch. Parallel requests of one visitor ask for one record."""
+        unique = list(dict.fromkeys(items))
+        found = await self._store.load(unique, now, deadline)
+        if len(unique) == len(items):
+            return found
+        under = dict(zip(unique, found, strict=True))
+        return [copy_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
+
+    async def send_changes(self, items: Sequence[_Change], now: int, deadline: float) -> Sequence[Result]:
+        """Carry out a batch of changes, conflicts included."""
+        _, changes, known = zip(*items, strict=True)
+        flow = self._swap.apply(changes, known)
+        send: Callable[[Any], Load | Writes] = flow.send
+        answer: Any = None
+        try:
+            while True:
+                call = send(answer)
+                send = flow.send
+                if time.monotonic() >= deadline:  # others were first, again and again
+                    late = StoreTimeout("the change was not stored within the deadline", ambiguous=False)
+                    send, answer = flow.throw, late
+                    continue
+                try:
+                    if isinstance(call, Writes):
+                        answer = await self._store.write(call.writes, now, deadline)
+                    else:
+                        answer = await self._store.load(call.keys, now, deadline)
+                except StoreError as error:
+                    send, answer = flow.throw, error
+        except StopIteration as stop:
+            results: Sequence[Result] = stop.value
+            return results
+
+
+def _handed_on(item: _Change, result: Result) -> _Change:
+    key, change, _ = item
+    return (key, change, result.held) if isinstance(result, Done) else item

@@ -1,0 +1,122 @@
+"""The failures of a Redis server, in our words. They are told by names, since valkey-py has classes of its own.
+
+No message repeats the text of a server or a driver: the arguments of a command may stand in it.
+"""
+
+from __future__ import annotations
+
+from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
+
+__all__ = ["code_in", "code_of", "failure", "is_outage", "is_reply", "refusal"]
+
+_CODES = {
+    "AskError": "ASK",
+    "AuthenticationError": "NOAUTH",
+    "AuthenticationWrongNumberOfArgsError": "NOAUTH",
+    "BusyLoadingError": "LOADING",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "MovedError": "MOVED",
+    "NoPermissionError": "NOPERM",
+    "NoScriptError": "NOSCRIPT",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+    "TryAgainError": "TRYAGAIN",
+}
+"""The drivers keep the code of some errors only as the name of a class."""
+
+_ACL = (
+    "the user of the URL needs +get +mget +exists +set +getrange +del +evalsha +eval +zrange +zmscore +zscore +zadd"
+    " +zrem +pexpire +persist +scan +info +ping, on the keys ~PREFIX*"
+)
+_MEANINGS: dict[str, tuple[type[StoreError], str]] = {
+    "OOM": (StoreFull, "the server's memory is full"),
+    "READONLY": (StoreReadOnly, "the server is a replica, and takes no writes"),
+    "MISCONF": (StoreReadOnly, "the server can't save to its disk, and takes no writes"),
+    "NOREPLICAS": (StoreReadOnly, "the server has too few replicas, and takes no writes"),
+    "LOADING": (StoreUnavailable, "the server is still loading its data"),
+    "BUSY": (StoreUnavailable, "the server is busy with a script"),
+    "CLUSTERDOWN": (StoreUnavailable, "the cluster is down"),
+    "MASTERDOWN": (StoreUnavailable, "the replica has lost its primary"),
+    "TRYAGAIN": (StoreUnavailable, "the cluster is moving the key"),
+    "ASK": (StoreUnavailable, "the cluster is moving the key"),
+    "MOVED": (StoreUnavailable, "the server is part of a cluster: its URL begins with redis+cluster://"),
+    "NOAUTH": (StoreUnavailable, "the server wants a password, or another one: redis://user:password@host"),
+    "WRONGPASS": (StoreUnavailable, "the server knows no such user and password"),
+    "NOPERM": (StoreUnavailable, f"the server does not permit it: {_ACL}"),
+}
+
+
+def is_reply(error: Exception) -> bool:
+    """Whether a driver's error is the server's answer to one command, and the connection is still good."""
+    return _is_a(error, "ResponseError")
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether a failed exchange says that the server can't be reached."""
+    return code_of(error) not in {"NOAUTH", "WRONGPASS", "NOPERM", "READONLY"}
+
+
+def code_of(error: Exception) -> str | None:
+    """The code with which a server refused a command; None: the error is not the server's."""
+    text = str(error)
+    if "previous master is now" in text:  # so redis-py says READONLY under Sentinel
+        return "READONLY"
+    if text.startswith(("WRONGPASS", "invalid username-password")):
+        return "WRONGPASS"
+    for kind in type(error).__mro__:
+        if kind.__name__ in _CODES:
+            return _CODES[kind.__name__]
+    return code_in(text) if is_reply(error) else None
+
+
+def code_in(text: str) -> str:
+    """The code that the text of a refusal begins with."""
+    if "ACL failure in script" in text or "The user executing the script" in text:
+        return "NOPERM"
+    first = text.partition(" ")[0]
+    return first if first.isupper() and first.isalpha() else "ERR"
+
+
+def refusal(code: str) -> StoreError:
+    """The meaning of an error with which the server answered a command. That command was not run."""
+    kind, meaning = _MEANINGS.get(code, (StoreUnavailable, "the server refused a command"))
+    error = kind(f"{meaning} ({code})")
+    if isinstance(error, StoreUnavailable):
+        error.ambiguous = False
+    return error
+
+
+def failure(where: str, cause: Exception, *, ambiguous: bool) -> StoreError:
+    """The meaning of an exchange that did not come to its end.
+
+    Args:
+        where: The server, for the message.
+        cause: The driver's error.
+        ambiguous: Whether a write in it may have been done.
+    """
+    if isinstance(cause, StoreError):
+        return cause
+    if not ambiguous and (code := code_of(cause)) is not None:
+        error = refusal(code)
+    elif _is_a(cause, "TimeoutError"):
+        error = StoreTimeout(f"{where} did not answer within the deadline", ambiguous=ambiguous)
+    else:
+        reason = type(_root_of(cause)).__name__
+        error = StoreUnavailable(f"{where} can't be reached ({reason})", ambiguous=ambiguous)
+    error.__cause__ = cause
+    return error
+
+
+def _is_a(error: Exception, name: str) -> bool:
+    return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
+def _root_of(error: BaseException) -> BaseException:
+    # The drivers wrap everything in a ConnectionError; a certificate that does not fit should be named.
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return error

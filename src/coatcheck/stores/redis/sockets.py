@@ -1,0 +1,92 @@
+"""Sync connections that keep a deadline. A socket's own time-out begins anew with every piece that arrives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import cache
+from typing import Any, cast
+
+__all__ = ["bounded", "this_call_ends_at"]
+
+
+class _Call(threading.local):
+    """The deadline of this thread's call (monotonic seconds)."""
+
+    deadline: float = 0.0
+
+
+_call = _Call()
+
+
+def this_call_ends_at(deadline: float) -> None:
+    """Set the deadline of all that this thread's sockets do next."""
+    _call.deadline = deadline
+
+
+class _Socket:
+    """A socket that waits no longer than until the deadline, nor than its own time-out."""
+
+    __slots__ = ("_limit", "_set", "_socket")
+
+    def __init__(self, socket: Any, limit: float | None) -> None:
+        self._socket = socket
+        self._limit = limit
+        self._set: float = socket.gettimeout() or 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def settimeout(self, limit: float | None) -> None:
+        self._limit = limit
+        self._set = limit or 0.0
+        self._socket.settimeout(limit)
+
+    def recv(self, *arguments: Any) -> bytes:
+        self._bound()
+        return cast("bytes", self._socket.recv(*arguments))
+
+    def recv_into(self, *arguments: Any) -> int:
+        self._bound()
+        return cast("int", self._socket.recv_into(*arguments))
+
+    def sendall(self, data: bytes) -> None:
+        self._bound()
+        self._socket.sendall(data)
+
+    def _bound(self) -> None:
+        limit = self._limit
+        if limit == 0:  # a look that does not wait
+            return
+        left = _call.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline is over")
+        if limit is not None and limit < left:
+            left = limit
+        # To set it costs as much as to read: not for a tenth more or less.
+        if not 0.9 * left <= self._set <= 1.1 * left:
+            self._set = left
+            self._socket.settimeout(left)
+
+
+@cache
+def bounded(kind: type) -> type:
+    """A class of redis-py's connections that keep the deadline of the call that uses them."""
+
+    class Bounded(kind):  # type: ignore[misc]
+        def _connect(self) -> Any:
+            left = _call.deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the deadline is over")
+            own: Any = self
+            connect_limit, limit = own.socket_connect_timeout, own.socket_timeout
+            # A host may have two addresses, of which the first is silent.
+            own.socket_connect_timeout = min(connect_limit or left, left / 2)
+            own.socket_timeout = min(limit or left, left)
+            try:
+                return _Socket(cast("Any", super())._connect(), limit)  # noqa: SLF001 - redis-py's only hook
+            finally:
+                own.socket_connect_timeout, own.socket_timeout = connect_limit, limit
+
+    Bounded.__name__ = f"Bounded{kind.__name__}"
+    return Bounded

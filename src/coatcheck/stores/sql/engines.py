@@ -1,0 +1,132 @@
+"""Engines of the store's own, with what each driver has to be told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+
+from coatcheck.errors import ConfigurationError
+
+__all__ = ["CONNECTIONS", "UNTIL", "async_engine", "engine", "shown", "url_of"]
+
+_T = TypeVar("_T")
+_POSTGRESQL, _MYSQL = "postgresql", "mysql"
+_DRIVERS = {_POSTGRESQL: ("psycopg", "psycopg"), _MYSQL: ("pymysql", "aiomysql")}
+_TLS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding"}
+CONNECTIONS = 10
+"""The most connections of one process (of one event loop, in async)."""
+UNTIL: ContextVar[float] = ContextVar("coatcheck.stores.sql.until")
+"""When connecting must have come to its end (`time.monotonic`)."""
+
+
+def url_of(url: str) -> URL:
+    """A store's URL as SQLAlchemy's.
+
+    Raises:
+        ConfigurationError: It names no host or no database, or its query is not understood.
+    """
+    scheme, _, rest = url.partition("://")
+    dialect = _POSTGRESQL if scheme.startswith("postgres") else _MYSQL
+    try:
+        made = make_url(f"{dialect}://{rest}")
+    except Exception as error:  # its own kind, or a ValueError for a port that is no number
+        raise ConfigurationError(
+            f"Not the URL of a database: write {scheme}://user:password@host/database."
+        ) from error
+    if not made.database:
+        raise ConfigurationError(f"The URL names no database: write {scheme}://user:password@host/database.")
+    if unknown := sorted(made.query.keys() - (_TLS if dialect == _POSTGRESQL else set())):
+        raise ConfigurationError(
+            f"{', '.join(unknown)} in the query of a {scheme}:// URL is not understood: make an engine with it,"
+            " and give it as client=create_engine(…)."
+        )
+    return made
+
+
+def shown(url: URL) -> str:
+    """The URL for a message: without user, password and query."""
+    port = "" if url.port is None else f":{url.port}"
+    return f"{url.get_backend_name()}://{url.host or ''}{port}/{url.database or ''}"
+
+
+def engine(url: URL) -> Engine:
+    """An engine whose connections each commit by themselves, and give up connecting at `UNTIL`."""
+    made = _made(create_engine, url, 0, QueuePool)
+
+    @event.listens_for(made, "do_connect")
+    def connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+        return dialect.connect(*args, **options, **_timeouts(dialect.name))
+
+    _prepare(made)
+    return made
+
+
+def async_engine(url: URL) -> AsyncEngine:
+    """The same for an event loop, where the caller's own timeout ends connecting."""
+    made = _made(create_async_engine, url, 1, AsyncAdaptedQueuePool)
+    _prepare(made.sync_engine)
+    return made
+
+
+def _made(make: Callable[..., _T], url: URL, which: int, pool: type[QueuePool]) -> _T:
+    """Make an engine, which imports its driver.
+
+    Raises:
+        ModuleNotFoundError: It is missing; the message names the extra that brings it.
+    """
+    dialect = url.get_backend_name()
+    try:
+        return make(
+            url.set(drivername=f"{dialect}+{_DRIVERS[dialect][which]}"),
+            connect_args=_arguments(dialect),
+            poolclass=pool,
+            isolation_level="AUTOCOMMIT",
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_use_lifo=True,
+            # A connection comes back in no transaction; asking the server for that once more would be a round trip.
+            pool_reset_on_return=None,
+        )
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{dialect}:// needs {error.name}: pip install 'coatcheck[{dialect}]'"
+        ) from error
+
+
+def _arguments(dialect: str) -> dict[str, Any]:
+    """Arguments of the driver's `connect` beside those of the URL."""
+    if dialect == _POSTGRESQL:
+        # Nothing that a pooler such as PgBouncer refuses at the start, or that would outlive a transaction behind it:
+        # no `options` (statement_timeout and the like), and no prepared statements.
+        return {"application_name": "coatcheck", "prepare_threshold": None}
+    return {"charset": "utf8mb4", "autocommit": True}
+
+
+def _timeouts(dialect: str) -> dict[str, Any]:
+    """How long the driver may take to connect, as its arguments."""
+    left = max(0.001, UNTIL.get() - time.monotonic())
+    if dialect == _POSTGRESQL:
+        return {"connect_timeout": max(2, int(left))}  # psycopg takes no less than 2 seconds
+    return dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), left)
+
+
+def _prepare(made: Engine) -> None:
+    if made.dialect.name != _MYSQL:
+        return
+
+    @event.listens_for(made, "connect")
+    def settle_in(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        # No locks on gaps between rows; never a value cut short; a lock that is not to be had is told of in 1 second,
+        # the least that there is, so that it is the server that says which transaction is in the way.
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute(
+            "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), innodb_lock_wait_timeout = 1"
+        )
+        cursor.close()

@@ -1,0 +1,53 @@
+"""SQLite's errors as errors of a store: the file, the cause and the remedy, and no value."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
+
+__all__ = ["failure_of", "no_room_to_open"]
+
+_LOCKED = "another connection kept the file locked until the deadline; look for a long transaction"
+_FULL = "no room is left on the disk; free some, or remove expired sessions with `coatcheck sweep`"
+_READ_ONLY = "no write is allowed; this process must be able to write to the file and to its directory"
+_MISSING = (
+    "it can't be opened; it must exist, and this process must be able to write to it and to its directory"
+)
+_DISK = "the disk failed to read or write it; look into the system's log"
+_DAMAGED = "it is damaged, or not a database; restore a copy, or move it away and start with an empty one"
+_OTHER = "SQLite refused a statement; see the cause of this error"
+
+_BY_PRIMARY_CODE: Mapping[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_BUSY: (StoreTimeout, _LOCKED),
+    sqlite3.SQLITE_LOCKED: (StoreTimeout, _LOCKED),
+    sqlite3.SQLITE_FULL: (StoreFull, _FULL),
+    sqlite3.SQLITE_READONLY: (StoreReadOnly, _READ_ONLY),
+    sqlite3.SQLITE_CANTOPEN: (StoreUnavailable, _MISSING),
+    sqlite3.SQLITE_IOERR: (StoreUnavailable, _DISK),
+    sqlite3.SQLITE_CORRUPT: (StoreUnavailable, _DAMAGED),
+    sqlite3.SQLITE_NOTADB: (StoreUnavailable, _DAMAGED),
+}
+
+
+def failure_of(path: Path, error: sqlite3.Error, *, ambiguous: bool) -> StoreError:
+    """The error for the caller. `ambiguous`: a write was under way, which a lock, though, undoes for sure."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    kind, words = _BY_PRIMARY_CODE.get(_code_of(error) & 0xFF, (StoreUnavailable, _OTHER))
+    if no_room_to_open(error):
+        kind, words = StoreFull, f"{_FULL}; even reading needs room for its -shm"
+    message = f"{path}: {words} ({name})"
+    if issubclass(kind, StoreUnavailable):
+        return kind(message, ambiguous=ambiguous and kind is not StoreTimeout)
+    return kind(message)
+
+
+def no_room_to_open(error: sqlite3.Error) -> bool:
+    """Whether the disk is so full that not even reading works."""
+    return _code_of(error) == sqlite3.SQLITE_IOERR_SHMSIZE
+
+
+def _code_of(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0)  # Python's own module raises errors without a code

@@ -1,0 +1,200 @@
+"""The store in an SQLite file."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from coatcheck.errors import ConfigurationError, StoreError, StoreFull
+from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Index, Loaded, Write, Written
+from coatcheck.stores.sqlite.ballast import Ballast
+from coatcheck.stores.sqlite.connections import Connections
+from coatcheck.stores.sqlite.tables import Statements, prepare
+
+__all__ = ["SQLiteStore"]
+
+_Item = TypeVar("_Item")
+_T = TypeVar("_T")
+_SET_UP_PATIENCE = 5.0  # seconds; processes that start at once make the tables one after the other
+_MOST_PARAMETERS = 999  # SQLite takes no more in one statement before its release 3.32
+
+
+class SQLiteStore:
+    """A store in a file, safe for threads, for processes, and across forks.
+
+    Args:
+        path: The file. Made, for its owner only, if it isn't there; its directory must exist.
+        prefix: Begins the names of the tables.
+        synchronous: "FULL" waits for the disk at every write, so that not even a power cut revives a session
+            that was logged out; "NORMAL" doesn't.
+        ballast: How many bytes are kept aside for logging out on a full disk; 0 for none. SQLite needs room even
+            to delete, so without it a logout on a full disk may be a `StoreFull`. It must hold the growth of the
+            file between two of SQLite's checkpoints: 1 MiB for records of up to 8 KB, 4 MiB for any.
+
+    Raises:
+        ConfigurationError: No store can be made of these settings, or the tables are of another format.
+        StoreError: The file can't be opened or written.
+    """
+
+    index: Index = "within"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        prefix: str = "coatcheck:",
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        ballast: int = 1 << 20,
+    ) -> None:
+        if os.fspath(path) in {"", ":memory:"}:
+            raise ConfigurationError("SQLiteStore keeps a file; for sessions in memory use memory://")
+        if not re.fullmatch(r"(?!(?i:sqlite_))[A-Za-z0-9_.:-]{1,64}", prefix):
+            raise ConfigurationError(
+                "prefix must be 1 to 64 letters, digits or _ . : - and not begin with sqlite_"
+            )
+        if synchronous not in {"NORMAL", "FULL"}:
+            raise ConfigurationError('synchronous must be "NORMAL" or "FULL"')
+        if ballast < 0:
+            raise ConfigurationError("ballast must be a number of bytes, or 0")
+        self._path = Path(path).resolve()
+        if not self._path.parent.is_dir():
+            raise ConfigurationError(f"{self._path}: its directory does not exist")
+        if self._path.is_dir():
+            raise ConfigurationError(f"{self._path} is a directory; name a file in it")
+        self._ballast = Ballast(self._path, ballast)
+        self._statements = Statements(prefix)
+        self._connections = Connections(self._path, synchronous, self._ballast)
+        self._set_up(prefix)
+        self._ballast.grow()
+
+    def _set_up(self, prefix: str) -> None:
+        new = not self._path.exists()
+
+        def work(connection: sqlite3.Connection) -> None:
+            if new:  # before anything is in it; SQLite gives -wal and -shm the same mode
+                self._path.chmod(0o600)
+            prepare(connection, self._path, prefix)
+
+        try:
+            self._connections.use(work, time.monotonic() + _SET_UP_PATIENCE, mode="rwc")
+        finally:
+            self._connections.close()  # a server may fork now, even one whose forks run no hooks of Python
+
+    def load(self, keys: Sequence[bytes], now: int, deadline: float) -> list[Loaded]:
+        """See `Store.load`. It waits for no writer; with a `deadline` in the past it tries once."""
+        if len(keys) == 1:
+            # Without `read`: the budget of Python calls in a request that reads.
+            rows = self._connections.use(
+                lambda used: used.execute(self._statements.select, keys).fetchall(), deadline
+            )
+            return [Found(rows[0][0], rows[0][0][:REVISION_BYTES])] if rows else [None]
+        found: dict[bytes, Found] = {}
+        for start in range(0, len(keys), _MOST_PARAMETERS):
+            some = keys[start : start + _MOST_PARAMETERS]
+            sql = f"{self._statements.select_several}({', '.join('?' * len(some))})"
+            for key, data in self._connections.read(sql, some, deadline):
+                found[key] = Found(data, data[:REVISION_BYTES])
+        return [found.get(key) for key in keys]
+
+    def write(self, writes: Sequence[Write], now: int, deadline: float) -> list[Written]:
+        """See `Store.write`. Several writes share a transaction; on a full disk, each has its own."""
+        try:
+            return self._connections.write(self._write, writes, deadline)
+        except StoreFull:
+            return self._on_full_disk(self._write, writes, deadline, lambda write: write.urgent)
+
+    def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> list[bool | StoreError]:
+        """See `Store.remove`."""
+        try:
+            return self._connections.write(self._remove, keys, deadline)
+        except StoreFull:
+            return self._on_full_disk(self._remove, keys, deadline, lambda _: True)
+
+    def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
+        """Never called: a write stores its entry."""
+
+    def sessions_of(
+        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
+    ) -> list[Entry]:
+        """See `Store.sessions_of`."""
+        sql = self._statements.of_user
+        parameters: tuple[object, ...] = (user, now, limit)
+        if after is not None:
+            sql = self._statements.of_user_after
+            parameters = (user, now, after.signed_in, after.signed_in, after.key, limit)
+        rows = self._connections.read(sql, parameters, deadline)
+        return [Entry(user, key, signed_in, until) for key, signed_in, until in rows]
+
+    def index_may_be_incomplete(self, deadline: float) -> None:
+        """Never called: an entry lies in the row of its data."""
+
+    def forget(self, entries: Sequence[Entry], deadline: float) -> None:
+        """Never called, like `note`."""
+
+    def count(self, now: int, deadline: float) -> int:
+        """See `Store.count`. Read from an index alone."""
+        return int(self._connections.read(self._statements.count, (now,), deadline)[0][0])
+
+    def sweep(self, now: int, limit: int, deadline: float) -> int:
+        """See `Store.sweep`. It renews the ballast, too, once there is room again."""
+
+        def delete(parameters: tuple[int, int], connection: sqlite3.Connection) -> int:
+            return connection.execute(self._statements.sweep, parameters).rowcount
+
+        (swept,) = self._connections.write(delete, [(now, max(limit, 0))], deadline)
+        self._ballast.grow()
+        return swept
+
+    def ping(self, deadline: float) -> None:
+        """See `Store.ping`."""
+        self._connections.read(self._statements.ping, (), deadline)
+
+    def close(self) -> None:
+        """Close this process's connections; one that another thread is using, at the end of that call."""
+        self._connections.close()
+
+    def _write(self, write: Write, connection: sqlite3.Connection) -> Conflict | None:
+        entry = write.entry
+        indexed = (entry.user, entry.signed_in, entry.until) if entry else (None, None, None)
+        row = (*indexed, write.expires, write.live, write.data)
+        if write.expected is None:
+            cursor = connection.execute(self._statements.insert, (write.key, *row))
+        else:
+            cursor = connection.execute(self._statements.update, (*row, write.key, write.expected))
+        if cursor.rowcount:
+            return None
+        there = connection.execute(self._statements.select, (write.key,)).fetchone()
+        return Conflict(Found(there[0], there[0][:REVISION_BYTES]) if there else None)
+
+    def _remove(self, key: bytes, connection: sqlite3.Connection) -> bool:
+        return connection.execute(self._statements.delete, (key,)).rowcount > 0
+
+    def _on_full_disk(
+        self,
+        one: Callable[[_Item, sqlite3.Connection], _T],
+        items: Sequence[_Item],
+        deadline: float,
+        urgent: Callable[[_Item], bool],
+    ) -> list[_T | StoreError]:
+        """Each item by itself; the urgent ones last, since the others would use up the room that is made for them."""
+        answers: dict[int, _T | StoreError] = {}
+        for at in sorted(range(len(items)), key=lambda at: urgent(items[at])):
+            if urgent(items[at]):
+                self._make_room(deadline)
+            try:
+                (answers[at],) = self._connections.write(one, [items[at]], deadline)
+            except StoreError as error:
+                answers[at] = error
+        return [answers[at] for at in range(len(items))]
+
+    def _make_room(self, deadline: float) -> None:
+        self._ballast.give_up()
+        with suppress(StoreError):
+            # SQLite then writes its log from the start again, into room that the log has already.
+            self._connections.read("PRAGMA wal_checkpoint(PASSIVE)", (), deadline)

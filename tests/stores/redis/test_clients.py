@@ -1,0 +1,258 @@
+"""A client of the application's own: its servers and settings are used, its pool and its retries are not."""
+
+import asyncio
+
+import pytest
+import redis
+import redis.asyncio
+import redis.sentinel
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from coatcheck import AsyncSessions, ConfigurationError, Sessions
+from coatcheck.errors import StoreUnavailable
+from coatcheck.stores.redis import AsyncRedisStore, RedisStore
+from coatcheck.testing.contract import StoreContract
+from tests.servers.fixtures_redis import UNDER_SENTINEL
+from tests.servers.process import HOST, free_port
+from tests.servers.proxy import Proxy
+from tests.servers.redis import ADMIN
+from tests.servers.redis_sentinel import SERVICE
+from tests.stores.redis.harness import RedisHarness
+from tests.stores.redis.scene import Scene, item, now_ms, soon
+from tests.visitor import SECRET, Visitor
+
+pytestmark = pytest.mark.servers
+
+
+class ClientHarness(RedisHarness):
+    """Each store is made of a client."""
+
+    def __init__(self, target, make):
+        super().__init__(target)
+        self.make = make
+
+    async def open(self):
+        return self.make(self.prefix)
+
+
+class TestAClient(StoreContract, index="beside"):
+    @pytest.fixture
+    def harness(self, redis_server):
+        client = redis.Redis(host=HOST, port=redis_server.port, decode_responses=True, protocol=3)
+        yield ClientHarness(redis_server, lambda prefix: RedisStore(client, prefix=prefix))
+        client.close()
+
+
+class TestAnAsyncClient(StoreContract, index="beside"):
+    @pytest.fixture
+    def harness(self, redis_server):
+        client = redis.asyncio.Redis(host=HOST, port=redis_server.port, max_connections=2)
+        return ClientHarness(redis_server, lambda prefix: AsyncRedisStore(client, prefix=prefix))
+
+
+def sentinel(target, module, **options):
+    hosts = [(HOST, each.port) for each in target.sentinels]
+    return module.sentinel.Sentinel(hosts, **options).master_for(SERVICE)
+
+
+@UNDER_SENTINEL
+@pytest.mark.parametrize("module", [redis, redis.asyncio])
+def test_a_client_of_a_sentinel(module, redis_sentinels, prefix):
+    async def scenario():
+        client = sentinel(redis_sentinels, module)
+        now, write = now_ms(), item()
+        if module is redis:
+            store = RedisStore(client, prefix=prefix)
+            assert list(store.write([write], now, soon())) == [None]
+            assert store.load([write.key], now, soon())[0].data == write.data
+            store.close()
+        else:
+            store = AsyncRedisStore(client, prefix=prefix)
+            assert list(await store.write([write], now, soon())) == [None]
+            assert (await store.load([write.key], now, soon()))[0].data == write.data
+            await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_tls_a_user_and_a_database_are_those_of_the_client(redis_tls, redis_server):
+    client = redis.Redis(
+        host=HOST,
+        port=redis_tls.server.port,
+        username="admin",
+        password=ADMIN,
+        **redis_tls.server.tls.client_options,
+    )
+    store = RedisStore(client)
+    store.ping(soon())
+    store.close()
+    client.close()
+    client = redis.Redis(host=HOST, port=redis_server.port, db=4)
+    with Sessions.from_url("redis://", secret=SECRET, client=client) as sessions:
+        visitor = Visitor(sessions)
+        with visitor.request() as session:
+            session["a"] = [1]
+    assert client.dbsize() == 1
+    with Sessions(RedisStore(client), secret=SECRET) as sessions:
+        assert Visitor(sessions, visitor.cookie).read() == {"a": [1]}
+    client.delete(*client.scan_iter())
+    client.close()
+
+
+def test_a_socket_is_that_of_the_client(redis_server):
+    client = redis.Redis(unix_socket_path=str(redis_server.socket))
+    store = RedisStore(client)
+    store.ping(soon())
+    store.close()
+    client.close()
+
+
+@pytest.mark.promise("L", "F-03")
+@pytest.mark.parametrize("module", [redis, redis.asyncio])
+def test_the_retries_of_the_client_never_repeat_a_write(module, redis_server, prefix):
+    retry = (
+        Retry(ConstantBackoff(0.01), 20)
+        if module is redis
+        else redis.asyncio.retry.Retry(ConstantBackoff(0.01), 20)
+    )
+
+    async def scenario():
+        with Proxy(redis_server.port) as proxy:
+            client = module.Redis(
+                host=HOST, port=proxy.port, retry=retry, retry_on_error=[redis.ConnectionError]
+            )
+            store = (RedisStore if module is redis else AsyncRedisStore)(client, prefix=prefix)
+            scene = Scene(proxy, store, store, 5)
+
+            async def write(write):
+                answers = store.write([write], scene.now, soon())
+                return list(answers if module is redis else await answers)
+
+            first = item()
+            assert await write(first) == [None]
+            proxy.drop_replies()
+            with proxy.counting() as counted:
+                with pytest.raises(StoreUnavailable) as raised:
+                    await write(item(over=first))
+                assert raised.value.ambiguous
+            assert counted.connections == 0
+            proxy.heal()
+            if module is redis:
+                store.close()
+            else:
+                await store.close()
+
+    asyncio.run(scenario())
+
+
+def bad_clients(port):
+    sync, asynchronous = redis.Redis(port=port), redis.asyncio.Redis(port=port)
+    return {
+        "the other kind": (asynchronous, sync, "Sessions"),
+        "a pipeline": (sync.pipeline(), asynchronous.pipeline(), "pipeline"),
+        "a class": (redis.Redis, redis.asyncio.Redis, "not Redis"),
+        "a pool": (sync.connection_pool, asynchronous.connection_pool, "not a ConnectionPool"),
+        "a URL": ("redis://localhost", "redis://localhost", "not a str"),
+        "something": (object(), object(), "not a object"),
+    }
+
+
+@pytest.mark.promise("25")
+@pytest.mark.parametrize("kind", bad_clients(1))
+def test_a_client_that_can_not_work_is_refused(kind, redis_server):
+    sync, asynchronous, message = bad_clients(redis_server.port)[kind]
+    for manager, client in ((Sessions, sync), (AsyncSessions, asynchronous)):
+        with pytest.raises(ConfigurationError, match=message):
+            manager.from_url("redis://", secret=SECRET, client=client)
+
+
+@pytest.mark.promise("25")
+@pytest.mark.parametrize("url", ["redis://localhost", "redis:///1", "redis+sentinel://a/shop"])
+def test_a_client_beside_a_url_that_says_more_is_refused(url):
+    for manager, client in ((Sessions, redis.Redis()), (AsyncSessions, redis.asyncio.Redis())):
+        with pytest.raises(ConfigurationError, match="client"):
+            manager.from_url(url, secret=SECRET, client=client)
+    with pytest.raises(ConfigurationError, match="client"):
+        Sessions.from_url("redis://", secret=SECRET, client=redis.Redis(), tls_ca="ca.pem")
+
+
+@pytest.mark.promise("F-01", "20")
+def test_a_client_whose_server_is_gone_is_unavailable():
+    with pytest.raises(StoreUnavailable):
+        RedisStore(redis.Redis(port=free_port())).ping(soon(1))
+
+    async def scenario():
+        with pytest.raises(StoreUnavailable):
+            await AsyncRedisStore(redis.asyncio.Redis(port=free_port())).ping(soon(1))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.promise("F-06")
+def test_a_pool_that_is_used_up_by_the_application_is_no_hindrance(redis_server, prefix):
+    client = redis.Redis(host=HOST, port=redis_server.port, max_connections=1)
+    held = client.connection_pool.get_connection()
+    store = RedisStore(client, prefix=prefix)
+    assert list(store.load([bytes(16)], 0, soon())) == [None]
+    client.connection_pool.release(held)
+    store.close()
+    assert client.ping()  # closing it stays with the application
+    client.close()
+
+
+@pytest.mark.promise("24")
+def test_an_async_client_serves_every_loop(redis_server, prefix):
+    store = AsyncRedisStore(redis.asyncio.Redis(host=HOST, port=redis_server.port), prefix=prefix)
+
+    async def first():
+        await store.ping(soon())
+        await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(store.ping(soon())))
+        await store.ping(soon())
+
+    asyncio.run(first())
+    asyncio.run(first())
+
+
+class OtherResponseError(Exception):
+    """As a driver calls it that is not redis-py."""
+
+
+OtherResponseError.__name__ = "ResponseError"
+
+
+class OtherNoScriptError(OtherResponseError):
+    pass
+
+
+OtherNoScriptError.__name__ = "NoScriptError"
+
+
+class OtherConnection(redis.Connection):
+    """As of valkey-py: errors of its own."""
+
+    def read_response(self, *arguments, **options):
+        try:
+            return super().read_response(*arguments, **options)
+        except redis.exceptions.NoScriptError as error:
+            raise OtherNoScriptError(str(error)) from None
+        except redis.exceptions.ResponseError as error:
+            raise OtherResponseError(str(error)) from None
+
+
+def test_a_client_with_classes_of_its_own_is_understood(redis_server, prefix):
+    pool = redis.ConnectionPool(connection_class=OtherConnection, host=HOST, port=redis_server.port)
+    client = redis.Redis(connection_pool=pool)
+    store = RedisStore(client, prefix=prefix)
+    scene = Scene(None, store, store, 5)
+    redis_server.ask("SCRIPT", "FLUSH")
+    write, entry = scene.put(), scene.entry()
+    assert scene.write(item(b"pears", over=write)) == [None]
+    redis_server.ask("LPUSH", store._index.name("bob"), "x")
+    with pytest.raises(StoreUnavailable, match="refused"):
+        store.note([scene.entry("bob")], scene.now, soon())
+    redis_server.ask("DEL", store._index.name("bob"))
+    store.note([entry], scene.now, soon())
+    assert scene.entries() == [entry]
+    store.close()
+    client.close()

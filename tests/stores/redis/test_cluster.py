@@ -1,0 +1,178 @@
+"""A cluster: batches over all servers, slots that move, a server that dies, and clients of the application's own."""
+
+import os
+import subprocess
+from contextlib import ExitStack, contextmanager
+
+import pytest
+import redis
+import redis.asyncio
+from redis.crc import key_slot
+
+from coatcheck.errors import StoreUnavailable
+from coatcheck.model.ports import Conflict
+from coatcheck.stores.redis import AsyncRedisStore, RedisStore
+from tests.behaviours import BlockingStore
+from tests.servers.process import HOST, until
+from tests.servers.redis import RedisServer, folder
+from tests.stores.redis.harness import name_of
+from tests.stores.redis.scene import DAY, SYNC_AND_ASYNC, Scene, item, now_ms, opened, soon
+
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.promise("F-09"),
+    pytest.mark.xdist_group("redis-cluster-of-three"),
+]
+
+
+class Nodes:
+    def __init__(self, servers):
+        self.servers = servers
+        self.url = "redis+cluster://" + ",".join(server.address for server in servers)
+
+    def owner(self, name):
+        """The server that has the slot of a key."""
+        slot = key_slot(name)
+        for server in self.servers:
+            with server.client() as client:
+                client.response_callbacks.clear()
+                lines = client.execute_command("CLUSTER", "NODES").decode().splitlines()
+            mine = next(line for line in lines if "myself" in line)
+            for part in mine.split()[8:]:
+                first, _, last = part.partition("-")
+                if not part.startswith("[") and int(first) <= slot <= int(last or first):
+                    return server
+        raise AssertionError("no server has it")
+
+    def are_well(self):
+        return all(b"cluster_state:ok" in server.ask("CLUSTER", "INFO") for server in self.servers)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    with folder() as directory, ExitStack() as stack:
+        options = {"cluster_enabled": "yes", "cluster_node_timeout": 2_000}
+        nodes = Nodes([stack.enter_context(RedisServer(directory, **options)) for _ in range(3)])
+        addresses = [server.address for server in nodes.servers]
+        create = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
+        subprocess.run(create, check=True, capture_output=True, timeout=60)
+        until(nodes.are_well, "the cluster is well")
+        yield nodes
+
+
+@contextmanager
+def scene_of(kind, nodes, prefix):
+    with opened(kind, nodes.url, prefix=prefix) as store:
+        yield Scene(None, store, store, 20)
+
+
+@SYNC_AND_ASYNC
+@pytest.mark.promise("B")
+def test_a_batch_goes_to_each_server_and_comes_back_in_order(kind, nodes, prefix):
+    with scene_of(kind, nodes, prefix) as scene:
+        writes = [item(b"%d" % number, urgent=number % 3 == 0) for number in range(60)]
+        assert scene.write(*writes) == [None] * 60
+        assert {nodes.owner(name_of(prefix, write.key)) for write in writes} == set(nodes.servers)
+        keys = [write.key for write in writes]
+        assert scene.load(*keys, os.urandom(16)) == [*(write.data for write in writes), None]
+        assert scene.store.count(scene.now, soon()) == 60
+        conflicts = scene.write(*(item(key=key) for key in keys))
+        assert [conflict.found.data for conflict in conflicts] == [write.data for write in writes]
+        tombstones = [item(b"", over=write, live=False, urgent=True) for write in writes[:20]]
+        assert scene.write(*tombstones) == [None] * 20
+        assert scene.store.count(scene.now, soon()) == 40
+        assert scene.store.remove([*keys, os.urandom(16)], scene.now, soon()) == [True] * 60 + [False]
+        entries = [scene.entry(f"user{number % 5}") for number in range(50)]
+        scene.store.note(entries, scene.now, soon())
+        for number in range(5):
+            his = [entry for entry in entries if entry.user == f"user{number}"]
+            assert sorted(scene.entries(f"user{number}"), key=entries.index) == his
+        scene.store.forget(entries[:25], soon())
+        assert sum(len(scene.entries(f"user{number}")) for number in range(5)) == 25
+        assert scene.store.sweep(scene.now + 2 * DAY, 10, soon()) == 10
+        assert scene.store.sweep(scene.now + 2 * DAY, 100, soon()) == 15
+        scene.store.ping(soon())
+
+
+@SYNC_AND_ASYNC
+def test_a_key_that_is_being_moved_and_one_that_was_are_found(kind, nodes, prefix):
+    with scene_of(kind, nodes, prefix) as scene:
+        write = scene.put()
+        name, slot = name_of(prefix, write.key), key_slot(name_of(prefix, write.key))
+        source = nodes.owner(name)
+        target = next(server for server in nodes.servers if server is not source)
+        ids = {server: server.ask("CLUSTER", "MYID").decode() for server in nodes.servers}
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        # It lies at the source still.
+        assert scene.load(write.key) == [write.data]
+        source.ask("MIGRATE", HOST, target.port, name, 0, 5_000)
+        # Now the source sends everybody to the target, each with leave to ask there.
+        assert scene.load(write.key) == [write.data]
+        second = item(b"second", over=write)
+        other = item()
+        assert scene.write(second, other) == [None, None]
+        assert scene.load(write.key, other.key, os.urandom(16)) == [second.data, other.data, None]
+        for server in (target, source, *nodes.servers):
+            server.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+        # And now it has moved.
+        third = item(b"third", over=second)
+        assert scene.write(third, item()) == [None, None]
+        (conflict,) = scene.write(item(b"late", over=second))
+        assert isinstance(conflict, Conflict)
+        assert scene.load(write.key) == [third.data]
+
+
+@SYNC_AND_ASYNC
+def test_a_client_of_the_applications_may_be_that_of_a_cluster(kind, nodes, prefix):
+    if kind == "sync":
+        client = redis.RedisCluster(host=HOST, port=nodes.servers[0].port)
+        store = RedisStore(client, prefix=prefix)
+    else:
+        store = BlockingStore(
+            lambda: AsyncRedisStore(
+                redis.asyncio.RedisCluster(host=HOST, port=nodes.servers[0].port), prefix=prefix
+            )
+        )
+    scene = Scene(None, store, store, 20)
+    writes = [scene.put() for _ in range(20)]
+    assert scene.load(*(write.key for write in writes)) == [write.data for write in writes]
+    assert store.count(scene.now, soon()) == 20
+    store.close()
+    if kind == "sync":
+        assert client.ping()  # closing it stays with the application
+        client.close()
+
+
+@SYNC_AND_ASYNC
+def test_one_server_of_a_cluster_is_no_server_by_itself_and_the_message_says_so(kind, nodes, prefix):
+    server = nodes.servers[0]
+    keys = (number.to_bytes(16, "big") for number in range(1_000))
+    elsewhere = next(key for key in keys if nodes.owner(name_of(prefix, key)) is not server)
+    with opened(kind, server.url, prefix=prefix) as store:
+        (answer,) = store.load([elsewhere], now_ms(), soon())
+    assert isinstance(answer, StoreUnavailable)
+    assert "redis+cluster://" in str(answer)
+
+
+@SYNC_AND_ASYNC
+def test_a_server_that_is_down_fails_its_own_sessions_only(kind, nodes, prefix):
+    with scene_of(kind, nodes, prefix) as scene:
+        writes = [scene.put() for _ in range(40)]
+        owners = {write.key: nodes.owner(name_of(prefix, write.key)) for write in writes}
+        dead = nodes.servers[-1]
+        dead.kill()
+        try:
+            loaded = scene.store.load([write.key for write in writes], scene.now, soon())
+            written = scene.write(*(item(b"pears", over=write) for write in writes))
+            for write, found, answer in zip(writes, loaded, written, strict=True):
+                if owners[write.key] is dead:
+                    for error in (found, answer):
+                        assert isinstance(error, StoreUnavailable)
+                        assert not error.ambiguous
+                else:
+                    assert found.data == write.data
+                    assert answer is None
+        finally:
+            dead.start()
+            until(nodes.are_well, "the cluster is well again")

@@ -1,0 +1,215 @@
+"""The SQL store where a server or a network is slow or silent: each call ends at its deadline."""
+
+import asyncio
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from coatcheck.errors import StoreTimeout, StoreUnavailable
+from coatcheck.stores.sql import AsyncSQLStore, SQLStore
+from coatcheck.stores.sql.connection import Connection
+from tests.servers.process import until
+from tests.stores.engine import Engine
+from tests.stores.sql.faults import DRIVERS, InThread, stands_still
+from tests.stores.sql.scene import (
+    NOW,
+    SLACK,
+    after,
+    create,
+    done,
+    fields,
+    found,
+    get,
+    new,
+    put,
+    soon,
+    update,
+)
+
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("sql-faults"), pytest.mark.promise("F-16")]
+BREAKS = True
+SHORT = 1  # seconds
+
+
+def own(place, port):
+    return SQLStore(place.server.url(port), prefix=place.prefix)
+
+
+def given(place, port):
+    """On an engine as an application makes it, with the drivers' own timeouts: none."""
+    url = place.server.url(port).replace("://", f"+{DRIVERS[place.kind][0]}://")
+    return SQLStore(create_engine(url, isolation_level="AUTOCOMMIT"), prefix=place.prefix)
+
+
+def own_async(place, port):
+    return AsyncSQLStore(place.server.url(port), prefix=place.prefix)
+
+
+def given_async(place, port):
+    url = place.server.url(port).replace("://", f"+{DRIVERS[place.kind][1]}://")
+    return AsyncSQLStore(create_async_engine(url, isolation_level="AUTOCOMMIT"), prefix=place.prefix)
+
+
+def silence(proxy):
+    proxy.silent = True
+
+
+def trickle(proxy):
+    """The reply goes on coming, a byte at a time."""
+    proxy.slice, proxy.trickle = 1, 0.2
+
+
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("make", [own, given])
+@pytest.mark.parametrize("fault", [silence, trickle])
+def test_a_network_that_swallows_or_slows_everything_is_a_timeout_within_the_deadline(
+    place, proxy, make, fault
+):
+    store = make(place, proxy.port)
+    write, other = put(store, new(bytes(500))), put(store, new())
+    get(store, write)
+    for asks in ("load", "write"):
+        get(store, other)
+        fault(proxy)
+        began = time.monotonic()
+        try:
+            if asks == "load":
+                (error,) = store.load([write.key], NOW, soon(SHORT))
+            else:
+                (error,) = store.write([after(write)], NOW, soon(SHORT))
+        except StoreTimeout as raised:
+            error = raised
+        assert 0.9 * SHORT < time.monotonic() - began < SHORT + 1
+        assert isinstance(error, StoreTimeout)
+        assert error.ambiguous is (asks == "write")
+        proxy.heal()
+        # What was asked before is not taken for the answer.
+        assert get(store, other) == other.data
+    store._engine.dispose()
+
+
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("make", [own_async, given_async])
+@pytest.mark.parametrize("fault", [silence, trickle])
+def test_in_async_a_network_that_swallows_or_slows_everything_is_a_timeout_too(place, proxy, make, fault):
+    async def scenario():
+        store = make(place, proxy.port)
+        write, other = new(bytes(500)), new()
+        assert await store.write([write, other], NOW, soon()) == [None, None]
+        for asks in ("load", "write"):
+            await store.load([other.key], NOW, soon())
+            fault(proxy)
+            began = time.monotonic()
+            try:
+                if asks == "load":
+                    (error,) = await store.load([write.key], NOW, soon(SHORT))
+                else:
+                    (error,) = await store.write([after(write)], NOW, soon(SHORT))
+            except StoreTimeout as raised:
+                error = raised
+            assert 0.9 * SHORT < time.monotonic() - began < SHORT + 1
+            assert isinstance(error, StoreTimeout)
+            assert error.ambiguous is (asks == "write")
+            proxy.heal()
+            assert await store.load([other.key], NOW, soon()) == [found(other)]
+        await store._engine().dispose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("make", [own, own_async])
+def test_a_server_that_takes_connections_and_says_nothing_is_a_timeout(place, proxy, make):
+    proxy.silent = True
+    store = make(place, proxy.port)
+    began = time.monotonic()
+
+    async def ask():
+        await store.load([bytes(16)], NOW, soon(SHORT))
+
+    with pytest.raises(StoreUnavailable) as caught:
+        asyncio.run(ask()) if make is own_async else store.load([bytes(16)], NOW, soon(SHORT))
+    # libpq gives no connection less than 2 seconds.
+    assert time.monotonic() - began < (2 if make is own and place.kind == "postgresql" else SHORT) + 1
+    assert not caught.value.ambiguous
+
+
+@pytest.mark.promise("F-06", "20")
+def test_a_pool_whose_connections_are_all_taken_is_a_timeout_within_the_deadline(place, store, monkeypatch):
+    write = put(store, new())
+    inside, leave = threading.Semaphore(0), threading.Event()
+    rows = Connection.rows
+
+    def lingering(*args):
+        inside.release()
+        assert leave.wait(30)
+        return rows(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "rows", lingering)
+        readers = [InThread(lambda: get(store, write)) for _ in range(10)]
+        for _ in readers:
+            assert inside.acquire(timeout=30)
+        began = time.monotonic()
+        (answer,) = store.write([after(write)], NOW, soon(0.3))
+        assert 0.2 < time.monotonic() - began < 0.3 + 1
+        assert isinstance(answer, StoreTimeout)
+        assert not answer.ambiguous
+        leave.set()
+        for reader in readers:
+            assert reader.answer() == write.data
+    put(store, after(write))
+
+
+@pytest.mark.promise("F-02", "20")
+def test_a_server_that_stands_still_is_a_timeout_and_goes_on_afterwards(place):
+    with closing(place.store()) as store:
+        write = put(store, new())
+        place.server.pause()
+        try:
+            until(lambda: stands_still(place), "it stands still")
+            stopped = time.monotonic()
+            while time.monotonic() - stopped < 3:
+                began = time.monotonic()
+                (answer,) = store.write([after(write)], NOW, soon(SHORT))
+                assert isinstance(answer, StoreUnavailable)
+                assert time.monotonic() - began < 2 + SLACK
+        finally:
+            place.server.resume()
+        until(lambda: get(store, write), "it answers again")
+        engine = Engine(store)
+        record = create(engine)
+        done(engine.apply([update(record, set={"b": b"1"})], NOW))
+        assert fields(engine, record)["b"] == b"1"
+
+
+@pytest.mark.promise("F-01", "20")
+def test_a_server_that_is_not_there_is_unavailable_at_once_and_soon_left_alone(place):
+    place.server.stop()
+    try:
+        with closing(place.store()) as store:
+            for _ in range(5):
+                (answer,) = store.write([new()], NOW, soon())
+                assert isinstance(answer, StoreUnavailable)
+                assert not answer.ambiguous
+            with pytest.raises(StoreUnavailable, match="left alone") as caught:
+                store.ping(soon())
+            assert not caught.value.ambiguous
+    finally:
+        place.server.start()
+        place.reconnect()
+
+
+@pytest.mark.promise("20")
+def test_a_call_without_time_says_nothing_of_the_server(place, store):
+    """Such calls don't open the breaker."""
+    write = put(store, new())
+    for _ in range(10):
+        (answer,) = store.write([after(write)], NOW, soon(0))
+        assert isinstance(answer, StoreTimeout)
+        assert not answer.ambiguous
+    put(store, after(write))

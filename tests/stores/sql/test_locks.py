@@ -1,0 +1,146 @@
+"""The SQL store where transactions are in the way of each other (security.md, F-16)."""
+
+import time
+from contextlib import closing
+
+import pytest
+
+from coatcheck.errors import StoreError, StoreTimeout
+from coatcheck.model.ports import Conflict
+from coatcheck.stores.sql.errors import Kind
+from tests.servers.process import until
+from tests.stores.engine import Engine
+from tests.stores.sql.faults import InThread, locked, waiting
+from tests.stores.sql.scene import (
+    NOW,
+    after,
+    create,
+    done,
+    fields,
+    found,
+    get,
+    new,
+    put,
+    soon,
+    update,
+)
+from tests.stores.sql.servers import (
+    TO_BREAK,
+    a_place,
+)
+
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("sql-faults"), pytest.mark.promise("F-16")]
+BREAKS = True
+SHORT = 1  # seconds
+
+
+def test_a_lock_that_is_held_too_long_is_a_timeout(place, store):
+    engine = Engine(store, patience=SHORT * 2)
+    record = create(engine)
+    other = locked(place, record.key)
+    began = time.monotonic()
+    (result,) = engine.apply([update(record, set={"a": b"1"})], NOW)
+    assert time.monotonic() - began < SHORT * 2 + 1
+    assert isinstance(result, StoreTimeout)
+    other.rollback()
+    other.close()
+    done(engine.apply([update(record, set={"b": b"1"})], NOW))
+    assert fields(engine, record)["b"] == b"1"
+
+
+def test_a_write_that_postgresql_could_not_serialize_is_a_conflict(failures):
+    place = a_place("postgresql", TO_BREAK["postgresql"]())
+    place.execute(f"ALTER ROLE {place.server.user} SET default_transaction_isolation = 'repeatable read'")
+    try:
+        with closing(place.store()) as store:
+            write = put(store, new())
+            other = place.server.connect()
+            other.execute("BEGIN")
+            other.execute(f"UPDATE {place.sessions} SET expires = expires + 1 WHERE key = %s", (write.key,))
+            writing = InThread(lambda: store.write([after(write)], NOW, soon()))
+            until(lambda: waiting(place), "it waits for the row")
+            other.execute("COMMIT")
+            other.close()
+            assert writing.answer() == [Conflict(found(write))]
+            assert failures == [Kind.BUSY]
+    finally:
+        place.execute(f"ALTER ROLE {place.server.user} RESET default_transaction_isolation")
+        place.leave()
+
+
+def test_the_victim_of_a_deadlock_on_mariadb_is_tried_by_itself(failures):
+    place = a_place("mysql", TO_BREAK["mysql"]())
+    with closing(place.store()) as store:
+        first, second = sorted([new(), new()], key=lambda write: write.key)
+        put(store, first, second)
+        other = locked(place, second.key)
+        cursor = other.cursor()
+        for number in range(50):  # InnoDB gives up the transaction that has changed less
+            cursor.execute(
+                f"INSERT INTO {place.sessions} VALUES (%s, '', '', NULL, NULL, NULL, 9999999999999, 1)",
+                (number.to_bytes(16),),
+            )
+        changes = [after(second), after(first)]
+        writing = InThread(lambda: store.write(changes, NOW, soon()))
+        until(lambda: waiting(place), "it has the first row and waits for the second")
+        cursor.execute(f"SELECT 1 FROM {place.sessions} WHERE `key` = %s FOR UPDATE", (first.key,))
+        other.rollback()
+        other.close()
+        assert writing.answer() == [None, None]
+        assert failures == [Kind.BUSY]
+        assert [get(store, write) for write in changes] == [write.data for write in changes]
+    place.leave()
+
+
+def test_a_single_write_that_waited_too_long_for_a_lock_on_mariadb_is_a_conflict(failures):
+    place = a_place("mysql", TO_BREAK["mysql"]())
+    with closing(place.store()) as store:
+        write = put(store, new())
+        other = locked(place, write.key)
+        assert store.write([after(write)], NOW, soon()) == [Conflict(found(write))]
+        (answer,) = store.remove([write.key], NOW, soon())
+        assert isinstance(answer, StoreTimeout)
+        assert not answer.ambiguous
+        assert failures == [Kind.BUSY] * 2
+        other.rollback()
+        other.close()
+        put(store, after(write))
+    place.leave()
+
+
+def test_batches_of_the_same_rows_in_any_order_are_all_carried_out(place):
+    with closing(place.store()) as store:
+        engine = Engine(store, patience=30)
+        records = [create(engine, fields={}) for _ in range(12)]
+
+        def write(number):
+            turned = records[number:] + records[:number]
+            for time_ in range(5):
+                field = f"f{number}.{time_}"
+                done(engine.apply([update(record, set={field: b"1"}) for record in turned], NOW))
+
+        for thread in [InThread(lambda number=number: write(number)) for number in range(8)]:
+            thread.answer()
+        assert {len(fields(engine, record)) for record in records} == {40}
+
+
+def test_a_batch_of_which_the_server_refuses_one_is_carried_out_but_for_that(place, store):
+    old = [new() for _ in range(3)]
+    put(store, *old)
+    place.execute(f"ALTER TABLE {place.sessions} ADD CONSTRAINT no_13 CHECK (expires <> 13)")
+    try:
+        writes = [
+            after(old[0]),
+            after(old[1], expires=13),
+            new(),
+            new(expires=13),
+            after(old[2], expected=bytes(8)),
+        ]
+        answers = store.write(writes, NOW, soon())
+        assert [answer if answer is None else type(answer) for answer in answers] == [
+            *(None, StoreError, None, StoreError, Conflict)
+        ]
+        there = store.load([write.key for write in writes], NOW, soon())
+        assert there == [found(writes[0]), found(old[1]), found(writes[2]), None, found(old[2])]
+    finally:
+        place.execute(f"ALTER TABLE {place.sessions} DROP CONSTRAINT no_13")
