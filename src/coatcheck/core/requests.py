@@ -348,6 +348,7 @@ class Requests:
                 if name not in record.fields and state.changes.get(name) is None:
                     state.values.pop(name, None)
                     state.reads.pop(name, None)
+            state.before = {}
         state.hold(token, held)
         state.cookie_set, state.cookie_cleared = token, False
         state.settled(sent)
@@ -495,7 +496,7 @@ class Requests:
             state.held, state.record = result.held, _record(result.held)
         for name in present:
             # Not marked as removed: the same write may hold what another request has put there since.
-            for known in (state.changes, state.values, state.reads):
+            for known in (state.changes, state.values, state.reads, state.before):
                 known.pop(name, None)
         return values
 
