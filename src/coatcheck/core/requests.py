@@ -468,6 +468,7 @@ class Requests:
                 lifetimes=self._settings.lifetimes,
                 grace=self._settings.rotation_grace_ms,
                 secret_hash=None if state.token is None else state.token.secret_hash,
+                user=record.user if state.token is None else None,
                 take=stored,
                 used=state.token is not None,
             )
