@@ -231,6 +231,7 @@ class Requests(Loading):
                 if name not in record.fields and state.changes.get(name) is None:
                     state.values.pop(name, None)
                     state.reads.pop(name, None)
+            state.before = {}
         state.hold(token, held)
         state.cookie_set, state.cookie_cleared = token, False
         state.settled(sent)
@@ -350,6 +351,7 @@ class Requests(Loading):
                 lifetimes=self._settings.lifetimes,
                 grace=self._settings.rotation_grace_ms,
                 secret_hash=None if state.token is None else state.token.secret_hash,
+                user=record.user if state.token is None else None,
                 take=stored,
                 used=state.token is not None,
             )
@@ -378,7 +380,7 @@ class Requests(Loading):
             state.held, state.record = result.held, _record(result.held)
         for name in present:
             # Not marked as removed: the same write may hold what another request has put there since.
-            for known in (state.changes, state.values, state.reads):
+            for known in (state.changes, state.values, state.reads, state.before):
                 known.pop(name, None)
         return values
 

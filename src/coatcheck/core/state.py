@@ -150,6 +150,9 @@ class State:
         self.settings = settings
         self.values: dict[str, Any] = {}  # decoded or assigned
         self.reads: dict[str, Read] = {}
+        # What was stored under a field that was assigned without being read, or found absent: take, save and maintenance
+        # bring the record up to date, and the assignment still began with this.
+        self.before: dict[str, bytes | None] = {}
         self.changes: dict[str, bytes | None] = {}  # assigned (bytes) or removed (None)
 
     def __repr__(self) -> str:
@@ -169,6 +172,7 @@ class State:
         self.token = None
         self.values = {}
         self.reads = {}
+        self.before = {}
         self.changes = {}
         self.cleared = False
         self.permanent = None
@@ -206,6 +210,7 @@ class State:
             for name, change in sent.recorded.items():
                 if change is None:
                     self.reads.pop(name, None)
+                    self.before.pop(name, None)
                 wanted = self.changes.pop(name, change)
                 if wanted is not change:
                     # It was set again since then; and if it was at this very moment, that counts.
@@ -247,7 +252,7 @@ class State:
                 data = encode_field(name, value)
             elif data is None:
                 continue
-            before = base.get(name) if read is None else read.stored
+            before = self.before.get(name, base.get(name)) if read is None else read.stored
             if data == before or (
                 assigned is None
                 and read is not None
@@ -257,7 +262,7 @@ class State:
                 continue
             rule = rules.get(name)
             if rule is not None:
-                edits[name] = Edit(data, before, before, rule)
+                edits[name] = Edit(data, before if read is None else read.base, before, rule)
             elif read is not None and read.value is value and name[:1] != PRIVATE:
                 edits[name] = Edit(data, read.base, read.stored)
             else:
@@ -336,7 +341,11 @@ def read_field(state: State, name: str) -> Any:
     if change is _NOT_READ:
         if state.record is None or state.cleared:
             raise KeyError(name)
-        data = state.record.fields[name]
+        stored = state.record.fields.get(name)
+        if stored is None:
+            state.before.setdefault(name, None)
+            raise KeyError(name)
+        data = stored
     value = state.values.get(name, _NOT_READ)
     if value is not _NOT_READ:
         return value
@@ -360,6 +369,8 @@ def write_field(state: State, name: str, value: Any) -> None:
         data = encode_field(name, value)  # the same error, with the field's name
     if len(data) + len(name) > state.settings.max_bytes:
         check_size(name, data, state.settings.max_bytes)
+    record = state.record
+    state.before.setdefault(name, None if record is None or state.cleared else record.fields.get(name))
     state.values[name] = value
     state.changes[name] = data
     if type(value) not in codec.IMMUTABLE:
@@ -385,6 +396,6 @@ def remove_field(state: State, name: str) -> None:
 
 def clear_fields(state: State) -> None:
     """Record that every field is to go."""
-    state.values, state.reads, state.changes = {}, {}, {}
+    state.values, state.reads, state.before, state.changes = {}, {}, {}, {}
     state.acted = True
     state.cleared = state.cleared or (state.record is not None and bool(state.record.fields))
