@@ -80,7 +80,8 @@ def test_two_threads_that_store_at_once_begin_one_session_and_lose_nothing(known
     if second == "take":
         assert result == {"b": 2}
     if second == "take_flashes":
-        assert [flash.message for flash in result] == ["hello", "late"] if known else ["late"]
+        # Those of one millisecond come in any order.
+        assert sorted(flash.message for flash in result) == (["hello", "late"] if known else ["late"])
     outcome = result if second in ("close", "abandon") else sessions.close(session)
     cookies = cookies or cookie_of(outcome)
     expected = {"a": 1} if second in ("abandon", "take") else {"a": 1, "b": 2}

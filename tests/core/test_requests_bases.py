@@ -20,6 +20,10 @@ def visitor_of(**options) -> Visitor:
     return visitor
 
 
+def broken(_base, _theirs, _ours):
+    raise ZeroDivisionError
+
+
 def count_visit(session) -> None:
     session["visits"] = session.get("visits", 0) + 1
 
@@ -115,3 +119,38 @@ def test_what_is_gone_is_set_again_even_to_its_old_value(gone):
         assert "name" not in session
         session["name"] = "Ada"
     assert visitor.read()["name"] == "Ada"
+
+
+@pytest.mark.promise("6")
+@pytest.mark.promise("11")
+@pytest.mark.parametrize("before", [None, "name"], ids=["at once", "after another take"])
+def test_what_is_taken_holds_the_edits_of_both(before):
+    visitor = visitor_of(merge={"visits": merges.add, "best": broken})
+    take = visitor.sessions.take
+    with visitor.request() as session:
+        session.update(basket=["scarf"], visits=1, best=1, chosen=1, seen=[1])
+    with visitor.request() as session:
+        session["basket"].append("mac")
+        session["chosen"] = 2
+        session.get("seen")
+        with visitor.request() as other:
+            other["basket"].append("hat")
+            other.update(visits=5, best=5, chosen=3, seen=[1, 2])
+        session.update(visits=2, best=2)
+        if before is not None:
+            take(session, before)
+        taken = take(session, "basket", "visits", "best", "chosen", "seen")
+    assert taken == {"basket": ["scarf", "hat", "mac"], "visits": 6, "best": 2, "chosen": 2, "seen": [1, 2]}
+    assert visitor.read() == ({} if before else {"name": "Ada"})
+
+
+@pytest.mark.promise("11")
+def test_what_another_request_has_taken_is_not_given_back_with_an_edit():
+    visitor = visitor_of()
+    with visitor.request() as session:
+        session["basket"] = ["scarf"]
+    with visitor.request() as session:
+        session["basket"].append("mac")
+        with visitor.request() as other:
+            visitor.sessions.take(other, "basket")
+        assert visitor.sessions.take(session, "basket") == {}

@@ -365,13 +365,17 @@ class Requests(Loading):
                 yield from self._lose(state, now, result)
                 return {name: value for name, value in values.items() if name not in stored}
             taken = result.answer.taken
+            # Only for what another request has changed since it was read: the budget of encodings.
+            later = [name for name in taken if taken[name] != state.began_with(name)]
+            edits = state.wanted(self._settings.merge, later).edits if later else {}
             for name in stored:
-                if state.changes.get(name) is not None:
+                if name in edits:
+                    values[name] = codec.decode(edits[name].onto(taken[name]) or edits[name].data)
+                elif state.changes.get(name) is not None:
                     continue
-                if name not in taken:
+                elif name not in taken:
                     del values[name]
-                elif taken[name] != record.fields[name]:
-                    # Another request changed it meanwhile.
+                elif name in later:
                     values[name] = codec.decode(taken[name])
             if not self._holds(result.held, state.token, now):
                 state.blank()

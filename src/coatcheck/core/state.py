@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coatcheck.config import Settings
@@ -229,8 +229,13 @@ class State:
         """The stored fields, as far as this request did not clear them."""
         return NO_FIELDS if self.record is None or self.cleared else self.record.fields
 
-    def wanted(self, rules: Mapping[str, MergeRule]) -> Wanted:
-        """What is wanted of the fields.
+    def began_with(self, name: str) -> bytes | None:
+        """What was stored under a field when the request first read, assigned or missed it."""
+        read = self.reads.get(name)
+        return self.before.get(name, self.base.get(name)) if read is None else read.stored
+
+    def wanted(self, rules: Mapping[str, MergeRule], names: Sequence[str] | None = None) -> Wanted:
+        """What is wanted of the fields; with `names`, what is set of these alone.
 
         Each mutable value that was read or assigned is encoded here, which is how a change deep inside is found.
 
@@ -246,6 +251,8 @@ class State:
             if data is None and name in base:
                 removing.append(name)
         for name, value in list(self.values.items()):
+            if names is not None and name not in names:
+                continue
             assigned, read = changes.get(name), reads.get(name)
             data = assigned
             if type(value) not in codec.IMMUTABLE:
