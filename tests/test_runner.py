@@ -168,18 +168,18 @@ def test_a_turn_that_comes_at_the_very_moment_of_giving_up_leaves_nothing_behind
         """A lock that is free again once somebody has given up on it."""
 
         def acquire(self, timeout):
-            runner._turns.give_back({a_token().key: turn}, {})
+            runner._turns.give_back([change], [])
             return False
 
         def release(self):
             pass
 
-    runner = a_runner(MemoryStore())
-    taken = runner._turns.take([a_token().key], time.monotonic() + 60)
-    (turn,) = taken.values()
+    runner, change = a_runner(MemoryStore()), created()
+    assert runner._turns.take([change], [None], time.monotonic() + 60) == [None]
+    (turn,) = turns(runner).values()
     turn.lock = Late()
     with pytest.raises(StoreTimeout):
-        runner._turns.take([a_token().key], time.monotonic())
+        runner._turns.take([change], [None], time.monotonic())
     assert turns(runner) == {}
 
 

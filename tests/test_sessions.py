@@ -410,7 +410,7 @@ def test_the_store_holds_no_token_and_no_secret(make):
     raw = sessions.settings.ring.verify(visitor.token.encode())
     dump = b"".join(stored_in(sessions.store).values())
     assert raw.secret not in dump
-    assert raw.hashed in dump
+    assert raw.secret_hash in dump
     assert visitor.token.encode() not in dump
 
 
@@ -1606,7 +1606,7 @@ def test_neither_tokens_nor_secrets_nor_values_show_anywhere(make, caplog, capfd
         visitor.token,
         raw.secret.hex(),
         repr(raw.secret)[2:-1],
-        raw.hashed.hex(),
+        raw.secret_hash.hex(),
         csrf,
     ):
         assert secret not in text

@@ -147,7 +147,7 @@ class Settings:
     per user that says which sign-ins count, for a Redis that evicts keys (``allkeys-*``). It takes one more round trip
     for each request of a user who is signed in. Memcached always works like that."""
 
-    merge: Mapping[str, MergeRule] = field(default_factory=dict)
+    merge: Mapping[str, MergeRule] = field(default_factory=dict[str, MergeRule])
     """Rules for fields that two requests change at the same time: ``{"visits": merges.add}``. Without a rule, values
     that were edited in place are merged, and of two that were assigned the later write stands."""
 

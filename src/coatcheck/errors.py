@@ -187,12 +187,12 @@ class InsecureTransportWarning(UserWarning):
 _Error = TypeVar("_Error", bound=Exception)
 
 
-def twin_of(error: _Error) -> _Error:
-    """The same error once more, for another caller.
+def copy_of(error: _Error) -> _Error:
+    """A copy of an error, for a second caller of the same batch.
 
-    Raising one object for many would write each caller's frames into the traces of all.
+    Raising one object in several callers would add the frames of each to the traceback of all.
     """
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    twin.__cause__ = error.__cause__
-    return twin
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy

@@ -38,6 +38,7 @@ __all__ = ["Runner"]
 
 T = TypeVar("T")
 _CLOSING = "the sessions are being shut down"
+_TOO_LATE = "the change was not stored within the deadline"
 Tell: TypeAlias = Callable[[Event], None]
 
 
@@ -127,6 +128,9 @@ class Runner:
             while True:
                 wish = send(answer)
                 send = flow.send
+                if time.monotonic() >= deadline:  # others were first, again and again
+                    send, answer = flow.throw, StoreTimeout(_TOO_LATE, ambiguous=False)
+                    continue
                 try:
                     if isinstance(wish, Writes):
                         answer = self._store.write(wish.writes, now, deadline)

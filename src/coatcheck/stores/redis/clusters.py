@@ -110,7 +110,7 @@ class AnyCluster:
     """
 
     ask: Callable[..., Any]
-    pool_of: Callable[[Any], Any]
+    pool_of: Callable[[Any, Any], Any]
 
     def __init__(self, source: Source, most: int, breakers: dict[str, Breaker]) -> None:
         self._source = source
@@ -129,10 +129,12 @@ class AnyCluster:
             StoreError: Where keys are can't be found out.
         """
         yield from self._located(deadline)
-        delivery = _Delivery(commands)
+        delivery, client = _Delivery(commands), self._client
         while True:
-            places = delivery.by_server(self._client)
-            shares = [Share(self.pool_of(node), delivery.commands(those)) for node, those in places.items()]
+            places = delivery.by_server(client)
+            shares = [
+                Share(self.pool_of(client, node), delivery.commands(those)) for node, those in places.items()
+            ]
             yield from exchanged(shares, deadline)
             for share, those in zip(shares, places.values(), strict=True):
                 delivery.answered(those, share)
@@ -168,12 +170,11 @@ class AnyCluster:
         return self._breakers.setdefault(where, Breaker(where, patience=PATIENCE))
 
     def is_due(self) -> bool:
-        """Whether to ask again now."""
-        asked, now = self._asked, time.monotonic()
-        if now < asked + _ASKED_AGAIN:
-            return False
-        self._asked = now
-        return True
+        """Whether the cluster is to be asked again now."""
+        is_due = time.monotonic() >= self._asked + _ASKED_AGAIN
+        if is_due:
+            self._asked = time.monotonic()
+        return is_due
 
     def gone(self) -> list[Any]:
         """The pools of servers that have left the cluster, taken out of it."""
@@ -212,10 +213,10 @@ class Cluster(AnyCluster):
         finally:
             self._lock.release()
 
-    def pool_of(self, node: Any) -> Pool:
+    def pool_of(self, client: Any, node: Any) -> Pool:
         """The connections to a server."""
         if node.name not in self._pools:
-            settings = self._client.get_redis_connection(node).connection_pool
+            settings = client.get_redis_connection(node).connection_pool
             pool = Pool(settings, node.name, self._most, self.breaker(node.name))
             self._pools.setdefault(node.name, pool)  # another thread may have been faster
         return cast("Pool", self._pools[node.name])
@@ -254,7 +255,7 @@ class AsyncCluster(AnyCluster):
                 for pool in self.gone():
                     await pool.close()
 
-    def pool_of(self, node: Any) -> AsyncPool:
+    def pool_of(self, _client: Any, node: Any) -> AsyncPool:
         """See `Cluster.pool_of`."""
         if node.name not in self._pools:
             self._pools[node.name] = AsyncPool(node, node.name, self._most, self.breaker(node.name))

@@ -21,6 +21,7 @@ from typing import Any
 
 from coatcheck.errors import StoreError
 from coatcheck.model.ports import Entry
+from coatcheck.stores.redis.errors import code_of
 from coatcheck.stores.redis.records import pattern
 from coatcheck.stores.redis.scripts import (
     FORGET,
@@ -29,9 +30,11 @@ from coatcheck.stores.redis.scripts import (
     TEND_WHEN_FULL,
     Command,
     Reply,
+    Script,
     Steps,
     call,
     done,
+    failed,
     packed,
     run,
 )
@@ -73,43 +76,34 @@ class UserIndex:
 
     def name(self, user: str) -> bytes:
         """The index key of a user. The name is hashed, so that no character of it means anything to the server."""
-        digest = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest().encode()
-        # The braces put the marker of the user's shard into the same slot of a cluster.
-        return b"%buser:{%b}%b" % (self._prefix, digest[:1], digest[1:])
+        return self._names(user)[0]
 
-    def _marker(self, name: bytes) -> bytes:
-        shard = name[len(self._prefix) + 6 : len(self._prefix) + 7]
-        return b"%busers:{%b}" % (self._prefix, shard)
+    def _names(self, user: str) -> list[bytes]:
+        """The index key of a user, and the marker of the user's shard. In a cluster, the braces keep them together."""
+        digest = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32].encode()
+        shard = digest[:1]
+        return [b"%buser:{%b}%b" % (self._prefix, shard, digest[1:]), b"%busers:{%b}" % (self._prefix, shard)]
 
     def note(self, entries: Sequence[Entry], now: int) -> Steps[None]:
         """Store entries, in the way that the server's policy asks for."""
-        names = [self.name(entry.user) for entry in entries]
         if not entries:
             return
+        names = [self._names(entry.user) for entry in entries]
+        # The policy is asked for each time: it may be changed.
+        asked = [INFO._replace(key=name) for name in dict.fromkeys(name for name, _ in names)]
         if self._risk is None:
-            self._learn((yield [INFO._replace(key=names[0])]))
+            self._learn((yield asked))
         for _ in range(3):
             risk = self._risk or Risk.NONE
-            replies = yield from run(
-                [
-                    *(
-                        self._tend(name, now, _TRIMMED, risk, entry)
-                        for name, entry in zip(names, entries, strict=True)
-                    ),
-                    # The policy may be another by now.
-                    *(INFO._replace(key=name) for name in dict.fromkeys(names)),
-                ]
-            )
-            for reply in replies[: len(entries)]:
+            calls = [
+                _tend(TEND, keys, now, _TRIMMED, risk, entry)
+                for keys, entry in zip(names, entries, strict=True)
+            ]
+            replies = yield from run([*calls, *asked])
+            for reply in replies[: len(calls)]:
                 done(reply)
-            if self._learn(replies[len(entries) :]) is risk:
+            if self._learn(replies[len(calls) :]) is risk:
                 return
-
-    def _tend(self, name: bytes, now: int, trimmed: bytes, risk: Risk, entry: Entry | None = None) -> Command:
-        keys, arguments = [name, self._marker(name)], [b"%d" % now, trimmed, risk.value]
-        if entry is None:
-            return call(TEND_WHEN_FULL, keys, *arguments)
-        return call(TEND, keys, *arguments, entry.key, b"%d" % -entry.signed_in, b"%d" % entry.until)
 
     def sessions_of(self, user: str, now: int, limit: int, after: Entry | None) -> Steps[list[Entry]]:
         """A page of the user's entries, the newest sign-in first."""
@@ -191,7 +185,10 @@ class UserIndex:
                     some, names = names[: limit - removed], names[limit - removed :]
                     each = b"%d" % ((limit - removed) // len(some))
                     replies = yield from run(
-                        [self._tend(name, now, each, risk)._replace(server=server) for name in some]
+                        [
+                            _tend(TEND_WHEN_FULL, [name], now, each, risk)._replace(server=server)
+                            for name in some
+                        ]
                     )
                     removed += sum(done(reply) for reply in replies)
                 if names:
@@ -219,6 +216,15 @@ class UserIndex:
         return self._risk
 
 
+def _tend(
+    script: Script, keys: Sequence[bytes], now: int, trimmed: bytes, risk: Risk, entry: Entry | None = None
+) -> Command:
+    parts = [b"%d" % now, trimmed, risk.value]
+    if entry is not None:
+        parts += entry.key, b"%d" % -entry.signed_in, b"%d" % entry.until
+    return call(script, keys, *parts)
+
+
 def _infos(servers: Sequence[Any]) -> list[Command]:
     return [INFO._replace(server=server) for server in servers]
 
@@ -226,9 +232,9 @@ def _infos(servers: Sequence[Any]) -> list[Command]:
 def _risks(infos: Sequence[Reply]) -> list[Risk]:
     risks: list[Risk] = []
     for info in infos:
-        if isinstance(info, StoreError):
-            raise info
-        # It is also unknown where the server does not permit INFO.
+        if isinstance(info, StoreError) or (isinstance(info, Exception) and code_of(info) != "NOPERM"):
+            raise failed(info)
+        # Where the server does not permit INFO, the policy is unknown.
         policy = bytes(info).partition(b"maxmemory_policy:")[2] if isinstance(info, bytes) else b""
         known = Risk.LATER if policy.startswith(b"noeviction") else Risk.NOW
         risks.append(Risk.NONE if policy.startswith(b"volatile-") else known)

@@ -40,8 +40,6 @@ _T = TypeVar("_T")
 TOO_LATE = "the deadline was over before the store was asked"
 PATIENCE = 2.0
 """For how many seconds others are not let through while one caller tries a server that failed."""
-_MARGIN = 0.005
-"""By so many seconds a caller that waits for a connection is told so before its deadline."""
 Calls: TypeAlias = "Generator[tuple[Callable[..., Any], tuple[Any, ...]], Any, _T]"
 """Work that waits: it yields functions, or coroutine functions, with their arguments, and is sent their results."""
 
@@ -80,7 +78,7 @@ async def driven_async(calls: Calls[_T], deadline: float) -> _T:
 
 
 class AnyPool:
-    """The parts of a pool that are the same in sync and async.
+    """The parts of a pool that are the same in sync and async. A caller has a turn while it has a connection.
 
     Args:
         settings: What has a `connection_class` and `connection_kwargs`. It is held, since redis-py's connections refer to
@@ -88,24 +86,19 @@ class AnyPool:
         where: The server, for messages.
         most: How many connections there are at most.
         breaker: What is known of the server.
-
-    Attributes:
-        idle: The connections that are not lent. Closing replaces the list, so that those that were lent before are not
-            put back.
-        waiting: True if a caller may be waiting for a connection: `wake` lets one go on.
     """
 
-    waiting: Any
     take: Callable[..., Any]
     connect: Callable[..., Any]
-    wake: Callable[[], None]
     drop: Callable[..., Any]
     drop_idle: Callable[..., Any]
+    turns: Any
 
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         self.where = where
         self.breaker = breaker
         self.idle: list[Any] = []
+        """The connections that are not lent. Closing replaces the list: those that are lent then are not put back."""
         self._settings = settings
         self._most = most
 
@@ -117,7 +110,9 @@ class AnyPool:
         """
         share = Share(self, commands)
         yield from exchanged([share], deadline)
-        return share.result()
+        if share.error is not None:
+            raise share.error
+        return share.replies
 
     def servers(self, _deadline: float) -> Calls[Sequence[Any]]:
         """What names each server that may be written to, for `Command.server`."""
@@ -136,7 +131,8 @@ class AnyPool:
     def _sentinels(self) -> Sequence[Any]:
         return getattr(getattr(self._settings, "sentinel_manager", None), "sentinels", ())
 
-    def _none_free(self) -> StoreTimeout:
+    def none_free(self) -> StoreTimeout:
+        """The failure of a caller that waited for a turn in vain."""
         return StoreTimeout(
             f"all {self._most} connections to {self.where} are taken; see max_connections", ambiguous=False
         )
@@ -145,37 +141,17 @@ class AnyPool:
 class Share:
     """The part of an exchange that goes to one server."""
 
-    __slots__ = (
-        "commands",
-        "connection",
-        "error",
-        "has_refusals",
-        "idle",
-        "pool",
-        "pooled",
-        "replies",
-        "sent",
-    )
+    __slots__ = ("commands", "connection", "error", "idle", "pool", "pooled", "replies", "sent")
 
     def __init__(self, pool: AnyPool, commands: Sequence[Command]) -> None:
         self.pool = pool
         self.commands = commands
         self.connection: Any = None
-        self.error: StoreError | None = None
+        self.error: StoreError | None = None  # why there are no replies
         self.idle = pool.idle
         self.pooled = True  # whether the connection may be an old one, which the server may have closed
         self.replies: list[Reply] = []
         self.sent = False  # whether the server may have received a command
-
-    def result(self) -> Sequence[Reply]:
-        """The replies.
-
-        Raises:
-            StoreError: There are none.
-        """
-        if self.error is not None:
-            raise self.error
-        return self.replies
 
     def failed(self, error: Exception, deadline: float) -> Calls[bool]:
         """Take in that the exchange did not come to its end. Whether it is tried again.
@@ -208,10 +184,13 @@ def exchanged(shares: Sequence[Share], deadline: float) -> Calls[None]:
                     pool.breaker.admit()
                     if deadline <= time.monotonic():
                         raise StoreTimeout(TOO_LATE, ambiguous=False)  # noqa: TRY301 - no fault of the server
-                    share.connection = yield pool.take, (deadline, not share.pooled)
+                    try:
+                        share.connection = yield pool.take, (deadline, not share.pooled)
+                    except TimeoutError as error:
+                        raise pool.none_free() from error
                     if share.connection is None:
                         share.pooled = False
-                        share.connection = yield pool.connect, (deadline,)
+                        share.connection = yield pool.connect, ()
                     # Of several commands that are sent in part, the first ones are run; a single one is not.
                     share.replies, share.sent = [], len(commands) > 1
                     data = b"".join([each.data for each in commands]) if share.sent else commands[0].data
@@ -239,12 +218,11 @@ def exchanged(shares: Sequence[Share], deadline: float) -> Calls[None]:
                     continue
                 pool.breaker.succeeded()
                 share.connection = None
-                if share.idle is not pool.idle:
-                    yield pool.drop, (connection,)
-                else:
+                if share.idle is pool.idle:
                     pool.idle.append(connection)
-                    if pool.waiting:
-                        pool.wake()
+                    pool.turns.release()
+                else:
+                    yield pool.drop, (connection,)
             pending = again
     finally:
         for share in shares:
@@ -257,44 +235,27 @@ class Pool(AnyPool):
 
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         super().__init__(settings, where, most, breaker)
-        self._start()
-
-    def _start(self) -> None:
         self._pid = os.getpid()
-        self.idle = []
-        self.waiting = 0
-        self._open = 0
-        self._free = threading.Condition()
+        self.turns = threading.Semaphore(most)
 
-    def take(self, _deadline: float, fresh: bool) -> Any:
-        """Lend a connection that was used before, and is still good, unless it has to be a `fresh` one; None: there is none."""
+    def take(self, deadline: float, fresh: bool) -> Any:
+        """Wait for a turn. An idle connection that is still good, unless it has to be a `fresh` one; None: there is none."""
         if self._pid != os.getpid():
-            self._start()  # forked: the parent's connections stay the parent's
-        while self.idle and not fresh:
-            try:
+            # Forked: the parent's connections stay the parent's.
+            self._pid, self.idle, self.turns = os.getpid(), [], threading.Semaphore(self._most)
+        if not self.turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        with suppress(IndexError):  # another thread was faster
+            while self.idle and not fresh:
                 connection = self.idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            with suppress(Exception):
-                if not connection.can_read():
-                    return connection
-            # Something can be read that was not asked for, or its end.
-            self.drop(connection)
+                with suppress(Exception):
+                    if not connection.can_read():
+                        return connection
+                self._disconnect(connection)  # something can be read that was not asked for, or its end
         return None
 
-    def connect(self, deadline: float) -> Any:
-        """Lend a new connection. Where there may be no more, wait for one that is given back."""
-        with self._free:
-            while self._open >= self._most:
-                self.waiting += 1
-                try:
-                    if not self.idle and not self._free.wait(deadline - time.monotonic()):
-                        raise self._none_free()
-                finally:
-                    self.waiting -= 1
-                with suppress(IndexError):
-                    return self.idle.pop()
-            self._open += 1
+    def connect(self) -> Any:
+        """A new connection, for the caller that has a turn."""
         connection = None
         try:
             connection = self._new()
@@ -304,57 +265,42 @@ class Pool(AnyPool):
             raise
         return connection
 
-    def wake(self) -> None:
-        """Let one of those that wait go on."""
-        with self._free:
-            self._free.notify()
-
     def drop(self, connection: Any) -> None:
-        """Close a connection that was lent."""
-        with self._free:
-            self._open -= 1
-            self._free.notify()
-        if connection is not None:
-            with suppress(Exception):
-                connection.disconnect()
+        """Close a connection that was lent; the turn ends."""
+        self.turns.release()
+        self._disconnect(connection)
 
     def drop_idle(self) -> None:
         """Close the connections that are not lent."""
         with suppress(IndexError):
             while True:
-                self.drop(self.idle.pop())
+                self._disconnect(self.idle.pop())
 
     def close(self) -> None:
         """Close the connections that are not lent, and the others when they are given back."""
         idle, self.idle = self.idle, []
         for connection in idle:
-            self.drop(connection)
+            self._disconnect(connection)
         for sentinel in self._sentinels():
             with suppress(Exception):
                 sentinel.close()
 
+    def _disconnect(self, connection: Any) -> None:
+        with suppress(Exception):
+            connection.disconnect()
+
 
 class AsyncPool(AnyPool):
-    """The same for one event loop. A caller has a turn while it has a connection."""
-
-    waiting = True
+    """The same for one event loop."""
 
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         super().__init__(settings, where, most, breaker)
-        self._turns = asyncio.Semaphore(most)
+        self.turns = asyncio.Semaphore(most)
         self._open: set[Any] = set()
-        self.wake = self._turns.release
 
-    async def take(self, deadline: float, fresh: bool) -> Any:
+    async def take(self, _deadline: float, fresh: bool) -> Any:
         """See `Pool.take`."""
-        if self._turns.locked():
-            try:
-                async with asyncio.timeout(deadline - time.monotonic() - _MARGIN):
-                    await self._turns.acquire()
-            except TimeoutError as error:
-                raise self._none_free() from error
-        else:
-            await self._turns.acquire()
+        await self.turns.acquire()
         while self.idle and not fresh:
             connection = self.idle.pop()
             can_read = getattr(connection, "can_read", None) or connection.can_read_destructive
@@ -368,7 +314,7 @@ class AsyncPool(AnyPool):
             await self._disconnect(connection)
         return None
 
-    async def connect(self, _deadline: float) -> Any:
+    async def connect(self) -> Any:
         """See `Pool.connect`."""
         connection = self._new()
         self._open.add(connection)
@@ -381,7 +327,7 @@ class AsyncPool(AnyPool):
 
     async def drop(self, connection: Any) -> None:
         """See `Pool.drop`."""
-        self._turns.release()
+        self.turns.release()
         await self._disconnect(connection)
 
     async def drop_idle(self) -> None:

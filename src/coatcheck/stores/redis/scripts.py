@@ -22,6 +22,7 @@ __all__ = [
     "TEND_WHEN_FULL",
     "Command",
     "Reply",
+    "Script",
     "Steps",
     "call",
     "done",
@@ -52,8 +53,8 @@ for i, key in ipairs(KEYS) do
 end
 return answers
 """
-# KEYS: an index, and the marker of its shard. ARGV: now, how many expired entries to remove at most, the risk; then, to
-# store an entry: its key, minus its sign-in, and its until. Of an entry, the later sign-in and the later until stay.
+# KEYS: an index; to store an entry, also the marker of its shard. ARGV: now, how many expired entries to remove at most,
+# the risk; then the entry's key, minus its sign-in, and its until. The later sign-in and the later until stay.
 _TEND = """
 local index, now, risk, key = KEYS[1], ARGV[1], ARGV[3], ARGV[4]
 if key then

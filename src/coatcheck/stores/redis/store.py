@@ -73,9 +73,6 @@ class _Store:
         """A list beside the records."""
         return "beside"
 
-    def _read(self, pool: Pool | AsyncPool, key: bytes) -> Share:
-        return Share(pool, [Command(key, self._records.get(key), reads=True)])
-
 
 class RedisStore(_Store):
     """A store on one Redis server, a pair behind Sentinels, or a cluster. Safe for threads and across forks.
@@ -111,9 +108,11 @@ class RedisStore(_Store):
         """The data under each key, in one round trip; in a cluster, in one for each server."""
         if len(keys) == 1 and isinstance(self._servers, Pool):
             # The same as below, in fewer calls: the budget of a WSGI read. `test_cost` holds them equal.
-            share = self._read(self._servers, keys[0])
+            share = Share(self._servers, [Command(keys[0], self._records.get(keys[0]), reads=True)])
             driven(exchanged([share], deadline), deadline)
-            return [loaded(share.result()[0])]
+            if share.error is not None:
+                raise share.error
+            return [loaded(share.replies[0])]
         return self._do(self._records.load(keys), deadline)
 
     def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
@@ -191,9 +190,11 @@ class AsyncRedisStore(_Store):
         servers = self._loops.here()
         if len(keys) == 1 and isinstance(servers, AsyncPool):
             # As in `RedisStore`: the budget of an ASGI read.
-            share = self._read(servers, keys[0])
+            share = Share(servers, [Command(keys[0], self._records.get(keys[0]), reads=True)])
             await driven_async(exchanged([share], deadline), deadline)
-            return [loaded(share.result()[0])]
+            if share.error is not None:
+                raise share.error
+            return [loaded(share.replies[0])]
         return await self._do(self._records.load(keys), deadline)
 
     async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:

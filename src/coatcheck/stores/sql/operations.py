@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from coatcheck.errors import StoreError, StoreUnavailable, twin_of
+from coatcheck.errors import StoreError, StoreUnavailable, copy_of
 from coatcheck.model.ports import Conflict, Entry, Found
 from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.errors import Failed, Kind, failure
@@ -155,9 +155,9 @@ class Changes:
         """The answers in order; those that are missing since the call failed are `error`."""
         for number in range(len(self._changes)):
             if error is not None and number not in self.answers:
-                twin = self.answers[number] = twin_of(error)
-                if isinstance(twin, StoreUnavailable):
-                    twin.ambiguous = twin.ambiguous and number in self._sending
+                copy = self.answers[number] = copy_of(error)
+                if isinstance(copy, StoreUnavailable):
+                    copy.ambiguous = copy.ambiguous and number in self._sending
         return [self.answers[number] for number in range(len(self._changes))]
 
     def _key(self, number: int) -> bytes:
