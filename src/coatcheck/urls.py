@@ -119,6 +119,7 @@ def _kind(url: object) -> _Kind:
         raise ConfigurationError(
             f"{f'{scheme}://' if scheme else 'A URL without a scheme'} names no built-in store; there are {_KNOWN}."
         )
-    if query or fragment:
+    # Hosting platforms append `?sslmode=require` to the URLs of databases. Their module knows what it means.
+    if fragment or (query and _KINDS[scheme].module != "sql"):
         raise ConfigurationError("A store's URL has no query: options are keyword arguments of from_url.")
     return _KINDS[scheme]
