@@ -302,7 +302,6 @@ class AsyncPool(AnyPool):
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         super().__init__(settings, where, most, breaker)
         self.turns = asyncio.Semaphore(most)
-        self._open: set[Any] = set()
 
     async def take(self, _deadline: float, fresh: bool) -> Any:
         """See `Pool.take`."""
@@ -322,9 +321,9 @@ class AsyncPool(AnyPool):
 
     async def connect(self) -> Any:
         """See `Pool.connect`."""
-        connection = self._new()
-        self._open.add(connection)
+        connection = None
         try:
+            connection = self._new()
             await connection.connect()
         except BaseException:
             await self.drop(connection)
@@ -350,17 +349,6 @@ class AsyncPool(AnyPool):
             with suppress(Exception):
                 await sentinel.aclose()
 
-    def abandon(self) -> None:
-        """Close all connections at once, without a running loop."""
-        pools = [sentinel.connection_pool for sentinel in self._sentinels()]
-        others = [each for pool in pools for each in pool._available_connections]  # noqa: SLF001 - no public way
-        for connection in (*self._open, *others):
-            with suppress(Exception):
-                connection._close()  # noqa: SLF001 - as above
-        self._open.clear()
-        self.idle = []
-
     async def _disconnect(self, connection: Any, *, nowait: bool = True) -> None:
-        self._open.discard(connection)
         with suppress(Exception):
             await connection.disconnect(nowait=nowait)
