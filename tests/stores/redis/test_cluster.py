@@ -13,15 +13,11 @@ from redis.crc import key_slot
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict
-<<<<<<< HEAD
-from coatcheck.stores.redis import AsyncRedisStore, RedisStore
-from tests.behaviours import BlockingStore
-=======
 from coatcheck.stores.redis import AsyncRedisStore, RedisStore, async_from_url
 from coatcheck.stores.redis.clusters import _Delivery
 from coatcheck.stores.redis.pools import Share
 from coatcheck.stores.redis.scripts import Command, failed
->>>>>>> s-redis
+from tests.behaviours import BlockingStore
 from tests.servers.process import HOST, until
 from tests.servers.redis import RedisServer, folder
 from tests.stores.redis.harness import name_of
@@ -136,7 +132,7 @@ def test_a_key_that_is_being_moved_and_one_that_was_are_found(kind, nodes, prefi
 
 def servers_of(store):
     """The servers of a store; of an async one, in the loop that it is used in."""
-    if not isinstance(store, Blocking):
+    if not isinstance(store, BlockingStore):
         return store._servers
     (servers,) = store.store._loops._servers.values()
     return servers
@@ -253,13 +249,8 @@ def test_one_server_of_a_cluster_is_no_server_by_itself_and_the_message_says_so(
     elsewhere = next(key for key in keys if nodes.owner(name_of(prefix, key)) is not server)
     with opened(kind, server.url, prefix=prefix) as store:
         (answer,) = store.load([elsewhere], now_ms(), soon())
-<<<<<<< HEAD
-    assert isinstance(answer, StoreUnavailable)
-    assert "redis+cluster://" in str(answer)
-=======
         assert isinstance(answer, StoreUnavailable)
         assert "redis+cluster://" in str(answer)
->>>>>>> s-redis
 
 
 @SYNC_AND_ASYNC
