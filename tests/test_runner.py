@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from coatcheck import Sessions
 from coatcheck.core.calls import Apply, Done, Load
 from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreTimeout, StoreUnavailable
@@ -13,8 +14,10 @@ from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.runner import Runner
 from coatcheck.stores.memory import MemoryStore
+from coatcheck.testing import PausingStore, Race
 from tests.core.scene import NOW, a_token
 from tests.runner_scene import CALLS, a_swap, applied, created, of, one_more
+from tests.visitor import SECRET
 
 
 class Noted:
@@ -222,3 +225,23 @@ def test_turns_are_given_back_where_the_store_raises_what_it_should_not():
     with pytest.raises(ZeroDivisionError):
         runner.run(of(Apply([created()], [None])), NOW)
     assert turns(runner) == {}
+
+
+@pytest.mark.promise("24")
+def test_a_change_that_is_stored_is_told_and_answered_also_while_the_store_is_being_closed():
+    class Closing(MemoryStore):
+        def close(self):
+            gate.open()
+            writer.result()
+
+    store = PausingStore(Closing())
+    told = []
+    sessions = Sessions(store, secret=SECRET, on_event=lambda event: told.append(event.kind))
+    session = sessions.open("")
+    session["a"] = 1
+    with Race() as race, store.hold("write", "after") as gate:
+        writer = race.start("writer", lambda: sessions.close(session))
+        gate.wait()
+        sessions.shutdown()
+    assert writer.result().set_cookie is not None
+    assert told == ["created"]

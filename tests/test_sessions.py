@@ -777,6 +777,34 @@ def test_an_edit_changes_a_session_from_outside_and_is_no_use(visitor, sessions)
     assert visitor.set_cookie is None
 
 
+@pytest.mark.parametrize("store", [None, "save", "take"])
+def test_an_edit_never_reaches_another_user_who_has_signed_in_since(visitor, sessions, store):
+    visitor.signed_in("ada", a=1)
+
+    def work():
+        with sessions.edit(visitor.handle) as session:
+            session["plan"] = "Ada's"
+            with visitor.request() as browser:
+                browser.sign_in("grace")
+                browser["a"] = 2
+            if store == "save":
+                sessions.save(session)
+            if store == "take":
+                sessions.take(session, "a")
+
+    with pytest.raises(SessionGone):
+        work()
+    assert visitor.read() == {"a": 2}
+
+
+def test_an_edit_reaches_the_user_who_has_signed_in_to_an_anonymous_session_since(visitor, sessions):
+    visitor.serve(lambda session: session.update(a=1))
+    with sessions.edit(visitor.handle) as session:
+        visitor.signed_in("ada")
+        session["b"] = 2
+    assert visitor.read() == {"a": 1, "b": 2}
+
+
 def test_an_edit_whose_block_fails_changes_nothing(visitor, sessions):
     def worker():
         with sessions.edit(visitor.handle) as session:

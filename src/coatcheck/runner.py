@@ -64,10 +64,14 @@ class Runner:
         """Make the calls of a flow, tell its events, and give its result."""
         send: Callable[[Any], Call | Event] = flow.send
         answer: Any = None
+        told: list[Event] = []
         try:
             while True:
                 wish = send(answer)
                 send, answer = flow.send, None
+                if isinstance(wish, Event):
+                    told.append(wish)
+                    continue
                 if self._closing:
                     send, answer = flow.throw, StoreUnavailable(_CLOSING, ambiguous=False)
                     continue
@@ -76,8 +80,6 @@ class Runner:
                         answer = self._store.load(wish.keys, now, time.monotonic() + self._patience)
                     elif isinstance(wish, Apply):
                         answer = self._apply(wish, now, time.monotonic() + self._patience)
-                    elif isinstance(wish, Event):
-                        self._tell(wish)
                     else:
                         answer = self._call(wish, now, time.monotonic() + self._patience)
                 except StoreError as error:
@@ -85,6 +87,11 @@ class Runner:
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            # Only now: a listener may save the session whose change it is told of, in the same thread. In the middle of
+            # the flow that change would still be wanted, and would be stored twice.
+            for event in told:
+                self._tell(event)
 
     def close(self) -> None:
         """Close the store. A call while it closes is refused."""
