@@ -283,7 +283,7 @@ class TestRedis:
             assert session["a"] == 1
             proxy.down()
             visitor.leave(session)
-            assert "could not be renewed" in caplog.text
+            assert "is not renewed" in caplog.text
 
 
 class TestMemcached:

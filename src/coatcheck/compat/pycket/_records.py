@@ -202,7 +202,7 @@ def _end(key: tuple[asyncio.AbstractEventLoop, int, str]) -> None:
         try:
             record.write()
         except Exception as error:  # noqa: BLE001 - any driver's; `settle` raises it in the handler
-            log.error("The store failed to store a session: %s", type(error).__name__)  # noqa: TRY400
+            log.error("A session could not be stored: %s", type(error).__name__)  # noqa: TRY400
 
 
 def _key(
