@@ -1,8 +1,10 @@
 """The runner of `Sessions`: calls, errors, events, and the turns of threads that change one key."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -245,3 +247,29 @@ def test_a_change_that_is_stored_is_told_and_answered_also_while_the_store_is_be
         sessions.shutdown()
     assert writer.result().set_cookie is not None
     assert told == ["created"]
+
+
+@pytest.mark.promise("24")
+def test_a_forked_process_waits_for_no_turn_of_a_thread_that_it_does_not_have():
+    store = PausingStore(MemoryStore())
+    sessions = Sessions(store, secret=SECRET, deadline=timedelta(seconds=2))
+    session = sessions.open("")
+    session["a"] = 1
+    cookie = (sessions.close(session).set_cookie or "").partition(";")[0]
+
+    def write():
+        session = sessions.open(cookie)
+        session["a"] = 2
+        sessions.close(session)
+
+    with Race() as race, store.hold("write") as gate:
+        race.start("writer", write)
+        gate.wait()
+        if (child := os.fork()) == 0:
+            try:
+                write()
+            except BaseException:  # noqa: BLE001 - the parent reads the status
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -6,10 +6,12 @@ compare-and-swap loop; the threads of a process that change one key take turns.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from coatcheck.core.calls import (
     Apply,
@@ -169,10 +171,18 @@ class _Turn:
         self.latest: Held | None = None
 
 
+_all: WeakSet[_Turns] = WeakSet()
+
+
 class _Turns:
     """One writer at a time for each key within this process, so that its threads don't conflict with each other."""
 
     def __init__(self) -> None:
+        self.begin()
+        _all.add(self)
+
+    def begin(self) -> None:
+        """Start without any turn taken."""
         self._lock = threading.Lock()
         self._turns: dict[bytes, _Turn] = {}
 
@@ -235,3 +245,13 @@ class _Turns:
                 turn.latest = left.get(key)
                 self._leave(key, turn)
                 turn.lock.release()
+
+
+def _forked() -> None:
+    """Forget the turns of threads that a forked process does not have: they would never be given back."""
+    for turns in _all:
+        turns.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 
 from coatcheck import merges
+from coatcheck.errors import StoreTimeout
 from coatcheck.stores.memory import MemoryStore
+from coatcheck.testing import FailingStore
 from tests.visitor import Visitor, make_sessions
 
 
@@ -154,3 +156,103 @@ def test_what_another_request_has_taken_is_not_given_back_with_an_edit():
         with visitor.request() as other:
             visitor.sessions.take(other, "basket")
         assert visitor.sessions.take(session, "basket") == {}
+
+
+@pytest.mark.promise("4")
+@pytest.mark.parametrize("lost", ["edit", "assignment"])
+def test_an_edit_that_may_be_stored_is_not_sent_again_and_the_response_is_no_success(lost):
+    store = FailingStore(memory := MemoryStore())
+    visitor = Visitor(make_sessions(store))
+    with visitor.request() as session:
+        session["basket"] = ["scarf"]
+
+    def another_request():
+        with visitor.request(make_sessions(memory)) as other:
+            other["name"] = "Ada"
+
+    session = visitor.sessions.open(visitor.cookie)
+    if lost == "edit":
+        session["basket"].append("hat")
+    else:
+        session["basket"] = ["scarf", "hat"]
+    store.fail("write", error=StoreTimeout("lost"), times=1, done=True, then=another_request)
+    with pytest.raises(StoreTimeout):
+        visitor.sessions.save(session)
+    if lost == "edit":
+        for again in (visitor.sessions.save, visitor.sessions.close):
+            with pytest.raises(StoreTimeout) as told:
+                again(session)
+            assert told.value.ambiguous
+    else:
+        visitor.sessions.close(session)
+    assert visitor.read() == {"basket": ["scarf", "hat"], "name": "Ada"}
+
+
+@pytest.mark.promise("12")
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_session_whose_edit_may_be_stored_can_be_ended(failed):
+    store = FailingStore(MemoryStore())
+    visitor = Visitor(make_sessions(store))
+    with visitor.request() as session:
+        session["basket"] = ["scarf"]
+    session = visitor.sessions.open(visitor.cookie)
+    session["basket"].append("hat")
+    store.fail("write", "load", error=StoreTimeout("lost"))
+    with pytest.raises(StoreTimeout):
+        visitor.sessions.save(session)
+    store.recover()
+    session.sign_out()
+    assert "Max-Age=0" in visitor.sessions.close(session, failed=failed).set_cookie
+    assert visitor.sessions.count() == 0
+
+
+@pytest.mark.promise("12")
+def test_an_ending_that_may_be_stored_is_tried_again_with_what_was_put_in_behind_it():
+    store = FailingStore(MemoryStore())
+    visitor = Visitor(make_sessions(store)).signed_in()
+    session = visitor.sessions.open(visitor.cookie)
+    session.sign_out()
+    session.setdefault("basket", []).append("hat")
+    store.fail("write", "load", error=StoreTimeout("lost"))
+    with pytest.raises(StoreTimeout):
+        visitor.sessions.close(session)
+    store.recover()
+    visitor.receive(visitor.sessions.close(session))
+    assert visitor.read() == {"basket": ["hat"]}
+    assert visitor.sessions.count() == 1
+
+
+@pytest.mark.promise("13")
+def test_a_sign_in_that_may_be_stored_is_tried_again():
+    store = FailingStore(MemoryStore())
+    visitor = Visitor(make_sessions(store))
+    with visitor.request() as session:
+        session["basket"] = ["scarf"]
+    session = visitor.sessions.open(visitor.cookie)
+    session["basket"].append("hat")
+    session.sign_in("ada")
+    store.fail("load", error=StoreTimeout("lost"))
+    store.fail("write", error=StoreTimeout("lost"), times=1, done=True)
+    with pytest.raises(StoreTimeout):
+        visitor.sessions.close(session)
+    store.recover()
+    visitor.receive(visitor.sessions.close(session))
+    with visitor.request() as session:
+        assert (session.user, session["basket"]) == ("ada", ["scarf", "hat"])
+
+
+@pytest.mark.promise("12")
+def test_a_session_that_another_thread_ended_while_its_edit_was_lost_is_ended():
+    store = FailingStore(MemoryStore())
+    visitor = Visitor(make_sessions(store))
+    with visitor.request() as session:
+        session["basket"] = ["scarf"]
+    session = visitor.sessions.open(visitor.cookie)
+    session["basket"].append("hat")
+    store.fail("load", error=StoreTimeout("lost"))
+    store.fail("write", error=StoreTimeout("lost"), times=1, then=session.destroy)
+    with pytest.raises(StoreTimeout):
+        visitor.sessions.save(session)
+    store.recover()
+    visitor.sessions.close(session)
+    assert visitor.sessions.count() == 0

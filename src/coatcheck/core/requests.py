@@ -12,7 +12,7 @@ from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
 from coatcheck.core.loading import Loading, held_under
 from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, names_in, read_field
 from coatcheck.core.users import event_of, raise_failure
-from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable
+from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token, handle_of
 from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, Flash, flash_from, is_private
@@ -73,6 +73,9 @@ class Requests(Loading):
         settings = self._settings
         if failed and not state.to_destroy:
             return False
+        if state.doubt is not None:
+            # To merge the same edits once more could count them twice.
+            raise copy_of(state.doubt)
         # Recorded before the change is made of it: what another thread wants in between is stored once more, not lost.
         sent, before = state.sent(), state.record
         wanted = NOTHING_WANTED if failed else state.wanted(settings.merge)
@@ -122,6 +125,15 @@ class Requests(Loading):
                 raise_failure(endings)
         except StoreError as error:
             state.met = error
+            if (
+                isinstance(change, Update)
+                and change.edits
+                and change.sign_in is None  # if it is stored, the new secret refuses it the second time
+                and state.generation == sent.generation
+                and isinstance(error, StoreUnavailable)
+                and error.ambiguous
+            ):
+                state.doubt = error
             yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
             raise
         if impossible is not None:

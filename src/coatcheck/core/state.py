@@ -117,6 +117,7 @@ class State:
     met: StoreError | None = (
         None  # the failure that the handler was told of: a 500 that it answers is really a 503
     )
+    doubt: StoreError | None = None  # edits were sent, and may be stored
     status: Status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
     refused: bool = False
@@ -179,6 +180,7 @@ class State:
         self.limits = None
         self.sign_in = None
         self.rotate = 0
+        self.doubt = None
         self.generation += 1
 
     def sent(self) -> Sent:
