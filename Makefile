@@ -9,6 +9,18 @@ INSTALL_SELF := $(PIP) --no-deps --no-index --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-config \
            --custom-compile-command "make lock" --group build
 
+# The Pythons of the classifiers; and 3.14, which no classifier claims until the whole suite has run on it.
+PYTHONS := $(shell sed -n 's/.*"Programming Language :: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml) 3.14
+OTHERS := $(filter-out $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),$(PYTHONS))
+PARALLEL = --numprocesses $(JOBS) --maxprocesses 4 --dist loadgroup
+# What needs nothing but Coatcheck, pytest and Hypothesis: no server, no driver, no framework.
+BARE := tests/core tests/http tests/model tests/test_runner.py tests/test_session.py tests/test_sessions.py \
+        tests/stores/test_memory.py tests/stores/sqlite/test_contract.py
+QUICK := $(BARE) tests/test_runner_async.py tests/test_engine_bites.py tests/test_async_sessions.py \
+         tests/test_async_cancelled.py tests/test_threads_of_a_request.py
+# The extras whose lowest versions are tested: those with code of ours.
+LOWEST := demo hug memcached mysql postgresql pyramid redis sql starlette testing tornado
+
 # Options of the targets
 # make demo:  PORT=, STORE= (a store's URL); without them the demo's own defaults
 # make test:  JOBS= (test processes; default: one per core, at most 4)
@@ -23,23 +35,43 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test unit check lint types bench soak docs promises lock format clean
+.PHONY: help demo test test-all test-lowest test-wheel quick unit check lint types bench soak docs promises lock format clean \
+        system $(OTHERS:%=test-%) $(OTHERS:%=quick-%)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.demo ## run the demo site: PORT=8000 STORE=sqlite:///demo.db
 	$(BIN)/coatcheck demo $(if $(PORT),--port $(PORT)) $(if $(STORE),--store $(STORE))
 
 test: check unit ## lint, types, all tests but the soak tests, and the coverage gate
 
-unit: $(VENV)/.dev
-	scripts/install-system browser
-	scripts/install-system servers
+unit: $(VENV)/.dev system
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadgroup
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-all: test $(OTHERS:%=test-%) test-lowest test-wheel ## all tests on every Python, with the lowest dependencies, and of the wheel
+	@scripts/on-python missing $(OTHERS)
+
+$(OTHERS:%=test-%): test-%: $(VENV)/.dev system
+	scripts/on-python $* $(PARALLEL)
+
+test-lowest: $(VENV)/.dev system
+	scripts/on-python lowest $(PARALLEL)
+
+test-wheel: $(VENV)/.dev ## build the wheel, and test it where nothing else is installed
+	scripts/on-python wheel $(BARE)
+
+quick: $(OTHERS:%=quick-%) ## on the other Pythons, the tests that need no server
+
+$(OTHERS:%=quick-%): quick-%: $(VENV)/.dev
+	scripts/on-python $* $(PARALLEL) $(QUICK)
+
+system:
+	scripts/install-system browser
+	scripts/install-system servers
 
 check: lint types ## lint, format and types, without the tests
 
@@ -59,9 +91,7 @@ format: $(VENV)/.dev ## lay out the code, and mend what ruff can mend
 bench: $(VENV)/.dev ## measure against the budgets
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/.dev ## the long tests, alone
-	scripts/install-system browser
-	scripts/install-system servers
+soak: $(VENV)/.dev system ## the long tests, alone
 	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/; a warning is an error
@@ -73,9 +103,10 @@ promises: $(VENV)/.dev ## write docs/reference/promises.md from the markers of t
 lock: $(VENV)/.dev ## compile requirements/*.lock anew from pyproject.toml
 	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements/dev.lock pyproject.toml > /dev/null
 	$(COMPILE) --extra demo --constraint requirements/dev.lock --output-file requirements/demo.lock pyproject.toml > /dev/null
+	$(COMPILE) $(LOWEST:%=--extra %) --resolution lowest-direct $(UPGRADE) --output-file requirements/lowest.lock pyproject.toml > /dev/null
 
 clean: ## remove everything that make and the tools made
-	rm -rf $(VENV) site dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-* site dist build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:

@@ -119,14 +119,28 @@ PARTS = {
 # Engines that are wrong in one place, and the test that catches each.
 ENGINE_TWINS = {
     "re-applies blindly": "a_lost_answer_is_never_applied_twice_whoever_writes_in_between",
-    "writes without `allow-oom`": None,
+    "writes without `allow-oom`": "what_ends_or_does_not_grow_must_work_in_full_memory",
     "leaves the driver's retries on": None,
-    "runs the loop in the request's task": None,
+    "runs the loop in the request's task": (
+        "the_change_of_a_request_that_is_cancelled_is_carried_out_after_a_conflict_too"
+    ),
     "destroys without a condition": "an_ending_for_another_user_or_sign_in_ends_nothing",
     "never says that an answer is ambiguous": "a_lost_answer_is_never_applied_twice_whoever_writes_in_between",
     "gives up an ending with the other changes": "an_ending_whose_answer_was_lost_is_certain_all_the_same",
     "lets the later edit stand": "edits_of_one_list_that_meet_are_both_kept",
     "writes back the copy that was read": "a_change_is_applied_to_the_record_that_is_there_now",
+    "ends a login that the request never saw": (
+        "a_late_anonymous_sign_out_leaves_a_fresh_login_alone_and_its_cookie"
+    ),
+    "loses a logout beside a sign-in of the same user": "a_sign_out_ends_what_its_user_did_meanwhile",
+    "writes over tombstones": "nothing_lands_on_a_tombstone",
+    "refuses a take because another change grows": "a_growing_change_never_refuses_another_s_take",
+    "refuses a change by what its caller knew": "no_change_is_refused_by_what_its_caller_knew_alone",
+    "shows a request what a sign-in behind it has stored": (
+        "a_request_never_sees_what_a_sign_in_behind_it_in_the_same_write_has_stored"
+    ),
+    "merges what was assigned": "what_is_assigned_is_never_merged_and_what_was_read_and_edited_is",
+    "lets two batches change one record at once": "items_of_one_key_are_never_in_two_batches_at_once",
 }
 
 # The column of a test is the first of these words in its name and parameters, else in its fixtures, else in its path.

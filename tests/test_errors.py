@@ -121,13 +121,13 @@ def test_an_error_can_be_copied_with_its_evidence_as_it_is_on_its_way_out_of_a_w
 
 
 @pytest.mark.promise("B")
-def test_each_caller_of_a_failed_batch_gets_an_error_of_his_own():
+def test_each_caller_of_a_failed_batch_gets_an_error_of_its_own():
     error = StoreTimeout("slow", ambiguous=True)
     error.__cause__ = OSError("the driver's")
-    twins = [errors.twin_of(error) for _ in range(2)]
-    assert len({id(error), *map(id, twins)}) == 3
-    for twin in twins:
-        assert (type(twin), str(twin), twin.ambiguous, twin.__cause__) == (
+    copies = [errors.copy_of(error) for _ in range(2)]
+    assert len({id(error), *map(id, copies)}) == 3
+    for each in copies:
+        assert (type(each), str(each), each.ambiguous, each.__cause__) == (
             StoreTimeout,
             "slow",
             True,

@@ -31,6 +31,7 @@ LAYERS = [
     ["core.state", "core.swap"],
     ["core.epochs", "core.lifecycle"],
     ["core.users"],
+    ["core.loading"],
     ["core.requests"],
     ["core.admin"],
     ["runner", "runner_async"],
@@ -39,7 +40,7 @@ LAYERS = [
     ["sessions"],
 ]
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
-EVERYTHING = [*ROW, "frameworks.*", "stores.*", "demo.*", "demo", "cli"]
+EVERYTHING = [*ROW, "frameworks.*", "stores.*", "testing.*", "demo.*", "demo", "cli"]
 
 # The rooms of the core: what is below in the table but of no concern to a room.
 MODEL = [module for module in ROW if module.startswith("model.")]
@@ -55,6 +56,7 @@ NOT_FOR = {
         "core.swap",
         "core.lifecycle",
         "core.users",
+        "core.loading",
         "core.requests",
         "core.admin",
         "runner",
@@ -62,11 +64,12 @@ NOT_FOR = {
     ],
     "urls": [*CORE, "session", "runner", "runner_async"],
 }
-BESIDE = {"runner_async": ["stores.coalesce"]}
+BESIDE = {"runner_async": ["stores.coalesce"], "sessions": ["stores.coalesce"]}
 """What is no row of the table and yet a part of the one that names it: the lanes in which an event loop's calls wait."""
 
 # The leaves: what each may import beside the rows above. A store keeps bytes, and knows the port alone.
 STORES = ["errors", "model.ports"]
+PICKLES = ["compat._*", "compat.pickles"]
 LEAVES = {
     "stores": [],
     "stores.coalesce": ["errors"],
@@ -88,12 +91,12 @@ LEAVES = {
     "compat.gimlet*": [
         "errors",
         *("model.sealing", "http.cookie", "http.headers", "model.codec"),
-        *("compat.gimlet*", "compat._*"),
+        *("compat.gimlet*", *PICKLES),
     ],
-    "compat.vial*": ["errors", "compat.vial*", "compat._*"],
-    "compat.pycket*": ["errors", "compat.pycket*", "compat._*"],
-    "compat.hug_store_redis*": ["errors", "compat.hug_store_redis*", "compat._*"],
-    "compat.*": [*ROW, "compat._*"],
+    "compat.vial*": ["errors", "compat.vial*", *PICKLES],
+    "compat.pycket*": ["errors", "compat.pycket*", *PICKLES],
+    "compat.hug_store_redis*": ["errors", "compat.hug_store_redis*", *PICKLES],
+    "compat.*": ["errors", *MODEL, *HTTP, *PICKLES],
     "testing": ["testing.*"],
     "testing.*": [*ROW, "testing.*", "stores.memory", "frameworks.wsgi", "frameworks.asgi"],
     "cli": EVERYTHING,

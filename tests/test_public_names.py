@@ -15,8 +15,11 @@ SOURCE = Path(coatcheck.__file__).parent
 
 
 def own_docstring(name: str) -> str | None:
-    """What stands under the definition itself: not a base's docstring, and not what `dataclass` makes up."""
-    for path in SOURCE.glob("*.py"):
+    """The docstring of the definition itself: not a base's, and not the one that `dataclass` makes."""
+    found = getattr(coatcheck, name)
+    if inspect.ismodule(found):
+        return found.__doc__
+    for path in (*SOURCE.glob("*.py"), *(SOURCE / "model").glob("*.py")):
         body = ast.parse(path.read_text()).body
         for at, node in enumerate(body):
             match node:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from coatcheck import Sessions
 from coatcheck.core.calls import Apply, Done, Load
 from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreTimeout, StoreUnavailable
@@ -13,8 +14,10 @@ from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.runner import Runner
 from coatcheck.stores.memory import MemoryStore
+from coatcheck.testing import PausingStore, Race
 from tests.core.scene import NOW, a_token
 from tests.runner_scene import CALLS, a_swap, applied, created, of, one_more
+from tests.visitor import SECRET
 
 
 class Noted:
@@ -168,18 +171,18 @@ def test_a_turn_that_comes_at_the_very_moment_of_giving_up_leaves_nothing_behind
         """A lock that is free again once somebody has given up on it."""
 
         def acquire(self, timeout):
-            runner._turns.give_back({a_token().key: turn}, {})
+            runner._turns.give_back([change], [])
             return False
 
         def release(self):
             pass
 
-    runner = a_runner(MemoryStore())
-    taken = runner._turns.take([a_token().key], time.monotonic() + 60)
-    (turn,) = taken.values()
+    runner, change = a_runner(MemoryStore()), created()
+    assert runner._turns.take([change], [None], time.monotonic() + 60) == [None]
+    (turn,) = turns(runner).values()
     turn.lock = Late()
     with pytest.raises(StoreTimeout):
-        runner._turns.take([a_token().key], time.monotonic())
+        runner._turns.take([change], [None], time.monotonic())
     assert turns(runner) == {}
 
 
@@ -222,3 +225,23 @@ def test_turns_are_given_back_where_the_store_raises_what_it_should_not():
     with pytest.raises(ZeroDivisionError):
         runner.run(of(Apply([created()], [None])), NOW)
     assert turns(runner) == {}
+
+
+@pytest.mark.promise("24")
+def test_a_change_that_is_stored_is_told_and_answered_also_while_the_store_is_being_closed():
+    class Closing(MemoryStore):
+        def close(self):
+            gate.open()
+            writer.result()
+
+    store = PausingStore(Closing())
+    told = []
+    sessions = Sessions(store, secret=SECRET, on_event=lambda event: told.append(event.kind))
+    session = sessions.open("")
+    session["a"] = 1
+    with Race() as race, store.hold("write", "after") as gate:
+        writer = race.start("writer", lambda: sessions.close(session))
+        gate.wait()
+        sessions.shutdown()
+    assert writer.result().set_cookie is not None
+    assert told == ["created"]

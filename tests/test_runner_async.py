@@ -11,6 +11,7 @@ from coatcheck.errors import StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.runner_async import AsyncRunner
+from coatcheck.stores.coalesce import PerLoop, Tasks
 from coatcheck.stores.memory import AsyncMemoryStore
 from tests.cancelling import BY_ANY_WAY
 from tests.core.scene import NOW, a_token
@@ -86,7 +87,7 @@ class Parked(AsyncMemoryStore):
 
 
 def a_runner(store, patience=60):
-    return AsyncRunner(store, a_swap(), patience, [].append)
+    return AsyncRunner(store, a_swap(), patience, [].append, PerLoop(Tasks))
 
 
 @pytest.mark.parametrize("method", CALLS)
@@ -166,7 +167,7 @@ async def test_a_store_whose_loads_never_wait_is_asked_in_place():
     runner = a_runner(store)
     await asyncio.gather(*[runner.run(of(Load([bytes(16)])), NOW) for _ in range(3)])
     assert len(store.calls) == 3
-    assert not runner._desks.here().tasks
+    assert not runner._tasks.here().tasks
 
 
 @pytest.mark.promise("6", "B")
@@ -217,7 +218,7 @@ async def test_the_change_of_a_request_that_is_cancelled_is_carried_out_after_a_
     flow = a_swap().apply([one_more(known)], [known])
     assert store._store.write(next(flow).writes, NOW, 0) == [None]
     await store.go_on()
-    await runner.finished()
+    await runner.close()
     assert (store.count(), store.conflicts) == (2, 1)
 
 
@@ -236,18 +237,21 @@ async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled(metho
 
             return call
 
+        async def close(self):
+            done.append("closed")
+
     runner = a_runner(Slow())
     task = asyncio.create_task(runner.run(of(CALLS[method][0]), NOW))
     await until(lambda: begun)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    finishing = asyncio.create_task(runner.finished())
+    finishing = asyncio.create_task(runner.close())
     await asyncio.sleep(0)
     assert not finishing.done()
     gate.set()
     await finishing
-    assert done == [method]
+    assert done == [method, "closed"]
 
 
 @pytest.mark.promise("F-05")
@@ -255,7 +259,7 @@ async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled(metho
 async def test_work_that_was_started_is_waited_for():
     gate, runner = asyncio.Event(), a_runner(Noted())
     task = runner.start(gate.wait())
-    finishing = asyncio.create_task(runner.finished())
+    finishing = asyncio.create_task(runner.close())
     await asyncio.sleep(0)
     assert not finishing.done()
     gate.set()

@@ -38,6 +38,7 @@ __all__ = ["Runner"]
 
 T = TypeVar("T")
 _CLOSING = "the sessions are being shut down"
+_TOO_LATE = "the change was not stored within the deadline"
 Tell: TypeAlias = Callable[[Event], None]
 
 
@@ -63,10 +64,14 @@ class Runner:
         """Make the calls of a flow, tell its events, and give its result."""
         send: Callable[[Any], Call | Event] = flow.send
         answer: Any = None
+        told: list[Event] = []
         try:
             while True:
                 wish = send(answer)
                 send, answer = flow.send, None
+                if isinstance(wish, Event):
+                    told.append(wish)
+                    continue
                 if self._closing:
                     send, answer = flow.throw, StoreUnavailable(_CLOSING, ambiguous=False)
                     continue
@@ -75,8 +80,6 @@ class Runner:
                         answer = self._store.load(wish.keys, now, time.monotonic() + self._patience)
                     elif isinstance(wish, Apply):
                         answer = self._apply(wish, now, time.monotonic() + self._patience)
-                    elif isinstance(wish, Event):
-                        self._tell(wish)
                     else:
                         answer = self._call(wish, now, time.monotonic() + self._patience)
                 except StoreError as error:
@@ -84,6 +87,11 @@ class Runner:
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            # Only now: a listener may save the session whose change it is told of, in the same thread. In the middle of
+            # the flow that change would still be wanted, and would be stored twice.
+            for event in told:
+                self._tell(event)
 
     def close(self) -> None:
         """Close the store. A call while it closes is refused."""
@@ -127,6 +135,9 @@ class Runner:
             while True:
                 wish = send(answer)
                 send = flow.send
+                if time.monotonic() >= deadline:  # others were first, again and again
+                    send, answer = flow.throw, StoreTimeout(_TOO_LATE, ambiguous=False)
+                    continue
                 try:
                     if isinstance(wish, Writes):
                         answer = self._store.write(wish.writes, now, deadline)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 from coatcheck.core.calls import (
@@ -29,7 +30,7 @@ from coatcheck.core.calls import (
     Writes,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, StoreUnavailable, twin_of
+from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
@@ -38,8 +39,8 @@ from coatcheck.stores.coalesce import Lane, PerLoop, Tasks
 __all__ = ["AsyncRunner"]
 
 T = TypeVar("T")
-_Change: TypeAlias = tuple[Change, Held | None]
-"""A change, and what its caller knows to lie under its key."""
+_Change: TypeAlias = tuple[bytes, Change, Held | None]
+"""A key, the change of it, and what its caller knows to lie there."""
 
 
 class _Desk:
@@ -49,7 +50,7 @@ class _Desk:
         self.tasks = tasks
         self.loads: Lane[bytes] = Lane(tasks, runner.send_loads)
         self.changes: Lane[_Change] = Lane(
-            tasks, runner.send_changes, cancelled=True, key=_key_of, handed_on=_handed_on
+            tasks, runner.send_changes, cancelled=True, key=itemgetter(0), handed_on=_handed_on
         )
 
 
@@ -89,6 +90,12 @@ class AsyncRunner:
                     if isinstance(wish, Load) and not self._loads_in_place and not self._closing:
                         deadline = time.monotonic() + self._patience
                         answer = await self._desks.here().loads.submit(wish.keys, now, deadline)
+                    elif isinstance(wish, Apply) and wish.changes and not self._closing:
+                        deadline = time.monotonic() + self._patience
+                        items: list[_Change] = []
+                        for change, held in zip(wish.changes, wish.known, strict=True):
+                            items.append((change.key, change, held))
+                        answer = await self._desks.here().changes.submit(items, now, deadline)
                     elif isinstance(wish, Event):
                         self._tell(wish)
                     else:
@@ -119,8 +126,7 @@ class AsyncRunner:
         if isinstance(call, Load):
             return await store.load(call.keys, now, deadline)
         if isinstance(call, Apply):
-            items = list(zip(call.changes, call.known, strict=True))
-            return await self._desks.here().changes.submit(items, now, deadline) if items else []
+            return []  # nothing to apply
         return await self._tasks.here().alone(self._other_call(call, now, deadline))
 
     async def _other_call(self, call: Call, now: int, deadline: float) -> Any:
@@ -152,17 +158,22 @@ class AsyncRunner:
         if len(unique) == len(items):
             return found
         under = dict(zip(unique, found, strict=True))
-        return [twin_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
+        return [copy_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
 
     async def send_changes(self, items: Sequence[_Change], now: int, deadline: float) -> Sequence[Result]:
         """Carry out a batch of changes, conflicts included."""
-        flow = self._swap.apply([change for change, _ in items], [held for _, held in items])
+        _, changes, known = zip(*items, strict=True)
+        flow = self._swap.apply(changes, known)
         send: Callable[[Any], Load | Writes] = flow.send
         answer: Any = None
         try:
             while True:
                 call = send(answer)
                 send = flow.send
+                if time.monotonic() >= deadline:  # others were first, again and again
+                    late = StoreTimeout("the change was not stored within the deadline", ambiguous=False)
+                    send, answer = flow.throw, late
+                    continue
                 try:
                     if isinstance(call, Writes):
                         answer = await self._store.write(call.writes, now, deadline)
@@ -175,9 +186,6 @@ class AsyncRunner:
             return results
 
 
-def _key_of(item: _Change) -> bytes:
-    return item[0].key
-
-
 def _handed_on(item: _Change, result: Result) -> _Change:
-    return (item[0], result.held) if isinstance(result, Done) else item
+    key, change, _ = item
+    return (key, change, result.held) if isinstance(result, Done) else item

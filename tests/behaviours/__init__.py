@@ -30,7 +30,12 @@ for _part in (
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 
-from tests.behaviours.aio import AsgiClient, AsyncHttpBehaviours, Portal  # noqa: E402 - the rewriting is first
+from tests.behaviours.aio import (  # noqa: E402 - the rewriting is first
+    AsgiClient,
+    AsyncHttpBehaviours,
+    BlockingStore,
+    Portal,
+)
 from tests.behaviours.app import (  # noqa: E402 - as above
     Answer,
     AsyncAnswer,
@@ -46,6 +51,7 @@ __all__ = [
     "AsgiClient",
     "AsyncAnswer",
     "AsyncHttpBehaviours",
+    "BlockingStore",
     "Browser",
     "Client",
     "HttpBehaviours",

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from coatcheck.model.ports import AsyncStore
 from coatcheck.runner_async import AsyncRunner, _Desk
 from coatcheck.sessions import AsyncSessions, Sessions
 from coatcheck.stores.coalesce import Lane, PerLoop
@@ -20,7 +21,7 @@ from tests.behaviours.app import query_of
 from tests.behaviours.client import Client, Reply, Request
 from tests.behaviours.suite import HttpBehaviours
 
-__all__ = ["AsgiClient", "AsyncHttpBehaviours", "Portal"]
+__all__ = ["AsgiClient", "AsyncHttpBehaviours", "BlockingStore", "Portal"]
 
 T = TypeVar("T")
 TIMEOUT = 60.0
@@ -46,6 +47,26 @@ class Portal:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(TIMEOUT)
         self._loop.close()
+
+
+class BlockingStore:
+    """An async store for callers that can't await."""
+
+    def __init__(self, make: Callable[[], AsyncStore]) -> None:
+        self.portal = Portal()
+        self.store = self.portal.call(self._made(make))
+        self.index = self.store.index
+
+    async def _made(self, make: Callable[[], AsyncStore]) -> AsyncStore:
+        return make()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self.store, name)
+        return lambda *arguments: self.portal.call(method(*arguments))
+
+    def close(self) -> None:
+        self.portal.call(self.store.close())
+        self.portal.close()
 
 
 class AsgiClient:

@@ -49,7 +49,7 @@ class Privacy:
             token = verify(text.encode())
             if token is None:  # forged: it may be nearly a good one
                 continue
-            for raw in (token.secret, token.hashed):
+            for raw in (token.secret, token.secret_hash):
                 secrets |= {raw.hex(), base64.b64encode(raw).decode(), repr(raw)[2:-1]}
             texts.append(repr(token))
         texts += [repr(event) for event in site.events]

@@ -21,7 +21,7 @@ from tests.behaviours.client import Browser, Client, Reply, Request
 if TYPE_CHECKING:
     from coatcheck.http.token import Token
 
-__all__ = ["SECRET", "OpenSite", "Site"]
+__all__ = ["SECRET", "OpenSite", "Site", "without_turns"]
 
 SECRET = "c0d9Zt0hQx1rJYm7pKf2vN8sWb4uLgE6oAiXyTzCqRk"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -55,13 +55,17 @@ class _SpiedStore(StoreWrapper):
 
 
 class _NoTurns:
-    """Lets every request write at once, as if each came to another process: a held write holds up no other."""
-
     def take(self, changes: object, known: Any, deadline: float) -> Any:
         return known
 
     def give_back(self, *_: object) -> None:
         pass
+
+
+def without_turns(sessions: Sessions) -> Sessions:
+    """`sessions`, in which every request writes at once, as if each came to another process: none waits for another."""
+    sessions._runner._turns = _NoTurns()
+    return sessions
 
 
 class Site:
@@ -91,8 +95,7 @@ class Site:
         self.failing: FailingStore = FailingStore(self._spied)
         self._pausing = PausingStore(self.failing)
         settings: Options = {"secret": SECRET, **options, "clock": clock, "on_event": self.events.append}
-        self.sessions: Sessions = Sessions(self._pausing, **settings)
-        self.sessions._runner._turns = _NoTurns()
+        self.sessions: Sessions = without_turns(Sessions(self._pausing, **settings))
         self.client: Client = build(self.sessions)
 
     def another(self, **options: Unpack[Options]) -> Site:

@@ -72,6 +72,7 @@ REASONS = {
         + b"\x90q\0("
         + b"h\0" * 2000
         + b"l.",
+        "a large number set often": text(b"\x7f" * 4_000_000, b"\x8b") + b"q\0}" + b"h\0Ns" * 100_000 + b".",
         "tuples": b"N" + b"\x85" * 200_000 + b".",
         "lists in lists": b"]" * 200_000 + b"a" * 199_999 + b".",
         "dicts in dicts": b"}" + b"K\1}" * 100_000 + b"s" * 100_000 + b".",
@@ -99,7 +100,6 @@ REASONS = {
         + b"l.",
         "two doubled keys that are equal": b"}(" + doubled(18) + b"N" + doubled(18) + b"Nu.",
         "a large key set often": doubled(14) + b"}" + b"h\0Ns" * 100_000 + b".",
-        "a large number set often": text(b"\x7f" * 4_000_000, b"\x8b") + b"q\0}" + b"h\0Ns" * 100_000 + b".",
         "colliding keys": b"}(" + b"N".join(NUMBERS) + b"Nu.",
         "colliding keys, one by one": b"}" + b"Ns".join(NUMBERS) + b"Ns.",
         "colliding members": b"\x8f(" + COLLIDING + b"\x90.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 
@@ -50,7 +51,7 @@ def a_record(
     created = bookkeeping.pop("created", NOW)
     record = {
         "key": token.key,
-        "secret_hash": token.hashed,
+        "secret_hash": token.secret_hash,
         "secret_at": created,
         "created": created,
         "last_used": bookkeeping.get("last_used", created),
@@ -116,14 +117,7 @@ class Scene:
         self.session = Session(lambda _: self.state)
 
     def a_state(self, cookies: bytes) -> State:
-        return State(
-            cookies=cookies,
-            client="Browser/1.0",
-            load=None,
-            now=lambda: NOW,
-            random=self.dice,
-            max_bytes=self.settings.max_bytes,
-        )
+        return State(cookies, "Browser/1.0", None, replace(self.settings, clock=lambda: NOW / 1000))
 
     def comes_with(self, *tokens: Token | bytes, secret=None) -> Scene:
         """Let the request come with these cookies of our name."""
@@ -139,7 +133,7 @@ class Scene:
         token = token or a_token()
         state.tokens = (token,)
         state.hold(token, held(record))
-        state.ready = state.looked_at = True
+        state.looked_at = True
         return self
 
     def is_in(self, status: Status, *tokens: Token) -> Scene:
@@ -292,6 +286,14 @@ class World:
     def run(self, flow: Generator):
         return self.runner.run(flow, self.now)
 
+    def answer(self, call: Call):
+        """The store's answer to one call."""
+
+        def flow():
+            return (yield call)
+
+        return self.run(flow())
+
     def until(self, flow: Generator, call: type):
         """Run `flow` up to its next call of that class; what is left of it runs with `run`."""
         answer = None
@@ -303,7 +305,7 @@ class World:
             if isinstance(wish, Event):
                 self.told.append(wish)
             else:
-                answer = self.runner._call(wish, self.now, self.deadline)
+                answer = self.answer(wish)
 
     def put(self, record: Record) -> Record:
         """Let `record` lie in the store, entered into the index as its sign-in would be."""

@@ -133,7 +133,9 @@ def test_a_socket_that_is_older_than_the_grace_ends_its_users_session(world):
         world.now += 3 * HOUR
         token = ROTATING.ring.successor(TOKEN) if world.state_of(TOKEN.key).previous else TOKEN
         world.request(token).close()
-    assert not world.state_of(TOKEN.key).accepts(TOKEN.hashed, at=world.now, grace=ROTATING.rotation_grace_ms)
+    assert not world.state_of(TOKEN.key).accepts(
+        TOKEN.secret_hash, at=world.now, grace=ROTATING.rotation_grace_ms
+    )
     socket.session.sign_out()
     assert socket.close(head_sent=True).set_cookie == CLEARED
     assert isinstance(world.state_of(TOKEN.key), Tombstone)

@@ -65,7 +65,7 @@ def test_use_is_noted_once_an_hour_at_most():
         at=NOW + HOUR,
         lifetimes=SETTINGS.lifetimes,
         grace=MINUTE,
-        secret_hash=TOKEN.hashed,
+        secret_hash=TOKEN.secret_hash,
     )
     assert record.apply(slide).expires == NOW + HOUR + DAY
     assert maintenance(record.apply(slide), NOW + 2 * HOUR - 1) is None
@@ -76,8 +76,8 @@ def test_the_secret_rotates_when_it_is_old_enough_and_only_where_it_is_asked_for
     record = a_record(last_used=NOW + 2 * HOUR - 1, settings=ROTATING)
     assert maintenance(record, NOW + 2 * HOUR - 1, ROTATING) is None
     due = maintenance(record, NOW + 2 * HOUR, ROTATING)
-    assert due.rotate == Rotation(ROTATING.ring.successor(TOKEN).hashed, derived=True)
-    assert due.secret_hash == TOKEN.hashed
+    assert due.rotate == Rotation(ROTATING.ring.successor(TOKEN).secret_hash, derived=True)
+    assert due.secret_hash == TOKEN.secret_hash
     assert maintenance(record, NOW + 2 * HOUR, SETTINGS) is None
 
 
@@ -99,7 +99,7 @@ def test_all_requests_that_rotate_at_once_agree_on_the_next_secret():
 @pytest.mark.promise("14")
 def test_the_new_secret_is_noted_as_seen_once_by_the_visitor_who_shows_it():
     old, new = TOKEN, a_token(secret=2)
-    record = a_record(new, previous=old.hashed, settings=ROTATING)
+    record = a_record(new, previous=old.secret_hash, settings=ROTATING)
     assert maintenance(record, NOW, ROTATING, token=old) is None
     noted = maintenance(record, NOW, ROTATING, token=new)
     assert noted.seen
@@ -109,7 +109,7 @@ def test_the_new_secret_is_noted_as_seen_once_by_the_visitor_who_shows_it():
 
 @pytest.mark.promise("14")
 def test_the_old_secret_rotates_nothing_during_the_grace():
-    record = a_record(a_token(secret=2), previous=TOKEN.hashed, settings=ROTATING)
+    record = a_record(a_token(secret=2), previous=TOKEN.secret_hash, settings=ROTATING)
     due = maintenance(record, NOW + 5 * HOUR, ROTATING, token=TOKEN)
     assert due is not None
     assert due.rotate is None
@@ -126,7 +126,7 @@ def test_the_old_secret_stays_good_for_the_whole_grace_however_often_secrets_rot
     record = record.apply(maintenance(record, NOW + 11 * SECOND, settings, token=second))
     assert record.seen == NOW + 11 * SECOND
     for after in range(11, 71):
-        token = second if second.hashed == record.secret_hash else settings.ring.successor(second)
+        token = second if second.secret_hash == record.secret_hash else settings.ring.successor(second)
         due = maintenance(record, NOW + after * SECOND, settings, token=token)
         record = record if due is None else record.apply(due)
         assert is_held(record, first, settings, NOW + after * SECOND), (
@@ -154,7 +154,7 @@ def test_a_token_signed_by_an_older_secret_is_signed_anew():
 
 def test_a_visitor_who_still_shows_the_old_secret_gets_the_new_one():
     successor = ROTATING.ring.successor(TOKEN)
-    record = a_record(successor, previous=TOKEN.hashed)
+    record = a_record(successor, previous=TOKEN.secret_hash)
     assert owed(record, TOKEN, ROTATING).secret == successor.secret
 
 
@@ -162,13 +162,13 @@ def test_a_visitor_who_still_shows_the_old_secret_gets_the_new_one():
 def test_a_rotation_under_an_older_secret_of_the_ring_is_found_again():
     settings = make_settings(secret=[NEW_SECRET, OLD_SECRET], rotate_every=timedelta(hours=1))
     successor = Ring(OLD_SECRET, purpose="__Host-session").successor(TOKEN)
-    record = a_record(successor, previous=TOKEN.hashed)
+    record = a_record(successor, previous=TOKEN.secret_hash)
     assert owed(record, TOKEN, settings).secret == successor.secret
 
 
 def test_a_rotation_under_a_secret_that_the_ring_has_lost_owes_nothing():
     successor = Ring(OLD_SECRET, purpose="__Host-session").successor(TOKEN)
-    assert owed(a_record(successor, previous=TOKEN.hashed), TOKEN, ROTATING) is None
+    assert owed(a_record(successor, previous=TOKEN.secret_hash), TOKEN, ROTATING) is None
 
 
 # outcome_of: what the response says

@@ -126,7 +126,7 @@ def test_a_change_holds_the_store_to_the_secret_that_was_seen_and_names_only_wha
         at=NOW + 1,
         lifetimes=SETTINGS.lifetimes,
         grace=MINUTE,
-        secret_hash=token.hashed,
+        secret_hash=token.secret_hash,
         set=packed(a=2, e=None),
         edits={
             name: Edit(*[codec.encode(value) for value in (ours, base, base)])
@@ -180,8 +180,8 @@ def test_signing_in_changes_the_secret_at_random_and_keeps_the_key():
     change, token = changed(scene)
     assert scene.dice.asked == [32, 4]
     assert (token.key, token.secret) == (TOKEN.key, b"\x81" * 32)
-    assert change.secret_hash == TOKEN.hashed
-    assert change.rotate == Rotation(token.hashed, b"\x82" * 4, derived=False)
+    assert change.secret_hash == TOKEN.secret_hash
+    assert change.rotate == Rotation(token.secret_hash, b"\x82" * 4, derived=False)
     assert change.sign_in == SignIn("ada", "Browser/1.0")
     assert not change.clear
     assert not change.set
@@ -193,7 +193,7 @@ def test_rotate_changes_the_secret_at_random_and_nothing_else():
     scene.session.rotate()
     change, token = changed(scene, NOW + 5 * HOUR)
     assert scene.dice.asked == [32, 4]
-    assert change.rotate == Rotation(token.hashed, b"\x82" * 4, derived=False)
+    assert change.rotate == Rotation(token.secret_hash, b"\x82" * 4, derived=False)
     assert change.sign_in is None
     assert token.secret != ROTATING.ring.successor(TOKEN).secret
 
@@ -204,14 +204,14 @@ def test_a_change_carries_the_maintenance_that_is_due_along():
     scene.session["a"] = 1
     change, token = changed(scene, NOW + 2 * HOUR)
     successor = ROTATING.ring.successor(TOKEN)
-    assert token.hashed == successor.hashed
-    assert change.rotate == Rotation(successor.hashed, derived=True)
+    assert token.secret_hash == successor.secret_hash
+    assert change.rotate == Rotation(successor.secret_hash, derived=True)
     assert dict(change.set) == {"a": codec.encode(1)}
-    assert change.secret_hash == TOKEN.hashed
+    assert change.secret_hash == TOKEN.secret_hash
 
 
 def test_a_change_tells_that_the_new_secret_was_seen():
-    record = a_record(settings=ROTATING, previous=a_token(secret=2).hashed)
+    record = a_record(settings=ROTATING, previous=a_token(secret=2).secret_hash)
     scene = Scene(ROTATING).holds(record)
     scene.session["a"] = 1
     assert changed(scene)[0].seen
@@ -240,7 +240,7 @@ def test_a_fresh_record_belongs_to_nobody_unless_somebody_signs_in():
     change, token = fresh(scene.state, SETTINGS, NOW, scene.dice, {"a": b"\x01"})
     assert (change.record.user, change.record.signed_in, change.record.client) == (None, 0, "")
     assert dict(change.record.fields) == {"a": b"\x01"}
-    assert change.record.secret_hash == token.hashed
+    assert change.record.secret_hash == token.secret_hash
 
 
 # needs_cookie: what the head must wait for
@@ -313,7 +313,7 @@ def test_a_token_is_made_of_nothing_but_the_random_source():
     change, token = changed(scene)
     assert (token.key, token.secret) == (b"k" * 16, b"s" * 32)
     assert change.record.key == b"k" * 16
-    assert change.record.secret_hash == Token(b"k" * 16, b"s" * 32).hashed
+    assert change.record.secret_hash == Token(b"k" * 16, b"s" * 32).secret_hash
 
 
 # Limits of the session's own, and merge rules

@@ -83,7 +83,7 @@ def test_a_tombstone_makes_late_until_it_expires():
 
 @pytest.mark.promise("14")
 def test_the_previous_secret_opens_until_the_grace_after_the_new_one_was_seen():
-    unseen = a_record(a_token(secret=2), previous=TOKEN.hashed, last_used=NOW + 2 * HOUR)
+    unseen = a_record(a_token(secret=2), previous=TOKEN.secret_hash, last_used=NOW + 2 * HOUR)
     seen = replace(unseen, seen=NOW + HOUR)
     assert judge([TOKEN], [unseen], ROTATING, NOW + 2 * HOUR).status is Status.LIVE
     assert judge([TOKEN], [seen], ROTATING, NOW + HOUR + MINUTE - 1).status is Status.LIVE
@@ -146,7 +146,7 @@ def test_a_late_token_beside_several_live_ones_makes_nobody_late():
 
 def test_both_secrets_of_one_rotation_are_one_session_held_by_the_newer():
     old, new = a_token(secret=1), a_token(secret=2)
-    record = a_record(new, previous=old.hashed)
+    record = a_record(new, previous=old.secret_hash)
     for tokens in ([old, new], [new, old]):
         verdict = judge(tokens, [record, record], ROTATING, NOW)
         assert (verdict.status, verdict.token, verdict.competing) == (Status.LIVE, new, ())

@@ -55,7 +55,7 @@ def test_however_many_changes_are_one_write():
     (change,) = played.changes()
     assert (len(change.set), set(change.edits)) == (52, {"b"})
     assert change.remove == {"c"}
-    assert change.secret_hash == TOKEN.hashed
+    assert change.secret_hash == TOKEN.secret_hash
     assert f"; Max-Age={90 * 86_400};" in cookie_of(played)
 
 
@@ -465,7 +465,7 @@ def test_a_save_of_a_sign_in_holds_the_next_one_to_the_new_secret():
     save(scene, [APPLIED])
     scene.session["a"] = 1
     (change,) = close(scene, [APPLIED]).changes()
-    assert change.secret_hash == scene.state.token.hashed != TOKEN.hashed
+    assert change.secret_hash == scene.state.token.secret_hash != TOKEN.secret_hash
     assert change.rotate is None
     assert change.sign_in is None
 

@@ -14,6 +14,7 @@ from coatcheck.http.token import handle_of
 from coatcheck.model.record import APPLIED, Create, Tombstone, Unreadable
 from tests.core.scene import (
     DAY,
+    HOUR,
     MINUTE,
     NEW_SECRET,
     NOW,
@@ -95,19 +96,22 @@ def test_one_round_trip_finds_the_session():
     scene, record = Scene(), a_record(fields={"a": 1})
     scene.comes_with(TOKEN)
     played = load(scene, [record])
-    assert played.asked == [Load([TOKEN.key])]
+    assert played.asked == [Load((TOKEN.key,))]
     assert played.told == []
     state = scene.state
     assert (state.status, state.record, state.ready) == (Status.LIVE, record, True)
     assert state.held.found.version == state.held.found.data[:8]
-    assert (state.token.hashed, [token.key for token in state.tokens]) == (TOKEN.hashed, [TOKEN.key])
+    assert (state.token.secret_hash, [token.key for token in state.tokens]) == (
+        TOKEN.secret_hash,
+        [TOKEN.key],
+    )
     assert not state.looked_at
 
 
 def test_the_same_token_twice_is_one_token():
     scene = Scene()
     scene.comes_with(TOKEN, TOKEN, TOKEN)
-    assert load(scene, [a_record()]).asked[0].keys == [TOKEN.key]
+    assert list(load(scene, [a_record()]).asked[0].keys) == [TOKEN.key]
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -286,3 +290,48 @@ def test_a_stranger_with_an_old_cookie_gets_a_session_of_his_own(after, status):
     scene.session["a"] = 1
     played = close(scene, *([[APPLIED]] if status is Status.NEW else []), now=NOW + after)
     assert (cookie_of(played) is None) is (status is Status.LATE)
+
+
+# The short ways, which budgets need, decide like the long ones
+
+
+@st.composite
+def found_states(draw):
+    kind = draw(st.sampled_from(["record"] * 8 + ["tombstone", "damaged", "nothing"]))
+    match kind:
+        case "tombstone":
+            return Tombstone(TOKEN.key, NOW + draw(st.sampled_from([-1, 0, 1])))
+        case "damaged":
+            return Unreadable("the record is damaged")
+        case "nothing":
+            return None
+    secret, previous = (draw(st.sampled_from([1, 2])) for _ in range(2))
+    created = NOW - draw(st.sampled_from([0, MINUTE, DAY, 40 * DAY]))
+    return a_record(
+        a_token(secret=secret),
+        created=created,
+        last_used=draw(st.sampled_from([created, NOW - DAY, NOW - DAY + 1, NOW])),
+        expires=NOW + draw(st.sampled_from([0, 1, DAY])),
+        previous=draw(st.sampled_from([None, a_token(secret=previous).secret_hash])),
+        seen=draw(st.sampled_from([0, NOW - MINUTE, NOW])),
+        permanent=draw(st.booleans()),
+        idle=draw(st.sampled_from([0, 0, 1, HOUR])),
+        user="ada" if (signs_in := draw(st.booleans())) else None,
+        signed_in=created if signs_in else 0,
+    )
+
+
+@given(found_states())
+def test_the_short_way_of_loading_one_session_decides_like_the_long_one(state):
+    short, judged = Scene().comes_with(TOKEN), Scene().comes_with(TOKEN)
+    played = load(short, [state])
+    # A value that is no token of ours beside it makes no difference but to the way.
+    judged.comes_with(TOKEN, TOKEN, a_token(9))
+    long = load(judged, [state, None])
+    for name in ("status", "ready", "record", "competing"):
+        assert getattr(short.state, name) == getattr(judged.state, name)
+    tokens = [scene.state.token and scene.state.token.secret_hash for scene in (short, judged)]
+    assert tokens[0] == tokens[1]
+    assert [(event.kind, event.handle, event.reason) for event in played.told] == [
+        (event.kind, event.handle, event.reason) for event in long.told
+    ]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coatcheck.core.calls import Done, Load
-from coatcheck.core.lifecycle import LOOKED_AT
+from coatcheck.core.lifecycle import LOOKED_AT, change_of, maintenance_of, outcome_of, pending_token
 from coatcheck.core.state import Status, clear_fields
-from coatcheck.errors import StoreFull, StoreUnavailable
+from coatcheck.errors import CannotSendCookie, StoreFull, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model.record import APPLIED, Applied, Refused, Update, settle
 from tests.core.scene import (
@@ -63,7 +65,7 @@ def test_a_slide_that_is_due_is_one_write_and_no_cookie():
     (change,) = played.changes()
     assert isinstance(change, Update)
     assert change.used
-    assert change.secret_hash == TOKEN.hashed
+    assert change.secret_hash == TOKEN.secret_hash
     assert played.told == []
     assert played.result == LOOKED_AT
     assert scene.state.record.last_used == NOW + HOUR
@@ -88,10 +90,10 @@ def test_where_another_ring_has_rotated_first_no_cookie_goes_out_that_would_open
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     if writes:
         scene.session["a"] = 1
-    theirs = a_record(a_token(secret=7), previous=TOKEN.hashed, fields={"a": 1} if writes else {})
+    theirs = a_record(a_token(secret=7), previous=TOKEN.secret_hash, fields={"a": 1} if writes else {})
     played = close(scene, [Done(Applied(rotated=False), held(theirs))], now=NOW + 2 * HOUR)
     assert (cookie_of(played), played.told) == (None, [])
-    assert scene.state.token.hashed == TOKEN.hashed
+    assert scene.state.token.secret_hash == TOKEN.secret_hash
     assert scene.session.get("a") == (1 if writes else None)
     assert scene.state.record == theirs
 
@@ -99,7 +101,7 @@ def test_where_another_ring_has_rotated_first_no_cookie_goes_out_that_would_open
 @pytest.mark.promise("14")
 def test_the_first_sight_of_the_new_secret_is_noted_without_a_cookie():
     new = ROTATING.ring.successor(TOKEN)
-    scene = Scene(ROTATING).holds(a_record(new, previous=TOKEN.hashed, settings=ROTATING), new)
+    scene = Scene(ROTATING).holds(a_record(new, previous=TOKEN.secret_hash, settings=ROTATING), new)
     played = close(scene, [APPLIED])
     assert played.changes()[0].seen
     assert cookie_of(played) is None
@@ -137,7 +139,7 @@ def test_a_token_signed_by_an_older_secret_goes_out_with_a_new_signature():
 @pytest.mark.promise("14")
 def test_a_visitor_who_shows_the_old_secret_of_a_rotation_gets_the_new_one():
     new = ROTATING.ring.successor(TOKEN)
-    record = a_record(new, previous=TOKEN.hashed, settings=ROTATING)
+    record = a_record(new, previous=TOKEN.secret_hash, settings=ROTATING)
     scene = Scene(ROTATING).holds(record, TOKEN)
     assert sets(play_through(scene, record), new, ROTATING)
 
@@ -166,7 +168,7 @@ def test_a_request_that_writes_gets_the_new_signature_too():
 @pytest.mark.promise("14")
 def test_a_request_that_writes_with_the_old_secret_of_a_rotation_gets_the_new_one_too():
     new = ROTATING.ring.successor(TOKEN)
-    record = a_record(new, previous=TOKEN.hashed, settings=ROTATING)
+    record = a_record(new, previous=TOKEN.secret_hash, settings=ROTATING)
     scene = Scene(ROTATING).holds(record, TOKEN)
     scene.session["a"] = 1
     assert sets(play_through(scene, record), new, ROTATING)
@@ -187,7 +189,7 @@ def test_a_request_under_way_while_another_signs_in_sends_no_cookie_that_would_u
         record = a_record(token)
     else:
         settings, token = ROTATING, TOKEN
-        record = a_record(ROTATING.ring.successor(token), previous=token.hashed, settings=ROTATING)
+        record = a_record(ROTATING.ring.successor(token), previous=token.secret_hash, settings=ROTATING)
     signed_in = a_record(a_token(secret=9), user="ada", signed_in=NOW, settings=settings)
     scene = Scene(settings).holds(record, token)
     played = play_through(scene, signed_in)
@@ -203,3 +205,63 @@ def test_a_request_that_failed_does_no_maintenance():
 def test_after_the_head_no_maintenance_is_done():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
     assert close(scene, now=NOW + 5 * HOUR, head_sent=True).asked == []
+
+
+# The short ways, which budgets need, decide like the long ones
+
+
+@st.composite
+def requests(draw):
+    settings = draw(st.sampled_from([SETTINGS, ROTATING]))
+    scene = Scene(settings)
+    token = a_token(current=draw(st.booleans()))
+    status = draw(st.sampled_from([Status.LIVE, Status.LIVE, Status.NEW, Status.LATE]))
+    if status is Status.LIVE:
+        new = settings.ring.successor(token)
+        rotated = draw(st.booleans())
+        record = a_record(
+            new if rotated else token,
+            previous=token.secret_hash if rotated else None,
+            seen=draw(st.sampled_from([0, NOW])) if rotated else 0,
+            settings=settings,
+            fields={"a": 1, "b": [1]},
+        )
+        scene.holds(record, draw(st.sampled_from([token, new])) if rotated else token)
+    else:
+        scene.is_in(status, token)
+    intents = [
+        lambda session: session.get("a"),
+        lambda session: session.setdefault("b", [1]),
+        lambda session: session.update(a=1),
+        lambda session: session.update(a=2),
+        lambda session: session.get("b", []).append(1),
+        lambda session: session.pop("c", None),
+        lambda session: session.destroy(),
+        lambda session: session.rotate(),
+        lambda session: setattr(session, "permanent", True),
+        lambda session: session.sign_in("ada"),
+        lambda session: session.flash("hello"),
+        lambda session: session.csrf_token(),
+    ]
+    for intend in draw(st.lists(st.sampled_from(intents), max_size=2)):
+        intend(scene.session)
+    return scene, NOW + draw(st.sampled_from([0, HOUR, 3 * HOUR])), draw(st.booleans())
+
+
+@given(requests())
+def test_a_request_that_asks_nothing_by_the_short_way_would_have_asked_nothing_by_the_long_one(request):
+    scene, now, head_sent = request
+    try:
+        asked = next(scene.requests.close(scene.state, now, failed=False, head_sent=head_sent), None)
+    except CannotSendCookie:
+        return
+    if asked is not None:
+        return
+    state = scene.state
+    wanted = state.wanted({})
+    assert change_of(state, scene.settings, now, scene.dice, wanted) in ((None, None), (None, state.token))
+    assert state.to_destroy == ()
+    if not head_sent:
+        assert maintenance_of(state, scene.settings, now) is None
+        assert pending_token(state, scene.settings) is None
+    assert outcome_of(state, scene.settings, now) == LOOKED_AT

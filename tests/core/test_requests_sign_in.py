@@ -154,7 +154,7 @@ def test_rotate_sends_a_random_token_and_is_told():
     played = close(scene, [APPLIED])
     assert sets(played, scene.state.token)
     assert [(event.kind, event.user, event.reason) for event in played.told] == [("rotated", "ada", "")]
-    assert scene.state.record.secret_hash == scene.state.token.hashed
+    assert scene.state.record.secret_hash == scene.state.token.secret_hash
 
 
 @pytest.mark.promise("V")

@@ -39,7 +39,7 @@ def test_taking_removes_in_one_write_and_gives_back_what_was_there():
     assert played.result == {"a": 1, "b": [2]}
     (change,) = played.changes()
     assert change.take == ("b", "a")
-    assert change.secret_hash == TOKEN.hashed
+    assert change.secret_hash == TOKEN.secret_hash
     assert change.used
     assert dict(scene.session) == {"c": 3}
     assert close(scene).asked == []

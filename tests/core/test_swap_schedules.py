@@ -135,6 +135,8 @@ def _change(kind, known, mark):
             return Update(**base, set={f"own {mark}": b"\x01"})
         case "destroy":
             return Destroy(key=KEY, at=NOW)
+        case "create":
+            return Create(a_record())
         case _:
             return Update(**base)
 
@@ -224,7 +226,7 @@ def test_once_an_ending_was_answered_nothing_brings_the_session_back(data):
     while ending.call is not None:
         ending.step(iter(lambda: "stored", None))
     assert isinstance(ending.results[0], Done | Refused)
-    after = [*before, Loop(server, ["set"], known)]
+    after = [*before, Loop(server, ["set"], known), Loop(server, ["create"], known)]
     while waiting := [loop for loop in after if loop.call is not None]:
         waiting[0].step(fates)
     while server.delayed:

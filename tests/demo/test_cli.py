@@ -11,11 +11,6 @@ from pathlib import Path
 
 import click.testing
 import pytest
-from tests.stores.sql_servers import (
-    SERVERS,
-    Place,
-    databases_that_end,  # noqa: F401 - a fixture
-)
 
 import coatcheck
 from coatcheck import Sessions, StoreUnavailable
@@ -23,6 +18,7 @@ from coatcheck import cli as cli_module
 from coatcheck.cli import command, main
 from coatcheck.stores.memory import MemoryStore
 from tests.demo.process import run
+from tests.stores.sql.servers import SERVERS, Place, databases_that_end  # noqa: F401 - a fixture
 
 SECRET = "LzNAh6yy0bFqEtYxTt0SL2Ve3nJ9nQpmPvWkE1sGd4o"
 DAYS = 24 * 60 * 60
@@ -93,7 +89,7 @@ def test_sweep_counts_one_as_one(cli, tmp_path):
 def test_sweep_does_not_make_the_store_that_a_mistyped_name_names(cli, tmp_path):
     result = cli("sweep", "--store", f"sqlite:///{tmp_path}/typo.db")
     assert result.exit_code == 2
-    assert result.stderr == f"coatcheck: There is no file {tmp_path}/typo.db.\n"
+    assert result.stderr == f"coatcheck: The file {tmp_path}/typo.db does not exist.\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,7 +97,7 @@ def test_sweep_does_not_make_the_store_that_a_mistyped_name_names(cli, tmp_path)
 def test_a_url_that_names_no_store_is_told_in_one_line(cli, name):
     result = cli(name, "--store", "nonsense://x")
     assert result.exit_code == 2
-    assert result.stderr.startswith("coatcheck: nonsense:// names no store")
+    assert result.stderr.startswith("coatcheck: nonsense:// names no built-in store")
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
@@ -192,7 +188,7 @@ def test_the_command_is_imported_without_any_optional_library():
 def test_the_command_as_a_process_fails_in_one_line(tmp_path):
     done = run("sweep", "--store", "sqlite:///typo.db", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "coatcheck: There is no file typo.db.\n"
+    assert done.stderr == "coatcheck: The file typo.db does not exist.\n"
 
 
 # Databases
@@ -215,7 +211,7 @@ def test_db_create_makes_the_tables_once_and_sweep_then_sweeps_them(cli, databas
     assert (result.exit_code, result.stdout) == (1, "")
     assert "coatcheck db create" in result.stderr
     for _ in range(2):
-        assert cli("db", "create", *where).output == f"The tables of prefix {database.prefix} are there.\n"
+        assert cli("db", "create", *where).output == f"The tables of prefix {database.prefix} exist.\n"
     with Sessions.from_url(
         database.url, secret=SECRET, prefix=database.prefix, clock=lambda: time.time() - 3 * DAYS
     ) as sessions:
@@ -239,7 +235,7 @@ def test_db_create_is_nothing_for_a_store_that_makes_what_it_needs(cli, tmp_path
     for url in ("memory://", f"sqlite:///{tmp_path}/sessions.db"):
         result = cli("db", "create", "--store", url)
         assert result.exit_code == 2
-        assert "needs no tables" in result.stderr
+        assert "needs no `db create`" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -264,11 +260,11 @@ def test_a_time_is_a_number_and_a_letter(cli, monkeypatch, text, seconds):
             raise KeyboardInterrupt
 
     class Store(MemoryStore):
-        def sweep(self, now, limit):
+        def sweep(self, now, limit, deadline):
             sweeps.append(limit)
             if len(sweeps) == 3:
                 raise StoreUnavailable("gone for a moment")
-            return super().sweep(now, limit)
+            return super().sweep(now, limit, deadline)
 
     monkeypatch.setattr(cli_module.time, "sleep", sleep)
     monkeypatch.setattr(cli_module.signal, "signal", lambda *_: None)
@@ -294,7 +290,7 @@ def test_a_long_sweep_says_how_far_it_is(cli, monkeypatch):
     left, now = [2500], [0.0]
 
     class Store(MemoryStore):
-        def sweep(self, _now, limit):
+        def sweep(self, _now, limit, deadline):
             now[0] += 6
             removed = min(limit, left[0])
             left[0] -= removed

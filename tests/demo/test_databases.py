@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.stores.sql_servers import (
-    SERVERS,
-    databases_that_end,  # noqa: F401 - a fixture
-)
 
 from tests.demo.test_server import HALVES, fetch, signed_in, user
+from tests.stores.sql.servers import SERVERS, databases_that_end  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.servers
 

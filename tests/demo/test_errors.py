@@ -7,7 +7,7 @@ import pytest
 from coatcheck.errors import StoreFull, StoreUnavailable
 from tests.demo.visitor import Visitor
 
-DOWN = StoreUnavailable("the store is down")
+DOWN = StoreUnavailable("the store is down", ambiguous=False)
 
 
 def test_a_page_that_is_not_there_is_a_404_in_the_shops_layout(visitor):

@@ -5,32 +5,36 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from contextvars import Context, copy_context
 
 import pytest
 from starlette.testclient import TestClient
 
+from coatcheck.demo.express_costs import note
 from coatcheck.demo.goods import GOODS
-from coatcheck.demo.site import InPlace, Site, async_twin
-from coatcheck.demo.trace import AsyncTracedStore
+from coatcheck.demo.site import Site, async_twin
+from coatcheck.demo.steps import Step
+from coatcheck.demo.trace import AsyncTracedStore, TracedStore
 from coatcheck.errors import StoreFull, StoreUnavailable
-from coatcheck.model.ports import Life
-from coatcheck.stores.memory import MemoryStore
+from coatcheck.model.format import encode
+from coatcheck.model.ports import Write
+from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
-from coatcheck.testing import awaitable
+from coatcheck.testing import AsyncFailingStore, FailingStore, awaitable
 from tests.demo.halves import SiteVisitor
-from tests.demo.test_happened import requests_on
+from tests.demo.test_happened import A_RECORD, every, requests_on
 from tests.demo.visitor import Visitor
 
 HALVES = ("/", "/express")
 FORMS = ("/express/basket/add", "/express/basket/change", "/express/sign-in", "/express/sign-out")
-DOWN = StoreUnavailable("the store is down")
+DOWN = StoreUnavailable("the store is down", ambiguous=False)
 
 
 @pytest.fixture
 def site(store, clock, compiled):
     """The whole shop, served by one event loop."""
     options = {"secret": secrets.token_urlsafe(32), "insecure_http": True, "clock": clock}
-    site = Site(store, InPlace(store), compiled=compiled, **options)
+    site = Site(store, awaitable(store, threads=True), compiled=compiled, **options)
     with TestClient(site) as portal:
         yield portal
 
@@ -362,10 +366,20 @@ def test_looking_at_the_counter_is_one_round_trip_and_writes_nothing(visitor):
     )
 
 
+@pytest.mark.parametrize("told_in", [Context, copy_context], ids=["a batch", "the request's own call"])
+def test_a_page_tells_nothing_of_a_batch_that_carried_only_other_visitors(visitor, monkeypatch, told_in):
+    visitor.add()
+    step = Step(call="load", milliseconds=1.0, parts={b"of another": Step(call="load", milliseconds=1.0)})
+    monkeypatch.setattr("coatcheck.demo.basket.total", lambda session: told_in().run(note, step) or 0)
+    trips = "1 round trip " if told_in is Context else "2 round trips "
+    assert trips in visitor.get("/express").cost
+    note(step)  # while no request is under way
+
+
 def test_a_session_that_is_used_again_after_a_while_is_noted_before_the_page_says_so(visitor, clock):
     visitor.add()
     clock.advance(2 * 60 * 60)
-    assert visitor.get("/express").cost.endswith("something written: noted that the session is in use.")
+    assert visitor.get("/express").cost.endswith(" bytes written: noted that the session is in use.")
 
 
 def test_who_signed_out_at_the_counter_leaves_no_history(visitor):
@@ -382,32 +396,43 @@ def test_who_signed_out_at_the_counter_leaves_no_history(visitor):
 def test_what_is_in_memory_is_shared_and_a_file_is_opened_twice(tmp_path):
     memory = MemoryStore()
     shared = async_twin(memory, "memory://")
-    assert isinstance(shared, InPlace)
+    assert isinstance(shared, AsyncMemoryStore)
     url = f"sqlite:///{tmp_path}/a.db"
     store = SQLiteStore(tmp_path / "a.db")
-    assert not isinstance(async_twin(store, url), InPlace)
+    assert not isinstance(async_twin(store, url), AsyncMemoryStore)
     store.close()
 
 
-async def every_call(store):
-    await store.load([bytes(16)], 1)
-    await store.apply([])
-    await store.enroll("Ada", Life(bytes(16), 1), 2)
-    await store.lives_of("Ada", 1)
-    await store.count(1)
-    await store.sweep(1, 10)
-    await store.ping()
-    await store.close()
+def test_the_traced_async_store_tells_what_the_traced_store_tells():
+    in_async, in_sync = [], []
+    write = Write(key=bytes(16), data=encode(A_RECORD, bytes(8)), expires=2)
+
+    async def every_call(store):
+        return [await getattr(store, name)(*args) for name, *args in every(write)]
+
+    inner = MemoryStore()
+    traced = TracedStore(inner, in_sync.append)
+    answers = [getattr(traced, name)(*args) for name, *args in every(write)]
+    assert answers[:2] == [[None], [None]]
+    assert asyncio.run(every_call(AsyncTracedStore(AsyncMemoryStore(), in_async.append))) == answers
+    said = [[(step.call, step.told, step.wrote) for step in told] for told in (in_sync, in_async)]
+    assert said[0] == said[1]
+    assert [call for call, *_ in said[0]] == [name for name, *_ in every(write)[:-1]]
 
 
-@pytest.mark.parametrize("shared", [InPlace, awaitable])
-def test_the_traced_async_store_passes_everything_on(shared):
+def test_a_store_that_fails_is_told_by_both_traced_stores():
     told = []
-    inner = shared(MemoryStore())
-    traced = AsyncTracedStore(inner, told.append)
-    assert traced.capabilities is inner.capabilities
-    asyncio.run(every_call(traced))
-    assert [step.call for step in told] == ["load", "write", "note", "lives_of", "count", "sweep", "ping"]
+    failing, failing_async = FailingStore(MemoryStore()), AsyncFailingStore(AsyncMemoryStore())
+    for store in (failing, failing_async):
+        store.fail("load", "ping", error=DOWN)
+    with pytest.raises(StoreUnavailable):
+        TracedStore(failing, told.append).load([bytes(16)], 1, 0)
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(AsyncTracedStore(failing_async, told.append).ping(0))
+    assert [(step.call, step.told, len(step.parts)) for step in told] == [
+        ("load", ("failed: StoreUnavailable",), 1),
+        ("ping", ("failed: StoreUnavailable",), 0),
+    ]
 
 
 def test_the_rail_alone_knows_the_way_to_the_counter(app):

@@ -5,26 +5,62 @@ from __future__ import annotations
 import re
 import secrets
 
+from msgspec.structs import replace
+
 from coatcheck.demo.app import create_app
 from coatcheck.demo.history import History
-from coatcheck.demo.steps import redacted
-from coatcheck.demo.trace import TracedStore
-from coatcheck.errors import StoreUnavailable
-from coatcheck.model.ports import Life
-from coatcheck.model.record import Create, Destroy, Record, encode
-from coatcheck.stores.memory import MemoryStore
+from coatcheck.demo.steps import Steps, redacted
+from coatcheck.errors import StoreFull, StoreUnavailable
+from coatcheck.model.format import encode
+from coatcheck.model.ports import Conflict, Found, Write
+from coatcheck.model.record import Record, Tombstone
 from coatcheck.testing import StoreWrapper
+from coatcheck.testing.wrappers import Call
+from tests.behaviours.site import without_turns
 from tests.demo.visitor import Visitor
+
+A_RECORD = Record(key=bytes(16), secret_hash=bytes(32), secret_at=1, created=1, last_used=1, expires=2)
+
+
+def every(write):
+    """A call of each method, with its arguments."""
+    return [
+        ("load", [bytes(16)], 1, 0),
+        ("write", [write], 1, 0),
+        ("load", [bytes(16)], 1, 0),
+        ("remove", [bytes(16)], 1, 0),
+        ("note", [], 1, 0),
+        ("sessions_of", "Ada", 1, 10, None, 0),
+        ("index_may_be_incomplete", 0),
+        ("forget", [], 0),
+        ("count", 1, 0),
+        ("sweep", 1, 10, 0),
+        ("ping", 0),
+        ("close",),
+    ]
+
+
+def written(after, before=None, *, told=None, answer=None):
+    """The step that tells of a write."""
+    told = [] if told is None else told
+    steps = Steps(told.append)
+    if before is not None:
+        found = Found(encode(before, bytes(8)), bytes(8))
+        steps.answered(Call("load", ([after.key], 1, 0)), [found], 1.0)
+    expected = None if before is None else bytes(8)
+    write = Write(key=after.key, data=encode(after, bytes(8)), expires=2, expected=expected)
+    steps.answered(Call("write", ([write], 1, 0)), [answer], 1.0)
+    return told[-1]
 
 
 class Meanwhile(StoreWrapper):
-    """Lets something happen right before the next change is applied."""
+    """Lets something happen right before the next write."""
 
-    next_apply = None
+    happens = None
 
     def around(self, call, send):
-        if call.method == "write" and self.next_apply is not None:
-            happens, self.next_apply = self.next_apply, None
+        if call.method == "write" and self.happens is not None:
+            happens, self.happens = self.happens, None
             happens()
         return send()
 
@@ -55,14 +91,14 @@ def test_looking_is_one_round_trip_and_writes_nothing(visitor):
 def test_taking_a_message_away_is_told_as_a_write(visitor):
     page = visitor.take()
     assert "2 round trips" in page.cost
-    assert page.cost.endswith("something written: took a message away, to be shown once.")
+    assert page.cost.endswith(" bytes written: took a message away, to be shown once.")
 
 
 def test_a_session_that_is_used_again_after_a_while_is_noted_as_used(visitor, clock):
     visitor.take()
     clock.advance(2 * 60 * 60)
     page = visitor.get("/")
-    assert page.cost.endswith("something written: noted that the session is in use.")
+    assert page.cost.endswith(" bytes written: noted that the session is in use.")
 
 
 def test_each_request_is_listed_with_its_round_trips_and_what_was_written(visitor):
@@ -98,11 +134,15 @@ def test_signing_in_ending_and_the_rest_are_told_in_words(visitor, other):
     assert "removed “basket:mac” · set a message" in told
 
 
-def test_another_user_signing_in_is_told_as_clearing(visitor):
+def test_another_user_signing_in_is_told_as_removing_what_was_there(visitor):
     visitor.sign_in("Ada", remember="yes")
+    visitor.take("mac")
     visitor.sign_in("Bob")
     told = " ".join(requests_on(visitor.get("/what-happened")))
-    assert "ends with the browser · cleared every field" in told
+    assert (
+        "signed in · changed the secret · ends with the browser · removed “basket:mac” · set a message"
+        in told
+    )
 
 
 def test_the_history_never_shows_a_token_nor_what_is_in_the_basket_of_others(visitor, other):
@@ -140,6 +180,7 @@ def test_a_visitor_who_signed_out_leaves_no_history(app, visitor):
 def test_a_request_whose_session_ends_under_it_is_told_to_have_written_nothing(failing, clock):
     meanwhile = Meanwhile(failing)
     app = create_app(meanwhile, secret=secrets.token_urlsafe(32), insecure_http=True, clock=clock)
+    without_turns(app.session_interface.sessions)
     visitor, other = Visitor(app), Visitor(app)
     visitor.sign_in()
     other.sign_in()
@@ -147,7 +188,7 @@ def test_a_request_whose_session_ends_under_it_is_told_to_have_written_nothing(f
     visitor.get("/")
     kept = app.extensions["coatcheck.demo"]
     (handle,) = [handle for handle, requests in kept._kept.items() if requests[-1].path == "/"]
-    meanwhile.next_apply = lambda: other.submit("/devices/end-others")
+    meanwhile.happens = lambda: other.submit("/devices/end-others")
     page = visitor.submit("/basket/add", {"good": "mac"}, choice="M", follow=False)
     assert "Set-Cookie" not in page.response.headers
     assert visitor.get("/").text("user") is None
@@ -187,34 +228,41 @@ def test_a_set_cookie_is_shown_without_its_value():
     assert redacted("Vary", "Cookie") == "Cookie"
 
 
-def test_a_change_that_is_refused_is_told_as_nothing_written():
-    told = []
-    traced = TracedStore(MemoryStore(), told.append)
-    traced.apply([Destroy(key=bytes(16), at=1)])
-    assert told[0].told == ("refused (gone): nothing written",)
-    assert not told[0].wrote
+def test_a_write_that_came_second_or_failed_is_told_as_nothing_written():
+    for answer, said in (
+        (Conflict(None), "another request wrote first: nothing written"),
+        (StoreFull("no room"), "failed: StoreFull"),
+    ):
+        step = written(A_RECORD, answer=answer)
+        assert (step.told, step.wrote, step.written) == ((said,), False, 0)
 
 
 def test_a_session_that_begins_with_nothing_in_it_is_told_so():
-    told = []
-    record = Record(key=bytes(16), secret=bytes(32), secret_at=1, created=1, last_used=1, expires=2)
-    TracedStore(MemoryStore(), told.append).apply([Create(record)])
-    assert told[0].told == ("began a session",)
-    assert told[0].written == len(encode(record))
+    step = written(A_RECORD)
+    assert step.told == ("began a session",)
+    assert step.written == len(encode(A_RECORD, bytes(8)))
 
 
-def test_the_traced_store_passes_everything_on():
+def test_a_tombstone_is_told_as_the_end_and_unreadable_data_of_a_user_as_an_epoch():
+    assert written(Tombstone(bytes(16), 2), A_RECORD).told == ("ended a session",)
     told = []
-    inner = MemoryStore()
-    traced = TracedStore(inner, told.append)
-    assert traced.capabilities is inner.capabilities
-    assert traced.load([bytes(16)], 1) == [None]
-    traced.enroll("Ada", Life(bytes(16), 1), 2)
-    assert traced.count(1) == 0
-    assert traced.sweep(1, 10) == 0
-    traced.ping()
-    traced.close()
-    assert [step.call for step in told] == ["load", "note", "count", "sweep", "ping"]
+    write = Write(key=bytes(16), data=b"an epoch, not a record", expires=2)
+    Steps(told.append).answered(Call("write", ([write], 1, 0)), [None], 1.0)
+    assert told[0].told == ("noted which sign-ins of the user count",)
+
+
+def test_a_request_sees_its_own_part_of_a_batch():
+    told = []
+    keys = [bytes([number]) * 16 for number in range(3)]
+    record = replace(A_RECORD, key=keys[0])
+    found = Found(encode(record, bytes(8)), bytes(8))
+    Steps(told.append).answered(Call("load", (keys, 1, 0)), [found, None, StoreUnavailable("down")], 1.0)
+    (step,) = told
+    assert step.told == ("1 record", "nothing there", "failed: StoreUnavailable")
+    assert step.loaded == len(found.data)
+    assert (step.of(keys[1:2]).told, step.of(keys[1:2]).loaded) == (("nothing there",), 0)
+    assert step.of(keys) == step
+    assert step.of([b"another"]) is None
 
 
 def test_what_is_asked_of_the_store_outside_of_a_request_is_nobodys_history(app, visitor):

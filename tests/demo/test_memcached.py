@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import urllib.request
 
 import pytest
 from starlette.testclient import TestClient
 
-from coatcheck.demo.site import Site, async_twin
-from coatcheck.demo.trace import AsyncTracedStore, TracedStore
+from coatcheck.demo.site import Site
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from tests.demo.halves import SiteVisitor
 from tests.demo.process import free_port, run
@@ -75,28 +73,13 @@ def test_a_form_for_one_device_of_another_shop_is_refused(visitor):
     assert "keeps no list of devices" in page.html
 
 
-def test_what_a_page_cost_is_told_in_calls_since_one_may_be_two_round_trips(visitor):
-    visitor.take("mac")
+def test_a_page_of_a_user_costs_one_call_more_for_which_sign_ins_count(visitor):
     for half in HALVES:
-        cost = visitor.get(half).cost
-        assert "call" in cost
-        assert "round trip" not in cost
-
-
-def test_the_traced_stores_pass_on_that_all_are_ended(memcached):  # noqa: F811
-    told = []
-    its = prefix()
-    store = MemcachedStore(memcached.address, prefix=its)
-    TracedStore(store, told.append).revoke_all("ada", 1, 2, None)
-    store.close()
-
-    async def play():
-        twin = async_twin(store, memcached.url)
-        await AsyncTracedStore(twin, told.append).revoke_all(its, 1, 2, None)
-        await twin.close()
-
-    asyncio.run(play())
-    assert [(step.call, step.wrote, step.several) for step in told] == [("revoke_all", True, True)] * 2
+        visitor.take("mac")
+        assert "1 round trip to the store" in visitor.get(half).cost
+    visitor.sign_in_there("Ada")
+    for half in HALVES:
+        assert "2 round trips to the store" in visitor.get(half).cost
 
 
 def test_the_command_serves_it(demos, memcached):  # noqa: F811

@@ -41,9 +41,12 @@ def told_defaults(heading):
 
 
 def defaults_of(kind):
-    return {
-        field.name: field.default for field in fields(kind) if field.init and field.default is not MISSING
+    defaults = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(kind)
+        if field.init
     }
+    return {name: default for name, default in defaults.items() if default is not MISSING}
 
 
 def test_the_table_of_settings_has_every_setting_with_its_default():

@@ -4,7 +4,9 @@ import flask
 
 from coatcheck import StoreUnavailable
 from coatcheck.frameworks.flask import SessionInterface
+from coatcheck.model.format import decode
 from coatcheck.stores.memory import MemoryStore
+from tests.visitor import stored_in
 
 DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
@@ -40,8 +42,7 @@ def records_of(sessions):
     store = sessions.store
     while not isinstance(store, MemoryStore):
         store = store.store
-    keys = list(store._data)
-    return list(zip(keys, store.load(keys, 0), strict=True))
+    return [(key, decode(key, data)) for key, data in stored_in(store).items()]
 
 
 def fields_of(sessions, key):

@@ -8,9 +8,7 @@ import pytest
 
 from coatcheck.errors import CannotSendCookie, ConfigurationError, NotLoaded, StoreUnavailable
 from coatcheck.frameworks.asgi import SessionMiddleware
-from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.memory import MemoryStore
-from coatcheck.stores.sqlite import AsyncSQLiteStore
 from coatcheck.testing import AwaitableStore
 from tests.frameworks.asgi_driver import House, answer, body, head
 from tests.loops import on_each_loop, quiet, until
@@ -531,22 +529,17 @@ async def test_a_handler_that_learns_from_receive_that_the_client_has_gone_ends_
     assert await house.fields(cookie) == {"a": 1, "gone": True}
 
 
-def slow_store(tmp_path, kind):
-    """A store that takes some turns, behind coalescing."""
-    if kind == "sqlite":
-        return Coalesced(AsyncSQLiteStore(tmp_path / "sessions.db", ballast=0))
-    front = Coalesced(AwaitableStore(MemoryStore()))
-    front.capabilities = type(front.capabilities)()
-    return front
+class InBatches(AwaitableStore):
+    """A store whose loads are sent in batches, too."""
+
+    loads_in_place = False
 
 
 @pytest.mark.promise("F-05")
 @pytest.mark.parametrize("how", ["task", "scope"])
 @pytest.mark.parametrize("verb", ["set", "rotate", "sign_in", "sign_out"])
 @on_each_loop
-async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_and_no_task(
-    verb, how, tmp_path
-):
+async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_and_no_task(verb, how):
     async def handler(scope, receive, send):
         session = scope["session"]
         await asyncio.sleep(0)
@@ -563,7 +556,7 @@ async def test_a_handler_that_is_cancelled_at_any_await_leaves_a_whole_session_a
         await body(send, b"x", more=True)
         await body(send)
 
-    house = House(handler, store=slow_store(tmp_path, "memory"))
+    house = House(handler, store=InBatches(MemoryStore()))
     finished = False
     for turns in range(60):
         acted = []

@@ -24,7 +24,7 @@ class Swept(AsyncMemoryStore):
         self.sweeps = asyncio.Queue()
         self.closed = False
 
-    async def sweep(self, now, limit):
+    async def sweep(self, now, limit, deadline):
         assert not self.closed
         self.sweeps.put_nowait(abs(now - time.time() * 1000) < 60_000)
         if self.failures:

@@ -17,7 +17,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from coatcheck.stores.coalesce import Coalesced
 from coatcheck.stores.sqlite import AsyncSQLiteStore
 from tests.behaviours.app import query_of
 from tests.frameworks.asgi_driver import House, body, head
@@ -325,7 +324,7 @@ async def test_cancelling_1000_of_5000_requests_mixes_nothing_up_and_leaves_noth
         await body(send)
 
     store = AsyncSQLiteStore(tmp_path / "sessions.db", ballast=0)
-    house = House(handler, store=Coalesced(store))
+    house = House(handler, store=store)
     cookies = {f"visitor {n}": await house.visitor(mark=f"visitor {n}", left=0, right=0) for n in range(100)}
     pick = random.Random(7)
     doomed = set(pick.sample(range(5_000), 1_000))

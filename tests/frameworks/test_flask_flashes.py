@@ -7,7 +7,7 @@ from markupsafe import Markup
 from coatcheck import Sessions
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import PausingStore, Race
-from tests.behaviours.site import SECRET
+from tests.behaviours.site import SECRET, without_turns
 from tests.frameworks.flask_apps import fields_of, new_app, put, records_of, route
 
 pytestmark = pytest.mark.promise("11")
@@ -162,7 +162,7 @@ def test_flashing_more_leaves_the_messages_that_wait_where_they_are(app, client,
 
 def test_two_parallel_pages_never_both_show_a_message():
     pausing = PausingStore(MemoryStore())
-    app = new_app(Sessions(pausing, secret=SECRET))
+    app = new_app(without_turns(Sessions(pausing, secret=SECRET)))
     route(app, lambda: flask.flash("hello") or "", rule="/flash")
     route(app, flask.get_flashed_messages)
     client = app.test_client()

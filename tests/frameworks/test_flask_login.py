@@ -11,7 +11,7 @@ from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, FailingStore, ManualClock, PausingStore, Race
 from tests.behaviours import Browser, WsgiClient, perform
-from tests.behaviours.site import HOUR, SECRET
+from tests.behaviours.site import HOUR, SECRET, without_turns
 
 NAME = "__Host-session"
 REMEMBER = "remember_token"
@@ -31,7 +31,9 @@ class Bench:
         self.failing = FailingStore(self.counting)
         self.pausing = PausingStore(self.failing)
         self.events = []
-        self.sessions = Sessions(self.pausing, secret=SECRET, clock=self.clock, on_event=self.events.append)
+        self.sessions = without_turns(
+            Sessions(self.pausing, secret=SECRET, clock=self.clock, on_event=self.events.append)
+        )
         app = self.app = flask.Flask(__name__)
         app.config.update(SECRET_KEY="signs only the cookie that remembers", **config)
         SessionInterface(self.sessions).init_app(app)

@@ -90,7 +90,7 @@ def ports(request, tmp_path_factory):
         [sys.executable, "-m", "tests.frameworks.served_cached", request.param, upstream],
         directory=folder,
         ready=lambda: listens(upstream),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))},
         name="application",
     )
     proxy = Server(

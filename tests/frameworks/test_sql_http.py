@@ -1,22 +1,16 @@
-"""On databases, behind WSGI and, coalesced, behind ASGI: what of the shared list is about requests at once.
+"""On databases, behind WSGI and ASGI: what of the shared list is about requests at once.
 
 The rest of it is about what the framework does with what a store answers, whichever that is.
 """
 
 import pytest
-from tests.stores.sql_servers import (
-    PATIENCE,
-    a_place,
-    databases_that_end,  # noqa: F401 - a fixture
-)
 
-from coatcheck.stores.coalesce import Coalesced
-from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
+from tests.behaviours import AsyncHttpBehaviours, BlockingStore, HttpBehaviours
 from tests.behaviours.races import Races
 from tests.behaviours.rotation import Rotation
 from tests.frameworks.test_asgi import build as build_asgi
-from tests.frameworks.test_asgi_sqlite import Blocking
 from tests.frameworks.test_wsgi import build as build_wsgi
+from tests.stores.sql.servers import a_place, databases_that_end  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.servers
 
@@ -34,7 +28,7 @@ class _OnADatabase(_AtOnce):
     @pytest.fixture
     def store(self):
         place = a_place(self.kind)
-        store = place.store(deadline=PATIENCE)
+        store = place.store()
         yield store
         store.close()
         place.leave()
@@ -50,7 +44,7 @@ class _AsyncOnADatabase(_AtOnce):
     @pytest.fixture
     def store(self):
         place = a_place(self.kind)
-        store = Blocking(lambda: Coalesced(place.async_store(deadline=PATIENCE)))
+        store = BlockingStore(place.async_store)
         yield store
         store.close()
         place.leave()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.http.token import Ring, Token, digest, handle_of, key_of
+from coatcheck.http.token import Ring, Token, handle_of, key_of, secret_hash_of
 
 pytestmark = pytest.mark.promise("15")
 
@@ -41,7 +41,7 @@ secrets_of_tokens = st.binary(min_size=32, max_size=32)
 @given(selectors, secrets_of_tokens)
 def test_a_signed_token_is_verified_as_what_it_was(key, secret):
     token = RING.verify(RING.sign(Token(key, secret)).encode())
-    assert (token.key, token.secret, token.hashed, token.current) == (
+    assert (token.key, token.secret, token.secret_hash, token.current) == (
         key,
         secret,
         hashlib.sha256(secret).digest(),
@@ -183,8 +183,10 @@ def test_signing_anew_keeps_selector_and_secret_so_that_parallel_responses_agree
 
 def test_the_hash_in_the_record_outlives_the_ring():
     old = Ring(OLD, purpose=NAME)
-    assert old.verify(old.sign(TOKEN).encode()).hashed == RING.verify(TEXT).hashed == TOKEN.hashed
-    assert digest(TOKEN.secret) == hashlib.sha256(TOKEN.secret).digest()
+    assert (
+        old.verify(old.sign(TOKEN).encode()).secret_hash == RING.verify(TEXT).secret_hash == TOKEN.secret_hash
+    )
+    assert secret_hash_of(TOKEN.secret) == hashlib.sha256(TOKEN.secret).digest()
 
 
 def test_a_str_counts_as_its_utf8():
@@ -202,7 +204,7 @@ def test_neither_a_token_nor_a_ring_shows_anything_secret():
                 TEXT.decode(),
                 TOKEN.secret.hex(),
                 repr(TOKEN.secret),
-                TOKEN.hashed.hex(),
+                TOKEN.secret_hash.hex(),
             ):
                 assert secret not in shown
     assert repr(TOKEN) == "<Token of 000102030405060708090a0b0c0d0e0f>"
@@ -325,14 +327,14 @@ def test_a_successor_is_found_again_under_every_secret_of_the_ring():
     ring = Ring([NEW, MID, OLD], purpose=NAME)
     for secret in (NEW, MID, OLD):
         expected = Ring(secret, purpose=NAME).successor(TOKEN)
-        found = ring.successor_with(TOKEN, expected.hashed)
+        found = ring.successor_with(TOKEN, expected.secret_hash)
         assert (found.key, found.secret) == (expected.key, expected.secret)
 
 
 def test_a_hash_that_no_successor_has_finds_none():
     stranger = Ring(OLD, purpose=NAME).successor(TOKEN)
-    assert RING.successor_with(TOKEN, stranger.hashed) is None
-    assert RING.successor_with(TOKEN, TOKEN.hashed) is None
+    assert RING.successor_with(TOKEN, stranger.secret_hash) is None
+    assert RING.successor_with(TOKEN, TOKEN.secret_hash) is None
 
 
 # Handles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coatcheck.model.record import Lifetimes
+from coatcheck.model.lifetimes import Lifetimes
 
 __all__ = ["LIFETIMES", "PlainSession"]
 

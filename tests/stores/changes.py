@@ -35,7 +35,7 @@ from coatcheck.model.record import (
 )
 from coatcheck.testing import AsyncFailingStore
 from coatcheck.testing.contract.harness import contention
-from tests.stores.desk import hashed, kinds_of, scenario
+from tests.stores.desk import kinds_of, scenario, secret_hash_of
 from tests.stores.engine import LIFETIMES, AsyncEngine, stored
 
 GARBAGE = (b"\0", b"{}", b"garbage that is longer than a revision", b"\xff" * 500)
@@ -159,9 +159,11 @@ class Changes:
     async def test_an_ending_for_its_user_works_beside_rotations_and_sign_ins_of_that_user(self, desk):
         for _ in range(5):
             record = await desk.create(desk.signed_in())
-            rotations = [desk.update(record, rotate=Rotation(hashed(f"new {number}"))) for number in range(6)]
+            rotations = [
+                desk.update(record, rotate=Rotation(secret_hash_of(f"new {number}"))) for number in range(6)
+            ]
             again = [
-                desk.update(record, sign_in=SignIn("ada"), rotate=Rotation(hashed(f"again {number}")))
+                desk.update(record, sign_in=SignIn("ada"), rotate=Rotation(secret_hash_of(f"again {number}")))
                 for number in range(6)
             ]
             results = await desk.at_once([*rotations, desk.destroy(record, Holder("ada")), *again])
@@ -197,13 +199,17 @@ class Changes:
         for _ in range(5):
             record = await desk.create()
             changes = [
-                desk.update(record, secret_hash=hashed("secret"), rotate=Rotation(hashed(f"new {number}")))
+                desk.update(
+                    record,
+                    secret_hash=secret_hash_of("secret"),
+                    rotate=Rotation(secret_hash_of(f"new {number}")),
+                )
                 for number in range(12)
             ]
             results = await desk.at_once(changes)
             won = [number for number, result in enumerate(results) if isinstance(result, Done)]
             assert len(won) == 1
-            assert (await desk.state(record)).secret_hash == hashed(f"new {won[0]}")
+            assert (await desk.state(record)).secret_hash == secret_hash_of(f"new {won[0]}")
             assert await desk.apply(changes[0]) is Refused.CHANGED
 
     @pytest.mark.promise("14", "6")
@@ -214,8 +220,8 @@ class Changes:
             desk.update(
                 record,
                 at=desk.start + number,
-                secret_hash=hashed("secret"),
-                rotate=Rotation(hashed("next"), derived=True),
+                secret_hash=secret_hash_of("secret"),
+                rotate=Rotation(secret_hash_of("next"), derived=True),
                 set={f"field {number}": b"kept"},
             )
             for number in range(12)
@@ -223,7 +229,11 @@ class Changes:
         results = await desk.at_once(changes)
         assert all(isinstance(result, Done) for result in results)
         state = await desk.state(record)
-        assert (state.secret_hash, state.previous, state.seen) == (hashed("next"), hashed("secret"), 0)
+        assert (state.secret_hash, state.previous, state.seen) == (
+            secret_hash_of("next"),
+            secret_hash_of("secret"),
+            0,
+        )
         assert state.fields.keys() == {f"field {number}" for number in range(12)}
 
     @pytest.mark.promise("15")
@@ -259,7 +269,7 @@ class Changes:
             assert isinstance(await desk.state(record), Unreadable)
             for change in (
                 desk.update(record, set={"theme": b"dark"}),
-                desk.update(record, sign_in=SignIn("ada"), secret_hash=hashed("secret")),
+                desk.update(record, sign_in=SignIn("ada"), secret_hash=secret_hash_of("secret")),
                 desk.destroy(record, Holder("ada")),
             ):
                 assert await desk.apply(change) is Refused.UNREADABLE
@@ -291,7 +301,7 @@ class Changes:
             desk.update(absent, set={"n": b"0"}),
             Create(new),
             Create(second),
-            desk.update(third, secret_hash=hashed("another"), set={"n": b"x"}),
+            desk.update(third, secret_hash=secret_hash_of("another"), set={"n": b"x"}),
             desk.update(first, set={"n": b"again"}),
             desk.destroy(second),
             desk.update(second, set={"late": b"yes"}),
@@ -381,7 +391,7 @@ class Changes:
             record = await desk.create(desk.signed_in())
 
             async def another_writer(record=record):
-                await desk.apply(desk.update(record, rotate=Rotation(hashed("meanwhile"))))
+                await desk.apply(desk.update(record, rotate=Rotation(secret_hash_of("meanwhile"))))
 
             losing.fail(
                 "write", error=StoreTimeout("the answer was lost"), times=1, done=done, then=another_writer

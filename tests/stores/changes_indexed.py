@@ -8,7 +8,7 @@ from coatcheck.core.calls import Done
 from coatcheck.model.record import Holder, Record, Rotation, SignIn, Tombstone
 from coatcheck.testing.contract.harness import contention
 from tests.stores.changes import Changes
-from tests.stores.desk import hashed, scenario
+from tests.stores.desk import scenario, secret_hash_of
 from tests.stores.engine import stored
 
 
@@ -35,8 +35,8 @@ class IndexedChanges(Changes):
         await desk.note(await desk.apply(desk.update(record, sign_in=SignIn("ada"))))
         before = await desk.bench.sessions_of("ada")
         for parts in (
-            {"rotate": Rotation(hashed("new"))},
-            {"secret_hash": hashed("new"), "rotate": Rotation(hashed("next"), derived=True)},
+            {"rotate": Rotation(secret_hash_of("new"))},
+            {"secret_hash": secret_hash_of("new"), "rotate": Rotation(secret_hash_of("next"), derived=True)},
             {"set": {"theme": b"light"}},
             {"clear": True},
         ):

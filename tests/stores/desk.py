@@ -16,7 +16,7 @@ from tests.stores.engine import LIFETIMES, AsyncEngine, stored
 GRACE = 20_000
 
 
-def hashed(secret):
+def secret_hash_of(secret):
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -35,7 +35,7 @@ class Desk:
         record = Record(
             **{
                 "key": os.urandom(16),
-                "secret_hash": hashed("secret"),
+                "secret_hash": secret_hash_of("secret"),
                 "secret_at": self.start,
                 "created": self.start,
                 "last_used": self.start,

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from tests.stores.sql_servers import (
-    SERVERS,
-    databases_that_end,  # noqa: F401 - a fixture
-)
 
 from coatcheck import AsyncSessions, Sessions
 from tests.servers.fixtures_redis import new_prefix
+from tests.stores.sql.servers import (
+    SERVERS,
+    databases_that_end,  # noqa: F401 - a fixture
+)
 from tests.visitor import SECRET
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("17")]
@@ -23,14 +23,8 @@ _numbers = itertools.count()
 
 @pytest.fixture(params=["redis", *SERVERS])
 def options(request, redis_server):
-    """What makes a manager of either colour with the limit, on a store with nothing in it."""
-    patience = timedelta(seconds=30)
-    made = {
-        "secret": SECRET,
-        "max_sessions_per_user": LIMIT,
-        "deadline": patience,
-        "connect_deadline": patience,
-    }
+    """The arguments of a manager with the limit, on a store with nothing in it."""
+    made = {"secret": SECRET, "max_sessions_per_user": LIMIT, "deadline": timedelta(seconds=30)}
     if request.param == "redis":
         return {"url": redis_server.url, "prefix": new_prefix(), **made}
     made |= {"url": SERVERS[request.param]().url(), "prefix": f"limit{os.getpid()}n{next(_numbers)}_"}

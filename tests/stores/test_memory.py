@@ -1,12 +1,66 @@
 """The store in memory keeps the contract that ships in `coatcheck.testing`, and what it promises with the engine."""
 
+import os
+
 import pytest
 
+from coatcheck.model.ports import Write
+from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing.contract import StoreContract
 from tests.stores.changes import Changes
 from tests.stores.changes_indexed import IndexedChanges
 from tests.stores.harnesses import AsyncMemoryHarness, MemoryHarness
 from tests.testing.stores import NoIndexStore, SeparateIndexStore
+
+DEADLINE = float("inf")
+
+
+def write(store, key, now, expires, over=None):
+    """Store something, over an earlier write or where nothing lies."""
+    new = Write(key=key, data=os.urandom(8), expires=expires, expected=over and over.data)
+    assert store.write([new], now, DEADLINE) == [None]
+    return new
+
+
+def key(number):
+    return number.to_bytes(16, "big")
+
+
+class TestWhatIsHeld:
+    def test_expired_data_goes_as_new_keys_come_two_for_each(self):
+        store = MemoryStore()
+        for number in range(100):
+            write(store, key(number), now=0, expires=1_000)
+        for number in range(100, 130):
+            write(store, key(number), now=1_000, expires=2_000)
+        assert len(store._found) == 70
+        for number in range(130, 170):
+            write(store, key(number), now=1_000, expires=2_000)
+        assert len(store._found) == 70
+        assert list(store._found) == [key(number) for number in range(100, 170)]
+
+    def test_a_key_that_slides_a_thousand_times_takes_the_room_of_one(self):
+        store, last = MemoryStore(), None
+        for now in range(1_000):
+            last = write(store, key(0), now, now + 100, over=last)
+        assert len(store._found) == len(store._heap) == len(store._due) == 1
+        assert store.sweep(1_098, 10, DEADLINE) == 0
+        assert store.sweep(1_099, 10, DEADLINE) == 1
+        assert [*store._found, *store._written, *store._heap, *store._due] == []
+
+    def test_a_key_whose_end_came_nearer_is_swept_once(self):
+        store = MemoryStore()
+        write(store, key(0), 0, 100, over=write(store, key(0), 0, 1_000))
+        assert store.sweep(100, 10, DEADLINE) == 1
+        assert store.sweep(1_000, 10, DEADLINE) == 0
+        assert [*store._heap, *store._due] == []
+
+    def test_nothing_is_left_of_removed_data_once_it_would_have_expired(self):
+        store = MemoryStore()
+        write(store, key(0), 0, 100)
+        assert store.remove([key(0)], 0, DEADLINE) == [True]
+        assert store.sweep(100, 10, DEADLINE) == 0
+        assert [*store._found, *store._written, *store._heap, *store._due] == []
 
 
 class TestMemory(StoreContract):

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from coatcheck.errors import StoreUnavailable
 from coatcheck.model.ports import Conflict, Found
-from tests.testing.twin import Twin
+from tests.testing.twin import Twin, pause
 
 
 class FindsSomething(Twin):
@@ -345,6 +345,7 @@ class LocksInTheOrderOfABatch(Twin):
                 if not lock.acquire(timeout=0.1):
                     return [StoreUnavailable("a deadlock")] * len(writes)
                 held.append(lock)
+                pause()
             return super().write(writes, now, deadline)
         finally:
             for lock in held:

@@ -95,6 +95,14 @@ class SweepsMoreThanItWasTold(Twin):
         return super()._sweep(now, limit + 1)
 
 
+class SweepsForEver(Twin):
+    bites = "the_expiry_of_the_last_write_counts"
+
+    def sweep(self, now, limit, deadline):
+        super().sweep(now, limit, deadline)
+        return 1
+
+
 class TellsTheLimit(Twin):
     bites = "a_sweep_removes_no_more_than_it_was_told_and_tells_how_many data_is_kept_until_it_expires_and_not_for_ever"
 

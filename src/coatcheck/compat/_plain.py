@@ -97,8 +97,8 @@ def _ordered(pairs: Iterable[object] = ()) -> OrderedDict[Any, Any]:
     return OrderedDict(checked(pair, list) for pair in pairs)
 
 
-def _complex(real: object, imaginary: object) -> complex:
-    return complex(checked(real, float), checked(imaginary, float))
+def _complex(real: float, imaginary: float) -> complex:
+    return complex(real, imaginary)
 
 
 def _of_state(kind: type[Any], size: int) -> Callable[..., Any]:
@@ -160,7 +160,7 @@ def set_state(made: Any, state: Any) -> None:
         own(state)
         return
     both: tuple[Any, Any] = cast("Any", state) if isinstance(state, tuple) else (state, None)
-    attributes, slots = (cast("dict[str, Any]", checked(part or {}, dict)) for part in both)
+    attributes, slots = (cast("dict[str, Any]", part or {}) for part in both)
     if attributes:  # an object with only `__slots__` has no place for any
         made.__dict__.update(attributes)
     for name, value in slots.items():

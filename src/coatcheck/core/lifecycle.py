@@ -97,7 +97,7 @@ def judge(tokens: Sequence[Token], helds: Sequence[Held], settings: Settings, no
             if not state.is_alive(now, settings.lifetimes):
                 expired.append(state)
             elif is_held(state, token, settings, now):
-                if token.key not in live or token.hashed == state.secret_hash:
+                if token.key not in live or token.secret_hash == state.secret_hash:
                     live[token.key] = (token, held)
             else:
                 late = late or now < state.secret_at + settings.late_window_ms
@@ -115,7 +115,7 @@ def judge(tokens: Sequence[Token], helds: Sequence[Held], settings: Settings, no
 
 def is_held(record: Record, token: Token, settings: Settings, now: int) -> bool:
     """Whether `token` opens `record`."""
-    return record.accepts(token.hashed, at=now, grace=settings.rotation_grace_ms)
+    return record.accepts(token.secret_hash, at=now, grace=settings.rotation_grace_ms)
 
 
 def ending_of(record: Record, now: int) -> Destroy:
@@ -157,7 +157,7 @@ def fresh(
     idle, absolute = settings.lifetimes.limits(permanent=permanent, idle=own_idle, absolute=own_absolute)
     record = Record(
         key=token.key,
-        secret_hash=token.hashed,
+        secret_hash=token.secret_hash,
         secret_at=now,
         created=now,
         last_used=now,
@@ -178,7 +178,8 @@ def _update(
     state: State, settings: Settings, now: int, random: Random, wanted: Wanted
 ) -> tuple[Update | None, Token | None]:
     record, token = state.record, state.token
-    assert record is not None
+    if record is None:
+        return None, None  # another thread of the request has ended the session just now
     permanent = None if state.permanent == record.permanent else state.permanent
     limits = None if state.limits == (record.idle, record.absolute) else state.limits
     secret_changes = state.rotate or state.sign_in is not None
@@ -200,7 +201,7 @@ def _update(
     maintenance = rotate = None
     if own is not None and secret_changes:
         token = Token(record.key, random(SECRET_BYTES))
-        rotate = Rotation(token.hashed, random(MARK_BYTES))
+        rotate = Rotation(token.secret_hash, random(MARK_BYTES))
     elif (
         own is not None
         # A slide needs no mention: every update is one.
@@ -214,7 +215,8 @@ def _update(
         at=now,
         lifetimes=settings.lifetimes,
         grace=settings.rotation_grace_ms,
-        secret_hash=None if own is None else own.hashed,
+        secret_hash=None if own is None else own.secret_hash,
+        user=record.user if own is None else None,
         used=own is not None,
         clear=state.cleared,
         remove=removing,
@@ -237,13 +239,13 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
     rotate = None
     if (
         settings.rotate_every_ms is not None
-        and token.hashed == record.secret_hash
+        and token.secret_hash == record.secret_hash
         and now >= record.secret_at + settings.rotate_every_ms
         # Not while the secret before it is still good: it was promised its whole grace.
         and (record.previous is None or (record.seen and now >= record.seen + settings.rotation_grace_ms))
     ):
-        rotate = Rotation(settings.ring.successor(token).hashed, derived=True)
-    seen = record.previous is not None and not record.seen and token.hashed == record.secret_hash
+        rotate = Rotation(settings.ring.successor(token).secret_hash, derived=True)
+    seen = record.previous is not None and not record.seen and token.secret_hash == record.secret_hash
     if rotate is None and not seen and not record.slide_is_due(now, settings.lifetimes):
         return None
     return Update(
@@ -251,7 +253,7 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
         at=now,
         lifetimes=settings.lifetimes,
         grace=settings.rotation_grace_ms,
-        secret_hash=token.hashed,
+        secret_hash=token.secret_hash,
         rotate=rotate,
         seen=seen,
     )
@@ -262,7 +264,7 @@ def pending_token(state: State, settings: Settings) -> Token | None:
     record, token = state.record, state.token
     if record is None or token is None:
         return None
-    if token.hashed == record.previous:
+    if token.secret_hash == record.previous:
         return settings.ring.successor_with(token, record.secret_hash)
     return None if token.current else token
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from coatcheck.core.calls import Done, Held, Load, Result, Writes
-from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, twin_of
+from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, copy_of
 from coatcheck.model.format import RecordError, decode, encode
 from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Write, Written, revision_of
@@ -179,8 +179,8 @@ class Swap:
         if answer is None:
             plan.done(results)
         elif isinstance(answer, Conflict):
-            if group.looks:
-                # An earlier try of this write may have been stored, and replaced since.
+            if group.looks or (answer.found is not None and revision_of(answer.found.data) == plan.revision):
+                # An earlier try of this write may have been stored, and replaced since; or the network repeated it.
                 self._resolve(group, answer.found, results)
             else:
                 group.found(answer.found)
@@ -195,7 +195,7 @@ class Swap:
         elif isinstance(answer, StoreFull | TooLarge) and len(group.changes) > 1:
             # One change that grows must not refuse another that takes: each goes by itself.
             if group.one_by_one:
-                group.answer([(number, twin_of(answer)) for number, _ in plan.answers], results)
+                group.answer([(number, copy_of(answer)) for number, _ in plan.answers], results)
             group.sent, group.one_by_one = None, True
         else:
             group.fail(answer, results)
@@ -277,7 +277,7 @@ class _Group:
             if but_endings and isinstance(change, Destroy):
                 kept.append((number, change))
             else:
-                results[number] = twin_of(error)
+                results[number] = copy_of(error)
         self.changes, self.sent, self.unsure = kept, None, False
 
 

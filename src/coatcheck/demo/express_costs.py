@@ -8,32 +8,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
 from fastapi import HTTPException
 
+from coatcheck.core.epochs import epoch_key
 from coatcheck.demo.express_pages import Pages
 from coatcheck.demo.history import History
 from coatcheck.demo.steps import Request, Step, redacted
 from coatcheck.demo.wording import COST, GUARD, LARGEST_FORM
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.asgi import App, Message, Receive, Scope, Send
-from coatcheck.session import Session, is_untouched
+from coatcheck.http.token import key_of
+from coatcheck.session import Session, is_untouched, state_of
 
 __all__ = ["Inner", "Outer", "note"]
 
 _steps: ContextVar[list[Step] | None] = ContextVar("steps", default=None)
+_under_way: list[list[Step]] = []
+"""The steps of each request that is being served."""
 _POLICY = "Content-Security-Policy"
 _HEAD = "coatcheck.demo.head"
 
 
 def note(step: Step) -> None:
-    """What the traced store tells: it is filed under the request that is being served."""
+    """Take note of what the traced store tells.
+
+    A batch is sent outside any request, and may carry the calls of several: each gets it, and picks its own part.
+    """
     steps = _steps.get()
     if steps is not None:
-        steps.append(step)
+        steps.append(replace(step, parts={}))
+    elif step.parts:
+        for each in _under_way:
+            each.append(step)
 
 
 class Inner:
@@ -84,9 +96,11 @@ class Outer:
         guard = GUARD | ({_POLICY: own} if (own := self._policies.get(scope["path"])) else {})
         response = _Response(scope, send, steps, guard, self._pages, self._history)
         token = _steps.set(steps)
+        _under_way.append(steps)
         try:
             await self._app(scope, receive, response.send)
         finally:
+            _under_way[:] = [each for each in _under_way if each is not steps]
             _steps.reset(token)
 
 
@@ -144,6 +158,7 @@ class _Response:
 
     def _request(self, start: Message) -> Request:
         before: list[tuple[bytes, bytes]] = self._scope.get(_HEAD, [])
+        keys = _keys_of(self._scope.get("session"))
         added = [
             (name.decode("latin-1").title(), value.decode("latin-1"))
             for name, value in start["headers"]
@@ -156,7 +171,7 @@ class _Response:
             path=self._scope["path"],
             status=start["status"],
             milliseconds=(time.perf_counter() - self._began) * 1000,
-            steps=tuple(self._steps),
+            steps=tuple(own for step in self._steps if (own := step.of(keys)) is not None),
             headers=tuple((name, redacted(name, value)) for name, value in added),
         )
 
@@ -174,3 +189,17 @@ class _Response:
 
     def _wants_html(self) -> bool:
         return b"text/html" in dict(self._scope["headers"]).get(b"accept", b"")
+
+
+def _keys_of(session: Session | None) -> set[bytes]:
+    """The keys under which the store has something of this request's visitor."""
+    # Whether a session was looked at must not depend on our looking.
+    if session is None or is_untouched(session):
+        return set()
+    keys = {token.key for token in state_of(session).tokens}
+    with suppress(StoreError):
+        if session.handle is not None and (key := key_of(session.handle)) is not None:
+            keys.add(key)
+        if session.user is not None:
+            keys.add(epoch_key(session.user))
+    return keys

@@ -5,15 +5,15 @@ Names and sizes only: no value, no key and no token gets in here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreError
 from coatcheck.model.fields import CSRF, FLASH
-from coatcheck.model.ports import Found, Write
+from coatcheck.model.ports import Conflict, Found
 from coatcheck.model.record import Record, State, Tombstone
 from coatcheck.testing.wrappers import Call
 
@@ -37,6 +37,14 @@ class Step:
     """What it was about, in words."""
     wrote: bool = False
     """Whether anything in the store is different now."""
+    parts: Mapping[bytes, Step] = field(default_factory=dict[bytes, "Step"], repr=False)
+    """For a call that several requests may share: what it was for each key."""
+
+    def of(self, keys: Collection[bytes]) -> Step | None:
+        """The call, as far as it was about `keys`; None: it was not about any of them."""
+        if not self.parts or self.parts.keys() <= set(keys):
+            return self
+        return _together(self, [part for key, part in self.parts.items() if key in keys])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,40 +115,41 @@ class Steps:
 
     def failed(self, call: Call, error: StoreError, took: float) -> None:
         """Tell of a call that failed."""
-        self._tell(Step(call=call.method, milliseconds=took, told=(f"failed: {type(error).__name__}",)))
+        step = Step(call=call.method, milliseconds=took, told=(_failed(error),))
+        if call.method in ("load", "write"):
+            items: Any = call.args[0]
+            keys = items if call.method == "load" else [write.key for write in items]
+            step = replace(step, parts=dict.fromkeys(keys, step))
+        self._tell(step)
 
     def _loaded(self, keys: Any, answers: Sequence[Any], took: float) -> Step:
-        found = [
-            (key, answer) for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Found)
-        ]
-        for key, answer in found:
-            self._remember(key, held_of(key, answer).state)
-        told = _count(len(found), "record") if found else "nothing there"
-        return Step(
-            call="load",
-            milliseconds=took,
-            loaded=sum(len(answer.data) for _, answer in found),
-            told=(told,),
-        )
+        parts: dict[bytes, Step] = {}
+        for key, answer in zip(keys, answers, strict=True):
+            part = Step(call="load", milliseconds=took, told=("nothing there",))
+            if isinstance(answer, Found):
+                part = replace(part, loaded=len(answer.data), told=("1 record",))
+                self._remember(key, held_of(key, answer).state)
+            elif answer is not None:
+                part = replace(part, told=(_failed(answer),))
+            parts[key] = part
+        return _whole("load", took, parts)
 
     def _written(self, writes: Any, answers: Sequence[Any], took: float) -> Step:
-        told: list[str] = []
-        stored: list[Write] = []
+        parts: dict[bytes, Step] = {}
         for write, answer in zip(writes, answers, strict=True):
-            if answer is not None:
-                told.append("somebody else was first: nothing written, once more")
-                continue
-            stored.append(write)
-            after = held_of(write.key, Found(write.data, None)).state
-            told += _told(None if write.expected is None else self._known.get(write.key), after)
-            self._remember(write.key, after)
-        return Step(
-            call="write",
-            milliseconds=took,
-            written=sum(len(write.data) for write in stored),
-            told=tuple(told),
-            wrote=bool(stored),
-        )
+            part = Step(call="write", milliseconds=took)
+            if answer is None:
+                after = held_of(write.key, Found(write.data, None)).state
+                before = None if write.expected is None else self._known.get(write.key)
+                part = replace(part, written=len(write.data), told=tuple(_told(before, after)), wrote=True)
+                self._remember(write.key, after)
+            elif isinstance(answer, Conflict):
+                part = replace(part, told=("another request wrote first: nothing written",))
+                self._remember(write.key, held_of(write.key, answer.found).state)
+            else:
+                part = replace(part, told=(_failed(answer),))
+            parts[write.key] = part
+        return _whole("write", took, parts)
 
     def _remember(self, key: bytes, state: State) -> None:
         if len(self._known) >= _MOST_REMEMBERED:
@@ -155,6 +164,28 @@ def redacted(name: str, value: str) -> str:
     cookie, semicolon, attributes = value.partition(";")
     key, equals, content = cookie.partition("=")
     return f"{key}{equals}{'…' if content else ''}{semicolon}{attributes}"
+
+
+def _whole(call: str, took: float, parts: Mapping[bytes, Step]) -> Step:
+    whole = Step(call=call, milliseconds=took, parts=parts)
+    return _together(whole, list(parts.values())) or whole
+
+
+def _together(call: Step, parts: Sequence[Step]) -> Step | None:
+    """`call`, with what its parts tell; None: there are none."""
+    if not parts:
+        return None
+    return replace(
+        call,
+        loaded=sum(part.loaded for part in parts),
+        written=sum(part.written for part in parts),
+        told=tuple(word for part in parts for word in part.told),
+        wrote=any(part.wrote for part in parts),
+    )
+
+
+def _failed(error: Exception) -> str:
+    return f"failed: {type(error).__name__}"
 
 
 def _told(before: State, after: State) -> list[str]:
@@ -178,8 +209,10 @@ def _told(before: State, after: State) -> list[str]:
     if after.permanent != before.permanent:
         told.append("will last" if after.permanent else "ends with the browser")
     gone = before.fields.keys() - after.fields.keys()
-    if gone:
-        told.append(f"removed {_names(gone)}")
+    if messages := sum(name.startswith(FLASH) for name in gone):
+        told.append(f"took {'a message' if messages == 1 else f'{messages} messages'} away, to be shown once")
+    if removed := [name for name in gone if not name.startswith(FLASH)]:
+        told.append(f"removed {_names(removed)}")
     changed = [name for name, data in after.fields.items() if before.fields.get(name) != data]
     if changed:
         told.append(f"set {_names(changed)}")

@@ -15,8 +15,7 @@ A route that takes `CurrentSession` loads the session before it runs; one that d
 shows as a cookie.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: FastAPI 0.122 can not read them as text on an object that is called.
 from typing import Annotated
 
 try:

@@ -90,7 +90,7 @@ def encode(state: Record | Tombstone, revision: bytes) -> bytes:
         expires & 0xFFFFFFFF,
         state.mark,
     )
-    return head + tail + _encode_fields(state.fields or {})  # the default is no dict
+    return head + tail + _encode_fields(state.fields)
 
 
 def decode(key: bytes, data: bytes) -> Record | Tombstone:

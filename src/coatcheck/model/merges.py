@@ -177,8 +177,8 @@ def add(base: Any, theirs: Any, ours: Any) -> Any:
     Raises:
         TypeError: They are not all numbers of one kind (bool is none).
     """
-    numbers = [number for number in (base, theirs, ours) if number is not None]
-    kind: type[Any] = type(numbers[0])
+    numbers: list[object] = [number for number in (base, theirs, ours) if number is not None]
+    kind: Any = type(numbers[0])
     if kind not in (int, float, Decimal) or any(type(number) is not kind for number in numbers):
         raise TypeError("merges.add takes numbers of one kind")
     nought = kind(0)

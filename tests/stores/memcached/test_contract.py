@@ -1,4 +1,4 @@
-"""Memcached keeps the contract of every store, sync and async, on one server and on two."""
+"""Memcached keeps the contract of every store, and the promises about changes, on one server and on two."""
 
 import asyncio
 import tempfile
@@ -9,6 +9,7 @@ import pytest
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.testing.contract import Harness, StoreContract
 from tests.servers.memcached import Memcached, memcached, prefix  # noqa: F401 - a fixture
+from tests.stores.changes import Changes
 
 pytestmark = pytest.mark.servers
 
@@ -83,3 +84,9 @@ class TestAsyncTwoMemcached(StoreContract, index="none"):
     @pytest.fixture
     def harness(self, memcached, another):  # noqa: F811
         return AsyncMemcachedHarness(memcached, another)
+
+
+class TestChangesOnMemcached(Changes):
+    @pytest.fixture(params=[MemcachedHarness, AsyncMemcachedHarness], ids=["sync", "async"])
+    def harness(self, request, memcached):  # noqa: F811
+        return request.param(memcached)

@@ -9,7 +9,7 @@ import pytest
 from coatcheck.errors import StoreError
 from coatcheck.model.ports import Entry, Write
 from coatcheck.stores.redis import async_from_url, from_url
-from tests.behaviours import Portal
+from tests.behaviours import BlockingStore
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
 
@@ -50,30 +50,12 @@ def item(body=b"apples", *, over=None, **parts):
     return Write(**{"data": data_of(body), "expires": now_ms() + DAY, **place, **parts})
 
 
-class Blocking:
-    """An async store for callers that can't await."""
-
-    def __init__(self, make):
-        self.portal = Portal()
-        self.store = self.portal.call(self._made(make))
-        self.index = self.store.index
-
-    async def _made(self, make):
-        return make()
-
-    def __getattr__(self, name):
-        method = getattr(self.store, name)
-        return lambda *arguments: self.portal.call(method(*arguments))
-
-    def close(self):
-        self.portal.call(self.store.close())
-        self.portal.close()
-
-
 @contextmanager
 def opened(kind, url, **options):
     """A store, called without awaiting, be it sync or async."""
-    store = from_url(url, **options) if kind == "sync" else Blocking(lambda: async_from_url(url, **options))
+    store = (
+        from_url(url, **options) if kind == "sync" else BlockingStore(lambda: async_from_url(url, **options))
+    )
     try:
         yield store
     finally:

@@ -4,6 +4,8 @@ import asyncio
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from coatcheck import AsyncSessions, ConfigurationError, Sessions, StoreError
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores.sql import AsyncSQLStore, SQLStore
+from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.table import DIALECTS, ddl
 from tests.servers.process import free_port
 from tests.stores.sql.scene import NOW, after, found, get, new, put, soon
@@ -170,6 +173,33 @@ def test_a_store_can_be_used_again_after_it_was_closed(place):
     write = put(store, new())
     store.close()
     store.close()
+    assert get(store, write) == write.data
+    store.close()
+
+
+@pytest.mark.promise("24")
+def test_a_connection_that_is_in_use_when_the_store_is_closed_is_closed_when_it_comes_back(
+    place, monkeypatch
+):
+    store = place.store()
+    write = put(store, new())
+    inside, leave, used = threading.Event(), threading.Event(), []
+    rows = Connection.rows
+
+    def lingering(connection, *args):
+        used.append(connection._connection.driver_connection)
+        inside.set()
+        assert leave.wait(30)
+        return rows(connection, *args)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as threads:
+        patch.setattr(Connection, "rows", lingering)
+        reading = threads.submit(get, store, write)
+        assert inside.wait(30)
+        store.close()
+        leave.set()
+        assert reading.result(30) == write.data
+    assert used[0].closed if place.kind == "postgresql" else not used[0].open
     assert get(store, write) == write.data
     store.close()
 

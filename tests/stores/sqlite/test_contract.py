@@ -1,8 +1,9 @@
-"""The SQLite store keeps the contract that ships in `coatcheck.testing`, sync and async."""
+"""The SQLite store keeps the contract, and the promises about changes, sync and async."""
 
 import pytest
 
 from coatcheck.testing.contract import StoreContract
+from tests.stores.changes_indexed import IndexedChanges
 from tests.stores.sqlite.harness import AsyncSQLiteHarness, SQLiteHarness
 
 
@@ -16,3 +17,9 @@ class TestAsyncSQLite(StoreContract):
     @pytest.fixture
     def harness(self):
         return AsyncSQLiteHarness()
+
+
+class TestChanges(IndexedChanges):
+    @pytest.fixture(params=[SQLiteHarness, AsyncSQLiteHarness], ids=["sync", "async"])
+    def harness(self, request):
+        return request.param()

@@ -144,14 +144,14 @@ class Share:
     __slots__ = ("commands", "connection", "error", "idle", "pool", "pooled", "replies", "sent")
 
     def __init__(self, pool: AnyPool, commands: Sequence[Command]) -> None:
-        self.pool = pool
-        self.commands = commands
+        self.pool: AnyPool = pool
+        self.commands: Sequence[Command] = commands
         self.connection: Any = None
         self.error: StoreError | None = None  # why there are no replies
-        self.idle = pool.idle
-        self.pooled = True  # whether the connection may be an old one, which the server may have closed
+        self.idle: list[Any] = pool.idle
+        self.pooled: bool = True  # whether the connection may be an old one, which the server may have closed
         self.replies: list[Reply] = []
-        self.sent = False  # whether the server may have received a command
+        self.sent: bool = False  # whether the server may have received a command
 
     def failed(self, error: Exception, deadline: float) -> Calls[bool]:
         """Take in that the exchange did not come to its end. Whether it is tried again.
@@ -233,6 +233,9 @@ def exchanged(shares: Sequence[Share], deadline: float) -> Calls[None]:
 class Pool(AnyPool):
     """The connections of one process, for threads. Their class is one of `sockets.bounded`."""
 
+    idle: list[Any]
+    turns: Any
+
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         super().__init__(settings, where, most, breaker)
         self._pid = os.getpid()
@@ -292,6 +295,9 @@ class Pool(AnyPool):
 
 class AsyncPool(AnyPool):
     """The same for one event loop."""
+
+    idle: list[Any]
+    turns: Any
 
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         super().__init__(settings, where, most, breaker)

@@ -1,4 +1,12 @@
-"""PostgreSQL, MySQL and MariaDB, through SQLAlchemy. `store` has the sync one, `store_async` the async one."""
+"""Sessions in a database: PostgreSQL, MySQL, MariaDB, or another one for which there is an engine of SQLAlchemy's.
+
+One row for each session, written by compare-and-swap. The store has connections of its own, and short transactions of
+its own: it never takes part in the application's, so that a stored session stands, whatever becomes of the
+application's transaction.
+
+Using the store does not make the tables. ``coatcheck db create --store URL`` does, or the statements that
+``coatcheck db ddl`` prints for migrations of the application's own.
+"""
 
 from __future__ import annotations
 

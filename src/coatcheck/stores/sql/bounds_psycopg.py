@@ -10,7 +10,6 @@ from psycopg import waiting
 from psycopg.abc import PQGen
 
 from coatcheck.stores.sql.bounds import Bounds
-from coatcheck.stores.sql.errors import Overdue
 
 __all__ = ["AsyncPsycopgBounds", "PsycopgBounds"]
 
@@ -57,7 +56,7 @@ def _bounded(gen: PQGen[_T], until: float) -> Generator[Any, Any, _T]:
         while True:
             ready = yield wish
             if time.monotonic() > until:
-                raise Overdue
+                raise TimeoutError
             wish = gen.send(ready)
     except StopIteration as stop:
         answer: _T = stop.value

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from coatcheck.errors import StoreError, StoreUnavailable
 from coatcheck.stores.sql.connection import Connection, Shared
-from coatcheck.stores.sql.errors import Failed, Kind, Overdue, failure
+from coatcheck.stores.sql.errors import Failed, Kind, failure
 from coatcheck.stores.sql.operations import check_format
 
 __all__ = ["Call"]
@@ -18,19 +18,13 @@ _T = TypeVar("_T")
 
 
 class Call(Generic[_T]):
-    """One call.
-
-    Raises:
-        StoreUnavailable: The breaker is open.
-    """
+    """One call."""
 
     def __init__(self, shared: Shared, deadline: float, *, checked: bool = True) -> None:
-        """Begin it.
+        """Begin it; `checked` says whether the format of the tables is to be looked at first.
 
-        Args:
-            shared: The store's.
-            deadline: When it must have ended (`time.monotonic`).
-            checked: Whether the format of the tables is to be looked at first.
+        Raises:
+            StoreUnavailable: The breaker is open.
         """
         self._shared = shared
         self._until = deadline
@@ -59,7 +53,7 @@ class Call(Generic[_T]):
 
     def overdue(self) -> StoreError:
         """The error where the caller found that the deadline has passed."""
-        return self._failure(Failed(Kind.OVERDUE, Overdue()))
+        return self._failure(Failed(Kind.OVERDUE, TimeoutError()))
 
     @property
     def _in_doubt(self) -> bool:

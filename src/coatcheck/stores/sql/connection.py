@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Engine, exc
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, exc
 from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.sql.bounds import Bounds, bounds_for
 from coatcheck.stores.sql.engines import CONNECTIONS, UNTIL, shown
-from coatcheck.stores.sql.errors import Failed, Kind, Late, failed
+from coatcheck.stores.sql.errors import Failed, Kind, failed
 from coatcheck.stores.sql.statements import Statement, Statements
 from coatcheck.stores.sql.table import Tables, tables
 
@@ -32,7 +33,8 @@ class Shared:
 
     Attributes:
         checked: Whether the format of the tables was looked at.
-        suspect: No connection made before that moment is used any more: another of that time was found dead.
+        suspect: No connection made before that moment is kept: another of that time was found dead, or the store was
+            closed meanwhile.
     """
 
     def __init__(self, engine: Engine, prefix: str, *, own: bool) -> None:
@@ -48,9 +50,13 @@ class Shared:
         self.statements: Statements | None = None
         # The pool can't be told how long a call may wait for a connection. In async, the waiting is cancelled.
         self.has_slots: bool = own and not engine.dialect.is_async
-        self.slots = threading.BoundedSemaphore(CONNECTIONS)
+        self.slots: threading.BoundedSemaphore = threading.BoundedSemaphore(CONNECTIONS)
         self._pid = os.getpid()
         self._inherited: list[Any] = []
+
+    def close(self) -> None:
+        """Let connections that are in use now be closed when they come back: their pool is no more."""
+        self.suspect = time.monotonic()
 
     def notice_fork(self, engine: Engine) -> None:
         """In a child, leave inherited connections alone: two processes on one connection read each other's answers."""
@@ -68,7 +74,7 @@ class Connection:
 
     Attributes:
         say: The statements that can be sent on it.
-        in_doubt: Whether a change was sent that may have been made, although no answer came.
+        in_doubt: Whether a change was sent last, and no success came back.
     """
 
     def __init__(self, shared: Shared, engine: Engine, until: float) -> None:
@@ -89,9 +95,7 @@ class Connection:
         self._switched = False
         shared.notice_fork(engine)
         self._slots = shared.slots if shared.has_slots else None
-        left = until - time.monotonic()
-        if left <= 0:
-            raise Failed(Kind.LATE, Late())
+        left = self._left()
         if self._slots is not None and not self._slots.acquire(timeout=left):
             raise Failed(Kind.NO_CONNECTION, exc.TimeoutError())
         try:
@@ -146,6 +150,7 @@ class Connection:
 
     def give_back(self) -> None:
         """Give the connection back to the pool, or close it where no other call should get it."""
+        self._unwanted |= self._connection.info[_BORN] < self._shared.suspect
         try:
             if not self._unwanted:
                 self.roll_back()
@@ -164,24 +169,22 @@ class Connection:
 
     def throw_away(self) -> None:
         """Close the connection: an answer may still be on its way to it."""
+        bounds, connection = self._bounds, self._connection
+        steps: list[Any] = [bounds.abort, bounds.undo] if bounds is not None else []
+        steps += [connection.invalidate, connection.close] if connection is not None else []
         try:
-            if self._bounds is not None:
-                self._bounds.abort()
-                self._bounds.undo()
-            if self._connection is not None:
-                self._connection.invalidate()
-                self._connection.close()
-        except Exception:  # noqa: BLE001, S110 - it is as closed as it can be
-            pass
+            for step in steps:
+                with suppress(Exception):  # it may be closed already, or be too broken for that
+                    step()
         finally:
             if self._slots is not None:
                 self._slots.release()
 
     def _send(self, text: str, values: Any = None, *, changes: bool = False, rows: bool = False) -> Any:
+        assert self._bounds is not None
+        self._bounds.before_statement(self._left())
+        self.in_doubt = changes
         try:
-            assert self._bounds is not None
-            self._bounds.before_statement(self._left())
-            self.in_doubt = changes
             self._cursor.execute(text, *(() if values is None else (values,)))
             self.in_doubt = False
             return self._cursor.fetchall() if rows else self._cursor.rowcount
@@ -191,7 +194,7 @@ class Connection:
     def _left(self) -> float:
         left = self._until - time.monotonic()
         if left <= 0:
-            raise Late
+            raise Failed(Kind.LATE, TimeoutError())
         return left
 
     def _met(self, error: Exception) -> Exception:
@@ -199,14 +202,12 @@ class Connection:
         met = failed(error, self._dialect.dbapi)
         if met is None:
             return error
-        if met.definite:
-            self.in_doubt = False
         if met.kind is Kind.LOST:
             self._shared.suspect = time.monotonic()
             if time.monotonic() >= self._until:
                 met.kind = Kind.OVERDUE
         # A server that takes no writes may be no longer the primary.
-        self._unwanted = not met.definite or met.kind is Kind.READ_ONLY
+        self._unwanted |= not met.definite or met.kind is Kind.READ_ONLY
         return met
 
     def _taken(self, engine: Engine) -> Any:

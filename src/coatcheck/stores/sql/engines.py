@@ -112,7 +112,7 @@ def _timeouts(dialect: str) -> dict[str, Any]:
     """How long the driver may take to connect, as its arguments."""
     left = max(0.001, UNTIL.get() - time.monotonic())
     if dialect == _POSTGRESQL:
-        return {"connect_timeout": max(2, round(left))}  # libpq takes no less than 2 seconds
+        return {"connect_timeout": max(2, int(left))}  # psycopg takes no less than 2 seconds
     return dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), left)
 
 

@@ -9,15 +9,7 @@ from sqlalchemy import exc
 
 from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 
-__all__ = ["Failed", "Kind", "Late", "Overdue", "failed", "failure"]
-
-
-class Late(Exception):
-    """The deadline had passed before anything was sent."""
-
-
-class Overdue(Exception):
-    """The deadline passed while the server was asked."""
+__all__ = ["Failed", "Kind", "failed", "failure"]
 
 
 class Kind(enum.Enum):
@@ -53,6 +45,7 @@ _STATES: dict[str, Kind] = {
     "42P01": Kind.NO_TABLE,  # undefined_table
     "23505": Kind.EXISTS,  # unique_violation
     "42P07": Kind.EXISTS,  # duplicate_table
+    "42710": Kind.EXISTS,  # duplicate_object
 }
 _CLASSES: dict[str, Kind] = {"08": Kind.LOST, "28": Kind.REFUSED, "3D": Kind.REFUSED, "58": Kind.LOST}
 # https://mariadb.com/kb/en/mariadb-error-codes/ and MySQL's: the same where both have one.
@@ -76,6 +69,7 @@ _RESULTS: dict[int, Kind] = {
     14: Kind.REFUSED,
     19: Kind.EXISTS,
 }
+_TIMEOUTS = {Kind.OVERDUE, Kind.LATE, Kind.NO_CONNECTION, Kind.BUSY}
 _WITHOUT_ANSWER = {Kind.LOST, Kind.LATE, Kind.NO_CONNECTION, Kind.REFUSED}
 
 
@@ -97,30 +91,25 @@ class Failed(Exception):
 
 
 def failed(error: BaseException, driver: Any) -> Failed | None:
-    """The meaning of `error`; None: the database has nothing to do with it.
-
-    Args:
-        error: What was raised.
-        driver: The DB-API module, which has the driver's classes of errors.
-    """
+    """The meaning of an error of `driver`, a DB-API module; None: the database has nothing to do with it."""
     kind = _kind_of(error, driver)
     return None if kind is None else Failed(kind, error)
 
 
 def failure(met: Failed, where: str, *, ambiguous: bool = False) -> StoreError:
-    """The error for the caller. It has none of the driver's own text, which may quote what was to be written."""
+    """The error for the caller. It has none of the driver's own text, which may quote what was to be written.
+
+    `ambiguous` says whether a change was sent; where the server itself refused it, there is no doubt.
+    """
+    ambiguous = ambiguous and not met.definite
     told = f"{where}: {met.kind.value} ({met.told})"
-    match met.kind:
-        case Kind.OVERDUE | Kind.LATE | Kind.NO_CONNECTION | Kind.BUSY:
-            error: StoreError = StoreTimeout(told, ambiguous=ambiguous)
-        case Kind.LOST | Kind.REFUSED:
-            error = StoreUnavailable(told, ambiguous=ambiguous)
-        case Kind.READ_ONLY:
-            error = StoreReadOnly(told)
-        case Kind.FULL:
-            error = StoreFull(told)
-        case _:
-            error = StoreError(told)
+    error: StoreError
+    if met.kind in _TIMEOUTS:
+        error = StoreTimeout(told, ambiguous=ambiguous)
+    elif met.kind in _WITHOUT_ANSWER:
+        error = StoreUnavailable(told, ambiguous=ambiguous)
+    else:
+        error = {Kind.READ_ONLY: StoreReadOnly, Kind.FULL: StoreFull}.get(met.kind, StoreError)(told)
     error.__cause__ = met.__cause__
     return error
 
@@ -138,9 +127,7 @@ def _code_of(error: BaseException) -> str | int | None:
 
 
 def _kind_of(error: BaseException, driver: Any) -> Kind | None:
-    if isinstance(error, Late):
-        return Kind.LATE
-    if isinstance(error, Overdue):
+    if isinstance(error, TimeoutError):
         return Kind.OVERDUE
     if isinstance(error, exc.TimeoutError):
         return Kind.NO_CONNECTION

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from coatcheck.errors import StoreError, StoreUnavailable, twin_of
+from coatcheck.errors import StoreError, StoreUnavailable, copy_of
 from coatcheck.model.ports import Conflict, Entry, Found
 from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.errors import Failed, Kind, failure
 from coatcheck.stores.sql.statements import Change
-from coatcheck.stores.sql.table import FORMAT
+from coatcheck.stores.sql.table import FORMAT, Tables, making
 
-__all__ = ["Changes", "HalfMade", "check_format", "count", "load", "sessions_of", "sweep"]
+__all__ = ["CREATING", "Changes", "check_format", "count", "create_tables", "load", "sessions_of", "sweep"]
 
 _AT_A_TIME = 500  # keys in one statement
+CREATING = 30.0
+"""How long it may take (seconds)."""
 _IN_THE_WAY = {Kind.BUSY, Kind.EXISTS}  # the row that lies there tells its caller how to go on
 
 
@@ -41,6 +43,38 @@ def check_format(connection: Connection, prefix: str) -> None:
             f" [{FORMAT}]); run the release that made them, or use another prefix",
             ambiguous=False,
         )
+
+
+def create_tables(connection: Connection, tables: Tables, prefix: str) -> None:
+    """Make the tables, unless they are there. Never alters one.
+
+    Raises:
+        StoreError: They are of another format.
+    """
+    try:
+        check_format(connection, prefix)
+    except HalfMade:
+        if not connection.say.is_mysql:  # there, the missing ones are made
+            raise
+    except Failed as met:
+        if met.kind is not Kind.NO_TABLE:
+            raise
+    else:
+        return
+    # One transaction, but for MySQL, where each statement is one.
+    connection.begin()
+    for statement in making(tables):
+        try:
+            connection.run(connection.say.compiled(statement).text)
+        except Failed as met:
+            # Another process is making them, or its making was interrupted.
+            if met.kind is not Kind.EXISTS:
+                raise
+            if not connection.say.is_mysql:
+                connection.roll_back()
+                check_format(connection, prefix)
+                return
+    connection.commit()
 
 
 def load(connection: Connection, keys: Sequence[bytes]) -> list[Found | None]:
@@ -72,7 +106,7 @@ def count(connection: Connection, now: int) -> int:
 
 
 def sweep(connection: Connection, now: int, limit: int) -> int:
-    """Remove at most `limit` rows that have expired, and none that another sweeper is removing."""
+    """Remove at most `limit` rows that have expired; the statement that finds them locks them, and skips locked ones."""
     if limit <= 0:
         return 0
     say, values = connection.say, {"b_now": now, "b_limit": limit}
@@ -82,7 +116,7 @@ def sweep(connection: Connection, now: int, limit: int) -> int:
     keys = [bytes(row[0]) for row in connection.rows(say.dead, values)]
     swept = 0
     for some in _parts(keys):
-        swept += connection.change(say.delete_dead(len(some)), {**say.keys(some), "b_now": now})
+        swept += connection.change(say.delete_several(len(some)), say.keys(some))
     connection.commit()
     return swept
 
@@ -121,9 +155,9 @@ class Changes:
         """The answers in order; those that are missing since the call failed are `error`."""
         for number in range(len(self._changes)):
             if error is not None and number not in self.answers:
-                twin = self.answers[number] = twin_of(error)
-                if isinstance(twin, StoreUnavailable):
-                    twin.ambiguous = twin.ambiguous and number in self._sending
+                copy = self.answers[number] = copy_of(error)
+                if isinstance(copy, StoreUnavailable):
+                    copy.ambiguous = copy.ambiguous and number in self._sending
         return [self.answers[number] for number in range(len(self._changes))]
 
     def _key(self, number: int) -> bytes:

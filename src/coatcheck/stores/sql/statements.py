@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    Dialect,
-    Integer,
-    LargeBinary,
-    any_,
-    bindparam,
-    column,
-    delete,
-    func,
-    insert,
-    literal_column,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -41,7 +25,7 @@ class Statement:
 
     __slots__ = ("_fixed", "_hexed", "_order", "text")
 
-    def __init__(self, clause: Any, dialect: Dialect, *, hexed: bool = False) -> None:
+    def __init__(self, clause: Any, dialect: sa.Dialect, *, hexed: bool = False) -> None:
         self._hexed = hexed
         compiled = clause.compile(dialect=dialect)
         self.text: str = compiled.string
@@ -75,7 +59,7 @@ class Statements:
         begins: Begins a transaction.
     """
 
-    def __init__(self, made: Tables, dialect: Dialect) -> None:
+    def __init__(self, made: Tables, dialect: sa.Dialect) -> None:
         self._dialect = dialect
         sessions, columns = made.sessions, made.sessions.c
         self._sessions = sessions
@@ -87,8 +71,10 @@ class Statements:
         self._locks = dialect.name != "sqlite"
         self._skips = self.has_arrays or (self.is_mysql and _skips_locked(dialect))
         key, now = self._bytes("key"), _number("now")
-        self.format: Statement = self.compiled(select(made.meta.c.format))
-        self.read: Statement = self.compiled(select(columns.data, columns.revision).where(columns.key == key))
+        self.format: Statement = self.compiled(sa.select(made.meta.c.format))
+        self.read: Statement = self.compiled(
+            sa.select(columns.data, columns.revision).where(columns.key == key)
+        )
         row: dict[str, Any] = {
             **{name: self._bytes(name) for name in ("data", "revision", "user_id")},
             **{name: _number(name) for name in ("signed_in", "until", "expires", "live")},
@@ -96,41 +82,48 @@ class Statements:
         written = (columns.key == key, columns.revision == self._bytes("expected"))
         self.single: Mapping[str, Statement] = {
             "create": self.compiled(self._creating().values({"key": key, **row})),
-            "update": self.compiled(update(sessions).values(row).where(*written)),
-            "remove": self.compiled(delete(sessions).where(columns.key == key)),
+            "update": self.compiled(sa.update(sessions).values(row).where(*written)),
+            "remove": self.compiled(sa.delete(sessions).where(columns.key == key)),
         }
         self.several: Mapping[str, Statement] = {}
         self.entries: Statement = self.compiled(self._entries())
         earlier = columns.signed_in < _number("signed_in")
         self.entries_after: Statement = self.compiled(
             # The first condition says nothing new, but the index can be entered by it.
-            self._entries().where(columns.signed_in <= _number("signed_in"), or_(earlier, columns.key > key))
+            self._entries().where(
+                columns.signed_in <= _number("signed_in"), sa.or_(earlier, columns.key > key)
+            )
         )
         self.count: Statement = self.compiled(
-            select(func.count()).select_from(sessions).where(columns.expires > now, columns.live == _YES)
+            sa.select(sa.func.count())
+            .select_from(sessions)
+            .where(columns.expires > now, columns.live == sa.literal_column("1"))
         )
-        dead = select(columns.key).where(columns.expires <= now).order_by(columns.expires).limit(_limit())
+        dead = (
+            sa.select(columns.key)
+            .where(columns.expires <= now)
+            .order_by(columns.expires)
+            .limit(_number("limit"))
+        )
         self.dead: Statement = self.compiled(self._locking(dead))
         self.sweep: Statement | None = None
         if self.has_arrays:
             # As an array, since a subquery that locks may be run again for each row that it is compared with.
-            keys = func.array(self._locking(dead).scalar_subquery(), type_=ARRAY(LargeBinary()))
-            self.sweep = self.compiled(
-                delete(sessions).where(columns.key == any_(keys), columns.expires <= now)
-            )
+            keys = sa.func.array(self._locking(dead).scalar_subquery(), type_=sa.ARRAY(sa.LargeBinary()))
+            self.sweep = self.compiled(sa.delete(sessions).where(columns.key == sa.any_(keys)))
             given = _unnested("key", *row, "expected").c
-            rows = select(*[given[name] for name in ("key", *row)])
+            rows = sa.select(*[given[name] for name in ("key", *row)])
             written = (columns.key == given.key, columns.revision == given.expected)
-            update_several = update(sessions).values({name: given[name] for name in row}).where(*written)
+            update_several = sa.update(sessions).values({name: given[name] for name in row}).where(*written)
             self.several = {
                 "create": self.compiled(
                     self._creating().from_select(["key", *row], rows).returning(columns.key)
                 ),
                 "update": self.compiled(update_several.returning(columns.key)),
-                "remove": self.compiled(delete(sessions).where(self._among(0)).returning(columns.key)),
+                "remove": self.compiled(sa.delete(sessions).where(self._among(0)).returning(columns.key)),
             }
-        self.read_several = cache(self._read_several)
-        self.delete_dead = cache(self._delete_dead)
+        self.read_several: Callable[[int], Statement] = cache(self._read_several)
+        self.delete_several: Callable[[int], Statement] = cache(self._delete_several)
 
     def compiled(self, clause: Any) -> Statement:
         """A statement in the words of this database."""
@@ -144,25 +137,26 @@ class Statements:
 
     def _read_several(self, number: int) -> Statement:
         columns = self._sessions.c
-        return self.compiled(select(columns.key, columns.data, columns.revision).where(self._among(number)))
+        return self.compiled(
+            sa.select(columns.key, columns.data, columns.revision).where(self._among(number))
+        )
 
-    def _delete_dead(self, number: int) -> Statement:
-        expired = self._sessions.c.expires <= _number("now")
-        return self.compiled(delete(self._sessions).where(self._among(number), expired))
+    def _delete_several(self, number: int) -> Statement:
+        return self.compiled(sa.delete(self._sessions).where(self._among(number)))
 
     def _among(self, number: int) -> ColumnElement[bool]:
         key = self._sessions.c.key
         if self.has_arrays:  # one statement for any number of keys
-            return key == any_(_array("key"))
+            return key == sa.any_(_array("key"))
         return key.in_([self._bytes(f"key{one}") for one in range(number)])
 
     def _entries(self) -> Any:
         columns = self._sessions.c
         return (
-            select(columns.key, columns.signed_in, columns.until)
+            sa.select(columns.key, columns.signed_in, columns.until)
             .where(columns.user_id == self._bytes("user_id"), columns.until > _number("now"))
             .order_by(columns.signed_in.desc(), columns.key)
-            .limit(_limit())
+            .limit(_number("limit"))
         )
 
     def _locking(self, rows: Any) -> Any:
@@ -172,15 +166,14 @@ class Statements:
         dialect: Any = {"postgresql": postgresql, "sqlite": sqlite}.get(self._dialect.name)
         if dialect is None:
             # MySQL's own ways to pass over a row that is there also pass over other faults, or don't tell of it.
-            return insert(self._sessions)
+            return sa.insert(self._sessions)
         return dialect.insert(self._sessions).on_conflict_do_nothing(index_elements=["key"])
 
     def _bytes(self, name: str) -> Any:
-        value = bindparam(f"b_{name}", type_=LargeBinary())
-        return func.unhex(value) if self._hexed else value
+        value = sa.bindparam(f"b_{name}", type_=sa.LargeBinary())
+        return sa.func.unhex(value) if self._hexed else value
 
 
-_YES: ColumnElement[int] = literal_column("1")
 _NUMBERS = frozenset({"signed_in", "until", "expires", "live"})
 
 
@@ -201,23 +194,21 @@ def change_of(write: Write) -> Change:
 
 
 def _number(name: str) -> Any:
-    return bindparam(f"b_{name}", type_=BigInteger())
-
-
-def _limit() -> Any:
-    return bindparam("b_limit", type_=Integer())
+    return sa.bindparam(f"b_{name}", type_=sa.BigInteger())
 
 
 def _array(name: str) -> Any:
-    return bindparam(
-        f"b_{name}", type_=postgresql.ARRAY(BigInteger() if name in _NUMBERS else postgresql.BYTEA())
+    return sa.bindparam(
+        f"b_{name}", type_=postgresql.ARRAY(sa.BigInteger() if name in _NUMBERS else postgresql.BYTEA())
     )
 
 
 def _unnested(*names: str) -> Any:
     """PostgreSQL's rows of several arrays."""
-    columns: list[Any] = [column(name, BigInteger() if name in _NUMBERS else LargeBinary()) for name in names]
-    return func.unnest(*map(_array, names)).table_valued(*columns, name="given").render_derived()
+    columns: list[Any] = [
+        sa.column(name, sa.BigInteger() if name in _NUMBERS else sa.LargeBinary()) for name in names
+    ]
+    return sa.func.unnest(*map(_array, names)).table_valued(*columns, name="given").render_derived()
 
 
 def _skips_locked(dialect: Any) -> bool:

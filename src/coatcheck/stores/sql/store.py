@@ -1,12 +1,4 @@
-"""Sessions in a database: PostgreSQL, MySQL, MariaDB, or another one for which there is an engine of SQLAlchemy's.
-
-One row for each session, written by compare-and-swap. The store has connections of its own, and short transactions of
-its own: it never takes part in the application's, so that a stored session stands, whatever becomes of the
-application's transaction.
-
-Using the store does not make the tables. ``coatcheck db create --store URL`` does, or the statements that
-``coatcheck db ddl`` prints for migrations of the application's own.
-"""
+"""The store in a database, for threads."""
 
 from __future__ import annotations
 
@@ -21,7 +13,6 @@ from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.sql import engines, operations
 from coatcheck.stores.sql.calls import Call
 from coatcheck.stores.sql.connection import Shared
-from coatcheck.stores.sql.create import CREATING, create_tables
 from coatcheck.stores.sql.operations import Changes
 from coatcheck.stores.sql.statements import Change, change_of
 
@@ -101,12 +92,13 @@ class SQLStore:
         Raises:
             StoreError: They can't be made, or are of another format.
         """
-        shared, deadline = self._shared, time.monotonic() + CREATING
-        self._call(deadline, create_tables, shared.tables, shared.prefix, checked=False)
+        shared, deadline = self._shared, time.monotonic() + operations.CREATING
+        self._call(deadline, operations.create_tables, shared.tables, shared.prefix, checked=False)
 
     def close(self) -> None:
         """Close the connections that are the store's own."""
         if self._shared.own:
+            self._shared.close()
             self._engine.dispose()
 
     def _change(self, deadline: float, items: Sequence[Change]) -> list[Any]:

@@ -20,7 +20,6 @@ from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.sql import engines, operations
 from coatcheck.stores.sql.calls import Call
 from coatcheck.stores.sql.connection import Shared
-from coatcheck.stores.sql.create import CREATING, create_tables
 from coatcheck.stores.sql.operations import Changes
 from coatcheck.stores.sql.statements import Change, change_of
 
@@ -93,13 +92,14 @@ class AsyncSQLStore:
         Raises:
             StoreError: They can't be made, or are of another format.
         """
-        shared, deadline = self._shared, time.monotonic() + CREATING
-        await self._call(deadline, create_tables, shared.tables, shared.prefix, checked=False)
+        shared, deadline = self._shared, time.monotonic() + operations.CREATING
+        await self._call(deadline, operations.create_tables, shared.tables, shared.prefix, checked=False)
 
     async def close(self) -> None:
         """Close this loop's connections, where they are the store's own; those of other loops go with their loops."""
         engine = self._engines.pop(asyncio.get_running_loop(), None)
         if engine is not None:
+            self._shared.close()
             await engine.dispose()
 
     def _engine(self) -> AsyncEngine:

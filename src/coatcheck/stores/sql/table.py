@@ -7,27 +7,12 @@ trailing space is folded away, and a NUL is a byte like any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Dialect,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    Table,
-    insert,
-    literal_column,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateIndex, CreateTable
-from sqlalchemy.sql.ddl import ExecutableDDLElement
-from sqlalchemy.sql.expression import Executable
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import REVISION_BYTES
@@ -36,19 +21,17 @@ __all__ = ["DIALECTS", "FORMAT", "Tables", "ddl", "dialect_named", "making", "ta
 
 FORMAT = 1
 """The layout of the tables. It stands in the only row of the second table."""
-
-_PREFIX = re.compile(r"[a-z][a-z0-9_:]{0,38}[_:]")
-_ON_MYSQL: Mapping[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
-_LONGEST_USER = 255 * 4  # characters, and bytes of UTF-8 in each
 DIALECTS: tuple[str, ...] = ("postgresql", "mysql", "sqlite")
 """The databases that `ddl` knows; MariaDB takes what MySQL takes."""
+_PREFIX = re.compile(r"[a-z][a-z0-9_:]{0,38}[_:]")
+_LONGEST_USER = 255 * 4  # characters, and bytes of UTF-8 in each
 
 
 class Tables(NamedTuple):
     """The tables of one prefix."""
 
-    sessions: Table
-    meta: Table
+    sessions: sa.Table
+    meta: sa.Table
 
 
 def tables(prefix: str) -> Tables:
@@ -62,58 +45,46 @@ def tables(prefix: str) -> Tables:
             "prefix must be 2 to 40 small letters, digits or _ and : in a database, begin with a letter and end with"
             f" : or _ (there, a : is a _ in the names of the tables), not {prefix!r}"
         )
-    name, metadata = prefix.replace(":", "_"), MetaData()
-    sessions = Table(
+    name, metadata = prefix.replace(":", "_"), sa.MetaData()
+    on_mysql: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
+    sessions = sa.Table(
         f"{name}sessions",
         metadata,
-        Column("key", LargeBinary(16).with_variant(mysql.BINARY(16), "mysql", "mariadb"), primary_key=True),
-        Column("data", LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
+        sa.Column("key", _bytes(mysql.BINARY(16)), primary_key=True),
+        sa.Column("data", _bytes(mysql.MEDIUMBLOB()), nullable=False),
         # The first bytes of the data, new with each write: a write names the revision that it replaces.
-        Column(
-            "revision",
-            LargeBinary(REVISION_BYTES).with_variant(mysql.BINARY(REVISION_BYTES), "mysql", "mariadb"),
-            nullable=False,
-        ),
-        # The entry of the index, if the session is somebody's.
-        Column("user_id", LargeBinary().with_variant(mysql.VARBINARY(_LONGEST_USER), "mysql", "mariadb")),
-        Column("signed_in", BigInteger),
-        Column("until", BigInteger),
-        Column("expires", BigInteger, nullable=False),
-        Column("live", SmallInteger, nullable=False),
-        **_ON_MYSQL,
+        sa.Column("revision", _bytes(mysql.BINARY(REVISION_BYTES)), nullable=False),
+        # The entry of the index, where there is one.
+        sa.Column("user_id", _bytes(mysql.VARBINARY(_LONGEST_USER))),
+        sa.Column("signed_in", sa.BigInteger),
+        sa.Column("until", sa.BigInteger),
+        sa.Column("expires", sa.BigInteger, nullable=False),
+        sa.Column("live", sa.SmallInteger, nullable=False),
+        **on_mysql,
     )
-    column = sessions.c
-    signed_in = column.user_id.is_not(None)
-    Index(
-        f"{name}sessions_user",
-        column.user_id,
-        column.signed_in.desc(),
-        column.key,
-        postgresql_where=signed_in,
-        sqlite_where=signed_in,
+    columns = sessions.c
+    of_users = columns.user_id, columns.signed_in.desc(), columns.key
+    has_user: dict[str, Any] = dict.fromkeys(
+        ("postgresql_where", "sqlite_where"), columns.user_id.is_not(None)
     )
-    Index(f"{name}sessions_expires", column.expires, column.live)
-    meta = Table(
-        f"{name}meta",
-        metadata,
-        Column("format", Integer, primary_key=True, autoincrement=False),
-        **_ON_MYSQL,
-    )
-    return Tables(sessions, meta)
+    sa.Index(f"{name}sessions_user", *of_users, **has_user)
+    sa.Index(f"{name}sessions_expires", columns.expires, columns.live)
+    number = sa.Column("format", sa.Integer, primary_key=True, autoincrement=False)
+    return Tables(sessions, sa.Table(f"{name}meta", metadata, number, **on_mysql))
 
 
-def making(made: Tables) -> list[ExecutableDDLElement | Executable]:
+def _bytes(on_mysql: Any) -> Any:
+    return sa.LargeBinary().with_variant(on_mysql, "mysql", "mariadb")
+
+
+def making(made: Tables) -> list[Any]:
     """The statements that make the tables, in order; the last says that they are complete."""
     indexes = sorted(made.sessions.indexes, key=lambda index: str(index.name))
-    return [
-        CreateTable(made.sessions),
-        *(CreateIndex(index) for index in indexes),
-        CreateTable(made.meta),
-        insert(made.meta).values(format=literal_column(str(FORMAT))).inline(),
-    ]
+    number = sa.insert(made.meta).values(format=sa.literal_column(str(FORMAT))).inline()
+    return [CreateTable(made.sessions), *map(CreateIndex, indexes), CreateTable(made.meta), number]
 
 
-def dialect_named(name: str) -> Dialect:
+def dialect_named(name: str) -> sa.Dialect:
     """SQLAlchemy's dialect of a database; it needs no driver.
 
     Raises:
@@ -122,7 +93,7 @@ def dialect_named(name: str) -> Dialect:
     if name not in (*DIALECTS, "mariadb"):
         raise ConfigurationError(f"dialect must be one of {', '.join(DIALECTS)}, not {name!r}")
     module: Any = import_module(f"sqlalchemy.dialects.{'mysql' if name == 'mariadb' else name}")
-    dialect: Dialect = module.dialect()
+    dialect: sa.Dialect = module.dialect()
     return dialect
 
 
@@ -133,11 +104,6 @@ def ddl(dialect: str, prefix: str = "coatcheck:") -> str:
         ConfigurationError: The dialect is none of `DIALECTS`, or the prefix can't be one.
     """
     named = dialect_named(dialect)
-    texts = [str(_compiled(statement, named)) for statement in making(tables(prefix))]
+    texts = [str(statement.compile(dialect=named)) for statement in making(tables(prefix))]
     lines = [line.rstrip() for text in texts for line in f"{text.strip()};".replace("\t", "    ").split("\n")]
     return "\n".join(lines) + "\n"
-
-
-def _compiled(statement: ExecutableDDLElement | Executable, dialect: Dialect) -> object:
-    element: Any = statement
-    return element.compile(dialect=dialect)
