@@ -13,19 +13,14 @@ from redis.crc import key_slot
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict
-<<<<<<< HEAD
-from coatcheck.stores.redis import AsyncRedisStore, RedisStore
-from tests.behaviours import BlockingStore
-=======
 from coatcheck.stores.redis import AsyncRedisStore, RedisStore, async_from_url
 from coatcheck.stores.redis.clusters import _Delivery
 from coatcheck.stores.redis.pools import Share
 from coatcheck.stores.redis.scripts import Command, failed
->>>>>>> s-redis
 from tests.servers.process import HOST, until
 from tests.servers.redis import RedisServer, folder
 from tests.stores.redis.harness import name_of
-from tests.stores.redis.scene import DAY, SYNC_AND_ASYNC, Scene, item, now_ms, opened, soon
+from tests.stores.redis.scene import DAY, SYNC_AND_ASYNC, Blocking, Scene, item, now_ms, opened, soon
 
 pytestmark = [
     pytest.mark.servers,
@@ -231,7 +226,7 @@ def test_a_client_of_the_applications_may_be_that_of_a_cluster(kind, nodes, pref
         client = redis.RedisCluster(host=HOST, port=nodes.servers[0].port)
         store = RedisStore(client, prefix=prefix)
     else:
-        store = BlockingStore(
+        store = Blocking(
             lambda: AsyncRedisStore(
                 redis.asyncio.RedisCluster(host=HOST, port=nodes.servers[0].port), prefix=prefix
             )
@@ -253,13 +248,8 @@ def test_one_server_of_a_cluster_is_no_server_by_itself_and_the_message_says_so(
     elsewhere = next(key for key in keys if nodes.owner(name_of(prefix, key)) is not server)
     with opened(kind, server.url, prefix=prefix) as store:
         (answer,) = store.load([elsewhere], now_ms(), soon())
-<<<<<<< HEAD
-    assert isinstance(answer, StoreUnavailable)
-    assert "redis+cluster://" in str(answer)
-=======
         assert isinstance(answer, StoreUnavailable)
         assert "redis+cluster://" in str(answer)
->>>>>>> s-redis
 
 
 @SYNC_AND_ASYNC
