@@ -17,10 +17,11 @@ from coatcheck.stores.redis import AsyncRedisStore, RedisStore, async_from_url
 from coatcheck.stores.redis.clusters import _Delivery
 from coatcheck.stores.redis.pools import Share
 from coatcheck.stores.redis.scripts import Command, failed
+from tests.behaviours import BlockingStore
 from tests.servers.process import HOST, until
 from tests.servers.redis import RedisServer, folder
 from tests.stores.redis.harness import name_of
-from tests.stores.redis.scene import DAY, SYNC_AND_ASYNC, Blocking, Scene, item, now_ms, opened, soon
+from tests.stores.redis.scene import DAY, SYNC_AND_ASYNC, Scene, item, now_ms, opened, soon
 
 pytestmark = [
     pytest.mark.servers,
@@ -131,7 +132,7 @@ def test_a_key_that_is_being_moved_and_one_that_was_are_found(kind, nodes, prefi
 
 def servers_of(store):
     """The servers of a store; of an async one, in the loop that it is used in."""
-    if not isinstance(store, Blocking):
+    if not isinstance(store, BlockingStore):
         return store._servers
     (servers,) = store.store._loops._servers.values()
     return servers
@@ -226,7 +227,7 @@ def test_a_client_of_the_applications_may_be_that_of_a_cluster(kind, nodes, pref
         client = redis.RedisCluster(host=HOST, port=nodes.servers[0].port)
         store = RedisStore(client, prefix=prefix)
     else:
-        store = Blocking(
+        store = BlockingStore(
             lambda: AsyncRedisStore(
                 redis.asyncio.RedisCluster(host=HOST, port=nodes.servers[0].port), prefix=prefix
             )
