@@ -120,7 +120,7 @@ PARTS = {
 ENGINE_TWINS = {
     "re-applies blindly": "a_lost_answer_is_never_applied_twice_whoever_writes_in_between",
     "writes without `allow-oom`": "what_ends_or_does_not_grow_must_work_in_full_memory",
-    "leaves the driver's retries on": None,
+    "leaves the driver's retries on": "the_retries_of_the_client_never_repeat_a_write",
     "runs the loop in the request's task": (
         "the_change_of_a_request_that_is_cancelled_is_carried_out_after_a_conflict_too"
     ),

@@ -11,6 +11,7 @@ from coatcheck import AsyncSessions, Sessions
 from coatcheck.core.epochs import epoch_key
 from coatcheck.errors import ConfigurationError, StoreUnavailable, TooLarge
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
+from coatcheck.testing import ManualClock
 from tests import loops
 from tests.servers.memcached import a_memcached, memcached, prefix  # noqa: F401 - fixtures
 from tests.servers.process import HOST
@@ -157,7 +158,7 @@ def test_every_session_that_was_answered_ends_and_later_ones_stand(sessions):
     assert after.handle is None
 
 
-@pytest.mark.promise("17")
+@pytest.mark.promise("17", "V")
 def test_a_password_reset_ends_all_and_signs_in_within_one_request(sessions):
     thief = Visitor(sessions).signed_in("ada")
     owner = Visitor(sessions).signed_in("ada")
@@ -196,6 +197,24 @@ def test_a_late_request_of_an_ended_session_writes_nothing_and_gets_no_cookie(se
         assert session.user is None
         session["theme"] = "later"
     assert visitor.set_cookie is None  # it is late for a while: the visitor may have signed in elsewhere
+
+
+@pytest.mark.promise("17", "F-17")
+@pytest.mark.parametrize("apart", [300, -300])
+def test_clocks_that_disagree_neither_keep_nor_lose_a_session(mode, memcached, its, apart):  # noqa: F811
+    one_clock, other_clock = ManualClock(), ManualClock()
+    other_clock.advance(apart)
+    with (
+        managed(mode, memcached.address, prefix=its, clock=one_clock) as one,
+        managed(mode, memcached.address, prefix=its, clock=other_clock) as other,
+    ):
+        first = Visitor(one).signed_in("ada")
+        assert Visitor(other, first.cookie).handle is not None
+        other.revoke_user("ada")
+        assert (first.handle, Visitor(other, first.cookie).handle) == (None, None)
+        for sessions in (one, other):
+            again = Visitor(sessions).signed_in("ada")
+            assert None not in (Visitor(one, again.cookie).handle, Visitor(other, again.cookie).handle)
 
 
 @pytest.mark.promise("17", "F-12")
