@@ -1,4 +1,4 @@
-"""How a session lies in Redis: one framed string that a script merges, or a hash; beside Flask-Session's string.
+"""How a session lies in Redis: one string that is swapped as a whole, or a hash; beside Flask-Session's string.
 
 What counts is the server: its memory for a session, and its CPU for reading one and for writing some of its fields.
 The hash comes in two forms: as a pipeline, which can check no precondition, and by a script that does.
@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,11 +23,12 @@ from msgspec.structs import replace
 
 from benchmarks.requests import SECRET
 from coatcheck import Sessions
-from coatcheck.config import Settings
-from coatcheck.model.ports import Store
-from coatcheck.model.record import Create, Record, Update, encode
+from coatcheck.model.format import decode, encode
+from coatcheck.model.ports import REVISION_BYTES, Store, Write
+from coatcheck.model.record import Record
 from coatcheck.stores.memory import MemoryStore
 from tests.servers.redis import single
+from tests.visitor import stored_in
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 CART = [{"sku": "A-1042", "count": 2, "price": "19.90"}, {"sku": "C-7", "count": 1, "price": "240.00"}]
@@ -39,7 +41,6 @@ SESSIONS: Mapping[str, Mapping[str, Any]] = {
         for count in (1, 10, 100, 1_000)
     },
 }
-_SETTINGS = Settings(secret=SECRET)
 _AT_ONCE, _ROUNDS = 200, 15
 _count = itertools.count()
 
@@ -54,40 +55,39 @@ def records(values: Mapping[str, Any], *, signed_in: bool) -> Iterator[Record]:
             session.sign_in("4711")
         sessions.close(session)
         assert session.handle
-        (record,) = store.load([bytes(key) for key in store._data], 0)
+        ((key, data),) = stored_in(store).items()
+    record = decode(key, data)
     assert isinstance(record, Record)
     while True:
-        yield record.with_key(os.urandom(16))
+        yield replace(record, key=os.urandom(16))
 
 
 class Framed:
-    """What the store does: one string in the record's own format, merged by its script."""
+    """What the store does: one string in the record's own format, compared and swapped by its script."""
 
-    name = "framed string"
+    name = "string, swapped"
 
     def __init__(self, url: str) -> None:
         from coatcheck.stores.redis import from_url
 
         self.store: Store = from_url(url)
+        self.versions: dict[bytes, bytes] = {}
 
     def create(self, record: Record, values: Mapping[str, Any]) -> None:
-        self.store.apply([Create(record)])
+        self._write(record, None)
 
     def read(self, record: Record, values: Mapping[str, Any]) -> None:
-        self.store.load([record.key], record.created)
+        self.store.load([record.key], record.created, time.monotonic() + 5)
 
     def write(self, record: Record, values: Mapping[str, Any], changed: Mapping[str, bytes]) -> None:
-        self.store.apply(
-            [
-                Update(
-                    key=record.key,
-                    at=record.created + next(_count) % 1_000,
-                    lifetimes=_SETTINGS.lifetimes,
-                    secret=record.secret,
-                    set=changed,
-                )
-            ]
-        )
+        self._write(replace(record, fields={**record.fields, **changed}), self.versions[record.key])
+
+    def _write(self, record: Record, expected: bytes | None) -> None:
+        revision = self.versions[record.key] = os.urandom(REVISION_BYTES)
+        expires = record.expires + next(_count) % 1_000
+        write = Write(key=record.key, data=encode(record, revision), expires=expires, expected=expected)
+        answers = self.store.write([write], record.created, time.monotonic() + 5)
+        assert answers == [None], answers
 
 
 _CHECKED = """
@@ -112,8 +112,8 @@ class Hash:
 
     def head(self, record: Record) -> dict[str, bytes]:
         """The bookkeeping, in parts of at most 64 bytes where that is possible: a longer one makes a hash large."""
-        data = encode(replace(record, fields={}))[:-1]
-        flags, secret_and_times, sign_in = data[:2], data[18:74], data[74:]
+        data = encode(replace(record, fields={}), bytes(REVISION_BYTES))[:-1]
+        flags, secret_and_times, sign_in = data[8:10], data[26:86], data[86:]
         return {"": flags + secret_and_times} | ({" ": sign_in} if sign_in else {})
 
     def create(self, record: Record, values: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ class CheckedHash(Hash):
     def write(self, record: Record, values: Mapping[str, Any], changed: Mapping[str, bytes]) -> None:
         flat = [part for pair in ({"": self.head(record)[""]} | changed).items() for part in pair]
         self.script(
-            keys=[self.key(record)], args=[record.secret, record.expires + next(_count) % 1_000, *flat]
+            keys=[self.key(record)], args=[record.secret_hash, record.expires + next(_count) % 1_000, *flat]
         )
 
 

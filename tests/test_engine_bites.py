@@ -201,8 +201,8 @@ def lets_two_batches_change_one_record(patch):
         self._keys = set()
         return boarded(self)
 
-    boarded = Lane._board
-    patch.setattr(Lane, "_board", board)
+    boarded = Lane._next_batch
+    patch.setattr(Lane, "_next_batch", board)
 
 
 def forgets_the_changes_of_cancelled_requests(patch):
@@ -210,8 +210,8 @@ def forgets_the_changes_of_cancelled_requests(patch):
         self._cancelled = False
         return boarded(self)
 
-    boarded = Lane._board
-    patch.setattr(Lane, "_board", board)
+    boarded = Lane._next_batch
+    patch.setattr(Lane, "_next_batch", board)
 
 
 def hands_nothing_on(patch):

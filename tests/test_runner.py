@@ -1,11 +1,14 @@
 """The runner of `Sessions`: calls, errors, events, and the turns of threads that change one key."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
+from coatcheck import Sessions
 from coatcheck.core.calls import Apply, Done, Load
 from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreTimeout, StoreUnavailable
@@ -13,8 +16,10 @@ from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.runner import Runner
 from coatcheck.stores.memory import MemoryStore
+from coatcheck.testing import PausingStore, Race
 from tests.core.scene import NOW, a_token
 from tests.runner_scene import CALLS, a_swap, applied, created, of, one_more
+from tests.visitor import SECRET
 
 
 class Noted:
@@ -222,3 +227,49 @@ def test_turns_are_given_back_where_the_store_raises_what_it_should_not():
     with pytest.raises(ZeroDivisionError):
         runner.run(of(Apply([created()], [None])), NOW)
     assert turns(runner) == {}
+
+
+@pytest.mark.promise("24")
+def test_a_change_that_is_stored_is_told_and_answered_also_while_the_store_is_being_closed():
+    class Closing(MemoryStore):
+        def close(self):
+            gate.open()
+            writer.result()
+
+    store = PausingStore(Closing())
+    told = []
+    sessions = Sessions(store, secret=SECRET, on_event=lambda event: told.append(event.kind))
+    session = sessions.open("")
+    session["a"] = 1
+    with Race() as race, store.hold("write", "after") as gate:
+        writer = race.start("writer", lambda: sessions.close(session))
+        gate.wait()
+        sessions.shutdown()
+    assert writer.result().set_cookie is not None
+    assert told == ["created"]
+
+
+@pytest.mark.promise("24")
+def test_a_forked_process_waits_for_no_turn_of_a_thread_that_it_does_not_have():
+    store = PausingStore(MemoryStore())
+    sessions = Sessions(store, secret=SECRET, deadline=timedelta(seconds=2))
+    session = sessions.open("")
+    session["a"] = 1
+    cookie = (sessions.close(session).set_cookie or "").partition(";")[0]
+
+    def write():
+        session = sessions.open(cookie)
+        session["a"] = 2
+        sessions.close(session)
+
+    with Race() as race, store.hold("write") as gate:
+        race.start("writer", write)
+        gate.wait()
+        if (child := os.fork()) == 0:
+            try:
+                write()
+            except BaseException:  # noqa: BLE001 - the parent reads the status
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

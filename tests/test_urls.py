@@ -164,3 +164,12 @@ def test_a_driver_is_imported_only_by_the_url_that_names_it():
 def test_a_store_of_the_other_colour_is_refused_and_the_message_names_the_manager(manager, store, other):
     with pytest.raises(ConfigurationError, match=other):
         manager(store(), secret=SECRET)
+
+
+@pytest.mark.parametrize("manager", COLOURS)
+def test_the_query_that_a_hosting_platform_appends_is_understood_or_named(manager):
+    url = "postgresql://user:hunter2@localhost/shop?sslmode=require"
+    shutdown(manager.from_url(url, secret=SECRET))  # nothing is connected yet
+    with pytest.raises(ConfigurationError, match="colour in the query") as caught:
+        manager.from_url(f"{url}&colour=blue", secret=SECRET)
+    assert "hunter2" not in str(caught.value)

@@ -1,7 +1,6 @@
 """The ``coatcheck`` command: ``db``, ``demo``, ``secret``, ``sweep``.
 
-It needs click (``pip install 'coatcheck[demo]'``), but for ``coatcheck secret`` and ``coatcheck --version``, which
-every installation has.
+It needs click (``pip install 'coatcheck[demo]'``). ``coatcheck secret`` and ``coatcheck --version`` work without it.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ _P = ParamSpec("_P")
 _FAILED, _BAD_USE = 1, 2
 _AT_A_TIME = 1000
 _MAKE_THEIR_OWN = ("memory", "sqlite")
-_SECONDS_A_BATCH = 60.0  # no request waits for it
+_SECONDS_A_BATCH = 60.0  # longer than a request's deadline, since no request waits for a sweep
 _SECONDS_OF_SILENCE = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command, and exit: 0 done, 1 failed, 2 used wrongly. An error of ours is one line on stderr."""
+    """Run the command and exit: 0 success, 1 failure, 2 wrong usage. A Coatcheck error is one line on stderr."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if find_spec("click") is not None:
         command().main(given, prog_name="coatcheck")
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def command() -> click.Group:
-    """The command with its subcommands, as click has it."""
+    """The command with its subcommands, for click."""
     import click
 
     group = click.Group("coatcheck", help="The session layer for Python web applications.")
@@ -60,14 +59,14 @@ def command() -> click.Group:
         click.Command(
             "demo",
             callback=_plainly(demo),
-            help="Open the demo shop, until Ctrl-C. Its secret is COATCHECK_SECRET, or else kept in a file.",
+            help="Serve the demo shop until Ctrl-C. Its secret is COATCHECK_SECRET, or a file that it creates.",
             params=[
                 click.Option(
                     ["--port"],
                     type=click.IntRange(0, 65535),
                     default=8000,
                     show_default=True,
-                    help="Where it listens; 0 takes a free one.",
+                    help="The port it listens on; 0 takes a free one.",
                 ),
                 click.Option(
                     ["--host"], default="127.0.0.1", show_default=True, help="The address it listens on."
@@ -82,12 +81,12 @@ def command() -> click.Group:
             ],
         )
     )
-    group.add_command(click.Command("secret", callback=secret, help="Print a good secret, and nothing else."))
+    group.add_command(click.Command("secret", callback=secret, help="Print a new secret, and nothing else."))
     group.add_command(
         click.Command(
             "sweep",
             callback=_plainly(sweep),
-            help="Remove the expired sessions from a store, and say how many they were.",
+            help="Remove the expired sessions from a store and print their number.",
             params=[
                 click.Option(["--store"], required=True, metavar="URL", help="Where the sessions are kept."),
                 click.Option(
@@ -100,7 +99,7 @@ def command() -> click.Group:
                     ["--every"],
                     metavar="TIME",
                     callback=_seconds,
-                    help="Go on, and sweep again so often: 90s, 10m, 1h. Until SIGINT or SIGTERM.",
+                    help="Sweep again at this interval (90s, 10m, 1h) until SIGINT or SIGTERM.",
                 ),
             ],
         )
@@ -123,7 +122,7 @@ def _database() -> click.Group:
         click.Command(
             "create",
             callback=_plainly(db_create),
-            help="Make the tables, unless they are there. Changes none that is.",
+            help="Create the tables that don't exist. Existing tables are not changed.",
             params=[
                 click.Option(["--store"], required=True, metavar="URL", help="Where the sessions are kept."),
                 prefix,
@@ -134,13 +133,13 @@ def _database() -> click.Group:
         click.Command(
             "ddl",
             callback=_plainly(db_ddl),
-            help="Print the statements that make the tables, for migrations of the application's own.",
+            help="Print the statements that create the tables, for the application's own migrations.",
             params=[
                 click.Option(
                     ["--dialect"],
                     required=True,
                     type=click.Choice(["postgresql", "mysql", "mariadb", "sqlite"]),
-                    help="Of which database.",
+                    help="The database's SQL dialect.",
                 ),
                 prefix,
             ],
@@ -150,7 +149,7 @@ def _database() -> click.Group:
 
 
 def demo(*, host: str, port: int, store: str) -> None:
-    """Serve the demo shop until it is told to stop (SIGINT, SIGTERM)."""
+    """Serve the demo shop until SIGINT or SIGTERM."""
     if missing := [name for name in ("a2wsgi", "fastapi", "flask", "uvicorn") if find_spec(name) is None]:
         _fail(f"The demo needs {' and '.join(missing)}: pip install 'coatcheck[demo]'", _BAD_USE)
     from coatcheck.demo.server import serve
@@ -159,21 +158,21 @@ def demo(*, host: str, port: int, store: str) -> None:
 
 
 def secret() -> None:
-    """Print a secret of 256 random bits: what `Sessions` takes as ``secret=``."""
+    """Print a secret of 256 random bits, for the ``secret=`` of `Sessions`."""
     _print(secrets.token_urlsafe(32))
 
 
 def sweep(*, store: str, prefix: str, every: float | None = None) -> None:
-    """Remove what has expired from a store that is there, and print how many records it was.
+    """Remove the expired records from a store, and print their number.
 
-    With `every` (seconds) again and again, until the process is told to stop.
+    `every` is an interval in seconds at which this repeats until SIGINT or SIGTERM.
     """
     from coatcheck.demo.secret import sqlite_file
 
     path = sqlite_file(store)
     if path is not None and not path.exists():
-        # Opening it would make it, so that a mistyped name would look like a store with nothing to sweep.
-        raise ConfigurationError(f"There is no file {path}.")
+        # Opening would create the file, and a mistyped name would look like a store with nothing to sweep.
+        raise ConfigurationError(f"The file {path} does not exist.")
     with Sessions.from_url(store, secret=secrets.token_urlsafe(32), prefix=prefix) as sessions:
         if every is None:
             _print(_removed(_swept(sessions.store)))
@@ -182,8 +181,8 @@ def sweep(*, store: str, prefix: str, every: float | None = None) -> None:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             while True:
                 _sweep_again(sessions.store)
-                # Not all at the same moment, where several were started at one.
-                time.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+                # Random, so that several sweepers that started together don't stay in step.
+                time.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - not a secret
 
 
 def _sweep_again(store: Store) -> None:
@@ -191,14 +190,14 @@ def _sweep_again(store: Store) -> None:
     try:
         removed = _removed(_swept(store))
     except StoreUnavailable as error:
-        # It may be there again the next time.
+        # The server may be back at the next sweep.
         _complain(str(error))
     else:
         _print(f"{removed} in {time.monotonic() - began:.1f} s")
 
 
 def _swept(store: Store) -> int:
-    """Sweep in batches until nothing is left, and tell of it now and then; how many records it was."""
+    """Sweep in batches until nothing is left, with progress messages. Returns the number of records."""
     swept, told = 0, time.monotonic()
     while True:
         removed = store.sweep(int(time.time() * 1000), _AT_A_TIME, time.monotonic() + _SECONDS_A_BATCH)
@@ -215,7 +214,7 @@ def _removed(number: int) -> str:
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    """What ``90s``, ``10m``, ``1h`` or ``2d`` comes to."""
+    """Parse ``90s``, ``10m``, ``1h`` or ``2d`` to seconds."""
     import click
 
     if text is None:
@@ -223,25 +222,25 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str | None
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0
     if not seconds:
-        raise click.BadParameter(f"{text!r} is no time: write 90s, 10m, 1h or 2d.")
+        raise click.BadParameter(f"{text!r} is not a time: write 90s, 10m, 1h or 2d.")
     return float(seconds)
 
 
 def db_create(*, store: str, prefix: str) -> None:
-    """Make the tables of a store in a database."""
+    """Create the tables of a store in a database."""
     if store.partition(":")[0] in _MAKE_THEIR_OWN:
-        raise ConfigurationError("This store needs no tables to be made: it makes what it needs.")
+        raise ConfigurationError("This store needs no `db create`: it creates what it needs.")
     made = store_from_url(store, {"prefix": prefix})
     with closing(made):
         create: Callable[[], None] | None = getattr(made, "create_tables", None)
         if create is None:
             raise ConfigurationError("This store has no tables.")
         create()
-    _print(f"The tables of prefix {prefix} are there.")
+    _print(f"The tables of prefix {prefix} exist.")
 
 
 def db_ddl(*, dialect: str, prefix: str) -> None:
-    """Print the statements that make the tables."""
+    """Print the statements that create the tables."""
     try:
         from coatcheck.stores.sql.table import ddl
     except ModuleNotFoundError as error:
@@ -250,7 +249,7 @@ def db_ddl(*, dialect: str, prefix: str) -> None:
 
 
 def _plainly(run: Callable[_P, None]) -> Callable[_P, None]:
-    """`run`, with what Coatcheck raises told in one line."""
+    """`run`, with each Coatcheck error printed as one line."""
 
     @wraps(run)
     def plain(*args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -261,7 +260,7 @@ def _plainly(run: Callable[_P, None]) -> Callable[_P, None]:
         except ModuleNotFoundError as error:
             if error.name is not None:
                 raise
-            # Ours: a store whose driver is missing, with the extra that brings it.
+            # Without a name it is raised by Coatcheck: a missing driver, and the extra that installs it.
             _fail(str(error), _BAD_USE)
 
     return plain

@@ -1,4 +1,4 @@
-"""The settings, with all their defaults. What can't work, alone or together, fails here, when they are built."""
+"""The settings, with all their defaults. Impossible values and combinations fail here, when the settings are built."""
 
 from __future__ import annotations
 
@@ -29,29 +29,30 @@ class CookieSettings:
     """The session's cookie. It is always HttpOnly."""
 
     name: str | None = None
-    """Its name. None: ``__Host-session``; with a domain or another path ``__Secure-session``; with
-    ``insecure_http`` ``session``. The prefixes make browsers refuse a cookie that a subdomain or a plain-http page
-    planted (RFC 6265bis §4.1.3)."""
+    """The cookie's name. None stands for ``__Host-session``; with a domain or another path for ``__Secure-session``;
+    with ``insecure_http`` for ``session``. The prefixes make browsers refuse a cookie that a subdomain or a plain-http
+    page planted (RFC 6265bis §4.1.3)."""
 
     domain: str | None = None
-    """None keeps the cookie to the one host. A domain sends it to all its subdomains, and lets each of them plant
-    one: several cookies of our name may then arrive. Four are tried, and the one that is a live session counts; if
-    several are, none does."""
+    """None keeps the cookie on one host. With a domain, browsers send the cookie to all its subdomains, and each
+    subdomain can plant a cookie of the same name. Up to four such cookies are tried: if exactly one belongs to a live
+    session, that one counts; if several do, none counts."""
 
     path: str = "/"
-    """The path below which browsers send it. No protection: pages of one host can reach each other."""
+    """Browsers send the cookie to this path and below it. This does not protect it: pages of one host can reach each
+    other."""
 
     samesite: Literal["Lax", "Strict", "None"] = "Lax"
-    """``None`` sends the cookie with requests that other sites start: then every form needs a CSRF token."""
+    """``"None"`` sends the cookie with requests that other sites start; every form then needs a CSRF token."""
 
     partitioned: bool = False
-    """One cookie per embedding site (CHIPS), for pages that live in other sites' frames."""
+    """Keep one cookie per embedding site (CHIPS), for pages that are shown in frames of other sites."""
 
     def template(self, *, insecure_http: bool) -> CookieTemplate:
-        """The cookie that these settings make.
+        """The cookie that these settings describe.
 
         Raises:
-            ConfigurationError: They don't go together.
+            ConfigurationError: Two of the settings contradict each other.
         """
         if self.name is not None:
             name = self.name
@@ -97,78 +98,80 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be chosen about sessions but the store.
+    """All settings of a manager, except the store.
 
     Raises:
-        ConfigurationError: Something is out of its range, or two things don't go together.
+        ConfigurationError: A value is out of range, or two settings contradict each other.
     """
 
     secret: str | bytes | Sequence[str | bytes] = field(repr=False)
-    """What signs the tokens: at least 32 bytes, from `coatcheck secret`. Several: the first signs, all verify. Put
-    a new one in front; a session's cookie is signed anew when it is used, so the old one can go after a while."""
+    """The secret that signs the tokens: at least 32 bytes, from `coatcheck secret`. In a sequence the first secret signs
+    and all verify. To replace a secret, put the new one in front. Cookies are signed again when their session is used;
+    remove the old secret when no session is left that only it signed: `absolute_timeout` later at the latest, with
+    permanent sessions `remember_absolute`."""
 
     idle_timeout: timedelta = timedelta(hours=24)
-    """How long a session lives without being used (OWASP; ASVS 7.3.1). Use is noted every tenth of it."""
+    """How long an unused session lives (OWASP; ASVS 7.3.1). Use is recorded once per tenth of this time."""
 
     absolute_timeout: timedelta = timedelta(days=30)
-    """How long it lives at all, from the sign-in, or from its creation while nobody signed in (ASVS 7.3.2)."""
+    """The longest life of a session, counted from its sign-in, or from its creation without one (ASVS 7.3.2)."""
 
     remember_idle: timedelta = timedelta(days=30)
     """`idle_timeout` for a session that is `permanent`."""
 
     remember_absolute: timedelta = timedelta(days=90)
-    """`absolute_timeout` for a session that is `permanent`; also how long the browser keeps its cookie."""
+    """`absolute_timeout` for a session that is `permanent`. The browser keeps the cookie for the same time."""
 
     rotate_every: timedelta | None = None
-    """Change the secret of a session that is used every so often; None: only at sign-in and `rotate()`."""
+    """How often the secret of a session in use is changed. None: only by `sign_in` and `rotate()`."""
 
     rotation_grace: timedelta = timedelta(seconds=60)
-    """How long the old secret is good after the periodic rotation's new one was first seen."""
+    """How long the old secret is still accepted after a request first came with the new one of a periodic rotation."""
 
     late_window: timedelta = timedelta(seconds=120)
-    """How long after a sign-in a request with the old cookie counts as late (its writes are dropped, and it
-    gets no cookie that could undo the sign-in), and not as a stranger's."""
+    """For how long after a sign-in a request with the old cookie counts as late. The writes of a late request are
+    dropped, and its response sets no cookie, which could undo the sign-in. Afterwards the old cookie counts as invalid."""
 
     cookie: CookieSettings = CookieSettings()
     """The cookie's name and attributes."""
 
     insecure_http: bool = False
-    """For local development and test clients on plain http only: no ``Secure``, no name prefix. On a network,
-    whoever listens then reads the cookie."""
+    """Omit ``Secure`` and the name prefix, for local development and test clients on plain http. On a network this lets
+    any eavesdropper read the cookie."""
 
     outage: OutagePolicy | Mapping[str, OutagePolicy] = "closed"
-    """What a request gets that needs its session while the store fails. ``closed``: 503 with Retry-After.
-    ``anonymous``: an empty session that can be read; what is put in is dropped, signing in and out raise. A mapping
-    chooses by the path within the application: ``{"/goods": "anonymous"}`` stands for ``/goods`` and all below it; the
-    longest prefix counts, and what has none is ``closed``."""
+    """The answer to a request that needs its session while the store fails. ``closed``: 503 with Retry-After.
+    ``anonymous``: an empty session; fields that are set are dropped, and signing in or out raises. A mapping chooses by
+    the path within the application: ``{"/goods": "anonymous"}`` covers ``/goods`` and all paths below it. The longest
+    prefix counts; paths without a prefix are ``closed``."""
 
     revocation: Revocation = "index"
-    """How `revoke_user` finds a user's sessions. ``index``: by the store's list of them. ``epoch``: by one small value
-    per user that says which sign-ins count, for a Redis that evicts keys (``allkeys-*``). It takes one more round trip
-    for each request of a user who is signed in. Memcached always works like that."""
+    """How `revoke_user` ends a user's sessions. ``index``: the store lists them. ``epoch``: one small value per user says
+    which sign-ins still count, for a Redis that evicts keys (``allkeys-*``). ``epoch`` costs one more round trip for
+    each request of a signed-in user. Memcached always uses epochs."""
 
     merge: Mapping[str, MergeRule] = field(default_factory=dict[str, MergeRule])
     """Rules for fields that two requests change at the same time: ``{"visits": merges.add}``. Without a rule, values
-    that were edited in place are merged, and of two that were assigned the later write stands."""
+    that were edited in place are merged, and the later of two assignments wins."""
 
     deadline: timedelta = timedelta(seconds=2)
-    """How long a store operation may take, with all its repetitions, before it is a `StoreTimeout`."""
+    """How long a store operation may take, retries included, before it raises `StoreTimeout`."""
 
     max_bytes: int = 256 * 1024
-    """How large a record may be, in bytes."""
+    """The largest size of a record, in bytes."""
 
     max_flashes: int = 100
-    """How many flash messages a session holds at most. The oldest go first."""
+    """The largest number of flash messages in a session. Beyond it the oldest are dropped."""
 
     max_sessions_per_user: int | None = None
-    """How many sessions a user may have at a time (ASVS 7.1.2): a sign-in ends those that signed in longest ago. It
-    takes one more round trip then, and one where there is something to end. None: as many as he likes."""
+    """The largest number of sessions per user (ASVS 7.1.2). A sign-in beyond it ends the sessions with the oldest
+    sign-ins. It costs one more round trip per sign-in, and another where a session must be ended. None: no limit."""
 
     on_event: Callable[[Event], None] | None = field(default=None, repr=False)
-    """Called with each `Event`, in the request's own thread. What it raises is logged, and goes no further."""
+    """Called with each `Event`, in the thread of the request. Its exceptions are logged, not raised."""
 
     clock: Callable[[], float] = field(default=time.time, repr=False)
-    """Seconds since 1970, UTC."""
+    """The clock: returns seconds since 1970 (UTC)."""
 
     ring: Ring = field(init=False, repr=False, compare=False)
     template: CookieTemplate = field(init=False, repr=False, compare=False)
@@ -201,7 +204,7 @@ class Settings:
             object.__setattr__(self, name, value)
 
     def outage_at(self, path: str) -> OutagePolicy:
-        """What a request for `path` gets while the store fails."""
+        """The policy for requests to `path` while the store fails."""
         if isinstance(self.outage, str):
             return self.outage
         return self.outage_by_path.of(path or "/") or "closed"
@@ -226,18 +229,18 @@ class Settings:
             raise ConfigurationError("remember_idle must not be longer than remember_absolute.")
         if max(self.absolute_timeout, self.remember_absolute) > _LONGEST_COOKIE:
             raise ConfigurationError(
-                "absolute_timeout and remember_absolute may be 400 days at most: "
+                "absolute_timeout and remember_absolute must not exceed 400 days: "
                 "browsers keep no cookie longer (RFC 6265bis §5.5)."
             )
         for policy in self.outage.values() if isinstance(self.outage, Mapping) else [self.outage]:
             if policy not in _POLICIES:
                 raise ConfigurationError(
-                    f"outage must be 'closed' or 'anonymous', or one of them by path, not {policy!r}."
+                    f"outage must be 'closed' or 'anonymous', or a mapping of paths to them, not {policy!r}."
                 )
         if not isinstance(self.cookie, CookieSettings):
             raise ConfigurationError("cookie must be a CookieSettings.")
         if self.deadline <= timedelta(0):
-            raise ConfigurationError("deadline must be more than nothing.")
+            raise ConfigurationError("deadline must be greater than zero.")
         if self.revocation not in get_args(Revocation):
             raise ConfigurationError(f"revocation must be 'index' or 'epoch', not {self.revocation!r}.")
         if not isinstance(self.merge, Mapping) or not all(
@@ -247,17 +250,17 @@ class Settings:
                 'merge must map names of fields to functions of (base, theirs, ours): {"visits": merges.add}.'
             )
         if type(self.max_flashes) is not int or self.max_flashes < 1:
-            raise ConfigurationError("max_flashes must be at least 1, a whole number.")
+            raise ConfigurationError("max_flashes must be a whole number, at least 1.")
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1024:
-            raise ConfigurationError("max_bytes must be at least 1024, a whole number.")
+            raise ConfigurationError("max_bytes must be a whole number, at least 1024.")
         most = self.max_sessions_per_user
         if most is not None and (type(most) is not int or most < 1):
             raise ConfigurationError(
-                "max_sessions_per_user must be at least 1, a whole number; None for no limit."
+                "max_sessions_per_user must be a whole number, at least 1, or None for no limit."
             )
         if self.on_event is not None and not callable(self.on_event):
             raise ConfigurationError("on_event must be a callable that takes an Event.")
         if not callable(self.clock):
             raise ConfigurationError(
-                "clock must be a callable that gives seconds since 1970, as time.time does."
+                "clock must be a callable that returns seconds since 1970, like time.time."
             )

@@ -3,22 +3,22 @@
 ::
 
     CoatcheckError
-    ├── ConfigurationError (ValueError)     settings that can't work; raised when they are built
-    ├── NotStorable (TypeError)             a value that would not come back as what it was
+    ├── ConfigurationError (ValueError)     impossible settings; raised when they are built
+    ├── NotStorable (TypeError)             a value that would not come back unchanged
     ├── TooLarge (ValueError)               a record or a cookie over its limit
     ├── DecodeError (ValueError)            one field of a record can't be read; the others can
-    ├── NotLoaded (RuntimeError)            the session was touched before it was loaded (async only)
-    ├── CannotSendCookie (RuntimeError)     a new cookie was needed where none can be sent any more
-    ├── SessionGone (LookupError)           `edit` of a session that doesn't exist, or no longer
-    └── StoreError                          the store did not do what it was asked
-        ├── StoreUnavailable                it can't be reached, or didn't answer
-        │   └── StoreTimeout                … within its deadline
-        ├── StoreFull                       it has no room left
-        ├── StoreReadOnly                   it takes no writes
-        └── RevocationIncomplete            it may have lost part of its index of users
+    ├── NotLoaded (RuntimeError)            the session was used before it was loaded (async only)
+    ├── CannotSendCookie (RuntimeError)     a new cookie was needed, but none can be sent any more
+    ├── SessionGone (LookupError)           `edit` of a session that does not exist or has ended
+    └── StoreError                          a store operation failed
+        ├── StoreUnavailable                the store can't be reached, or did not answer
+        │   └── StoreTimeout                the store did not answer within its deadline
+        ├── StoreFull                       the store has no room left
+        ├── StoreReadOnly                   the store takes no writes
+        └── RevocationIncomplete            the store may have lost part of its index of users
 
-"There is no such session" is never an exception: it is ``None``, or an empty session. No message
-carries a token, a secret or a value of a session.
+A missing session is never an exception: it is ``None``, or an empty session. No message contains a
+token, a secret or a value of a session.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CoatcheckError(Exception):
     """The base of every error that Coatcheck raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # So that one with evidence can be copied, and sent out of a worker process.
+        # Exceptions with keyword-only arguments can't be copied or pickled otherwise, for worker processes.
         return _again, (type(self), self.args, vars(self).copy())
 
 
@@ -62,17 +62,17 @@ def _again(
 
 
 class ConfigurationError(CoatcheckError, ValueError):
-    """Settings that can't work, alone or together. The message says what to write instead."""
+    """Impossible settings, alone or in combination. The message says what to write instead."""
 
 
 class NotStorable(CoatcheckError, TypeError):
-    """A value that the codec can't give back as what it was.
+    """A value that would not come back from the store unchanged.
 
-    Raised where the value is assigned, or, for something put into a nested container later, at the
-    end of the request; then nothing of that request is written.
+    Raised by the assignment; for a value that was put into a nested container later, at the end of the request, of
+    which nothing is then written.
 
     Attributes:
-        field: The top-level key under which the value was put, if it is known.
+        field: The top-level key of the value, if it is known.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -93,13 +93,13 @@ class DecodeError(CoatcheckError, ValueError):
 
 
 class TooLarge(CoatcheckError, ValueError):
-    """A record over ``max_bytes``, or a cookie over the 4096 bytes that browsers take (RFC 6265bis §5.6).
+    """A record over ``max_bytes``, or a cookie over the 4096 bytes that browsers accept (RFC 6265bis §5.6).
 
     Raised before anything is written.
 
     Attributes:
-        size: The size in bytes that was reached.
-        limit: The size in bytes that is allowed.
+        size: The actual size in bytes.
+        limit: The largest size in bytes that is allowed.
     """
 
     def __init__(self, message: str, *, size: int, limit: int) -> None:
@@ -109,18 +109,18 @@ class TooLarge(CoatcheckError, ValueError):
 
 
 class NotLoaded(CoatcheckError, RuntimeError):
-    """The session was touched before it was loaded. Only an async session that loads on demand can be."""
+    """The session was used before it was loaded. Only async sessions that load on demand raise this."""
 
 
 class CannotSendCookie(CoatcheckError, RuntimeError):
-    """A change would need a new cookie, but the head of the response has left, or there is no response.
+    """A change needs a new cookie, but the response's headers were already sent, or there is no response.
 
-    Nothing of it was written.
+    Nothing of the change was written.
     """
 
 
 class SessionGone(CoatcheckError, LookupError):
-    """The session that ``edit`` was asked for does not exist, or ended before the changes were stored.
+    """The session given to ``edit`` does not exist, or it ended before the changes were stored.
 
     Attributes:
         handle: The session's public name.
@@ -132,21 +132,21 @@ class SessionGone(CoatcheckError, LookupError):
 
 
 class StoreError(CoatcheckError):
-    """The store did not do what it was asked. The driver's own error is the ``__cause__``.
+    """A store operation failed. The driver's own error is the ``__cause__``.
 
     Attributes:
-        retry_after: After how many seconds a client may try again; goes into ``Retry-After``.
+        retry_after: Seconds after which a client may try again, for the ``Retry-After`` header.
     """
 
     retry_after = 1
 
 
 class StoreUnavailable(StoreError):
-    """The store can't be reached. It says nothing about whether the session exists.
+    """The store can't be reached. Whether the session exists is unknown.
 
     Attributes:
-        ambiguous: Whether a write that was asked for may have been done all the same. A store that is sure that it was
-            not (no connection was made, nothing was sent) says False. Where only reading failed, it is False.
+        ambiguous: Whether the write may have been carried out all the same. False where it certainly was not: no
+            connection was made, nothing was sent, or the operation only reads.
     """
 
     def __init__(self, message: str, *, ambiguous: bool = True) -> None:
@@ -167,9 +167,9 @@ class StoreReadOnly(StoreError):
 
 
 class RevocationIncomplete(StoreError):
-    """The sessions of a user that could be found were ended, but the store may have lost part of its index.
+    """All sessions of the user that the index lists were ended, but the store may have lost part of that index.
 
-    The cure is another setting: the message names it. Until then, some session of the user may still be alive.
+    Sessions of the user may still be live. The message names the setting that prevents this.
 
     Attributes:
         ended: How many sessions were ended.

@@ -6,10 +6,12 @@ compare-and-swap loop; the threads of a process that change one key take turns.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from coatcheck.core.calls import (
     Apply,
@@ -64,10 +66,14 @@ class Runner:
         """Make the calls of a flow, tell its events, and give its result."""
         send: Callable[[Any], Call | Event] = flow.send
         answer: Any = None
+        told: list[Event] = []
         try:
             while True:
                 wish = send(answer)
                 send, answer = flow.send, None
+                if isinstance(wish, Event):
+                    told.append(wish)
+                    continue
                 if self._closing:
                     send, answer = flow.throw, StoreUnavailable(_CLOSING, ambiguous=False)
                     continue
@@ -76,8 +82,6 @@ class Runner:
                         answer = self._store.load(wish.keys, now, time.monotonic() + self._patience)
                     elif isinstance(wish, Apply):
                         answer = self._apply(wish, now, time.monotonic() + self._patience)
-                    elif isinstance(wish, Event):
-                        self._tell(wish)
                     else:
                         answer = self._call(wish, now, time.monotonic() + self._patience)
                 except StoreError as error:
@@ -85,6 +89,11 @@ class Runner:
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            # Only now: a listener may save the session whose change it is told of, in the same thread. In the middle of
+            # the flow that change would still be wanted, and would be stored twice.
+            for event in told:
+                self._tell(event)
 
     def close(self) -> None:
         """Close the store. A call while it closes is refused."""
@@ -162,10 +171,18 @@ class _Turn:
         self.latest: Held | None = None
 
 
+_all: WeakSet[_Turns] = WeakSet()
+
+
 class _Turns:
     """One writer at a time for each key within this process, so that its threads don't conflict with each other."""
 
     def __init__(self) -> None:
+        self.begin()
+        _all.add(self)
+
+    def begin(self) -> None:
+        """Start without any turn taken."""
         self._lock = threading.Lock()
         self._turns: dict[bytes, _Turn] = {}
 
@@ -228,3 +245,13 @@ class _Turns:
                 turn.latest = left.get(key)
                 self._leave(key, turn)
                 turn.lock.release()
+
+
+def _forked() -> None:
+    """Forget the turns of threads that a forked process does not have: they would never be given back."""
+    for turns in _all:
+        turns.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

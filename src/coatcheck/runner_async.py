@@ -39,6 +39,7 @@ from coatcheck.stores.coalesce import Lane, PerLoop, Tasks
 __all__ = ["AsyncRunner"]
 
 T = TypeVar("T")
+_CLOSING = "the sessions are being shut down"
 _Change: TypeAlias = tuple[bytes, Change, Held | None]
 """A key, the change of it, and what its caller knows to lie there."""
 
@@ -107,26 +108,42 @@ class AsyncRunner:
             return result
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` in a task of its own, for which `finished` waits."""
+        """Run `work` in a task of its own, for which `close` waits.
+
+        Raises:
+            StoreUnavailable: The sessions are being shut down.
+        """
+        if self._closing and not self._is_awaited():
+            work.close()
+            raise StoreUnavailable(_CLOSING, ambiguous=False)
         return self._tasks.here().start(work)
 
+    def _is_awaited(self) -> bool:
+        """Whether `close` waits for the running task, so that its calls are carried out."""
+        return asyncio.current_task() in self._tasks.here().tasks
+
     async def close(self) -> None:
-        """Wait for all that this loop's callers began, then close the store. A call while it closes is refused."""
-        await self._tasks.here().finished()
+        """Wait for all that this loop's callers began, then close the store. New calls are refused meanwhile."""
         self._closing = True
         try:
+            await self._tasks.here().finished()
             await self._store.close()
         finally:
             self._closing = False
 
     async def _call(self, call: Call, now: int, deadline: float) -> Any:
-        store = self._store
-        if self._closing:
-            raise StoreUnavailable("the sessions are being shut down", ambiguous=False)
+        """Every call but those that `run` makes itself, where a budget of calls needs it."""
+        if self._closing and not self._is_awaited():
+            raise StoreUnavailable(_CLOSING, ambiguous=False)
         if isinstance(call, Load):
-            return await store.load(call.keys, now, deadline)
+            if self._loads_in_place:
+                return await self._store.load(call.keys, now, deadline)
+            return await self._desks.here().loads.submit(call.keys, now, deadline)
         if isinstance(call, Apply):
-            return []  # nothing to apply
+            items = [
+                (change.key, change, held) for change, held in zip(call.changes, call.known, strict=True)
+            ]
+            return await self._desks.here().changes.submit(items, now, deadline) if items else []
         return await self._tasks.here().alone(self._other_call(call, now, deadline))
 
     async def _other_call(self, call: Call, now: int, deadline: float) -> Any:

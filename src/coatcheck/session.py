@@ -1,6 +1,6 @@
-"""The session that a handler sees: a mapping that records intentions.
+"""The session as a handler sees it: a mapping that records changes.
 
-Nothing is stored before the end of the request, or an explicit `save`.
+The changes are stored at the end of the request, or by an explicit `save`.
 """
 
 from __future__ import annotations
@@ -46,38 +46,41 @@ _Default = TypeVar("_Default")
 
 
 def state_of(session: Session) -> State:
-    """The state behind a session, for the modules that carry it out."""
-    state = session._state  # noqa: SLF001 - the one way in
+    """The state behind a session, for the modules that load and store it."""
+    state = session._state  # noqa: SLF001 - these functions are the only access from other modules
     return session._begin(session) if state is None else state  # noqa: SLF001
 
 
 def is_untouched(session: Session) -> bool:
-    """Whether the session was not looked at."""
+    """Whether the request has not used the session."""
     state = session._state  # noqa: SLF001
     return state is None or not state.looked_at
 
 
 def failure_met(session: Session) -> StoreError | None:
-    """The store's failure that whoever used the session was told of: a 500 that he made of it must be a 503."""
+    """The store's failure that the session raised in the application, or None.
+
+    A 500 that the application made of it is answered as a 503.
+    """
     state = session._state  # noqa: SLF001
     return None if state is None else state.met
 
 
 class Session(MutableMapping[str, Any]):
-    """One visitor's session: a mapping of str to whatever the codec can store, and what can be done with it.
+    """One visitor's session: a mapping of str to any value that the codec can store.
 
     Changes are recorded, also those deep inside a value (``session["cart"].append(x)``), and stored at the end of
-    the request, before its response leaves. Several threads of one request may share it.
+    the request, before its response is sent. Several threads of one request may share a session.
 
     Every access raises a `StoreError` while the store can't be reached (unless ``outage="anonymous"``), and
-    `NotLoaded` in an async application that loads on demand and has not yet.
+    `NotLoaded` in an async application that loads on demand and has not loaded the session yet.
     """
 
-    # The managers, in `coatcheck.sessions`, read and write these.
+    # The managers in `coatcheck.sessions` read and write these directly, since calls cost time on each request.
     __slots__ = ("_begin", "_head_sent", "_state")
 
     def __init__(self, begin: Callable[[Session], State]) -> None:
-        # Many requests never look at their session: what it needs is made when one does.
+        # Many requests never use their session, so its state is made on first use.
         self._begin = begin
         self._state: State | None = None
         self._head_sent = False
@@ -99,7 +102,7 @@ class Session(MutableMapping[str, Any]):
             raise state.failure
         return state
 
-    # The mapping
+    # Mapping
 
     def __getitem__(self, name: str) -> Any:
         state = self._look()
@@ -129,9 +132,9 @@ class Session(MutableMapping[str, Any]):
         return sum(not is_private(name) for name in names_in(self._look()))
 
     def setdefault(self, name: str, default: Any = None) -> Any:
-        """The value under `name`; where there is none, `default` is put in.
+        """The value of the field `name`. A missing field is set to `default`.
 
-        Two requests that put in the same container, and edit it, are merged, as if both had read it.
+        If two requests set the same default container and edit it, their edits are merged, as if both had read it.
         """
         state = self._look()
         check_name(name)
@@ -142,16 +145,16 @@ class Session(MutableMapping[str, Any]):
         return self
 
     def clear(self) -> None:
-        """Remove every field, flash messages and the CSRF token included. Who is signed in stays so."""
+        """Remove every field, including flash messages and the CSRF token. The user stays signed in."""
         clear_fields(self._look())
 
-    # One lookup where the mixin's would take two, since each is an access to be noted.
+    # The mixin's `get` is typed `Any | None`, so that type checkers would demand a check for None at every use.
     @overload
     def get(self, name: str) -> Any: ...
     @overload
     def get(self, name: str, default: _Default) -> Any | _Default: ...
     def get(self, name: str, default: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The value under `name`, or `default`."""
+        """The value of the field `name`, or `default` if there is none."""
         try:
             return self[name]
         except KeyError:
@@ -164,46 +167,46 @@ class Session(MutableMapping[str, Any]):
         handle = "" if state.record is None else f" {handle_of(state.record.key)}"
         return f"<{type(self).__name__} {state.status.value}{handle}>"
 
-    # What is known of it
+    # Properties
 
     @property
     def handle(self) -> str | None:
-        """Its public name: safe to log and to list; it never opens a session. None while nothing is stored."""
+        """The session's public name. It is safe to log and to show, and opens no session. None while nothing is stored."""
         record = self._look().record
         return None if record is None else handle_of(record.key)
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing is stored for this visitor yet."""
+        """Whether no record is stored for this visitor yet."""
         return self._look().record is None
 
     @property
     def created_at(self) -> datetime | None:
-        """When its record was created (UTC); None while nothing is stored. So are the other times."""
+        """When the record was created (aware, UTC); None while nothing is stored."""
         record = self._look().record
         return None if record is None else moment(record.created)
 
     @property
     def signed_in_at(self) -> datetime | None:
-        """When the visitor last signed in; None if nobody is signed in."""
+        """When the user signed in (aware, UTC); None without a signed-in user."""
         record = self._look().record
         return None if record is None or not record.signed_in else moment(record.signed_in)
 
     @property
     def last_used_at(self) -> datetime | None:
-        """When it was last noted as used: exact to a tenth of the idle limit, an hour at most."""
+        """When the session was last used (aware, UTC), exact to a tenth of the idle timeout, at most an hour."""
         record = self._look().record
         return None if record is None else moment(record.last_used)
 
     @property
     def expires_at(self) -> datetime | None:
-        """When it ends if it is not used again."""
+        """When the session expires if it is not used again (aware, UTC)."""
         record = self._look().record
         return None if record is None else moment(record.expires)
 
     @property
     def user(self) -> str | None:
-        """Who is signed in, this request's own `sign_in` included."""
+        """The signed-in user's id, or None. A `sign_in` of this request already counts."""
         state = self._look()
         if state.sign_in is not None:
             return state.sign_in.user
@@ -211,7 +214,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def permanent(self) -> bool:
-        """Whether it outlives the browser, with the longer `remember_` limits. Settable."""
+        """Whether the session outlives the browser, with the longer `remember_` limits. Settable."""
         state = self._look()
         if state.permanent is not None:
             return state.permanent
@@ -222,18 +225,19 @@ class Session(MutableMapping[str, Any]):
         state = self._look()
         state.permanent, state.acted = bool(value), True
 
-    # What can be done with it
+    # Actions
 
     def sign_in(self, user: str) -> None:
-        """Sign `user` in: a new secret, a new life, a new CSRF token (OWASP: renew the session id).
+        """Sign `user` in, with a new secret, new lifetimes and a new CSRF token (OWASP: renew the session id).
 
-        What an anonymous visitor had put in stays; where somebody else was signed in, every field is cleared first.
+        The fields of an anonymous session are kept. If another user was signed in, every field is cleared first.
 
         Args:
             user: The application's id of the user: a str of 1 to 255 characters.
 
         Raises:
             TypeError: `user` is anything else.
+            CannotSendCookie: The session was opened by `edit`.
         """
         state = self._needs_cookie()
         if not isinstance(user, str) or not 0 < len(user) <= _LONGEST_USER or not is_text(user):
@@ -243,7 +247,7 @@ class Session(MutableMapping[str, Any]):
         before = self.user
         if before is not None and before != user:
             clear_fields(state)
-            # Whatever another request puts in meanwhile is not this user's either.
+            # Fields that a parallel request sets meanwhile belong to the other user, and are cleared too.
             state.cleared = state.record is not None
         elif has_field(state, CSRF):
             remove_field(state, CSRF)
@@ -252,16 +256,16 @@ class Session(MutableMapping[str, Any]):
         state.sign_in = SignIn(user, _UNPRINTABLE.sub(" ", state.client)[:_LONGEST_CLIENT])
 
     def sign_out(self) -> None:
-        """End the session. What is set after it in the same request goes to a new one."""
+        """End the session. Fields that are set afterwards in the same request start a new session."""
         self.destroy()
 
     def destroy(self) -> None:
-        """End the session: nothing brings it back. What is set after it in the same request goes to a new one."""
+        """End the session for good. Fields that are set afterwards in the same request start a new session."""
         state = self._needs_store()
         state.acted = True
         if state.held is not None:
             state.to_destroy = (*state.to_destroy, state.held)
-        # Every live session that the request came with ends, also where none of them was taken.
+        # Of several live sessions in one request none is used, but all are ended.
         state.to_destroy = (*state.to_destroy, *state.competing)
         state.competing = ()
         if state.status is Status.LIVE:
@@ -269,13 +273,13 @@ class Session(MutableMapping[str, Any]):
         state.blank()
 
     def rotate(self) -> None:
-        """Change the secret at random, as a sign-in does: for a step up in powers."""
+        """Change the secret to a new random one, as `sign_in` does, for example when the user gains privileges."""
         state = self._needs_cookie()
         state.rotate += 1
         state.acted = True
 
     def _needs_store(self) -> State:
-        """For what must not be pretended while the store fails."""
+        """The state, for an action that is refused while the store fails, also with ``outage="anonymous"``."""
         state = self._look()
         if state.failure is not None:
             state.met = state.failure
@@ -291,31 +295,31 @@ class Session(MutableMapping[str, Any]):
         return state
 
     def flash(self, message: Any, category: str = "info") -> None:
-        """Leave a message for the next page that shows them. Messages of parallel requests all stay.
+        """Store a message for the next page that shows messages. Messages of parallel requests are all kept.
 
         An object with an ``__html__`` method (MarkupSafe, Django's `mark_safe`) is kept as markup. Beyond
-        ``max_flashes`` the oldest go first.
+        ``max_flashes`` the oldest messages are dropped.
         """
         state = self._look()
         markup = hasattr(message, "__html__")
         value = stored_flash(Flash(category, str(message.__html__()) if markup else message, markup))
-        # Names sort by time; the random part keeps those of parallel requests apart.
+        # The names sort by time, and the random part makes those of parallel requests distinct.
         name = f"{FLASH}{int(state.settings.clock() * 1000):012x}{state.flashes:04x}{token_bytes(4).hex()}"
         write_field(state, name, value)
         state.flashes += 1
 
     def peek_flashes(self) -> list[Flash]:
-        """The messages that wait, the oldest first, without taking them. To show them, use `take_flashes`."""
+        """The waiting messages, the oldest first, without removing them. To show messages, use `take_flashes`."""
         state = self._look()
         return [
             flash_from(read_field(state, name)) for name in sorted(names_in(state)) if name.startswith(FLASH)
         ]
 
     def csrf_token(self) -> str:
-        """The token to put into forms; made, and thereby put into the session, at the first call.
+        """The CSRF token for forms: 256 random bits as 43 ASCII characters. The first call creates and stores it.
 
-        43 characters of ASCII, 256 bits. A sign-in renews it. Compare what a form brings with `hmac.compare_digest`,
-        both encoded: it takes no str that is not ASCII.
+        A sign-in renews it. Compare the form's token by `hmac.compare_digest`, and encode both first, since it accepts
+        no non-ASCII str.
         """
         state = self._look()
         if not has_field(state, CSRF):

@@ -1,6 +1,6 @@
-"""The two managers: each opens a session from a request, and closes it into a response.
+"""The two managers: each opens a session from a request and closes it into a response.
 
-Both run the same flows (`coatcheck.core.requests`, `coatcheck.core.admin`); they differ in how they call the store.
+Both run the same flows (`coatcheck.core.requests`, `coatcheck.core.admin`). They differ in how they call the store.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from coatcheck.model.ports import AsyncStore, Index, Store
 from coatcheck.model.record import Record
 from coatcheck.runner import Runner
 from coatcheck.session import Session, state_of
-from coatcheck.urls import StoreOptions, async_store_from_url, shared_out, store_from_url
+from coatcheck.urls import StoreOptions, async_store_from_url, split_options, store_from_url
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,22 +52,22 @@ log: logging.Logger = logging.getLogger("coatcheck")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
-    """One of a user's sessions, as a list of devices shows it."""
+    """One session of a user, for a list of devices."""
 
     handle: str
-    """Its public name, for `Sessions.revoke`."""
+    """The session's public name, for `Sessions.revoke`."""
     user: str
     created_at: datetime
     signed_in_at: datetime
     last_used_at: datetime
-    """Exact to a tenth of the idle limit, an hour at most."""
+    """Exact to a tenth of the idle timeout, at most an hour."""
     expires_at: datetime
-    """When it ends if it is not used again."""
+    """When the session expires if it is not used again."""
     permanent: bool
     client: str
-    """The User-Agent that signed in, shortened. The client chose it, so escape it."""
+    """The User-Agent of the sign-in, shortened. The client chose this text, so escape it."""
     current: bool
-    """Whether it is the one that was named as current."""
+    """Whether this is the session that the caller named as current."""
 
 
 class _Manager:
@@ -84,8 +84,8 @@ class _Manager:
     def _use(self, settings: Settings, index: Index) -> None:
         if settings.max_sessions_per_user is not None and index == "none":
             raise ConfigurationError(
-                "max_sessions_per_user needs a store that finds the sessions of a user; this one does not: leave it out, "
-                "or use another store."
+                "max_sessions_per_user needs a store that finds the sessions of a user, and this one does not: leave the "
+                "setting out, or use another store."
             )
         self.settings = settings
         random = secrets.token_bytes
@@ -98,7 +98,7 @@ class _Manager:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many events of each kind there were, in this process."""
+        """The number of events of each kind in this process."""
         with self._counting:
             return dict(self._counted)
 
@@ -119,9 +119,9 @@ class _Manager:
             return
         self._warned = True
         warnings.warn(
-            "A session cookie went out on plain http. It is Secure, so browsers keep it from plain http: sign-ins "
-            "will seem not to last. For local development set insecure_http=True; behind a proxy that ends TLS, make "
-            "it send X-Forwarded-Proto and let your server or framework trust it.",
+            "A session cookie was set on plain http. It is Secure, so browsers don't send it back on plain http: "
+            "sign-ins will seem not to last. For local development set insecure_http=True; behind a proxy that "
+            "terminates TLS, make it send X-Forwarded-Proto and let your server or framework trust it.",
             InsecureTransportWarning,
             stacklevel=3,
         )
@@ -130,19 +130,18 @@ class _Manager:
 class Sessions(_Manager):
     """The manager for synchronous applications.
 
-    Used as a context manager, or with `shutdown()`, it closes its store at the end. Its methods may be called from
-    several threads.
+    As a context manager, or by `shutdown()`, it closes its store at the end. Its methods are safe for threads.
     """
 
     def __init__(self, store: Store, **options: Unpack[Options]) -> None:
         """Make a manager on a store.
 
         Args:
-            store: Where the records are.
-            options: The fields of `Settings`; `secret` is the one that must be given.
+            store: The store of the records.
+            options: The fields of `Settings`. Only `secret` is required.
 
         Raises:
-            ConfigurationError: The settings, or the settings and the store, don't go together.
+            ConfigurationError: The settings contradict each other, or the store.
         """
         _refuse_other_kind(store, wanted_async=False)
         self.store = store
@@ -164,15 +163,15 @@ class Sessions(_Manager):
             options: The fields of `Settings`, and the options of the store itself.
 
         Raises:
-            ConfigurationError: The URL names no store, or the settings don't go together.
+            ConfigurationError: The URL names no store, or the settings contradict each other.
             StoreError: The store can't be opened.
         """
-        wanted, rest = shared_out(options)
-        _settings_from(rest)  # bad settings must not leave a file behind
+        wanted, rest = split_options(options)
+        _settings_from(rest)  # before a store makes its file: wrong settings must leave none
         return cls(store_from_url(url, wanted), **rest)
 
     def with_settings(self, **options: Unpack[Options]) -> Self:
-        """Another manager on the same store, with some settings changed. They count their events together."""
+        """Another manager on the same store, with some settings changed. Both share the event counts."""
         other = copy(self)
         other._use(replace(self.settings, **options), self.store.index)
         return other
@@ -184,10 +183,10 @@ class Sessions(_Manager):
         self.shutdown()
 
     def shutdown(self) -> None:
-        """Close the store. The next use opens it again; a use while it closes is a `StoreUnavailable`."""
+        """Close the store. The next use opens it again. A use while it closes raises `StoreUnavailable`."""
         self._runner.close()
 
-    # A request: what the framework modules call
+    # Requests: called by the framework modules
 
     @overload
     def open(self, cookies: bytes | str, *, client: str = "", path: str = "") -> Session: ...
@@ -203,24 +202,24 @@ class Sessions(_Manager):
         path: str = "",
         session_type: type[Session] = Session,
     ) -> Session:
-        """The session of a request. Asks the store nothing before it is looked at.
+        """The session of a request. The store is not called before the session is used.
 
         Args:
-            cookies: The Cookie header as it came: its bytes, or their latin-1 text as WSGI has it; empty for none.
-            client: The User-Agent header, kept with a sign-in for the user's list of devices.
-            path: The request's path within the application, decoded: where `outage` was chosen by path.
+            cookies: The raw Cookie header: its bytes, or their latin-1 text as in WSGI; empty for none.
+            client: The User-Agent header. A sign-in stores it for the user's list of devices.
+            path: The request's decoded path within the application, for an `outage` by path.
             session_type: The class of the session.
         """
         return session_type(partial(self._begin, cookies, client, path))
 
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
-        # Threads that share a session may look at it at once: it gets one state, which is loaded once.
+        # Threads that share a session may use it at once, but it must have one state, loaded once.
         with self._beginning:
             if (state := session._state) is None:
                 raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
                 state = session._state = State(raw, client, self._load, self.settings)
                 state.path = path
-                # Of a kind that a listener, called in the middle of a turn of its thread, can take again.
+                # Reentrant, since an event listener runs while its thread holds the lock, and may use the session.
                 state.turn = threading.RLock()
             return state
 
@@ -231,28 +230,28 @@ class Sessions(_Manager):
                 self._run(self._requests.load(state, now), now)
 
     def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
-        """Store what the request changed, and say what its response has to carry.
+        """Store the request's changes. Returns the cookie and headers for its response.
 
-        Called when the head of the response is about to leave, and again when the response ends: what was changed
-        in between is stored then, but can't change the cookie.
+        Called before the response's headers are sent, and again when the response ends: changes made in between are
+        stored then, but can't change the cookie.
 
         Args:
-            session: What `open` gave.
-            failed: The handler raised: only ending the session is carried out.
+            session: The session from `open`.
+            failed: Whether the handler raised. If so, only the ending of a session is carried out.
             secure: Whether the request came by https.
 
         Raises:
-            StoreError: The change is not stored: the response must not claim that it is.
-            NotStorable: A nested value holds something that can't be stored; nothing was.
+            StoreError: The changes are not stored, so the response must not claim success.
+            NotStorable: A nested value can't be stored; nothing was stored.
             TooLarge: The record would be too large; nothing was stored.
-            CannotSendCookie: The change needs a new cookie after the head has left; nothing was stored.
+            CannotSendCookie: A change needs a new cookie after the headers were sent; nothing was stored.
         """
         state = session._state
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
         if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
-            return LOOKED_AT  # closed already, and nothing was wanted since
+            return LOOKED_AT  # closed before, and nothing changed since
         with state.turn:
             now = int(self.settings.clock() * 1000)
             flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
@@ -263,50 +262,50 @@ class Sessions(_Manager):
         return outcome
 
     def abandon(self, session: Session) -> Outcome:
-        """For a handler that raised: carry out only that it ended its session. Never raises.
+        """Close the session after its handler raised: an ending is stored, every other change is dropped.
 
-        Where even that can't be stored, it is logged: the handler's own error is the one to go on.
+        A `StoreError` is logged, not raised, so that the handler's own error is the one that propagates.
         """
         try:
             return self.close(session, failed=True)
         except StoreError:
-            log.exception("a session that was ended in a request that failed could not be ended in the store")
+            log.exception("the store failed to end a session that a failed request had ended")
             return UNTOUCHED
 
     # For a session that a handler holds
 
     def load(self, session: Session) -> None:
-        """Load the session now. It loads by itself at the first access; this is for doing it earlier.
+        """Load the session now, instead of at the first access.
 
         Raises:
-            StoreError: The store can't say.
+            StoreError: The session can't be loaded.
         """
-        session.is_new  # noqa: B018 - looking is loading  # pyright: ignore[reportUnusedExpression]
+        session.is_new  # noqa: B018 - the access loads it  # pyright: ignore[reportUnusedExpression]
 
     def save(self, session: Session) -> None:
-        """Store the changes so far, before the request ends. A new cookie goes out with the response's head.
+        """Store the changes so far, before the request ends. A new cookie is sent with the response's headers.
 
         Raises:
-            StoreError: They are not stored.
-            CannotSendCookie: They need a new cookie, and the head has left.
+            StoreError: The changes are not stored.
+            CannotSendCookie: The changes need a new cookie, but the headers were already sent.
         """
         self._in_turn(
             session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
         )
 
     def take(self, session: Session, *names: str) -> dict[str, Any]:
-        """Remove fields and return their values, atomically: no other request gets them too.
+        """Remove fields and return their values, atomically: no other request gets the same values.
 
-        Done when it returns, whatever becomes of the request. Names that are not there are left out.
+        The removal is stored when this returns, even if the request fails later. Missing fields are left out.
         """
         return self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
 
     def take_flashes(self, session: Session) -> list[Flash]:
-        """The messages that wait, the oldest first. They are gone when it returns: each is shown once."""
+        """Remove the waiting messages and return them, the oldest first. Each message is returned to one request only."""
         return self._in_turn(session, self._requests.take_flashes)
 
     def is_live(self, session: Session) -> bool:
-        """Whether the session still exists, by the store's word of now: for long connections."""
+        """Whether the session still exists. Asks the store each time, for long connections."""
         self.load(session)
         now = self._now()
         return self._run(self._requests.is_live(state_of(session), now), now)
@@ -318,7 +317,7 @@ class Sessions(_Manager):
             now = self._now()
             return self._run(flow(state, now), now)
 
-    # Sessions from outside a request
+    # Sessions by user or handle
 
     def of_user(
         self, user: str, *, current: Session | None = None, limit: int = 100, after: str | None = None
@@ -328,61 +327,63 @@ class Sessions(_Manager):
         Args:
             user: The id that was given to `Session.sign_in`.
             current: The session to mark as the current one.
-            limit: How many at most.
-            after: The handle of the last one that was seen, to go on behind it. If that has ended since, there is
-                no place to go on from: the list is empty.
+            limit: The largest number of sessions to return.
+            after: The last handle of the previous page; the list continues after it. If that session has ended since,
+                the list is empty.
 
         Raises:
-            ConfigurationError: The store keeps no lists (Memcached).
+            ConfigurationError: The store has no index of users (Memcached).
         """
         now = self._now()
         records = self._run(self._admin.of_user(_checked_user(user), now, limit, after), now)
         return _infos(records, _handle_or_none(current))
 
     def revoke(self, handle: str) -> bool:
-        """End a session by its public name. Whether there was one.
+        """End a session by its public name. Returns whether it existed.
 
-        Whether the caller may is the application's to check: compare with `of_user`.
+        The application must check that the caller may end it: compare with `of_user`.
         """
         now = self._now()
         return self._run(self._admin.revoke(handle, now), now)
 
     def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
-        """End every session of a user that signed in before this call (ASVS 7.4.2, 7.4.3). How many it were.
+        """End every session of a user that signed in before this call (ASVS 7.4.2, 7.4.3).
 
-        Once it returned, none of them opens again, whatever ran in parallel. A sign-in that begins during the call
-        stands.
+        Once it has returned, none of these sessions opens again, whatever ran in parallel. A sign-in that begins
+        during the call is kept.
 
         Args:
             user: The id that was given to `Session.sign_in`.
-            keep: A session, or its handle, to leave alone.
+            keep: A session, or its handle, that is not ended.
 
         Returns:
-            How many; 0 from a store that ends them without finding them (Memcached).
+            The number of sessions that were ended; 0 where they are ended without being found (Memcached,
+            ``revocation="epoch"``).
 
         Raises:
-            RevocationIncomplete: Those that were found have ended, but the store may have lost others from its index.
+            RevocationIncomplete: The sessions in the index were ended, but the store may have lost part of the index.
         """
         now = self._now()
         return self._run(self._admin.revoke_user(_checked_user(user), now, _handle_or_none(keep)), now)
 
     def update_user(self, user: str, values: Mapping[str, Any]) -> int:
-        """Set fields in every live session of a user. In how many it was.
+        """Set fields in every live session of a user. Returns the number of sessions.
 
         Raises:
-            ConfigurationError: The store keeps no lists (Memcached).
+            ConfigurationError: The store has no index of users (Memcached).
         """
         now = self._now()
         return self._run(self._admin.update_user(_checked_user(user), values, now), now)
 
     @contextmanager
     def edit(self, handle: str) -> Generator[Session]:
-        """Change a session from a worker or a script; stored when the block ends without an exception.
+        """Change a session from a worker or a script. The changes are stored if the block ends without an exception.
 
-        It does not count as use, and can't change the cookie: no sign_in, no rotate, no change of `permanent`.
+        This does not count as use of the session, and can't change its cookie: `sign_in`, `rotate` and a change of
+        `permanent` are refused.
 
         Raises:
-            SessionGone: There is no such session, or it ended before the changes were stored.
+            SessionGone: The session does not exist, or it ended before the changes were stored.
         """
         session = self.open(b"")
         state = state_of(session)
@@ -393,7 +394,7 @@ class Sessions(_Manager):
         self._run(self._admin.close_edit(state, now, handle), now)
 
     def count(self) -> int:
-        """How many live sessions there are.
+        """The number of live sessions.
 
         Raises:
             ConfigurationError: The store can't count them (Memcached).
@@ -405,15 +406,15 @@ class Sessions(_Manager):
         self._run(self._admin.ping(), self._now())
 
     def sweep(self) -> int:
-        """Remove expired records, in bounded batches. How many it were."""
+        """Remove expired records in bounded batches. Returns their number."""
         return self._run(self._admin.sweep(_SWEPT_AT_A_TIME), self._now())
 
 
-def _as(twin: Callable[..., object]) -> Callable[[Method], Method]:
-    """Gives an async method the docstring of its synchronous twin: what they promise is the same."""
+def _as(sync_method: Callable[..., object]) -> Callable[[Method], Method]:
+    """Gives an async method the docstring of the sync method, whose behaviour it shares."""
 
     def documented(method: Method) -> Method:
-        method.__doc__ = twin.__doc__
+        method.__doc__ = sync_method.__doc__
         return method
 
     return documented
@@ -422,19 +423,19 @@ def _as(twin: Callable[..., object]) -> Callable[[Method], Method]:
 class AsyncSessions(_Manager):
     """The manager for asynchronous applications, under asyncio or uvloop.
 
-    Used as an async context manager, or with `shutdown()`, it closes its store at the end. What waits is awaited;
-    apart from that it is `Sessions`, method by method.
+    As an async context manager, or by `shutdown()`, it closes its store at the end. It has the methods of `Sessions`;
+    those that wait for the store are coroutines.
     """
 
     def __init__(self, store: AsyncStore, **options: Unpack[Options]) -> None:
         """Make a manager on a store.
 
         Args:
-            store: Where the records are.
-            options: The fields of `Settings`; `secret` is the one that must be given.
+            store: The store of the records.
+            options: The fields of `Settings`. Only `secret` is required.
 
         Raises:
-            ConfigurationError: The settings, or the settings and the store, don't go together.
+            ConfigurationError: The settings contradict each other, or the store.
         """
         _refuse_other_kind(store, wanted_async=True)
         from coatcheck.stores.coalesce import PerLoop, Tasks
@@ -445,7 +446,7 @@ class AsyncSessions(_Manager):
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
-        from coatcheck.runner_async import AsyncRunner  # it imports asyncio
+        from coatcheck.runner_async import AsyncRunner  # imports asyncio, which sync applications don't need
 
         patience = settings.deadline.total_seconds()
         self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._tasks)
@@ -454,7 +455,7 @@ class AsyncSessions(_Manager):
     @classmethod
     @_as(Sessions.from_url)
     def from_url(cls, url: str, **options: Unpack[StoreOptions]) -> Self:
-        wanted, rest = shared_out(options)
+        wanted, rest = split_options(options)
         _settings_from(rest)
         return cls(async_store_from_url(url, wanted), **rest)
 
@@ -474,7 +475,7 @@ class AsyncSessions(_Manager):
     async def shutdown(self) -> None:
         await self._runner.close()
 
-    # A request: what the framework modules call
+    # Requests: called by the framework modules
 
     @overload
     def open(self, cookies: bytes | str, *, client: str = "", path: str = "") -> Session: ...
@@ -506,9 +507,9 @@ class AsyncSessions(_Manager):
             session._head_sent = True
             return UNTOUCHED
         if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
-            return LOOKED_AT  # closed already, and nothing was wanted since
+            return LOOKED_AT  # closed before, and nothing changed since
         closing = self._close(state, session, failed=failed)
-        # An ending must be carried out even if its request is cancelled.
+        # An ending is carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
@@ -531,13 +532,14 @@ class AsyncSessions(_Manager):
         try:
             return await self.close(session, failed=True)
         except StoreError:
-            log.exception("a session that was ended in a request that failed could not be ended in the store")
+            log.exception("the store failed to end a session that a failed request had ended")
             return UNTOUCHED
 
     async def preload(self, session: Session) -> None:
-        """Load the session before its handler runs, without counting as a look at it.
+        """Load the session before its handler runs. This does not count as use of the session.
 
-        A store that fails is raised when the handler looks, not here: a handler that does not look answers.
+        A store's failure is raised when the handler uses the session, not here: a handler that does not use it is
+        not disturbed by an outage.
         """
         state = session._state or state_of(session)
         if not state.ready:
@@ -549,11 +551,11 @@ class AsyncSessions(_Manager):
     @_as(Sessions.load)
     async def load(self, session: Session) -> None:
         await self.preload(session)
-        session.is_new  # noqa: B018 - looking raises what loading met  # pyright: ignore[reportUnusedExpression]
+        session.is_new  # noqa: B018 - the access raises a failure of the load  # pyright: ignore[reportUnusedExpression]
 
     @_as(Sessions.save)
     async def save(self, session: Session) -> None:
-        # In its own task: a caller that is cancelled, and goes on, still gets the cookie that it brings.
+        # In its own task: if the caller is cancelled but still responds, its response has the new cookie.
         await self._alone(
             self._in_turn(
                 session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
@@ -581,7 +583,7 @@ class AsyncSessions(_Manager):
             now = self._now()
             return await self._run(flow(state, now), now)
 
-    # Sessions from outside a request
+    # Sessions by user or handle
 
     @_as(Sessions.of_user)
     async def of_user(
@@ -631,7 +633,7 @@ class AsyncSessions(_Manager):
         return await self._run(self._admin.sweep(_SWEPT_AT_A_TIME), self._now())
 
     async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work` in a task that goes on if the waiting is cancelled; `shutdown` waits for it."""
+        """Run `work` in a task that completes even if the caller is cancelled. `shutdown` waits for it."""
         import asyncio
 
         task = self._runner.start(work)
@@ -643,7 +645,7 @@ class AsyncSessions(_Manager):
 
 
 def _turn_of(state: State) -> asyncio.Lock:
-    """Serialises commits of a session: two tasks of a new visitor's request must not begin two sessions."""
+    """The lock that serialises commits of a session: two tasks of a request must not create two records."""
     if state.turn is None:
         import asyncio
 
@@ -653,17 +655,17 @@ def _turn_of(state: State) -> asyncio.Lock:
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:
-    """Logs the error of a task whose caller was cancelled."""
+    """Log the error of a task whose caller was cancelled."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the changes of a cancelled request could not be stored", exc_info=error)
+        log.error("the changes of a cancelled request are not stored", exc_info=error)
 
 
 def _settings_from(options: Mapping[str, Any]) -> Settings:
-    """The settings that the keyword arguments of a manager make."""
+    """The settings from the keyword arguments of a manager."""
     unknown = set(options) - Options.__annotations__.keys()
     if unknown:
         raise TypeError(
-            f"unknown settings: {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}"
+            f"unknown settings: {', '.join(sorted(unknown))}; the settings are {', '.join(Options.__annotations__)}"
         )
     if "secret" not in options:
         raise ConfigurationError(
@@ -674,7 +676,7 @@ def _settings_from(options: Mapping[str, Any]) -> Settings:
 
 def _checked_user(user: str) -> str:
     if not isinstance(user, str) or not user:
-        raise TypeError("the user's id is a non-empty str, as it was given to sign_in")
+        raise TypeError("the user's id must be a non-empty str, as it was given to sign_in")
     return user
 
 
@@ -684,7 +686,7 @@ def _handle_or_none(session: Session | str | None) -> str | None:
 
 
 def _infos(records: Sequence[Record], current: str | None) -> list[SessionInfo]:
-    """The records as a list of devices shows them."""
+    """The records as entries of a list of devices."""
     return [
         SessionInfo(
             handle=(handle := handle_of(record.key)),
@@ -702,10 +704,10 @@ def _infos(records: Sequence[Record], current: str | None) -> list[SessionInfo]:
 
 
 def _refuse_other_kind(store: object, *, wanted_async: bool) -> None:
-    """Refuse an async store under a sync manager, and the other way round.
+    """Refuse an async store for a sync manager, and a sync store for an async one.
 
     Raises:
-        ConfigurationError: It names the manager to use.
+        ConfigurationError: The kinds differ; the message names the manager to use.
     """
     if inspect.iscoroutinefunction(getattr(store, "load", None)) is not wanted_async:
         kind = type(store).__name__

@@ -1,4 +1,4 @@
-"""Which store a URL names. The store's module, and with it its driver, is imported only then."""
+"""Makes the store that a URL names. The store's module and its driver are imported only when it is made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from coatcheck.config import Options
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import AsyncStore, Store
 
-__all__ = ["StoreOptions", "async_store_from_url", "shared_out", "store_from_url"]
+__all__ = ["StoreOptions", "async_store_from_url", "split_options", "store_from_url"]
 
 
 class StoreOptions(Options, total=False):
-    """The keyword arguments of `from_url`: the settings, and what the stores take."""
+    """The keyword arguments of `from_url`: the settings, and the options of the stores."""
 
     prefix: str
     synchronous: Literal["NORMAL", "FULL"]
@@ -35,7 +35,7 @@ _STORE_OPTIONS = StoreOptions.__annotations__.keys() - Options.__annotations__.k
 
 
 class _Kind(NamedTuple):
-    """A kind of store: its module below `coatcheck.stores`, how its URL looks, and the extra that brings its driver."""
+    """A kind of store: its module in `coatcheck.stores`, the form of its URL, and the extra that installs its driver."""
 
     module: str
     form: str
@@ -62,12 +62,12 @@ _KINDS: Mapping[str, _Kind] = {
     "mysql": _MYSQL,
     "mariadb": _MYSQL,
 }
-"""The stores that are built in, by the scheme of their URLs."""
+"""The built-in stores by the scheme of their URLs."""
 _KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))
 
 
-def shared_out(options: Mapping[str, Any]) -> tuple[dict[str, Any], Options]:
-    """The keyword arguments of `from_url`: what the store takes of them, and what the manager takes."""
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], Options]:
+    """The keyword arguments of `from_url`, split into the options of the store and those of the manager."""
     wanted = {name: value for name, value in options.items() if name in _STORE_OPTIONS}
     rest = {name: value for name, value in options.items() if name not in _STORE_OPTIONS}
     return wanted, cast("Options", rest)
@@ -77,8 +77,8 @@ def store_from_url(url: str, options: Mapping[str, Any]) -> Store:
     """The store that `url` names, made with `options`.
 
     Raises:
-        ConfigurationError: It names no store, has a query, or the store does not take an option.
-        ModuleNotFoundError: The store's driver is missing; the message names the extra that brings it.
+        ConfigurationError: The URL names no store or has a query, or the store does not take an option.
+        ModuleNotFoundError: The store's driver is missing; the message names the extra that installs it.
     """
     kind = _kind(url)
     store: Store = _maker(kind, "from_url", options)(url, **options)
@@ -86,14 +86,14 @@ def store_from_url(url: str, options: Mapping[str, Any]) -> Store:
 
 
 def async_store_from_url(url: str, options: Mapping[str, Any]) -> AsyncStore:
-    """The same for an event loop."""
+    """The async store that `url` names; see `store_from_url`."""
     kind = _kind(url)
     store: AsyncStore = _maker(kind, "async_from_url", options)(url, **options)
     return store
 
 
 def _maker(kind: _Kind, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function that makes such a store, which takes `options`."""
+    """The function of the store's module that makes it. It must accept `options`."""
     try:
         make: Callable[..., Any] = getattr(import_module(f"coatcheck.stores.{kind.module}"), name)
     except ModuleNotFoundError as error:
@@ -117,8 +117,9 @@ def _kind(url: object) -> _Kind:
         raise ConfigurationError(f"Not a store URL: {error}. There are {_KNOWN}.") from error
     if scheme not in _KINDS:
         raise ConfigurationError(
-            f"{scheme or 'The text'}:// names no store that is built in; there are {_KNOWN}."
+            f"{f'{scheme}://' if scheme else 'A URL without a scheme'} names no built-in store; there are {_KNOWN}."
         )
-    if query or fragment:
+    # Hosting platforms append `?sslmode=require` to the URLs of databases. Their module knows what it means.
+    if fragment or (query and _KINDS[scheme].module != "sql"):
         raise ConfigurationError("A store's URL has no query: options are keyword arguments of from_url.")
     return _KINDS[scheme]

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coatcheck.core.calls import Apply, CheckIndex, Forget, Note, SessionsOf
+from coatcheck.core.calls import Apply, CheckIndex, Forget, Load, Note, SessionsOf
 from coatcheck.core.state import Status
 from coatcheck.errors import (
     ConfigurationError,
     NotStorable,
     RevocationIncomplete,
     StoreError,
+    StoreFull,
     StoreReadOnly,
     StoreUnavailable,
     TooLarge,
@@ -390,6 +391,25 @@ def test_updating_goes_page_by_page():
     played = play(Scene().admin.update_user("ada", {"a": 1}, NOW), *answers)
     asked = [call for call in played.asked if isinstance(call, SessionsOf)]
     assert [call.after and call.after.key for call in asked] == [None, entries[99].key]
+
+
+@pytest.mark.parametrize("error", [TooLarge("full", size=2, limit=1), StoreFull("full")])
+def test_where_one_session_has_no_room_the_others_are_updated_and_the_error_is_told(error):
+    entries = many_entries(150)
+    records = {entry.key: a_record(key=entry.key, user="ada", signed_in=NOW) for entry in entries}
+    updated = []
+
+    def answer(call):
+        if isinstance(call, SessionsOf):
+            return entries[:100] if call.after is None else entries[100:]
+        if isinstance(call, Load):
+            return [records[key] for key in call.keys]
+        updated.extend(change.key for change in call.changes)
+        return [error, *[Refused.GONE] * (len(call.changes) - 1)]
+
+    with pytest.raises(type(error)):
+        play(Scene().admin.update_user("ada", {"a": 1}, NOW), otherwise=answer)
+    assert updated == [entry.key for entry in entries]
 
 
 def test_updating_a_user_with_what_can_not_be_stored_asks_nothing():

@@ -89,7 +89,7 @@ def test_sweep_counts_one_as_one(cli, tmp_path):
 def test_sweep_does_not_make_the_store_that_a_mistyped_name_names(cli, tmp_path):
     result = cli("sweep", "--store", f"sqlite:///{tmp_path}/typo.db")
     assert result.exit_code == 2
-    assert result.stderr == f"coatcheck: There is no file {tmp_path}/typo.db.\n"
+    assert result.stderr == f"coatcheck: The file {tmp_path}/typo.db does not exist.\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,7 +97,7 @@ def test_sweep_does_not_make_the_store_that_a_mistyped_name_names(cli, tmp_path)
 def test_a_url_that_names_no_store_is_told_in_one_line(cli, name):
     result = cli(name, "--store", "nonsense://x")
     assert result.exit_code == 2
-    assert result.stderr.startswith("coatcheck: nonsense:// names no store")
+    assert result.stderr.startswith("coatcheck: nonsense:// names no built-in store")
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
@@ -188,7 +188,7 @@ def test_the_command_is_imported_without_any_optional_library():
 def test_the_command_as_a_process_fails_in_one_line(tmp_path):
     done = run("sweep", "--store", "sqlite:///typo.db", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "coatcheck: There is no file typo.db.\n"
+    assert done.stderr == "coatcheck: The file typo.db does not exist.\n"
 
 
 # Databases
@@ -211,7 +211,7 @@ def test_db_create_makes_the_tables_once_and_sweep_then_sweeps_them(cli, databas
     assert (result.exit_code, result.stdout) == (1, "")
     assert "coatcheck db create" in result.stderr
     for _ in range(2):
-        assert cli("db", "create", *where).output == f"The tables of prefix {database.prefix} are there.\n"
+        assert cli("db", "create", *where).output == f"The tables of prefix {database.prefix} exist.\n"
     with Sessions.from_url(
         database.url, secret=SECRET, prefix=database.prefix, clock=lambda: time.time() - 3 * DAYS
     ) as sessions:
@@ -235,7 +235,7 @@ def test_db_create_is_nothing_for_a_store_that_makes_what_it_needs(cli, tmp_path
     for url in ("memory://", f"sqlite:///{tmp_path}/sessions.db"):
         result = cli("db", "create", "--store", url)
         assert result.exit_code == 2
-        assert "needs no tables" in result.stderr
+        assert "needs no `db create`" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from contextvars import Context, copy_context
 
 import pytest
 from starlette.testclient import TestClient
 
+from coatcheck.demo.express_costs import note
 from coatcheck.demo.goods import GOODS
 from coatcheck.demo.site import Site, async_twin
+from coatcheck.demo.steps import Step
 from coatcheck.demo.trace import AsyncTracedStore, TracedStore
 from coatcheck.errors import StoreFull, StoreUnavailable
 from coatcheck.model.format import encode
@@ -361,6 +364,16 @@ def test_looking_at_the_counter_is_one_round_trip_and_writes_nothing(visitor):
         r"This page: 1 round trip to the store \(\d+\.\d\d ms\), \d+ bytes loaded, nothing written\.",
         page.cost,
     )
+
+
+@pytest.mark.parametrize("told_in", [Context, copy_context], ids=["a batch", "the request's own call"])
+def test_a_page_tells_nothing_of_a_batch_that_carried_only_other_visitors(visitor, monkeypatch, told_in):
+    visitor.add()
+    step = Step(call="load", milliseconds=1.0, parts={b"of another": Step(call="load", milliseconds=1.0)})
+    monkeypatch.setattr("coatcheck.demo.basket.total", lambda session: told_in().run(note, step) or 0)
+    trips = "1 round trip " if told_in is Context else "2 round trips "
+    assert trips in visitor.get("/express").cost
+    note(step)  # while no request is under way
 
 
 def test_a_session_that_is_used_again_after_a_while_is_noted_before_the_page_says_so(visitor, clock):

@@ -8,7 +8,7 @@ connections that stand as well::
         proxy.latency = 0.05            # seconds, each way
         proxy.silent = True             # takes everything, passes nothing on
         proxy.slice = 1                 # passes on so many bytes at a time
-        proxy.trickle = 0.1             # seconds between two of these
+        proxy.trickle = 0.1             # the replies come a byte at a time, so many seconds after each other
         proxy.cut_reply_after(17)       # the next replies' first 17 bytes, then the end of the connection
         proxy.cut_request_after(17)     # the next requests' first 17 bytes arrive, then a reset
         proxy.drop_replies()            # what is asked arrives, the reply is a reset
@@ -77,6 +77,7 @@ class Proxy:
         for task in pending:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0.01))  # what was aborted is closed in a later turn
 
     def _call(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -230,12 +231,13 @@ class _Link:
                 while self.proxy.silent:  # noqa: ASYNC110 - any thread may end it, by an assignment
                     await asyncio.sleep(0.01)
                 data = note(data)
-                size = self.proxy.slice or len(data) or 1
+                trickle = self.proxy.trickle if target is self.writer else 0
+                size = 1 if trickle else self.proxy.slice or len(data) or 1
                 for start in range(0, len(data), size):
                     target.write(data[start : start + size])
                     await target.drain()
-                    if self.proxy.slice:
-                        await asyncio.sleep(self.proxy.trickle)
+                    if trickle or self.proxy.slice:
+                        await asyncio.sleep(trickle)
                 if self.is_reset and target is self.up:
                     # A reset now could overtake what was passed on. The server ends the connection when it has it.
                     self.up.write_eof()
@@ -257,6 +259,8 @@ class _Link:
             self.up.transport.abort()
 
     def close(self):
+        if self.up is not None and self.up.transport.get_write_buffer_size():
+            self.up.transport.abort()  # the client has gone; its server may not take the rest before the loop ends
         for writer in (self.writer, self.up):
             if writer is not None:
                 with suppress(Exception):

@@ -1,1 +1,1 @@
-"""The old import paths and APIs of four libraries that nobody maintains any more."""
+"""The import paths and APIs of four session libraries that are no longer maintained."""

@@ -1,9 +1,9 @@
-"""How large the values of a pickle are, and how much work they took, while it is read.
+"""Limits on the size of a pickle's values, and on the work of reading them.
 
-The size of a value is how many values it consists of, where one that is shared counts each time it is reached, and how
-deep they are nested. It is known when the value is made and bounded from then on, so that neither reading nor anything
-that goes through the value later (hash, comparison, copy, repr, encoding) takes more than the bound. For that a value
-must not change once it is part of another. Pickles change it only to say that a value contains itself; these are refused.
+The size of a value is the number of values in it, where a shared value counts each time it is reached, and the depth of
+their nesting. It is computed and limited when the value is made. So reading the value, and each later operation that
+walks through it (hash, comparison, copy, repr, encoding), is bounded. This requires that a value does not change once
+it is part of another one. Only pickles of values that contain themselves need such changes, and these are refused.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from coatcheck.errors import DecodeError
 __all__ = ["ATOMS", "CONTAINERS", "Bounds"]
 
 _LARGEST = 1_000_000
-"""The size of a value; 32 bytes of text count as one more value."""
+"""The largest size of a value. Each 32 bytes of text count as one more value."""
 _DEEPEST = 100
 _MOST_WORK = 1_000_000
-"""Of what takes longer than an opcode: calls, by the size of their arguments, and hashing."""
+"""The limit on operations that take longer than an opcode: calls, by the size of their arguments, and hashing."""
 
 _SMALL = frozenset({NoneType, bool, float, complex, date, datetime, time, timedelta, timezone})
 _TEXT = frozenset({str, bytes})
 _HASHING: tuple[type[Any], ...] = (set, frozenset, dict)
 ATOMS: frozenset[type[Any]] = _SMALL | {int, str, bytes, bytearray, Decimal, UUID}
-"""Types of values with no others in them."""
+"""Types of values that contain no others."""
 CONTAINERS: frozenset[type[Any]] = frozenset({list, tuple, dict, set, frozenset, OrderedDict})
-"""Types of values that consist of others. All else is of a class that the application allows."""
+"""Types of values that contain others. Every other type is a class that the application allows."""
 
 
 class _Size:
@@ -45,50 +45,50 @@ class _Size:
 
 
 class Bounds:
-    """The sizes of all values that are no atoms, by id, and the work so far."""
+    """The sizes of all values except atoms, by id, and the work so far."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, _Size] = {}
         self._work = 0
 
     def made(self, value: Any, parts: Iterable[Any]) -> None:
-        """A new value consists of `parts`. Its id may have been that of another one, which is gone.
+        """Record a new value that consists of `parts`. Its id may have belonged to a value that was freed.
 
         Raises:
-            DecodeError: As all of these: a bound is exceeded.
+            DecodeError: A limit is exceeded. So do all methods.
         """
         if type(value) not in ATOMS:
             self._sizes[id(value)] = self._with(_Size(), parts)
 
     def changes(self, value: Any, parts: Iterable[Any]) -> None:
-        """A value is about to get more parts."""
+        """Record that a value is about to get more parts."""
         size = None if type(value) in ATOMS else self._sizes.get(id(value))
         if size is None:
-            raise DecodeError("The pickle changes what can't be changed.")
+            raise DecodeError("The pickle changes a value of an immutable type.")
         self._with(size, parts)
         if size.is_part:
-            raise DecodeError("The pickle holds a value that contains itself.")
+            raise DecodeError("The pickle contains a value that contains itself.")
 
     def called(self, arguments: Iterable[Any]) -> None:
-        """A call is about to go through its arguments, once, and as often as it is called."""
+        """Charge for a call, which walks through its arguments each time."""
         self._charge(self._with(_Size(), arguments).weight)
 
     def finished(self, value: Any) -> None:
-        """This is the value that was read."""
+        """Check the value that was read as a whole."""
         self._with(_Size(), (value,))
 
     def hashed(self, keys: Iterable[Any], before: int = 0) -> None:
-        """Keys are about to be put into a container that has some `before`.
+        """Charge for keys that are about to be added to a container with `before` keys.
 
-        The hash of a text is random, and kept with it. Other keys can be chosen so that all collide: each is charged
-        for its own hash, and for a comparison with one in 32 of those before it.
+        Text is free: its hash is seeded and cached. Other keys can be chosen so that all collide. Each is charged for its
+        hash and for a comparison with one in 32 of the earlier keys.
         """
         for position, key in enumerate(keys, before):
             if type(key) not in _TEXT:
                 self._charge(self._weight(key) * (1 + position // 32))
 
     def hashed_by(self, kind: type[Any], arguments: Sequence[Any]) -> None:
-        """An object is about to be made of these arguments. If it is a set or dict, it will hash what is in them."""
+        """Charge for an object that is about to be made of `arguments`: a set or dict hashes their items."""
         if issubclass(kind, _HASHING):
             for argument in arguments:
                 if type(argument) in CONTAINERS:
@@ -102,7 +102,7 @@ class Bounds:
                 inner.is_part = True
                 size.depth = max(size.depth, inner.depth + 1)
         if size.weight > _LARGEST or size.depth > _DEEPEST:
-            raise DecodeError("The pickle holds a value that is too large, or nested too deep.")
+            raise DecodeError("The pickle contains a value that is too large, or nested too deep.")
         return size
 
     def _weight(self, value: Any) -> int:
@@ -116,10 +116,9 @@ class Bounds:
         if isinstance(value, int):
             return 1 + value.bit_length() // 256
         if isinstance(value, UUID):
-            return (
-                1 + value.int.bit_length() // 32
-            )  # compared by code in Python; fails where it has no state yet
-        return 8  # a Decimal, of at most 256 characters
+            # More than an int, since UUIDs are compared in Python. Raises AttributeError for a UUID without state.
+            return 1 + value.int.bit_length() // 32
+        return 8  # a Decimal, which has at most 256 characters
 
     def _charge(self, work: int) -> None:
         self._work += work

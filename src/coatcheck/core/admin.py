@@ -11,7 +11,7 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status, check_name, check_size, encode_field
 from coatcheck.core.swap import held_of
 from coatcheck.core.users import Users, event_of, raise_failure
-from coatcheck.errors import SessionGone, StoreError
+from coatcheck.errors import SessionGone, StoreError, TooLarge
 from coatcheck.http.token import key_of
 from coatcheck.model.ports import Entry, Loaded
 from coatcheck.model.record import Destroy, Record, Refused, Update
@@ -77,7 +77,7 @@ class Admin:
         return (yield from self._users.revoke_all(user, now, None if keep is None else key_of(keep)))
 
     def update_user(self, user: str, values: Mapping[str, Any], now: int) -> Flow[int]:
-        """Set fields in every live session of `user`; in how many it was."""
+        """Set fields in every live session of `user`; in how many it was. An error of one is raised behind the others."""
         self._users.need_index("find the sessions of a user")
         fields: dict[str, bytes] = {}
         for name, value in values.items():
@@ -85,19 +85,19 @@ class Admin:
             fields[name] = encode_field(name, value)
         check_size("…", b"".join(fields.values()), self._settings.max_bytes)
         updated = 0
+        failures: list[Result] = []
         after: Entry | None = None
-        while True:
-            helds = yield from self._users.live_of(user, now, _AT_A_TIME, after)
-            if not helds:
-                return updated
+        while helds := (yield from self._users.live_of(user, now, _AT_A_TIME, after)):
             records = _records_in(helds)
             changes = [self._user_update(record.key, user, fields, now) for record in records]
             results: Sequence[Result] = yield Apply(changes, helds)
-            raise_failure(results)
+            failures += [result for result in results if isinstance(result, StoreError | TooLarge)]
             updated += sum(isinstance(result, Done) for result in results)
             if len(helds) < _AT_A_TIME:
-                return updated
+                break
             after = self.position_of(records[-1])
+        raise_failure(failures)
+        return updated
 
     def _user_update(self, key: bytes, user: str, fields: Mapping[str, bytes], now: int) -> Update:
         return Update(

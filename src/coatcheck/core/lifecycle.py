@@ -178,7 +178,8 @@ def _update(
     state: State, settings: Settings, now: int, random: Random, wanted: Wanted
 ) -> tuple[Update | None, Token | None]:
     record, token = state.record, state.token
-    assert record is not None
+    if record is None:
+        return None, None  # another thread of the request has ended the session just now
     permanent = None if state.permanent == record.permanent else state.permanent
     limits = None if state.limits == (record.idle, record.absolute) else state.limits
     secret_changes = state.rotate or state.sign_in is not None
@@ -215,6 +216,7 @@ def _update(
         lifetimes=settings.lifetimes,
         grace=settings.rotation_grace_ms,
         secret_hash=None if own is None else own.secret_hash,
+        user=record.user if own is None else None,
         used=own is not None,
         clear=state.cleared,
         remove=removing,

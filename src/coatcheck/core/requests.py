@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from coatcheck.config import Settings
 from coatcheck.core import lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
+from coatcheck.core.loading import Loading, held_under
 from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, names_in, read_field
-from coatcheck.core.swap import held_of
-from coatcheck.core.users import Users, event_of, raise_failure
-from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable
-from coatcheck.http.cookie import values_of
+from coatcheck.core.users import event_of, raise_failure
+from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token, handle_of
 from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, Flash, flash_from, is_private
@@ -23,128 +21,13 @@ from coatcheck.model.record import Change, Create, Record, Refused, Update
 
 __all__ = ["Requests"]
 
-_TOKENS_TRIED = 4
-_VALUES_LOOKED_AT = 20
 _KEYS_TRIED = 3
 
 
-class Requests:
+class Requests(Loading):
     """The flows of a request, with the settings of one manager."""
 
-    __slots__ = ("_random", "_settings", "_users")
-
-    def __init__(self, settings: Settings, users: Users, random: Callable[[int], bytes]) -> None:
-        self._settings = settings
-        self._users = users
-        self._random = random
-
-    # Loading
-
-    def load(self, state: State, now: int) -> Flow[None]:
-        """Find out which session the request holds. A failing store is recorded in `state`, not raised."""
-        tokens = self._read_tokens(state)
-        if not tokens:
-            if state.refused:
-                yield from self._judge(state, now, ())
-            else:
-                state.status, state.ready = Status.NEW, True
-            return
-        try:
-            if len(tokens) == 1 and not self._users.by_epoch:
-                # The budget of calls per read: the one session that the cookie names, alive and with its secret.
-                (token,) = tokens
-                (answer,) = yield Load((token.key,))
-                if isinstance(answer, StoreError):
-                    raise answer
-                held = held_of(token.key, answer)
-                record = held.state
-                if (
-                    isinstance(record, Record)
-                    and record.secret_hash == token.secret_hash
-                    and record.is_alive(now, self._settings.lifetimes)
-                ):
-                    if not state.ready:
-                        state.token, state.held, state.record = token, held, record
-                        state.status, state.ready = Status.LIVE, True
-                    return
-                helds: Sequence[Held] = [held]
-            else:
-                helds = yield from self._found(tokens, now)
-        except StoreError as error:
-            yield from self._not_loaded(state, now, error)
-            return
-        if state.ready:
-            # Another task of the request has loaded it meanwhile, and may have changed it.
-            return
-        yield from self._judge(state, now, helds)
-
-    def _found(self, tokens: Sequence[Token], now: int) -> Flow[Sequence[Held]]:
-        """The state under each token's key.
-
-        Raises:
-            StoreError: It can't be read.
-        """
-        keys = list(dict.fromkeys([token.key for token in tokens]))
-        answers: Sequence[Loaded] = yield Load(keys)
-        helds = yield from self._users.judged(
-            [_held(key, answer) for key, answer in zip(keys, answers, strict=True)], now
-        )
-        under = dict(zip(keys, helds, strict=True))
-        return [under[token.key] for token in tokens]
-
-    def _read_tokens(self, state: State) -> Sequence[Token]:
-        """The tokens of ours in the request's Cookie header."""
-        settings = self._settings
-        values = values_of(state.cookies, settings.cookie_name) if state.cookies else []
-        if len(values) == 1:
-            token = settings.ring.verify(values[0])
-            state.tokens, state.refused = ((), True) if token is None else ((token,), False)
-            return state.tokens
-        tokens: dict[tuple[bytes, bytes], Token] = {}
-        for value in values[:_VALUES_LOOKED_AT]:
-            token = settings.ring.verify(value)
-            if token is None:
-                state.refused = True
-                continue
-            known = tokens.get((token.key, token.secret_hash))
-            if known is None or token.current:
-                tokens[token.key, token.secret_hash] = token
-        if len(values) > _VALUES_LOOKED_AT or len({key for key, _ in tokens}) > _TOKENS_TRIED:
-            # More than any browser comes to by itself: none of them counts.
-            tokens, state.refused, state.crowded = {}, True, True
-        state.tokens = tuple(tokens.values())
-        return state.tokens
-
-    def _not_loaded(self, state: State, now: int, error: StoreError) -> Flow[None]:
-        """The store failed: an error at the first look, or an anonymous visitor, as the settings say."""
-        if state.ready:
-            # Another task of the request has loaded it meanwhile, so this failure does not matter.
-            return
-        if isinstance(error, StoreUnavailable):
-            error.ambiguous = False
-        state.failure, state.ready = error, True
-        if self._settings.outage_at(state.path) == "anonymous":
-            state.status = Status.OUTAGE
-        yield event_of("unavailable", now, reason=f"load: {type(error).__name__}")
-
-    def _judge(self, state: State, now: int, helds: Sequence[Held]) -> Flow[None]:
-        verdict = lifecycle.judge(state.tokens, helds, self._settings, now)
-        state.ready = True
-        if verdict.held is not None:
-            state.hold(verdict.token, verdict.held)
-        else:
-            state.status, state.competing = verdict.status, verdict.competing
-        # Told only now: a listener may look at the session.
-        if state.crowded:
-            yield event_of("ambiguous", now, reason="too many cookies of our name in one request")
-        elif state.refused and not state.tokens:
-            yield event_of("refused", now, reason="no token of ours in the cookie")
-        for record in verdict.expired:
-            yield event_of("expired", now, record)
-        for key, reason in verdict.unreadable:
-            yield event_of("unreadable", now, handle=handle_of(key), reason=reason)
-        if verdict.competing:
-            yield event_of("ambiguous", now, reason=f"{len(verdict.competing)} live sessions in one request")
+    __slots__ = ()
 
     # Closing
 
@@ -190,6 +73,9 @@ class Requests:
         settings = self._settings
         if failed and not state.to_destroy:
             return False
+        if state.doubt is not None:
+            # To merge the same edits once more could count them twice.
+            raise copy_of(state.doubt)
         # Recorded before the change is made of it: what another thread wants in between is stored once more, not lost.
         sent, before = state.sent(), state.record
         wanted = NOTHING_WANTED if failed else state.wanted(settings.merge)
@@ -239,6 +125,15 @@ class Requests:
                 raise_failure(endings)
         except StoreError as error:
             state.met = error
+            if (
+                isinstance(change, Update)
+                and change.edits
+                and change.sign_in is None  # if it is stored, the new secret refuses it the second time
+                and state.generation == sent.generation
+                and isinstance(error, StoreUnavailable)
+                and error.ambiguous
+            ):
+                state.doubt = error
             yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
             raise
         if impossible is not None:
@@ -348,6 +243,7 @@ class Requests:
                 if name not in record.fields and state.changes.get(name) is None:
                     state.values.pop(name, None)
                     state.reads.pop(name, None)
+            state.before = {}
         state.hold(token, held)
         state.cookie_set, state.cookie_cleared = token, False
         state.settled(sent)
@@ -467,6 +363,7 @@ class Requests:
                 lifetimes=self._settings.lifetimes,
                 grace=self._settings.rotation_grace_ms,
                 secret_hash=None if state.token is None else state.token.secret_hash,
+                user=record.user if state.token is None else None,
                 take=stored,
                 used=state.token is not None,
             )
@@ -480,13 +377,17 @@ class Requests:
                 yield from self._lose(state, now, result)
                 return {name: value for name, value in values.items() if name not in stored}
             taken = result.answer.taken
+            # Only for what another request has changed since it was read: the budget of encodings.
+            later = [name for name in taken if taken[name] != state.began_with(name)]
+            edits = state.wanted(self._settings.merge, later).edits if later else {}
             for name in stored:
-                if state.changes.get(name) is not None:
+                if name in edits:
+                    values[name] = codec.decode(edits[name].onto(taken[name]) or edits[name].data)
+                elif state.changes.get(name) is not None:
                     continue
-                if name not in taken:
+                elif name not in taken:
                     del values[name]
-                elif taken[name] != record.fields[name]:
-                    # Another request changed it meanwhile.
+                elif name in later:
                     values[name] = codec.decode(taken[name])
             if not self._holds(result.held, state.token, now):
                 state.blank()
@@ -495,7 +396,7 @@ class Requests:
             state.held, state.record = result.held, _record(result.held)
         for name in present:
             # Not marked as removed: the same write may hold what another request has put there since.
-            for known in (state.changes, state.values, state.reads):
+            for known in (state.changes, state.values, state.reads, state.before):
                 known.pop(name, None)
         return values
 
@@ -523,7 +424,7 @@ class Requests:
         if record is None:
             return False
         answers: Sequence[Loaded] = yield Load([record.key])
-        (held,) = yield from self._users.judged([_held(record.key, answers[0])], now)
+        (held,) = yield from self._users.judged([held_under(record.key, answers[0])], now)
         found = held.state
         return (
             self._holds(held, token, now)
@@ -535,12 +436,6 @@ class Requests:
 def _record(held: Held) -> Record:
     assert isinstance(held.state, Record)
     return held.state
-
-
-def _held(key: bytes, answer: Loaded) -> Held:
-    if isinstance(answer, StoreError):
-        raise answer
-    return held_of(key, answer)
 
 
 def _assigned(state: State, fields: dict[str, bytes]) -> dict[str, bytes]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coatcheck.config import Settings
@@ -110,25 +110,26 @@ class State:
 
     # Every request that looks at its session makes one of these: what it starts with stands in the class, and only
     # what differs in the instance.
-    ready = False
-    looked_at = False
-    path = ""  # within the application; known where the outage policy depends on it
+    ready: bool = False
+    looked_at: bool = False
+    path: str = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
     met: StoreError | None = (
         None  # the failure that the handler was told of: a 500 that it answers is really a 503
     )
-    status = Status.UNLOADED
+    doubt: StoreError | None = None  # edits were sent, and may be stored
+    status: Status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
-    refused = False
-    crowded = False
-    acted = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
-    mutable_reads = False  # a value was handed out that the application may change inside
-    ended_own = False
-    detached = False
+    refused: bool = False
+    crowded: bool = False
+    acted: bool = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
+    mutable_reads: bool = False  # a value was handed out that the application may change inside
+    ended_own: bool = False
+    detached: bool = False
     competing: tuple[Held, ...] = ()  # live sessions that came together, so that none was taken
     to_destroy: tuple[Held, ...] = ()
     cookie_set: Token | None = None
-    cookie_cleared = False
+    cookie_cleared: bool = False
     held: Held | None = None
     record: Record | None = None
     token: Token | None = None
@@ -150,6 +151,9 @@ class State:
         self.settings = settings
         self.values: dict[str, Any] = {}  # decoded or assigned
         self.reads: dict[str, Read] = {}
+        # What was stored under a field that was assigned without being read, or found absent: take, save and maintenance
+        # bring the record up to date, and the assignment still began with this.
+        self.before: dict[str, bytes | None] = {}
         self.changes: dict[str, bytes | None] = {}  # assigned (bytes) or removed (None)
 
     def __repr__(self) -> str:
@@ -159,7 +163,8 @@ class State:
         """The record that the request holds, from now on."""
         assert isinstance(held.state, Record)
         self.token, self.held, self.record = token, held, held.state
-        self.status, self.ready = Status.LIVE, True
+        self.status = Status.LIVE
+        self.ready = True
 
     def blank(self) -> None:
         """Forget the record, what was read of it, and every intention about it."""
@@ -168,12 +173,14 @@ class State:
         self.token = None
         self.values = {}
         self.reads = {}
+        self.before = {}
         self.changes = {}
         self.cleared = False
         self.permanent = None
         self.limits = None
         self.sign_in = None
         self.rotate = 0
+        self.doubt = None
         self.generation += 1
 
     def sent(self) -> Sent:
@@ -205,6 +212,7 @@ class State:
             for name, change in sent.recorded.items():
                 if change is None:
                     self.reads.pop(name, None)
+                    self.before.pop(name, None)
                 wanted = self.changes.pop(name, change)
                 if wanted is not change:
                     # It was set again since then; and if it was at this very moment, that counts.
@@ -223,8 +231,13 @@ class State:
         """The stored fields, as far as this request did not clear them."""
         return NO_FIELDS if self.record is None or self.cleared else self.record.fields
 
-    def wanted(self, rules: Mapping[str, MergeRule]) -> Wanted:
-        """What is wanted of the fields.
+    def began_with(self, name: str) -> bytes | None:
+        """What was stored under a field when the request first read, assigned or missed it."""
+        read = self.reads.get(name)
+        return self.before.get(name, self.base.get(name)) if read is None else read.stored
+
+    def wanted(self, rules: Mapping[str, MergeRule], names: Sequence[str] | None = None) -> Wanted:
+        """What is wanted of the fields; with `names`, what is set of these alone.
 
         Each mutable value that was read or assigned is encoded here, which is how a change deep inside is found.
 
@@ -240,20 +253,25 @@ class State:
             if data is None and name in base:
                 removing.append(name)
         for name, value in list(self.values.items()):
+            if names is not None and name not in names:
+                continue
             assigned, read = changes.get(name), reads.get(name)
             data = assigned
             if type(value) not in codec.IMMUTABLE:
                 data = encode_field(name, value)
             elif data is None:
                 continue
-            before = base.get(name) if read is None else read.stored
+            before = self.before.get(name, base.get(name)) if read is None else read.stored
             if data == before or (
-                assigned is None and read is not None and codec.same_value(read.base, data)
+                assigned is None
+                and read is not None
+                and len(data) == len(read.base)  # else it has changed, and need not be encoded once more
+                and codec.same_value(read.base, data)
             ):
                 continue
             rule = rules.get(name)
             if rule is not None:
-                edits[name] = Edit(data, before, before, rule)
+                edits[name] = Edit(data, before if read is None else read.base, before, rule)
             elif read is not None and read.value is value and name[:1] != PRIVATE:
                 edits[name] = Edit(data, read.base, read.stored)
             else:
@@ -332,7 +350,11 @@ def read_field(state: State, name: str) -> Any:
     if change is _NOT_READ:
         if state.record is None or state.cleared:
             raise KeyError(name)
-        data = state.record.fields[name]
+        stored = state.record.fields.get(name)
+        if stored is None:
+            state.before.setdefault(name, None)
+            raise KeyError(name)
+        data = stored
     value = state.values.get(name, _NOT_READ)
     if value is not _NOT_READ:
         return value
@@ -356,6 +378,8 @@ def write_field(state: State, name: str, value: Any) -> None:
         data = encode_field(name, value)  # the same error, with the field's name
     if len(data) + len(name) > state.settings.max_bytes:
         check_size(name, data, state.settings.max_bytes)
+    record = state.record
+    state.before.setdefault(name, None if record is None or state.cleared else record.fields.get(name))
     state.values[name] = value
     state.changes[name] = data
     if type(value) not in codec.IMMUTABLE:
@@ -381,6 +405,6 @@ def remove_field(state: State, name: str) -> None:
 
 def clear_fields(state: State) -> None:
     """Record that every field is to go."""
-    state.values, state.reads, state.changes = {}, {}, {}
+    state.values, state.reads, state.before, state.changes = {}, {}, {}, {}
     state.acted = True
     state.cleared = state.cleared or (state.record is not None and bool(state.record.fields))

@@ -33,7 +33,7 @@ class Users:
     def __init__(self, settings: Settings, index: Index, random: Callable[[int], bytes]) -> None:
         self._settings = settings
         self.index = index
-        self.by_epoch = index == "none" or settings.revocation == "epoch"
+        self.by_epoch: bool = index == "none" or settings.revocation == "epoch"
         within = settings.lifetimes if index == "within" else None
         self._epochs = Epochs(random, lifetimes=within) if self.by_epoch else None
 

@@ -37,7 +37,7 @@ class Step:
     """What it was about, in words."""
     wrote: bool = False
     """Whether anything in the store is different now."""
-    parts: Mapping[bytes, Step] = field(default_factory=dict, repr=False)
+    parts: Mapping[bytes, Step] = field(default_factory=dict[bytes, "Step"], repr=False)
     """For a call that several requests may share: what it was for each key."""
 
     def of(self, keys: Collection[bytes]) -> Step | None:

@@ -38,7 +38,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "session"
 _HEADS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-log = logging.getLogger("coatcheck")
+log: logging.Logger = logging.getLogger("coatcheck")
 _SECURE = frozenset({"https", "wss"})
 
 

@@ -1,1 +1,1 @@
-"""What is sent: the token, the Cookie header, the response's headers. Pure functions of bytes and settings."""
+"""The HTTP side: tokens, Cookie headers, response headers. Pure functions of bytes and settings."""

@@ -1,8 +1,8 @@
-"""The one reader of Cookie headers, and the one writer of Set-Cookie.
+"""Reads Cookie headers and writes Set-Cookie headers.
 
-The frameworks' own parsers disagree about quotes, escapes, white space and duplicates, and some let a name
-prefix be forged; so the header is read here, on its bytes. A cookie's value is only ever a token, so nothing is
-unquoted or unescaped.
+The frameworks' parsers disagree about quotes, escapes, white space and duplicates, and some allow a name prefix to be
+forged. So the raw bytes of the header are parsed here. The value of the session cookie is always a token, so nothing
+is unquoted or unescaped.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _WHITE = b" \t"
 
 
 def values_of(header: bytes, name: bytes) -> list[bytes]:
-    """The values of every cookie called `name` in a Cookie header, in order.
+    """The values of all cookies called `name` in a Cookie header, in order.
 
-    Takes any bytes, never raises, and takes time linear in the header. Only SP and HTAB are trimmed; names are
-    compared byte for byte; a value ends at the next semicolon, whatever quotes are in it.
+    Accepts any bytes, never raises, and runs in linear time. Only SP and HTAB are trimmed, names are compared byte for
+    byte, and a value ends at the next semicolon, even inside quotes.
     """
     if header.startswith(name + b"=") and b";" not in header:
-        return [header[len(name) + 1 :].strip(_WHITE)]  # the one cookie that many visitors have
+        return [header[len(name) + 1 :].strip(_WHITE)]  # fast path for the common case of a single cookie
     values: list[bytes] = []
     size = len(name)
     at = header.find(name)
@@ -36,7 +36,7 @@ def values_of(header: bytes, name: bytes) -> list[bytes]:
         end = header.find(b";", at)
         if end < 0:
             end = len(header)
-        # What stands before the name must be white space only, back to a semicolon or the start.
+        # Between the last semicolon, or the start, and the name there must be only white space.
         before = header[header.rfind(b";", 0, at) + 1 : at]
         if before == b" " or not before.strip(_WHITE):
             rest = header[at + size : end].strip(_WHITE)
@@ -47,10 +47,10 @@ def values_of(header: bytes, name: bytes) -> list[bytes]:
 
 
 class CookieTemplate:
-    """A cookie without its value: writes both the setting and the clearing, so that the attributes always match.
+    """A cookie's name and attributes. It writes the setting and the clearing, so that their attributes always match.
 
     Raises:
-        ConfigurationError: Attributes that no browser takes together, or that could break the header.
+        ConfigurationError: Browsers refuse this combination of attributes, or an attribute could break the header.
     """
 
     __slots__ = ("_attributes", "name", "secure")
@@ -82,11 +82,19 @@ class CookieTemplate:
         return f"<CookieTemplate {self.name}{self._attributes}>"
 
     def set(self, value: str, *, max_age: int | None) -> str:
-        """The value of the Set-Cookie header. `max_age` in seconds; None lasts as long as the browser does."""
+        """The value of the Set-Cookie header.
+
+        Args:
+            value: The cookie's value.
+            max_age: Its lifetime in seconds; None: until the browser closes.
+
+        Raises:
+            TooLarge: The name and the value are longer than browsers accept.
+        """
         size = len(self.name) + len(value)
         if size > MAXIMUM_BYTES:
             raise TooLarge(
-                f"The cookie {self.name} would have {size} bytes; browsers drop one over {MAXIMUM_BYTES}.",
+                f"The cookie {self.name} would have {size} bytes; browsers drop cookies over {MAXIMUM_BYTES}.",
                 size=size,
                 limit=MAXIMUM_BYTES,
             )
@@ -103,11 +111,11 @@ def _check(
 ) -> None:
     if not _NAME(name) or len(name) > 256:
         raise ConfigurationError(
-            f"The cookie name {name!r} is not a token of RFC 9110: use letters, digits, '-' and '_' only."
+            f"The cookie name {name!r} is not a token (RFC 9110 §5.6.2): use letters, digits, '-' and '_' only."
         )
     if not _PATH(path) or len(path) > _MAXIMUM_ATTRIBUTE:
         raise ConfigurationError(
-            f"The cookie path {path!r} must begin with '/' and have no ';' or control characters."
+            f"The cookie path {path!r} must begin with '/' and contain no ';' and no control characters."
         )
     if domain is not None and (not _DOMAIN(domain) or len(domain) > _MAXIMUM_ATTRIBUTE):
         raise ConfigurationError(f"The cookie domain {domain!r} is not a domain name.")
@@ -116,12 +124,12 @@ def _check(
     lowered = name.lower()
     if lowered.startswith(("__host-", "__secure-", "__http-")) and not secure:
         raise ConfigurationError(
-            f"A cookie named {name!r} must be Secure (RFC 6265bis §4.1.3): leave insecure_http off, or take a plain name."
+            f"A cookie named {name!r} must be Secure (RFC 6265bis §4.1.3): leave insecure_http off, or use a name without prefix."
         )
     if lowered.startswith("__host-") and (domain is not None or path != "/"):
         raise ConfigurationError(
-            f"A cookie named {name!r} can have no domain and only the path '/' (RFC 6265bis §4.1.3.2): "
-            "take '__Secure-session' for the name, or leave it out."
+            f"A cookie named {name!r} must have no domain and the path '/' (RFC 6265bis §4.1.3.2): "
+            "use the name '__Secure-session', or leave the name out."
         )
     if not secure and samesite == "None":
         raise ConfigurationError("Browsers refuse SameSite=None without Secure: leave insecure_http off.")

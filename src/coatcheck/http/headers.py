@@ -1,4 +1,4 @@
-"""The headers of a response that depends on a session, or sets its cookie."""
+"""The headers of a response that depends on a session or sets its cookie."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _PAST = "Thu, 01 Jan 1970 00:00:00 GMT"
 def amend(
     headers: Iterable[tuple[str, str]], *, cookie_name: str, set_cookie: str | None, vary: str | None
 ) -> list[tuple[str, str]]:
-    """The headers of a response, with what its session has to say.
+    """The headers of a response, completed for its session.
 
     Args:
-        headers: The application's own, in order; its other cookies stay as they are.
-        cookie_name: The session cookie's name, of which exactly one Set-Cookie goes out.
-        set_cookie: The value of our Set-Cookie, or None; with it go ``Cache-Control: no-store`` and an ``Expires``
-            in the past.
-        vary: The request header on which the response depends, or None.
+        headers: The application's headers, in order. Its other cookies are kept unchanged.
+        cookie_name: The session cookie's name. With `set_cookie`, other Set-Cookie headers of this name are removed.
+        set_cookie: The value of the session's Set-Cookie header, or None. It also sets ``Cache-Control: no-store`` and
+            an ``Expires`` in the past.
+        vary: The request header that the response depends on, or None.
     """
     amended = list(headers)
     if set_cookie is None and vary is not None:
@@ -39,7 +39,7 @@ def amend(
             if name.lower() != "set-cookie" or not value.lstrip().startswith(ours)
         ]
         amended = _joined(amended, "Cache-Control", forbid_storing)
-        # For caches that are told to ignore Cache-Control: they would give one new visitor's cookie to the next.
+        # Caches that are configured to ignore Cache-Control would otherwise serve one visitor's cookie to others.
         amended = _joined(amended, "Expires", lambda _: _PAST)
         amended.append(("Set-Cookie", set_cookie))
     return amended
@@ -48,7 +48,7 @@ def amend(
 def _joined(
     headers: list[tuple[str, str]], name: str, change: Callable[[str | None], str]
 ) -> list[tuple[str, str]]:
-    """The headers with all lines called `name` as one, changed."""
+    """The headers, with all headers called `name` joined into one and changed."""
     lowered = name.lower()
     values = [value for other, value in headers if other.lower() == lowered]
     kept = [header for header in headers if header[0].lower() != lowered]
@@ -56,7 +56,7 @@ def _joined(
 
 
 def add_vary(existing: str | None, field: str) -> str:
-    """A Vary header that names `field` (once, in any case), keeping what was there; ``*`` stays alone."""
+    """The Vary header `existing` with `field` added, unless it contains `field` (in any case) or ``*``."""
     if not existing or not existing.strip():
         return field
     named = [part.strip().lower() for part in existing.split(",")]
@@ -66,7 +66,7 @@ def add_vary(existing: str | None, field: str) -> str:
 
 
 def forbid_storing(existing: str | None) -> str:
-    """A Cache-Control header with ``no-store``: never weaker than what was there (RFC 9111 §5.2.2.5)."""
+    """The Cache-Control header `existing` with ``no-store`` added, and never weaker than before (RFC 9111 §5.2.2.5)."""
     kept = [part.strip() for part in (existing or "").split(",") if part.strip()]
     if any(part.lower() == "no-store" for part in kept):
         return existing or ""
@@ -75,10 +75,10 @@ def forbid_storing(existing: str | None) -> str:
 
 
 def unavailable(retry_after: int) -> tuple[str, list[tuple[str, str]], bytes]:
-    """The 503 that stands for a store that failed: status line, headers, body.
+    """The 503 response for a store failure: status line, headers, body.
 
     Args:
-        retry_after: After how many seconds the client may try again.
+        retry_after: Seconds after which the client may try again.
     """
     body = b"The service is not available at the moment. Please try again.\n"
     headers = [

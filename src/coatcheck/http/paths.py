@@ -1,4 +1,4 @@
-"""Which choice counts for a path, where an application made different ones for its parts."""
+"""Settings that are chosen by path."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _PATTERN = re.compile(r"[*?#<>{}]|%[0-9A-Fa-f]{2}")
 
 
 class Prefixes(Generic[T]):
-    """Prefixes of paths, each with what was chosen for it and for everything below it; the longest counts.
+    """A choice for each path prefix. The longest matching prefix counts.
 
-    ``/static`` stands for ``/static`` and ``/static/site.css``, not for ``/staticky``; ``/static/`` only for what is
-    below it; ``/`` for everything. Paths are those within the application, decoded.
+    ``/static`` matches ``/static`` and ``/static/site.css``, but not ``/staticky``; ``/static/`` matches only paths
+    below it; ``/`` matches every path. Paths are decoded, and relative to the application.
     """
 
     __slots__ = ("_longest_first",)
 
     def __init__(self, name: str, choices: Mapping[str, T]) -> None:
-        """Keep the choices.
+        """Check and keep the choices.
 
         Args:
-            name: The setting that they come from, for the messages of errors.
-            choices: What was chosen, by prefix.
+            name: The name of the setting, for error messages.
+            choices: The choice for each prefix.
 
         Raises:
-            ConfigurationError: A prefix that no path would ever have.
+            ConfigurationError: A prefix can match no path.
         """
         for prefix in choices:
             if not isinstance(prefix, str) or not prefix.startswith("/"):
@@ -51,7 +51,7 @@ class Prefixes(Generic[T]):
         return bool(self._longest_first)
 
     def of(self, path: str) -> T | None:
-        """What was chosen for `path`; None: nothing."""
+        """The choice for `path`, or None if no prefix matches."""
         for prefix, below, choice in self._longest_first:
             if path == prefix or path.startswith(below):
                 return choice

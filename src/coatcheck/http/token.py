@@ -1,9 +1,8 @@
 """The token in the visitor's cookie, and the ring of secrets that signs it.
 
-A token is a selector (16 random bytes, the record's key), a secret (32 random bytes, of which the store holds
-only the SHA-256) and a MAC (keyed BLAKE2b, 16 bytes) over both, made with a key that is derived from the
-ring's secret and the cookie's name. As text it is base64url without padding: 86 characters, and only one way to
-write each token.
+A token consists of a selector (16 random bytes, the record's key), a secret (32 random bytes; the store holds only
+its SHA-256) and a MAC over both (keyed BLAKE2b, 16 bytes). The MAC's key is derived from a secret of the ring and the
+cookie's name. The text form is base64url without padding: 86 characters, exactly one spelling per token.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ SECRET_BYTES = 32
 _MAC_BYTES = 16
 _MOST_REMEMBERED = 4096
 _MINIMUM_SECRET_BYTES = 32
-# 64 bytes leave 4 bits of the last character unused; they must be zero, so that no token has a second spelling.
+# 64 bytes leave 4 bits of the last character unused. They must be zero, so that each token has one spelling.
 _GRAMMAR = re.compile(rb"[A-Za-z0-9_-]{85}[AQgw]").fullmatch
 _HANDLE = re.compile(r"[0-9a-f]{32}").fullmatch
 _FROM_URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 _MAKE_ONE = (
-    "Make a good one with `coatcheck secret` or "
+    "Make one with `coatcheck secret` or "
     '`python -c "import secrets; print(secrets.token_urlsafe(32))"`, and keep it out of the source.'
 )
-# Secrets of 32 characters and more that stand in well-read documentation, so that everybody knows them.
+# Secrets of at least 32 characters from well-known documentation, and so publicly known.
 _PUBLISHED = {
     b"192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
     b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
@@ -46,13 +45,13 @@ _NOT_ALPHANUMERIC = re.compile(rb"[^a-z0-9]")
 
 
 class Token:
-    """A token that we signed. Shows nothing of itself.
+    """A token with a valid signature. Its repr shows no secret.
 
     Attributes:
-        key: The selector, under which the record lies.
-        secret: The secret itself.
-        secret_hash: Its SHA-256, as the record holds it.
-        current: Whether the ring's newest secret signed it.
+        key: The selector: the record's key.
+        secret: The token's secret.
+        secret_hash: The SHA-256 of the secret, as stored in the record.
+        current: Whether the newest secret of the ring signed it.
     """
 
     __slots__ = ("current", "key", "secret", "secret_hash")
@@ -68,14 +67,14 @@ class Token:
 
 
 class Ring:
-    """The secrets of an application, the newest first: the first signs, each verifies.
+    """The secrets of an application, the newest first. The first signs, all verify.
 
     Args:
         secrets: One secret or several, each at least 32 bytes; a str counts as its UTF-8.
-        purpose: What the signatures are for: the cookie's name. A token taken from another name is not ours.
+        purpose: The cookie's name. A token that was signed for another name is refused.
 
     Raises:
-        ConfigurationError: No secret, or one that is too short or well known.
+        ConfigurationError: There is no secret, or one is too short or publicly known.
     """
 
     __slots__ = ("_known_good", "_rotating", "_signing")
@@ -88,7 +87,7 @@ class Ring:
         ring = [_checked(secret) for secret in given]
         self._known_good: dict[bytes, Token] = {}
         label = b"coatcheck 1 token " + purpose.encode()
-        # Keyed BLAKE2b is a MAC by its own specification (RFC 7693 §2.1), and takes a fifth of HMAC-SHA256's time.
+        # Keyed BLAKE2b is specified as a MAC (RFC 7693 §2.1), and takes a fifth of the time of HMAC-SHA256.
         self._signing = tuple(
             blake2b(digest_size=_MAC_BYTES, key=hmac.digest(secret, label, "sha256")) for secret in ring
         )
@@ -98,13 +97,13 @@ class Ring:
         return f"<Ring of {len(self._signing)}>"
 
     def sign(self, token: Token) -> str:
-        """The text of `token`, signed by the newest secret."""
+        """The text form of `token`, signed by the newest secret."""
         body = token.key + token.secret
         return urlsafe_b64encode(body + _mac(self._signing[0], body)).rstrip(b"=").decode()
 
     def verify(self, text: bytes) -> Token | None:
-        """The token that `text` is, if we signed it; None for anything else, whatever bytes it is."""
-        # A visitor shows one token many times. Whether its session still lives, the store says each time.
+        """The token of `text`, or None if no secret of the ring signed it. Accepts any bytes."""
+        # A token arrives with many requests. Only its signature is remembered; whether its session lives is the store's.
         known = self._known_good.get(text)
         if known is not None:
             return known
@@ -124,11 +123,11 @@ class Ring:
         return None
 
     def successor(self, token: Token) -> Token:
-        """What `token` becomes at a periodic rotation: the same for every request that holds it."""
+        """The token after a periodic rotation: the same for every parallel request with `token`."""
         return self._derived(self._rotating[0], token)
 
     def successor_with(self, token: Token, secret_hash: bytes) -> Token | None:
-        """The successor of `token` whose secret has the SHA-256 `secret_hash`, under any secret of the ring."""
+        """The successor of `token` by any secret of the ring whose hash is `secret_hash`, or None."""
         for key in self._rotating:
             if (successor := self._derived(key, token)).secret_hash == secret_hash:
                 return successor
@@ -146,17 +145,17 @@ def _mac(keyed: blake2b, body: bytes) -> bytes:
 
 
 def secret_hash_of(secret: bytes) -> bytes:
-    """The SHA-256 by which a record knows a secret. Not keyed, so that it outlives the ring."""
+    """The SHA-256 of a token's secret, as stored in the record. Not keyed, so that it outlives the ring."""
     return sha256(secret).digest()
 
 
 def handle_of(key: bytes) -> str:
-    """The public name of the session under `key`: 32 hexadecimal digits, safe to log and to put in a URL."""
+    """The public name of the session with `key`: 32 hexadecimal digits, safe to log and to put in a URL."""
     return key.hex()
 
 
 def key_of(handle: str) -> bytes | None:
-    """The key that `handle` names, or None where it is no handle at all."""
+    """The key of `handle`, or None if it is not a handle."""
     return bytes.fromhex(handle) if _HANDLE(handle) else None
 
 
@@ -169,13 +168,13 @@ def _checked(secret: object) -> bytes:
         raise ConfigurationError(f"The secret is not text. {_MAKE_ONE}") from None
     if len(raw) < _MINIMUM_SECRET_BYTES:
         raise ConfigurationError(
-            f"The secret is too short: {len(raw)} bytes, where at least {_MINIMUM_SECRET_BYTES} are needed. {_MAKE_ONE}"
+            f"The secret is too short: {len(raw)} bytes; at least {_MINIMUM_SECRET_BYTES} are required. {_MAKE_ONE}"
         )
     if raw.lower() in _PUBLISHED or len(set(raw)) < 8 or (raw.isascii() and _is_placeholder(raw)):
-        raise ConfigurationError(f"The secret is one that anybody can guess. {_MAKE_ONE}")
+        raise ConfigurationError(f"The secret is easy to guess. {_MAKE_ONE}")
     return raw
 
 
 def _is_placeholder(raw: bytes) -> bool:
-    """Whether next to nothing is left of a text without the words of which placeholders are made."""
+    """Whether the text consists almost only of words that are common in placeholders."""
     return len(_PLACEHOLDERS.sub(b"", _NOT_ALPHANUMERIC.sub(b"", raw.lower()))) < 12

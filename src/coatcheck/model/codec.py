@@ -1,13 +1,13 @@
-"""What a field's value becomes in the store: MessagePack, with what MessagePack lacks as extensions.
+"""The encoding of field values: MessagePack, with extensions for the types that MessagePack lacks.
 
-A value comes back as what it was, type and all, or it is refused by name when it is assigned: None, bool, int,
-float, str, bytes, list, dict, tuple, set, frozenset, datetime, date, time, timedelta, UUID and Decimal, in any
-nesting. Nothing that is read can run code.
+Values are None, bool, int, float, str, bytes, list, dict, tuple, set, frozenset, datetime, date, time, timedelta, UUID
+and Decimal, in any nesting. A value comes back with the same type, or is refused when it is assigned. Decoding runs no
+code of the stored data.
 
-The encoding is canonical (the same value gives the same bytes, sets are sorted by their encoded members), so that
-"did it change?" is a comparison of bytes.
+The encoding is canonical: equal values of the same types have equal bytes (sets are sorted by their encoded members),
+so that a change is found by comparing bytes.
 
-Extensions, each holding MessagePack: 1 tuple, 2 set, 3 frozenset, 4 int beyond 64 bits (hexadecimal text),
+Extensions, each containing MessagePack: 1 tuple, 2 set, 3 frozenset, 4 int beyond 64 bits (hexadecimal text),
 5 datetime ``[year, month, day, hour, minute, second, microsecond, fold, zone]``, 6 date (ISO text), 7 time (ISO
 text, fold), 8 timedelta ``[days, seconds, microseconds]``, 9 UUID (16 bytes), 10 Decimal (text). A zone is None, a
 str (an IANA name), or ``[offset in microseconds, name or None]``.
@@ -35,7 +35,7 @@ _NATIVE = frozenset({type(None), bool, int, float, str, bytes})
 _NATIVE_BUT_INT = _NATIVE - {int}
 _SIMPLE_KEYS = frozenset({str})
 IMMUTABLE = frozenset({*_NATIVE, datetime, date, time, timedelta, UUID, Decimal})
-"""The types whose values can't be changed in place, nor hold a value that can."""
+"""The types whose values, including everything inside them, can't be changed in place."""
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -47,27 +47,27 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def encode(value: object) -> bytes:
-    """The bytes of `value`.
+    """The encoded bytes of `value`.
 
     Raises:
-        NotStorable: It, or something in it, would not come back as what it was; the message names the type.
+        NotStorable: The value, or a part of it, would not come back unchanged; the message names its type.
     """
     try:
         try:
             return _pack(value if type(value) in _NATIVE else _plain(value, 0, _NATIVE))
         except OverflowError:
-            # Somewhere in it is an int beyond 64 bits: look at each of them.
+            # The value contains an int beyond 64 bits, which `_plain` finds only if int is not native.
             return _pack(_plain(value, 0, _NATIVE_BUT_INT))
     except UnicodeEncodeError:
-        # Not chained: the codec's own errors show what was in the value, and so do those of reading.
-        raise NotStorable("a str with a lone surrogate is not text, and can't be stored") from None
+        # Not chained: the message of msgspec's error could show a part of the value. The same holds in `decode`.
+        raise NotStorable("a str with a lone surrogate can't be stored, since it has no UTF-8") from None
 
 
 def decode(data: bytes) -> Any:
-    """The value that `encode` was given.
+    """The value of bytes from `encode`.
 
     Raises:
-        DecodeError: The bytes are no value of this format.
+        DecodeError: The bytes are not a value in this format.
     """
     try:
         return _decoder.decode(data)
@@ -83,7 +83,7 @@ def decode(data: bytes) -> Any:
 
 
 def same_value(stored: bytes, encoded: bytes) -> bool:
-    """Whether two encodings stand for the same value, also when another release wrote `stored`."""
+    """Whether two encodings are of the same value, even if another release wrote `stored` in other bytes."""
     try:
         return encode(decode(stored)) == encoded
     except (DecodeError, NotStorable):
@@ -91,7 +91,7 @@ def same_value(stored: bytes, encoded: bytes) -> bool:
 
 
 def _plain(value: object, depth: int, native: frozenset[type]) -> object:
-    """`value` in terms that MessagePack has; what is of a type in `native` it takes as it is."""
+    """`value` in types that MessagePack has. Values of the `native` types are left unchanged."""
     kind = type(value)
     if kind in native:
         return value
@@ -119,7 +119,7 @@ def _plain(value: object, depth: int, native: frozenset[type]) -> object:
 
 
 def _plain_key(key: object) -> object:
-    # Ext has no hash, so what is to be a key must be one that MessagePack has itself.
+    # Ext is not hashable, so only types that MessagePack has itself can be keys.
     kind = type(key)
     if kind in _NATIVE and (kind is not int or _LOWEST <= cast("int", key) <= _HIGHEST):
         return key
@@ -130,7 +130,7 @@ def _refusal(kind: type) -> str:
     for base in kind.__mro__[1:-1]:
         if base in IMMUTABLE or base in _WRAPPERS or base in (list, dict):
             return f"{_name(kind)} would come back as a plain {base.__name__}: store {base.__name__}(value)"
-    return f"{_name(kind)} can't be stored: store plain data that stands for it (an id, a dict of its parts)"
+    return f"{_name(kind)} can't be stored: store plain data in its place (an id, a dict of its parts)"
 
 
 def _name(kind: type) -> str:
@@ -217,7 +217,7 @@ def _read_zone(zone: Any) -> tzinfo | None:
         try:
             return ZoneInfo(zone)
         except (ZoneInfoNotFoundError, OSError) as error:
-            raise ValueError("this machine knows no such time zone") from error
+            raise ValueError("the time zone is not in this machine's database") from error
     offset, name = zone
     if name is None:
         return timezone(timedelta(microseconds=offset))
@@ -251,7 +251,7 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
 def _read_extension(code: int, data: memoryview) -> Any:
     reader = _READERS.get(code)
     if reader is None:
-        raise ValueError("the value is of a kind that this release does not know")
+        raise ValueError("the value has an extension type that this release does not know")
     return reader(bytes(data))
 
 

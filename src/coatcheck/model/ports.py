@@ -167,7 +167,7 @@ class Store(Protocol):
     ) -> Sequence[Entry]:
         """The user's entries whose `until` is after `now`: the newest sign-in first, then by key.
 
-        At most `limit` of them, from behind `after`, which need not exist any more. Complete for every entry that was
+        `limit` of them, fewer only where there are no more, from behind `after`, which need not exist any more. Complete for every entry that was
         stored before the call. The caller checks each against its record.
         """
         ...

@@ -100,6 +100,12 @@ class Edit(Struct, frozen=True):
     def __repr__(self) -> str:
         return "<Edit>"
 
+    def onto(self, theirs: bytes | None) -> bytes | None:
+        """What it makes of what another request has stored since; None: the merge rule raised."""
+        if self.rule is not None:
+            return ruled(self.rule, self.base, theirs, self.data)
+        return merged(self.base or b"", theirs or b"", self.data)
+
 
 class Create(Struct, frozen=True, tag=True):
     """Put a record where nothing is. Never overwrites."""
@@ -431,15 +437,13 @@ def _fields_after(record: Record, change: Update) -> tuple[Applied, dict[str, by
         theirs = fields.get(name)
         if change.clear or theirs == edit.stored:
             fields[name] = edit.data
-        elif edit.rule is not None:
-            result = ruled(edit.rule, edit.base, theirs, edit.data)
+        elif edit.rule is None and (theirs is None or edit.base is None):
+            continue  # it was removed meanwhile, and stays so
+        else:
+            result = edit.onto(theirs)
             if result is None:
                 failed.append(name)
             fields[name] = edit.data if result is None else result
-        elif theirs is not None and edit.base is not None:
-            fields[name] = merged(edit.base, theirs, edit.data)
-        else:
-            continue  # it was removed meanwhile, and stays so
         if fields[name] != edit.data:
             both.append(name)
     if change.max_flashes:

@@ -1,14 +1,14 @@
-"""Sealing: what leaves our hands and must come back unread and unchanged.
+"""Sealing: authenticated encryption of data that is kept outside the application.
 
-AES-256-GCM, with a key and a nonce of its own for each message: HKDF-SHA256 (RFC 5869) derives both from a secret of
-the ring and 24 random bytes that lead the message. So no pair of key and nonce comes twice, however many messages one
-secret seals, and no count has to be kept (decision 11 has the bounds).
+The cipher is AES-256-GCM with a new key and nonce for each message. HKDF-SHA256 (RFC 5869) derives both from a secret
+of the ring and the 24 random bytes that precede the ciphertext. So no pair of key and nonce repeats, and the messages
+per secret need not be counted (decision 11 has the bounds).
 
-A sealed value is ``version (1) ‖ random (24) ‖ ciphertext ‖ tag (16)``. What it is bound to is authenticated with it
-and not repeated in it: version, purpose, name, and whatever the caller binds it to besides (the session's key, the
-field, a limit). A value that was taken from anywhere else does not open.
+A sealed value is ``version (1) ‖ random (24) ‖ ciphertext ‖ tag (16)``. It is bound to its version, purpose and name,
+and to the context that the caller gives (the session's key, the field, a limit): these are authenticated but not
+contained in it. A value from another context does not open.
 
-Whatever is wrong with a sealed value, the answer is the same `DecodeError`, and no other way of reading is tried.
+Every failure to open is the same `DecodeError`, so that it tells nothing about the cause. No other format is tried.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["OVERHEAD", "RANDOM_BYTES", "Opened", "Sealer", "from_text", "to_text
 
 RANDOM_BYTES = 24
 OVERHEAD = 1 + RANDOM_BYTES + 16
-"""How many bytes longer a sealed value is than what was sealed."""
+"""The number of bytes that sealing adds."""
 _VERSION = b"\x01"
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 _LABEL = b"coatcheck 1 sealing"
@@ -34,7 +34,7 @@ _FROM_URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class Opened(NamedTuple):
-    """What was sealed, and whether the ring's newest secret sealed it."""
+    """The opened data, and whether the newest secret of the ring sealed it."""
 
     data: bytes
     current: bool
@@ -44,19 +44,19 @@ class Sealer:
     """Seals with the first secret of a ring, opens with any of them.
 
     Args:
-        secrets: The newest first. A secret that is left out ends what it sealed.
-        purpose: What is sealed (``"client keys"``, ``"field"``). Nothing that is sealed for one opens for another.
-        name: Where it is kept: the cookie's name, the store's prefix.
+        secrets: The secrets of the ring, the newest first. Values of a secret that is removed can't be opened any more.
+        purpose: The kind of data (``"client keys"``, ``"field"``). A value for one purpose does not open for another.
+        name: The place of the data: the cookie's name, the store's prefix.
 
     Raises:
-        ConfigurationError: There is no secret, or an empty one.
+        ConfigurationError: There is no secret, or one is empty.
     """
 
     __slots__ = ("_bound", "_roots")
 
     def __init__(self, secrets: Sequence[bytes], *, purpose: str, name: str) -> None:
         if not secrets or not all(secrets):
-            raise ConfigurationError("Sealing needs a secret, and none that is empty.")
+            raise ConfigurationError("Sealing needs at least one secret, and no secret may be empty.")
         self._bound: tuple[bytes, ...] = (_VERSION, purpose.encode(), name.encode())
         self._roots: tuple[bytes, ...] = tuple(
             _derived(secret, _framed([_LABEL, *self._bound])) for secret in secrets
@@ -66,12 +66,12 @@ class Sealer:
         return f"<Sealer with {len(self._roots)} secrets>"
 
     def seal(self, data: bytes, random: bytes, *, bound_to: Iterable[bytes] = ()) -> bytes:
-        """The sealed value.
+        """The sealed value of `data`.
 
         Args:
-            data: What to seal.
-            random: `RANDOM_BYTES` bytes from the operating system, for this message alone.
-            bound_to: What must be told again, the same, to open it.
+            data: The bytes to seal.
+            random: `RANDOM_BYTES` bytes from the operating system, never used before.
+            bound_to: The context. Opening the value needs the same context.
         """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -82,10 +82,10 @@ class Sealer:
         return _VERSION + random + sealed
 
     def open(self, sealed: bytes, *, bound_to: Iterable[bytes] = ()) -> Opened:
-        """What was sealed.
+        """The data of a sealed value.
 
         Raises:
-            DecodeError: Whatever is wrong: it is always the same one.
+            DecodeError: The value can't be opened. The error does not tell why.
         """
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -103,15 +103,15 @@ class Sealer:
 
 
 def to_text(sealed: bytes) -> str:
-    """Bytes as base64url without padding, as they fit into a cookie."""
+    """A sealed value as base64url without padding, for a cookie."""
     return urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
 
 def from_text(text: bytes) -> bytes:
-    """What `to_text` was given. There is one spelling only.
+    """The bytes of a text from `to_text`. Other spellings of the same bytes are refused.
 
     Raises:
-        DecodeError: It is no such text; the same error as that of `Sealer.open`.
+        DecodeError: The text is not one from `to_text`; the same error as from `Sealer.open`.
     """
     if _TEXT(text) and len(text) % 4 != 1:
         raw = a2b_base64(text.translate(_FROM_URLSAFE) + b"=" * (-len(text) % 4))
@@ -125,7 +125,7 @@ def _unopened() -> DecodeError:
 
 
 def _framed(parts: Iterable[bytes]) -> bytes:
-    """Several byte strings as one, of which no other several make the same."""
+    """An unambiguous encoding of several byte strings as one: each is preceded by its length."""
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 

@@ -1,8 +1,8 @@
-"""A circuit breaker: a server that fails again and again is not asked by every request.
+"""A circuit breaker: after several failures in a row a server is not called by every request.
 
-While it is open, callers are refused at once. Once in a while one of them is let through; when that succeeds, all
-are. Written here because the published ones are for sync or for async code only, let every caller through at once when they try
-again, or are not safe for threads. It only counts, so that it serves both.
+While the breaker is open, calls are refused immediately. From time to time one call is admitted as a trial; its success
+closes the breaker. The breaker only counts failures, so sync and async stores share it. Existing libraries are sync
+only or async only, admit all calls at once for the trial, or are not safe for threads.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Breaker:
         try:
             answer = …
         except DriverError as error:
-            breaker.failed()  # only for what says that the server can't be reached
+            breaker.failed()  # only if the error means that the server can't be reached
             raise StoreUnavailable(…) from error
         breaker.succeeded()
 
-    A caller that says neither (it was cancelled, say) harms nobody: the next try comes all the same.
+    A call may report neither, for example because it was cancelled: the next trial is admitted all the same.
     """
 
     __slots__ = ("_clock", "_failures", "_limit", "_lock", "_name", "_patience", "_rest", "_until")
@@ -47,13 +47,12 @@ class Breaker:
         """Make a breaker, closed.
 
         Args:
-            name: What it guards, for the message; no secret may be in it.
-            failures: After how many in a row it opens.
-            rest: For how many seconds nobody is let through then; afterwards one, each time so much has gone by.
-            patience: For how many seconds one who tries may be under way: if that is longer than `rest`, nobody else is
-                let through before. Callers that share a few ways to the server would otherwise all stand behind those
-                who try.
-            clock: Seconds, of any beginning, that never go back.
+            name: The name of the server, for the error message. It must contain no secret.
+            failures: The number of failures in a row that opens the breaker.
+            rest: Seconds for which every call is refused after a failure; then one trial is admitted.
+            patience: Seconds that a trial may take. The next trial is admitted after the longer of `rest` and
+                `patience`, so that trials on a server that hangs don't occupy all connections.
+            clock: A monotonic clock, in seconds.
         """
         self._name = name
         self._limit = failures
@@ -66,14 +65,14 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are refused, but for those that try."""
+        """Whether calls are refused, except for trials."""
         return self._until > 0
 
     def admit(self) -> None:
-        """Return if the server may be asked.
+        """Return if the server may be called.
 
         Raises:
-            StoreUnavailable: It failed several times in a row, and is left alone for a moment.
+            StoreUnavailable: The server failed several times in a row, and this call is not a trial.
         """
         if not self._until:
             return
@@ -82,13 +81,13 @@ class Breaker:
             if not self._until:
                 return
             if now >= self._until:
-                # This caller tries for all; if nothing is heard of it, another may when it must have come to its end.
+                # This call is the trial. If it reports nothing, the next trial is admitted after `patience`.
                 self._until = now + self._patience
                 return
             left = self._until - now
         error = StoreUnavailable(
-            f"{self._name} failed {self._failures} times in a row; it is left alone for {left:.1f} s",
-            ambiguous=False,  # nothing is sent
+            f"{self._name} failed {self._failures} times in a row; the next try is in {left:.1f} s",
+            ambiguous=False,  # nothing was sent
         )
         error.retry_after = max(1, ceil(left))
         raise error

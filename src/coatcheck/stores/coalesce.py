@@ -1,8 +1,8 @@
-"""Coalescing: items that arrive while batches are on the wire leave together as the next batch.
+"""Coalescing: items that arrive while batches are in flight are sent together as the next batch.
 
-There is no timer. An idle lane sends a lone item immediately; a busy one sends fewer, larger batches. Each batch runs in
-a task of its own, so that a cancelled request can't leave a connection half read: its answer is thrown away, and a write
-that it asked for is carried out all the same.
+There is no timer. An idle lane sends a single item immediately; a busy lane sends fewer, larger batches. Each batch runs
+in its own task, so that a cancelled request can't leave a connection half read: its answer is discarded, and its write
+is still carried out.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 Desk = TypeVar("Desk")
 
 LARGEST_BATCH = 32
-"""How many items leave together at most. Larger batches make client and server wait for each other."""
+"""The largest number of items in a batch. Larger batches make client and server wait for each other."""
 IN_FLIGHT = 2
-"""How many batches of a lane are on the wire at once."""
+"""The number of batches of a lane that are in flight at once."""
 
 
 class Send(Protocol[Item_contra]):
-    """Sends a batch, and gives the answers in order."""
+    """Sends a batch and returns the answers in the order of the items."""
 
     def __call__(
         self, items: Sequence[Item_contra], now: int, deadline: float
@@ -39,30 +39,30 @@ class Send(Protocol[Item_contra]):
 
 
 class Tasks:
-    """The tasks that one event loop has under way. Holds no reference to the loop."""
+    """The running tasks of one event loop. They are kept without a reference to the loop."""
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
-        """Run `work` in a task of its own."""
+        """Run `work` in its own task."""
         task = asyncio.get_running_loop().create_task(work, context=context)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
 
     async def alone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work` in a task that goes on when the waiting is cancelled."""
+        """Run `work` in a task that completes even if the caller is cancelled."""
         return await asyncio.shield(self.start(work))
 
     async def finished(self) -> None:
-        """Wait for every task, those that are started meanwhile included."""
+        """Wait for every task, including tasks that start meanwhile."""
         while self.tasks:
             await asyncio.wait(self.tasks)
 
 
 class PerLoop(Generic[Desk]):
-    """One object for each event loop, made when first asked for, and gone with the loop."""
+    """One object per event loop, created on first use and released with its loop."""
 
     def __init__(self, make: Callable[[], Desk]) -> None:
         self._make = make
@@ -72,7 +72,7 @@ class PerLoop(Generic[Desk]):
     def here(self) -> Desk:
         """The object of the running loop."""
         loop = asyncio.get_running_loop()
-        # Nearly always it is the loop of the call before; finding it so takes a fifth of the time.
+        # Nearly every call comes from the loop of the previous one; this check takes a fifth of the lookup's time.
         recent = self._recent
         if recent is not None and recent[0]() is loop:
             return recent[1]
@@ -84,7 +84,7 @@ class PerLoop(Generic[Desk]):
 
 
 class _Member(Generic[Item]):
-    """The items of one caller, and where its answers go."""
+    """The items of one caller, and the future of its answers."""
 
     __slots__ = ("answers", "deadline", "items", "now")
 
@@ -100,16 +100,16 @@ class _Member(Generic[Item]):
 
 
 class Lane(Generic[Item]):
-    """Items of one kind that wait, and the batches that carry them. A caller's items stay together and in order.
+    """A queue of items of one kind, sent in batches. The items of one caller stay together and in order.
 
     Args:
-        tasks: Where the batches' tasks run.
+        tasks: Runs the batches.
         send: Sends a batch.
-        largest_batch: How many items leave together at most, unless one caller has more.
-        in_flight: How many batches are on the wire at once.
-        cancelled: Whether items are sent whose callers were cancelled: writes are.
-        key: Items of one key are never in two batches at once: one writer at a time.
-        handed_on: Brings an item that waits up to the answer that another item of its key got.
+        largest_batch: The largest number of items in a batch, unless one caller has more.
+        in_flight: The number of batches in flight at once.
+        cancelled: Whether items of cancelled callers are still sent, as writes must be.
+        key: The key of an item. Items with the same key are never in two batches at once, so each has one writer.
+        handed_on: Updates a waiting item by the latest answer to an item with the same key.
     """
 
     def __init__(
@@ -131,29 +131,29 @@ class Lane(Generic[Item]):
         self._key = key
         self._handed_on = handed_on
         self._waiting: deque[_Member[Item]] = deque()
-        self._keys: set[Hashable] = set()  # of the batches on the wire
-        self._flying = 0
-        self._boarding: asyncio.Task[None] | None = None
+        self._keys: set[Hashable] = set()  # of the batches in flight
+        self._running = 0
+        self._starting: asyncio.Task[None] | None = None
 
     def submit(self, items: Sequence[Item], now: int, deadline: float) -> asyncio.Future[Sequence[Any]]:
-        """The answers to `items`, which leave together with those of other callers."""
+        """Send `items`, together with those of other callers. Returns the future of their answers."""
         member = _Member(items, now, deadline)
         self._waiting.append(member)
         # Callers that arrive before the batch's task has begun to run join it.
-        if self._boarding is None and self._flying < self._in_flight:
+        if self._starting is None and self._running < self._in_flight:
             self._launch()
         return member.answers
 
     def _launch(self) -> None:
-        if self._waiting and self._boarding is None and self._flying < self._in_flight:
-            self._flying += 1
-            # In a context of its own: it carries many callers.
-            self._boarding = self._tasks.start(self._fly(), Context())
-            self._boarding.add_done_callback(self._ended)
+        if self._waiting and self._starting is None and self._running < self._in_flight:
+            self._running += 1
+            # An empty context, since a batch belongs to many callers.
+            self._starting = self._tasks.start(self._run_batch(), Context())
+            self._starting.add_done_callback(self._ended)
 
-    async def _fly(self) -> None:
-        self._boarding = None
-        batch = self._board()
+    async def _run_batch(self) -> None:
+        self._starting = None
+        batch = self._next_batch()
         keys: set[Hashable] = set()
         if self._key is not None:
             for member in batch:
@@ -169,29 +169,29 @@ class Lane(Generic[Item]):
                 member.fail(StoreUnavailable("the batch was cancelled"))
             raise
         finally:
-            self._flying -= 1
+            self._running -= 1
             self._keys -= keys
             if self._waiting and batch:
                 self._launch()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if self._boarding is task:  # cancelled before it began
-            self._boarding = None
-            self._flying -= 1
+        if self._starting is task:  # cancelled before it began
+            self._starting = None
+            self._running -= 1
             self._launch()
 
-    def _board(self) -> list[_Member[Item]]:
-        """The callers whose items leave now: up to the largest batch, without those whose keys are on the wire."""
+    def _next_batch(self) -> list[_Member[Item]]:
+        """Take the next batch from the queue, without items whose keys are in flight."""
         batch: list[_Member[Item]] = []
         held_back: list[_Member[Item]] = []
         size = 0
-        time_is = time.monotonic()
+        clock = time.monotonic()
         while self._waiting:
             member = self._waiting[0]
             if member.answers.done() and not self._cancelled:
                 self._waiting.popleft()
                 continue
-            if member.deadline <= time_is:
+            if member.deadline <= clock:
                 self._waiting.popleft()
                 member.fail(StoreTimeout("the store is too busy: the deadline passed", ambiguous=False))
                 continue
@@ -206,7 +206,7 @@ class Lane(Generic[Item]):
         return batch
 
     async def _deliver(self, batch: list[_Member[Item]]) -> None:
-        # Loops, not comprehensions, which are calls in Python 3.11: the budget of calls per request.
+        # Loops, since comprehensions are calls in Python 3.11, and the calls per request have a budget.
         items: list[Item] = []
         now, deadline = 0, 0.0
         for member in batch:
@@ -214,12 +214,12 @@ class Lane(Generic[Item]):
             now, deadline = max(now, member.now), max(deadline, member.deadline)
         try:
             answers = await self._send(items, now, deadline)
-        except Exception as error:  # noqa: BLE001 - it goes to the callers
+        except Exception as error:  # noqa: BLE001 - each caller raises it
             for member in batch:
                 member.fail(error if len(batch) == 1 else copy_of(error))
             return
         if len(answers) != len(items):
-            text = f"the store gave {len(answers)} answers to {len(items)} items"
+            text = f"the store returned {len(answers)} answers to {len(items)} items"
             for member in batch:
                 member.fail(StoreUnavailable(text))
             return

@@ -140,7 +140,7 @@ class TestAll:
         visitor.visit(put(a=1))
         stored[visitor.arrive().channels["nonperm"].id] = [1, 2]
         assert visitor.visit(dict) == {}
-        assert "it is no session" in caplog.text
+        assert "it is not a session" in caplog.text
 
     def test_pickles_of_gimlet_are_read_and_named_classes_with_them(self, stored, monkeypatch):
         old = {"half": Fraction(1, 2)}
@@ -283,7 +283,7 @@ class TestRedis:
             assert session["a"] == 1
             proxy.down()
             visitor.leave(session)
-            assert "could not be renewed" in caplog.text
+            assert "is not renewed" in caplog.text
 
 
 class TestMemcached:

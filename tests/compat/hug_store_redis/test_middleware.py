@@ -34,7 +34,7 @@ def test_it_takes_what_hug_s_own_takes(store):
 
 
 def test_it_takes_no_other_store():
-    with pytest.raises(ConfigurationError, match="RedisStore, not on InMemoryStore"):
+    with pytest.raises(ConfigurationError, match="RedisStore, not InMemoryStore"):
         SessionMiddleware(InMemoryStore())
 
 
@@ -192,7 +192,7 @@ def test_a_record_that_is_no_json_is_left_alone(site, raw, caplog):
         assert visitor.get("/count") == 1
     assert raw.get("test:broken") == b"\xff{"
     assert visitor.cookies["sid"] != "broken"
-    assert "no JSON" in caplog.text
+    assert "not JSON" in caplog.text
 
 
 @pytest.mark.parametrize("levels", [101, 100_000])

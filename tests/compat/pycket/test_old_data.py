@@ -83,7 +83,7 @@ def test_side_by_side_what_is_written_is_read_by_old_servers(engine, redis_port,
     else:
         port = redis_port if engine == "redis" else memcached_port
         stub, kind = StubHandler(settings_for(engine, port, side_by_side=True)), SessionManager
-    with pytest.warns(SideBySideWarning, match="old servers run the code of any pickle"):
+    with pytest.warns(SideBySideWarning, match="servers with pycket run the code of any pickle"):
         kind(stub).set("value", {"a": [b"\xff", {1}, "é"]})
     assert raw(kind(stub))[:2] == b"\x80\x02"
     assert pickle.loads(raw(kind(stub))) == {"value": {"a": [b"\xff", {1}, "é"]}}

@@ -30,7 +30,7 @@ def test_side_by_side_it_is_of_protocol_2():
 
 def test_a_record_is_a_dict():
     assert Pickles().loads_dict(Pickles().dumps({"a": 1})) == {"a": 1}
-    with pytest.raises(DecodeError, match="no dict"):
+    with pytest.raises(DecodeError, match="not a dict"):
         Pickles().loads_dict(Pickles().dumps([1]))
 
 

@@ -242,7 +242,7 @@ def test_a_user_may_be_any_text(vial):
 
 def test_side_by_side_warns_and_keeps_the_sets(one_redis, database, raw):
     """`side_by_side=True`: an old server adds to a set and does not lengthen it."""
-    with pytest.warns(UserWarning, match="side by side"):
+    with pytest.warns(UserWarning, match="side_by_side=True"):
         vial = Vial(HOST, one_redis.port, database, side_by_side=True)
     session = of_user(vial, "7")
     assert raw.ttl("user:7") == -1
@@ -254,7 +254,7 @@ def test_side_by_side_warns_and_keeps_the_sets(one_redis, database, raw):
     raw.expire("user:7", 100)
     assert list(vial.get_for_user("7")) == [session.id]
     assert raw.ttl("user:7") == -1
-    with pytest.warns(UserWarning, match="side by side"):
+    with pytest.warns(UserWarning, match="side_by_side=True"):
         direct = type(session)(user="7", connection=vial._connection, side_by_side=True)
     raw.expire("user:7", 100)
     direct.save()

@@ -3,7 +3,6 @@
 import os
 import re
 from contextlib import nullcontext, suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,9 +135,9 @@ def test_a_user_without_the_permissions_is_told_which_are_needed(redis_server, k
 def test_a_wrong_password_is_said_and_not_shown(redis_server, kind, login):
     with opened(kind, redis_server.url.replace("//", f"//{login}")) as store:
         for number in range(8):  # so often that an outage would have opened the breaker
-            ask = partial(store.ping, soon()) if number % 2 else partial(store.load, [bytes(16)], 0, soon())
+            call = store.ping if number % 2 else lambda deadline: store.load([bytes(16)], 0, deadline)
             with pytest.raises(StoreUnavailable) as raised:
-                ask()
+                call(soon())
             assert "password" in str(raised.value)
             assert "secret-word" not in repr(raised.value)
             assert "secret-word" not in repr(store)

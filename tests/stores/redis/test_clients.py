@@ -1,11 +1,13 @@
 """A client of the application's own: its servers and settings are used, its pool and its retries are not."""
 
 import asyncio
+import inspect
 
 import pytest
 import redis
 import redis.asyncio
 import redis.sentinel
+from redis._parsers import _RESP2Parser
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
@@ -42,6 +44,15 @@ class TestAClient(StoreContract, index="beside"):
         client = redis.Redis(host=HOST, port=redis_server.port, decode_responses=True, protocol=3)
         yield ClientHarness(redis_server, lambda prefix: RedisStore(client, prefix=prefix))
         client.close()
+
+
+class TestAClientWithTheParserInPython(StoreContract, index="beside"):
+    @pytest.fixture
+    def harness(self, redis_server):
+        pool = redis.ConnectionPool(host=HOST, port=redis_server.port, parser_class=_RESP2Parser)
+        return ClientHarness(
+            redis_server, lambda prefix: RedisStore(redis.Redis(connection_pool=pool), prefix=prefix)
+        )
 
 
 class TestAnAsyncClient(StoreContract, index="beside"):
@@ -142,6 +153,61 @@ def test_the_retries_of_the_client_never_repeat_a_write(module, redis_server, pr
                 store.close()
             else:
                 await store.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("module", [redis, redis.asyncio])
+def test_nor_do_they_repeat_connecting(module, redis_server):
+    retry = (Retry if module is redis else redis.asyncio.retry.Retry)(ConstantBackoff(0.01), 20)
+
+    async def scenario():
+        with Proxy(redis_server.port) as proxy:
+            # Choosing the database is part of connecting.
+            client = module.Redis(host=HOST, port=proxy.port, db=3, retry=retry)
+            store = (RedisStore if module is redis else AsyncRedisStore)(client)
+            proxy.drop_replies()
+            with proxy.counting() as counted, pytest.raises(StoreUnavailable):
+                await called(store.ping, soon())
+            assert counted.connections == 1
+            await called(store.close)
+
+    asyncio.run(scenario())
+
+
+async def called(method, *arguments):
+    result = method(*arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+class EarlierConnection(redis.asyncio.Connection):
+    """As before redis-py 8: to look whether something can be read may take a moment."""
+
+    can_read = None
+
+    async def can_read_destructive(self):
+        await asyncio.sleep(0.05)
+        return False
+
+
+@pytest.mark.promise("F-05")
+def test_a_caller_that_is_cancelled_while_its_connection_is_looked_at_leaves_none_behind(redis_server):
+    async def scenario():
+        pool = redis.asyncio.ConnectionPool(
+            connection_class=EarlierConnection, host=HOST, port=redis_server.port
+        )
+        store = AsyncRedisStore(redis.asyncio.Redis(connection_pool=pool), max_connections=1)
+        await store.ping(soon())
+        for _ in range(3):
+            task = asyncio.create_task(store.ping(soon()))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert store._loops.here().turns._value == 1
+            await store.ping(soon())
+        await store.close()
 
     asyncio.run(scenario())
 

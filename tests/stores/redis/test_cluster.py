@@ -1,17 +1,22 @@
 """A cluster: batches over all servers, slots that move, a server that dies, and clients of the application's own."""
 
+import asyncio
 import os
 import subprocess
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 
 import pytest
 import redis
 import redis.asyncio
 from redis.crc import key_slot
 
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict
-from coatcheck.stores.redis import AsyncRedisStore, RedisStore
+from coatcheck.stores.redis import AsyncRedisStore, RedisStore, async_from_url
+from coatcheck.stores.redis.clusters import _Delivery
+from coatcheck.stores.redis.pools import Share
+from coatcheck.stores.redis.scripts import Command, failed
 from tests.behaviours import BlockingStore
 from tests.servers.process import HOST, until
 from tests.servers.redis import RedisServer, folder
@@ -51,7 +56,7 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes():
     with folder() as directory, ExitStack() as stack:
-        options = {"cluster_enabled": "yes", "cluster_node_timeout": 2_000}
+        options = {"cluster_enabled": "yes", "cluster_node_timeout": 15_000}
         nodes = Nodes([stack.enter_context(RedisServer(directory, **options)) for _ in range(3)])
         addresses = [server.address for server in nodes.servers]
         create = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
@@ -121,6 +126,99 @@ def test_a_key_that_is_being_moved_and_one_that_was_are_found(kind, nodes, prefi
         (conflict,) = scene.write(item(b"late", over=second))
         assert isinstance(conflict, Conflict)
         assert scene.load(write.key) == [third.data]
+        # It is known now: the next call goes to the target at once.
+        assert servers_of(scene.store)._client.get_node_from_key(name).port == target.port
+
+
+def servers_of(store):
+    """The servers of a store; of an async one, in the loop that it is used in."""
+    if not isinstance(store, BlockingStore):
+        return store._servers
+    (servers,) = store.store._loops._servers.values()
+    return servers
+
+
+class Moved(Exception):
+    """As the drivers call it."""
+
+    host, port = "h", 1
+
+
+Moved.__name__ = "MovedError"
+
+
+class Anywhere:
+    """A client of a cluster that knows one server only."""
+
+    def get_node(self, host, port):
+        return "a server"
+
+    def get_node_from_key(self, key):
+        raise KeyError(key)
+
+
+def test_a_command_that_is_sent_round_in_circles_comes_to_an_end():
+    delivery = _Delivery([Command(b"key", b"", server="a server")])
+    hops = 0
+    while hops < 20:
+        hops += 1
+        ((_, places),) = delivery.by_server(Anywhere()).items()
+        share = Share(SimpleNamespace(idle=[]), delivery.commands(places))
+        share.replies = [Moved("1 h:1")]
+        delivery.answered(places, share)
+        assert delivery.renews()
+        assert not delivery.renews()
+        if not delivery.goes_on(soon()):
+            break
+    assert 2 < hops < 10
+    assert "redis+cluster" in str(failed(delivery.replies[0]))
+
+
+def test_a_key_that_no_server_has_is_unavailable_by_itself():
+    delivery = _Delivery([Command(b"key", b""), Command(b"other", b"", server="a server")])
+    assert delivery.by_server(Anywhere()) == {"a server": [1]}
+    assert isinstance(delivery.replies[0], StoreUnavailable)
+    assert not delivery.replies[0].ambiguous
+
+
+def test_a_caller_that_waits_too_long_while_another_asks_where_keys_are_is_told(nodes, prefix):
+    with opened("sync", nodes.url, prefix=prefix) as store, store._servers._lock:
+        with pytest.raises(StoreTimeout) as raised:
+            store.load([bytes(16)], now_ms(), soon(0.1))
+        assert not raised.value.ambiguous
+
+
+@SYNC_AND_ASYNC
+def test_a_wrong_password_is_no_outage(kind, nodes, prefix):
+    url = nodes.url.replace("//", "//nobody:secret-word@")
+    with opened(kind, url, prefix=prefix) as store:
+        for _ in range(8):
+            with pytest.raises(StoreUnavailable) as raised:
+                store.load([bytes(16)], now_ms(), soon())
+            assert "knows no such user" in str(raised.value)
+            assert "secret-word" not in str(raised.value)
+
+
+def test_closing_a_store_in_one_loop_closes_it_in_the_others(nodes, prefix):
+    store = async_from_url(nodes.url, prefix=prefix)
+
+    async def first():
+        await store.ping(soon())
+        pools = list(store._loops.here()._pools.values())
+        assert all(pool.idle for pool in pools)
+        await asyncio.get_running_loop().run_in_executor(None, asyncio.run, second())
+        for _ in range(1_000):
+            if not any(pool.idle for pool in pools):
+                break
+            await asyncio.sleep(0.01)
+        assert store._loops._servers == {}
+        await store.ping(soon())
+
+    async def second():
+        await store.ping(soon())
+        await store.close()
+
+    asyncio.run(first())
 
 
 @SYNC_AND_ASYNC
@@ -151,8 +249,8 @@ def test_one_server_of_a_cluster_is_no_server_by_itself_and_the_message_says_so(
     elsewhere = next(key for key in keys if nodes.owner(name_of(prefix, key)) is not server)
     with opened(kind, server.url, prefix=prefix) as store:
         (answer,) = store.load([elsewhere], now_ms(), soon())
-    assert isinstance(answer, StoreUnavailable)
-    assert "redis+cluster://" in str(answer)
+        assert isinstance(answer, StoreUnavailable)
+        assert "redis+cluster://" in str(answer)
 
 
 @SYNC_AND_ASYNC

@@ -14,8 +14,9 @@ from tests.servers.fixtures_redis import IN_A_CLUSTER, UNDER_SENTINEL
 from tests.servers.process import HOST, until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer, folder
+from tests.stores.redis.harness import name_of
 from tests.stores.redis.load import Load
-from tests.stores.redis.scene import item, opened, soon, staged
+from tests.stores.redis.scene import SYNC_AND_ASYNC, Scene, item, opened, soon, staged
 from tests.stores.redis.site import RedisSite
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -79,6 +80,29 @@ def test_when_a_node_dies_its_replica_takes_over_and_the_site_goes_on(redis_clus
 
 
 @pytest.mark.promise("F-07")
+@IN_A_CLUSTER
+@SYNC_AND_ASYNC
+@pytest.mark.promise("F-09")
+def test_once_a_replica_has_taken_over_the_first_call_finds_it(kind, redis_cluster, prefix):
+    with redis_cluster.hasty(), opened(kind, redis_cluster.url, prefix=prefix) as store:
+        scene = Scene(None, store, store, 10)
+        writes = [scene.put() for _ in range(30)]
+        time.sleep(REPLICATED)
+        name = name_of(prefix, writes[0].key)
+        victim = redis_cluster.holder(name)
+        victim.kill()
+        until(lambda: redis_cluster.holder(name) is not victim, "another takes over")
+        until(
+            lambda: all(
+                node.ask("CLUSTER", "INFO").startswith(b"cluster_state:ok")
+                for node in redis_cluster.primaries
+            ),
+            "all know it",
+        )
+        assert scene.load(*(write.key for write in writes)) == [write.data for write in writes]
+        assert scene.write(*(item(b"pears", over=write) for write in writes)) == [None] * 30
+
+
 @pytest.mark.soak
 @UNDER_SENTINEL
 @pytest.mark.timeout(3_600)

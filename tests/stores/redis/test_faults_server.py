@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -172,11 +173,19 @@ def test_a_write_that_a_former_primary_refuses_is_sent_once_more_to_whatever_the
     """Hosted servers keep their name after a failover; connections may still lead to the former primary."""
     with single() as successor, staged(kind, server, prefix) as scene:
         before = scene.put()
-        assert scene.load(before.key) == [before.data]
+        scene.proxy.latency = 0.02
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: scene.load(before.key), range(4)))
+        scene.proxy.latency = 0
+        assert len(scene.proxy._links) > 1
         read_only(server)
         scene.proxy.target = successor.port  # for new connections
         write = item()
-        assert scene.write(write) == [None]
+        with scene.proxy.counting() as counted:
+            assert scene.write(write) == [None]
+        assert counted.connections == 1
+        # None of the other connections is used any more: they lead to the former primary, too.
+        until(lambda: len(scene.proxy._links) == 1, "the others are closed")
         assert scene.load(write.key, before.key) == [write.data, None]
 
 

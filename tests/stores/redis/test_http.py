@@ -4,10 +4,9 @@ import pytest
 
 from coatcheck.stores.redis import async_from_url, from_url
 from coatcheck.testing.clock import ManualClock
-from tests.behaviours import AsyncHttpBehaviours, HttpBehaviours
+from tests.behaviours import AsyncHttpBehaviours, BlockingStore, HttpBehaviours
 from tests.frameworks import test_asgi, test_wsgi
 from tests.servers.fixtures_redis import IN_A_CLUSTER
-from tests.stores.redis.scene import Blocking
 
 pytestmark = pytest.mark.servers
 
@@ -53,7 +52,7 @@ class OverAsgi(AsyncHttpBehaviours):
     @pytest.fixture
     def store(self, target, prefix):
         options = options_of(target, prefix)
-        store = Blocking(lambda: async_from_url(target.url, **options))
+        store = BlockingStore(lambda: async_from_url(target.url, **options))
         yield OnTheTestsClock(store, target, prefix)
         store.close()
 

@@ -1,10 +1,13 @@
 """The index of users lies apart from the records: paged, healed, ended by itself, and complete or known not to be."""
 
+import itertools
 import logging
 import os
 import time
+from contextlib import suppress
 
 import pytest
+from redis.exceptions import BusyLoadingError
 
 from coatcheck.errors import StoreUnavailable
 from coatcheck.model.ports import Entry
@@ -276,6 +279,34 @@ def test_a_policy_that_was_changed_under_way_counts_as_incomplete_until_no_key_h
         assert "coatcheck sweep" in shelf.incomplete()
 
 
+def test_a_sweep_under_another_policy_does_not_count(shelf, server):
+    shelf.noted()
+    assert shelf.sweep() == 0
+    set_policy(server, "volatile-lru")
+    assert "coatcheck sweep" in shelf.incomplete()
+    assert shelf.sweep() == 0
+    assert shelf.incomplete() is None
+
+
+def test_a_policy_that_changes_all_the_time_is_asked_three_times_and_no_more(shelf):
+    entry = shelf.entry()
+    steps = shelf._index.note([entry], shelf.now)
+    policies = itertools.cycle([b"maxmemory_policy:volatile-lru\r\n", b"maxmemory_policy:noeviction\r\n"])
+    commands, rounds = next(steps), 0
+    with suppress(StopIteration):
+        while rounds < 10:
+            rounds += 1
+            commands = steps.send([*[0] * (len(commands) - 1), next(policies)])
+    assert rounds == 4
+
+
+def test_a_server_that_can_not_say_its_policy_just_now_is_unavailable(shelf):
+    steps = shelf._index.note([shelf.entry()], shelf.now)
+    next(steps)
+    with pytest.raises(StoreUnavailable, match="loading"):
+        steps.send([BusyLoadingError("Redis is loading the dataset in memory")])
+
+
 def test_an_eviction_policy_that_is_gone_again_gives_the_keys_their_expiry_back(shelf, server):
     set_policy(server, "volatile-ttl")
     shelf.noted()
@@ -339,7 +370,7 @@ def test_a_sweep_takes_half_of_its_time(server, prefix):
             calls += 1
             assert time.monotonic() - start < 30
         assert calls > 1
-        server.ask("FLUSHALL")
+        client.unlink(*client.scan_iter(match=f"{prefix}*", count=10_000))
 
 
 # In a cluster

@@ -12,6 +12,7 @@ from coatcheck.core.calls import Done
 from coatcheck.errors import StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.model.record import Create
 from coatcheck.stores.sql import SQLStore
+from coatcheck.stores.sql.connection import Connection
 from tests.servers.process import until
 from tests.stores.engine import AsyncEngine, Engine
 from tests.stores.sql.faults import (
@@ -135,13 +136,16 @@ def test_a_write_whose_connection_is_terminated_is_done_once(place, store):
 
 
 @pytest.mark.promise("F-11")
-def test_a_database_that_takes_no_writes_says_so_and_is_read_all_the_same(place, store):
+def test_a_database_that_takes_no_writes_says_so_and_is_read_all_the_same(place, store, monkeypatch):
     write, other = new(), new()
     put(store, write, other)
+    thrown, throw_away = [], Connection.throw_away
+    monkeypatch.setattr(Connection, "throw_away", lambda one: (thrown.append(one), throw_away(one)))
     with ReadOnly(place, store) as narrow:
         for writes in ([after(write)], [ending(write)], [new()], [after(write), ending(other)]):
             assert {type(answer) for answer in narrow.write(writes, NOW, soon())} == {StoreReadOnly}
         assert {type(answer) for answer in narrow.remove([write.key], NOW, soon())} == {StoreReadOnly}
+        assert len(thrown) == 5  # another connection may lead to the primary
         assert get(narrow, write) == write.data
     put(store, after(write))
 

@@ -98,7 +98,7 @@ def test_what_an_error_means_and_that_nothing_of_its_text_is_told(error, driver,
         return
     assert met.kind is kind
     met.__cause__ = error
-    told = failure(met, "mysql://host/db", ambiguous=not met.definite)
+    told = failure(met, "mysql://host/db", ambiguous=True)
     assert "hunter2" not in str(told)
     assert "mysql://host/db" in str(told)
     assert told.__cause__ is error
@@ -106,4 +106,5 @@ def test_what_an_error_means_and_that_nothing_of_its_text_is_told(error, driver,
     assert isinstance(told, StoreReadOnly) is (kind is Kind.READ_ONLY)
     assert isinstance(told, StoreTimeout) is (kind in {Kind.BUSY, Kind.OVERDUE})
     assert isinstance(told, StoreUnavailable) is (kind in {Kind.LOST, Kind.BUSY, Kind.REFUSED, Kind.OVERDUE})
+    assert getattr(told, "ambiguous", False) is (kind in {Kind.LOST, Kind.REFUSED})
     assert met.definite is (kind not in {Kind.LOST, Kind.REFUSED})

@@ -1,12 +1,15 @@
 """The SQL store where transactions are in the way of each other (security.md, F-16)."""
 
+import sqlite3
 import time
 from contextlib import closing
 
 import pytest
+from sqlalchemy import create_engine
 
 from coatcheck.errors import StoreError, StoreTimeout
 from coatcheck.model.ports import Conflict
+from coatcheck.stores.sql import SQLStore
 from coatcheck.stores.sql.errors import Kind
 from tests.servers.process import until
 from tests.stores.engine import Engine
@@ -108,7 +111,7 @@ def test_a_single_write_that_waited_too_long_for_a_lock_on_mariadb_is_a_conflict
     place.leave()
 
 
-def test_batches_of_the_same_rows_in_any_order_are_all_carried_out(place):
+def test_batches_of_the_same_rows_in_any_order_never_wait_for_each_other(place, failures):
     with closing(place.store()) as store:
         engine = Engine(store, patience=30)
         records = [create(engine, fields={}) for _ in range(12)]
@@ -121,6 +124,7 @@ def test_batches_of_the_same_rows_in_any_order_are_all_carried_out(place):
 
         for thread in [InThread(lambda number=number: write(number)) for number in range(8)]:
             thread.answer()
+        assert failures == []
         assert {len(fields(engine, record)) for record in records} == {40}
 
 
@@ -144,3 +148,43 @@ def test_a_batch_of_which_the_server_refuses_one_is_carried_out_but_for_that(pla
         assert there == [found(writes[0]), found(old[1]), found(writes[2]), None, found(old[2])]
     finally:
         place.execute(f"ALTER TABLE {place.sessions} DROP CONSTRAINT no_13")
+
+
+# A database that is one file
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def in_a_file(file):
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 0.05})
+    store = SQLStore(engine)
+    store.create_tables()
+    yield store
+    engine.dispose()
+
+
+def test_a_batch_that_finds_the_file_locked_is_conflicts(file, in_a_file):
+    writes = [new(), new()]
+    put(in_a_file, *writes)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answers = in_a_file.write([*map(after, writes)], NOW, soon())
+        assert answers == [Conflict(found(write)) for write in writes]
+    put(in_a_file, *map(after, writes))
+
+
+def test_a_batch_that_can_not_be_committed_is_not_stored_and_not_said_to_be(file, in_a_file):
+    """SQLite keeps the transaction open where a reader is in the way of the commit."""
+    writes = [new(), new()]
+    put(in_a_file, *writes)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        reading = other.execute("SELECT data FROM coatcheck_sessions")
+        reading.fetchone()
+        answers = in_a_file.write([*map(after, writes)], NOW, soon())
+        reading.close()
+    assert answers == [Conflict(found(write)) for write in writes]
+    assert [get(in_a_file, write) for write in writes] == [write.data for write in writes]

@@ -1,7 +1,7 @@
 """gimlet's import paths, API, cookies and records, for sites that come from gimlet 0.5.
 
-Change ``gimlet`` to ``coatcheck.compat.gimlet`` in the imports, and the sessions that run go on: cookies and records
-that gimlet wrote are read. New ones are written in safe forms: sealed cookies, and records that no pickle is in.
+Change ``gimlet`` to ``coatcheck.compat.gimlet`` in the imports. Existing sessions continue: cookies and records that
+gimlet wrote are read. New cookies are sealed, and new records contain no pickle.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _YEAR = 365 * 24 * 60 * 60
 
 
 class SessionChannel:
-    """What lies in the cookie (``client_data``) and in the record (``backend_data``), each with what became of it."""
+    """The data of one cookie (``client_data``) and one record (``backend_data``), and whether each must be written."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class SessionChannel:
         fresh: bool,
         client_data: dict[Any, Any] | None = None,
     ) -> None:
-        """As gimlet's. A fresh channel has no record yet, so none is looked for."""
+        """The arguments are gimlet's. A fresh channel has no record yet, so the backend is not called."""
         self.dirty_keys: set[Any] = set()
         self.id: bytes = id
         self.created_timestamp: int = created_timestamp
@@ -39,28 +39,28 @@ class SessionChannel:
         self.backend_dirty: bool = False
         self.backend_loaded: bool = backend is None or fresh
         self.there: bool = False
-        """Whether there was a record when it was looked for."""
+        """Whether the record existed when it was read."""
         self.renew: bool = False
-        """Whether the cookie is due to be sent again."""
+        """Whether the cookie must be sent again."""
         self.sent: bool = not fresh
-        """Whether the visitor has the cookie, or gets it with this response."""
+        """Whether the browser has the cookie, or gets it with this response."""
         self.seconds: int = _YEAR
-        """How long the record is kept."""
+        """The record's lifetime."""
         self.load: Callable[[], None] | None = None
-        """Reads the records of all channels at once."""
+        """Reads the records of all channels of the session in one operation."""
         self._client_read = False
         self._backend_read = False
 
     @property
     def created_time(self) -> datetime:
-        """When it was made: UTC, without a zone."""
+        """The creation time: UTC, as a naive datetime."""
         return datetime.fromtimestamp(self.created_timestamp, UTC).replace(tzinfo=None)
 
     def backend_read(self) -> None:
-        """Read the record, unless that was done.
+        """Read the record, unless it was read before.
 
         Raises:
-            DecodeError: It can't be read, and this channel belongs to no session, which would know what to do.
+            DecodeError: The record can't be read, and the channel belongs to no session, which would handle this.
         """
         if self.backend_loaded or self.backend is None:
             return
@@ -70,17 +70,17 @@ class SessionChannel:
         self.loaded(read_records(self.backend, [self.id]).get(self.id))
 
     def loaded(self, record: Record | DecodeError | None) -> None:
-        """Take what was found under the id."""
+        """Use `record`, which was read for the id; None: there is none."""
         if isinstance(record, DecodeError):
             raise record
         if record is not None and not hasattr(record, "keys"):
-            raise DecodeError("it is no session")
+            raise DecodeError("it is not a session")
         self.there = record is not None
         self.backend_data = {} if record is None else record
         self.backend_loaded = True
 
     def write(self) -> Write:
-        """What has to be written of the record."""
+        """The write operation for the record."""
         return Write(self.id, self.backend_data, self.seconds, self.there)
 
     def backend_write(self) -> None:
@@ -90,12 +90,12 @@ class SessionChannel:
             self.written(write_records(self.backend, [self.write()], [], []))
 
     def written(self, ended: AbstractSet[bytes]) -> None:
-        """The record was written, unless it is among those that had ended."""
+        """Mark the record as written. `ended` are the ids of records that were not written, since they had ended."""
         self.backend_dirty = False
         self.there = self.id not in ended
 
     def get(self, key: Any, clientside: bool | None = None) -> Any:
-        """The value from the cookie or the record; `clientside` says from which, None from where it is."""
+        """The value from the cookie (`clientside`) or the record; with None from either."""
         if clientside or (clientside is None and key in self.client_data):
             self._client_read = True
             return self.client_data[key]
@@ -115,7 +115,11 @@ class SessionChannel:
             self.backend_dirty = True
 
     def delete(self, key: Any) -> None:
-        """Remove a value; KeyError if there is none."""
+        """Remove a value.
+
+        Raises:
+            KeyError: There is none.
+        """
         if key in self.client_data:
             del self.client_data[key]
             self.client_dirty = True
@@ -132,14 +136,14 @@ class SessionChannel:
         self.client_data, self.backend_data = {}, {}
 
     def save(self, clientside: bool) -> None:
-        """Have that side written, if anything can have been changed in it: what was not read, was not."""
+        """Mark the cookie or the record for writing. A record that was not read can't have changed."""
         if clientside:
             self.client_dirty = True
         elif self.backend_loaded and self.backend is not None:
             self.backend_dirty = True
 
     def save_what_was_read(self) -> None:
-        """Have each side written out of which a value was read."""
+        """Mark the cookie and the record for writing, each if a value was read from it."""
         self.client_dirty = self.client_dirty or self._client_read
         self.backend_dirty = self.backend_dirty or self._backend_read
 

@@ -1,4 +1,4 @@
-"""What was once needed to run on Python 2, for those who import it."""
+"""gimlet's helpers for Python 2, for applications that import them."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ PY3: bool = True
 
 
 def to_native_str(s: str | bytes) -> str:
-    """`s` as str; bytes must be ASCII."""
+    """`s` as a str. Bytes must be ASCII."""
     return s if isinstance(s, str) else s.decode("ascii")

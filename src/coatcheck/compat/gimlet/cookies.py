@@ -1,6 +1,6 @@
-"""The cookies of the two channels: sealed, and bound to their name and channel; or as gimlet wrote them.
+"""The cookies of the two channels, in two formats: sealed and bound to their name and channel, or gimlet's own.
 
-Which of the two a cookie is, its dot tells: a sealed one has none. Neither is tried in place of the other.
+A cookie with a dot is in gimlet's format, one without a dot is sealed. A cookie is never tried in the other format.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ __all__ = ["BadCookie", "Cookie", "Cookies", "Written", "cookies_in"]
 
 _PLAIN, _COMPRESSED = b"\0", b"\1"
 _LONGEST_PLAIN = 2048
-"""Longer data is compressed, since it would not fit into a cookie otherwise. Shorter data is not: how well a secret can
-be compressed beside what a visitor typed tells something of it."""
+"""Longer data is compressed, since it would not fit into a cookie. Shorter data is not: the compressed size of a secret
+beside text of the visitor's choice reveals something about the secret."""
 _LONGEST_UNPACKED = 1 << 20
 
 
 class BadCookie(ValueError):
-    """A cookie that is not ours, or can't be read. The text says why, and shows nothing of it."""
+    """The cookie has no valid signature or seal, or can't be read. The message says why, and shows none of its data."""
 
 
 class Cookie(NamedTuple):
-    """What a cookie says."""
+    """The content of a cookie."""
 
     id: bytes
     created: int
     client_data: dict[Any, Any]
     issued: int | None
-    """When it was sent; None: gimlet's cookies don't tell."""
+    """When the cookie was set; None in gimlet's format, which does not contain it."""
     current: bool
-    """Whether it is as we would write it now: sealed with the newest secret, say."""
+    """Whether it was written with the present settings: the newest secret, and the same format."""
 
 
 class Written(Protocol):
-    """What is written of a channel."""
+    """The part of a channel that is written to its cookie."""
 
     id: bytes
     created_timestamp: int
@@ -65,8 +65,8 @@ class Cookies:
         classes: dict[str, type],
         randomness: Callable[[int], bytes],
     ) -> None:
-        """Make it of the rings of secrets and encryption keys, the newest first."""
-        # With an encryption key, who knows only the secret can read nothing.
+        """`secrets` and `crypters` (encryption keys) are rings, the newest first."""
+        # The sealing key contains the encryption key, so that the secret alone opens nothing.
         keys = [
             len(secret).to_bytes(4, "big") + secret + (crypter.key if crypter else b"")
             for secret, crypter in product(secrets, crypters)
@@ -82,24 +82,24 @@ class Cookies:
         self._randomness = randomness
 
     def read(self, value: bytes, *, name: str, channel: str) -> Cookie:
-        """What the cookie says.
+        """The content of the cookie `value`.
 
         Raises:
-            BadCookie: It is not ours, or says nothing that can be read.
+            BadCookie: No secret of the ring wrote it, or it can't be read.
         """
         return self._read_old(value) if b"." in value else self._read_sealed(value, name, channel)
 
     def write(self, written: Written, *, name: str, channel: str, now: int) -> str:
-        """The value of a channel's cookie.
+        """The cookie's value for a channel.
 
         Raises:
-            NotStorable: A value in it would not come back as what it was.
+            NotStorable: A value in it would not come back unchanged.
         """
         if self.side_by_side:
             return self._old[0].dumps(written)
-        told = (binascii.unhexlify(written.id), written.created_timestamp, now)
+        head = (binascii.unhexlify(written.id), written.created_timestamp, now)
         data = encoded(written.client_data)
-        packed = codec.encode((*told, data))
+        packed = codec.encode((*head, data))
         packed = _PLAIN + packed if len(packed) <= _LONGEST_PLAIN else _COMPRESSED + zlib.compress(packed, 9)
         return to_text(self._sealer(name, channel).seal(packed, self._randomness(RANDOM_BYTES)))
 
@@ -117,20 +117,20 @@ class Cookies:
             raw_id, created, issued, data = codec.decode(packed[1:])
             client_data = cast("dict[Any, Any]", codec.decode(data))
         except (DecodeError, zlib.error, ValueError, TypeError):
-            raise BadCookie("it is not sealed by our secret") from None
+            raise BadCookie("it is not sealed by a secret of this site") from None
         return Cookie(
             binascii.hexlify(raw_id), created, client_data, issued, current=current and not self.side_by_side
         )
 
     def _read_old(self, value: bytes) -> Cookie:
         if not self._reads_old:
-            raise BadCookie("it is one of gimlet's, which are no longer read")
-        why = "it is not signed by our secret"
+            raise BadCookie("it is in gimlet's format, and read_old is off")
+        why = "it is not signed by a secret of this site"
         for serializer in self._old:
             try:
                 key, created, data = serializer.loads(value)
             except ValueError as error:
-                # What can't be read under one key of the ring may be read under the next.
+                # The next key of the ring may still read it.
                 why = str(error) if isinstance(error, DecodeError) else why
                 continue
             is_newest = serializer.secret_key == self._old[0].secret_key
@@ -139,7 +139,7 @@ class Cookies:
 
 
 def cookies_in(request: Any, name: str) -> list[bytes]:
-    """The values of the cookies called `name`: read from the header itself where there is one."""
+    """The values of all cookies called `name`, from the raw header if the request has one."""
     environ = getattr(request, "environ", None)
     header: str | None = environ.get("HTTP_COOKIE") if environ else None
     if header is not None:

@@ -1,7 +1,7 @@
-"""AES-ECB, with which gimlet encrypted cookies. It shows which blocks are equal, and it does not notice changes.
+"""AES-ECB, gimlet's encryption of cookies. It reveals equal blocks, and does not detect changes.
 
-It is here to read such cookies, and to write them while old servers run beside (``side_by_side``). What is newly written
-otherwise is sealed (`coatcheck.model.sealing`), with the same key.
+It is used to read gimlet's cookies, and to write them while servers with gimlet still run (``side_by_side``). All other
+cookies are sealed (`coatcheck.model.sealing`) with the same key.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _BLOCK = 16
 
 
 class Crypter:
-    """Encrypts and decrypts as gimlet did.
+    """Encrypts and decrypts like gimlet.
 
     Raises:
-        ValueError: The key is not the hexadecimal text of 16, 24 or 32 bytes.
+        ValueError: The key is not 16, 24 or 32 bytes in hexadecimal.
     """
 
     recommended: str = _ADVICE
@@ -28,7 +28,7 @@ class Crypter:
 
         try:
             raw = binascii.unhexlify(key)
-        except ValueError as error:  # binascii.Error is one
+        except ValueError as error:  # the base of binascii.Error
             raise ValueError(f"Encryption key must be 64 hex digits (32 bytes). {_ADVICE}") from error
         if len(raw) not in (16, 24, 32):
             raise ValueError(f"Encryption key must be 16, 24, or 32 bytes. {_ADVICE}")
@@ -36,23 +36,23 @@ class Crypter:
         self._cipher: Cipher[modes.ECB] = Cipher(algorithms.AES(raw), modes.ECB())  # noqa: S305 - see above
 
     def pad(self, cleartext: bytes) -> bytes:
-        """With 1 to 16 zero bytes after it, up to a whole block."""
+        """`cleartext` with 1 to 16 zero bytes appended, up to a whole block."""
         return cleartext + b"\0" * (_BLOCK - len(cleartext) % _BLOCK)
 
     def unpad(self, cleartext: bytes) -> bytes:
-        """Without the zero bytes at its end."""
+        """`cleartext` without the zero bytes at its end."""
         return cleartext.rstrip(b"\0")
 
     def encrypt(self, cleartext: bytes) -> bytes:
-        """Encrypted, padded before. Only gimlet itself still needs it."""
+        """Pad and encrypt, for servers that still run gimlet."""
         encryptor = self._cipher.encryptor()
         return encryptor.update(self.pad(cleartext)) + encryptor.finalize()
 
     def decrypt(self, ciphertext: bytes) -> bytes:
-        """Decrypted, with the padding off.
+        """Decrypt and remove the padding.
 
         Raises:
-            ValueError: It is no whole number of blocks.
+            ValueError: `ciphertext` is not a whole number of blocks.
         """
         decryptor = self._cipher.decryptor()
         return self.unpad(decryptor.update(ciphertext) + decryptor.finalize())

@@ -1,4 +1,4 @@
-"""Sessions with settings."""
+"""Make session classes from settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHORTEST_SECRET = 16
 
 
 class SideBySideWarning(UserWarning):
-    """What is written can be read by gimlet, and is only as safe as gimlet's."""
+    """Cookies and records are written in gimlet's formats, and are only as safe as gimlet's."""
 
 
 def session_factory_factory(
@@ -47,24 +47,24 @@ def session_factory_factory(
     """A subclass of `Session` with these settings.
 
     Args:
-        secret: What the cookies are sealed with; several: the first seals, all open.
-        backend: What keeps the records: anything with ``[id]``. None: everything is in the cookies.
-        clientside: Whether a key is in the cookie where `set` does not say.
+        secret: Seals the cookies. In a sequence the first secret seals, and all open.
+        backend: Stores the records: any object with ``[id]``. None: all data is in the cookies.
+        clientside: The default for `Session.set`: whether a key is stored in the cookie.
         cookie_name_temporary: The cookie of the keys that end with the browser.
-        cookie_name_permanent: The cookie of those that don't.
+        cookie_name_permanent: The cookie of the permanent keys.
         encryption_key: 64 hexadecimal digits, needed beside the secret to open a cookie; or several, the newest first.
-        permanent: Whether a key is permanent where `set` does not say.
-        side_by_side: Write what gimlet reads, while servers run that still have it: pickles of builtins, signed with
-            SHA-1, encrypted with AES-ECB. Warns.
-        read_old: Whether gimlet's cookies are read. Turn it off when they have all been replaced.
-        allow: The classes that old pickles may hold besides plain types.
-        permanent_lifetime: How long permanent keys are kept without being used; seconds if it is a number.
-        temporary_lifetime: The same for the others, for a browser that is never closed.
-        clock: Seconds since 1970.
+        permanent: The default for `Session.set`: whether a key is permanent.
+        side_by_side: Write gimlet's formats while servers with gimlet still run: pickles of builtins, signed with SHA-1,
+            encrypted with AES-ECB. Warns.
+        read_old: Whether cookies in gimlet's format are read. Turn it off when all have been replaced.
+        allow: The classes that old pickles may contain besides plain types.
+        permanent_lifetime: The lifetime of unused permanent keys, as a timedelta or in seconds.
+        temporary_lifetime: The same for the other keys, if the browser is never closed.
+        clock: Returns seconds since 1970.
 
     Raises:
-        ValueError: Settings that can't work.
-        TypeError: There is no secret.
+        ValueError: The settings are impossible.
+        TypeError: A secret is neither str nor bytes.
     """
     if backend is None:
         if clientside is False:
@@ -77,7 +77,7 @@ def session_factory_factory(
         raise ConfigurationError("secret is required")
     if min(map(len, secrets)) < _SHORTEST_SECRET:
         log.warning(
-            "The secret is short; whoever guesses it can make cookies. `coatcheck secret` makes a good one."
+            "The secret is short, and an attacker who guesses it can forge cookies. `coatcheck secret` makes a good one."
         )
     keys = _several(encryption_key) if encryption_key else [b""]
     crypters = [Crypter(key) if key else None for key in keys]
@@ -90,8 +90,8 @@ def session_factory_factory(
         backend.classes = {**backend.classes, **classes}
     if side_by_side:
         warnings.warn(
-            "side_by_side writes cookies and records as gimlet did: signed with SHA-1, encrypted with AES-ECB if at all, "
-            "without a limit. Turn it off when no server runs gimlet any more.",
+            "side_by_side writes gimlet's cookies and records: signed with SHA-1, encrypted only with AES-ECB, without "
+            "an expiry. Turn it off when no server runs gimlet any more.",
             SideBySideWarning,
             stacklevel=2,
         )
@@ -116,7 +116,7 @@ def session_factory_factory(
 
 
 def session_factory_from_settings(settings: Mapping[str, Any], prefix: str = "gimlet.") -> type[Session]:
-    """The same from the settings of an application, which `parse_settings` reads."""
+    """A session class from an application's settings; see `parse_settings`."""
     return session_factory_factory(**parse_settings(settings, prefix))
 
 

@@ -10,7 +10,7 @@ from coatcheck.compat.gimlet.factories import session_factory_factory
 from coatcheck.compat.gimlet.session import Session
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports `cgi`, which warns
+    warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports the deprecated `cgi`
     from webob import Request, Response
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ __all__ = ["SessionMiddleware"]
 
 
 class SessionMiddleware:
-    """Gives each request its `Session`, and writes it before the head of the response leaves.
+    """Gives each request its `Session`, and writes it before the response's headers are sent.
 
-    When the application raises, nothing is written.
+    If the application raises, nothing is written.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class SessionMiddleware:
 
         Args:
             app: The WSGI application.
-            secret: As `session_factory_factory`.
-            environ_key: Under which key of the environ the session is. Anything but a str is the backend, as gimlet's
-                documentation had it.
-            *args: As `session_factory_factory`, from the backend on.
-            **kwargs: As `session_factory_factory`.
+            secret: As in `session_factory_factory`.
+            environ_key: The session's key in the environ. Any other type than str is the backend, as in gimlet's
+                documentation.
+            *args: The arguments of `session_factory_factory` from `backend` on.
+            **kwargs: The arguments of `session_factory_factory`.
         """
         if not isinstance(environ_key, str):
             args, environ_key = (environ_key, *args), "gimlet.session"

@@ -1,4 +1,4 @@
-"""What Pyramid's interface of a session (``ISession``) has beyond a mapping."""
+"""The methods of Pyramid's ``ISession`` that a mapping lacks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["PyramidSession"]
 
 
 class PyramidSession(MutableMapping[Any, Any]):
-    """Messages and a token, kept among the values."""
+    """Flash messages and a CSRF token, stored among the session's values."""
 
     @abstractmethod
     def save(self) -> None:
-        """Have written what was changed in place."""
+        """Mark values that were changed in place for writing."""
 
     def changed(self) -> None:
-        """What Pyramid calls `save`."""
+        """Pyramid's name of `save`."""
         self.save()
 
     def flash(self, msg: Any, queue: str = "", allow_duplicate: bool = True) -> None:
@@ -29,7 +29,7 @@ class PyramidSession(MutableMapping[Any, Any]):
             self["_f_" + queue] = [*messages, msg]
 
     def pop_flash(self, queue: str = "") -> list[Any]:
-        """The messages of a queue, which is empty then."""
+        """Remove the messages of a queue and return them."""
         messages: list[Any] = self.pop("_f_" + queue, [])
         return messages
 
@@ -39,12 +39,12 @@ class PyramidSession(MutableMapping[Any, Any]):
         return messages
 
     def new_csrf_token(self) -> str:
-        """A new token, kept in the session."""
+        """Make a new token and store it in the session."""
         token = hexlify(os.urandom(20)).decode()
         self["_csrft_"] = token
         return token
 
     def get_csrf_token(self) -> str:
-        """The session's token; a new one if it has none."""
+        """The session's token, or a new one if it has none."""
         token: str | None = self.get("_csrft_", None)
         return self.new_csrf_token() if token is None else token

@@ -1,7 +1,7 @@
-"""The cookies as gimlet wrote them: signed with HMAC-SHA1, a pickle inside.
+"""gimlet's cookie format: a pickle, signed with HMAC-SHA1.
 
-``body . signature``, both base64url without padding. The body is the payload (id, creation time, pickle), compressed if
-that is shorter, which a leading dot tells, and encrypted before that where there is a key.
+A cookie is ``body . signature``, both base64url without padding. The body is the payload (id, creation time, pickle),
+encrypted if there is a key, then compressed if that is shorter. A leading dot marks a compressed body.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LONGEST_PAYLOAD = 1 << 20
 
 
 class BadSignature(ValueError):
-    """A cookie that these secrets did not sign."""
+    """The secret did not sign this cookie."""
 
 
 class _Channel(Protocol):
@@ -36,7 +36,7 @@ class _Channel(Protocol):
 
 
 class CookieSerializer:
-    """The payload of a cookie: 16 bytes of id, the creation time in 32 bits, a pickle of the client's data."""
+    """The payload of a cookie: the id in 16 bytes, the creation time in 32 bits, a pickle of the client data."""
 
     packer: Struct = Struct("<16si")
 
@@ -48,7 +48,7 @@ class CookieSerializer:
         *,
         classes: Allowed | None = None,
     ) -> None:
-        """As gimlet's, with the classes that pickles may hold, by name."""
+        """The arguments are gimlet's; `classes` are those that pickles may contain, by name."""
         self.secret_key: bytes = secret.encode() if isinstance(secret, str) else secret
         self.backend: object = backend
         self.crypter: Crypter | None = crypter
@@ -57,10 +57,10 @@ class CookieSerializer:
         self._key = sha1(b"itsdangerous" + b"signer" + self.secret_key, usedforsecurity=False).digest()
 
     def load_payload(self, payload: bytes) -> tuple[bytes, int, dict[Any, Any]]:
-        """Id, creation time and client's data.
+        """The id, creation time and client data of a payload.
 
         Raises:
-            ValueError: It is no such payload (`DecodeError` is one), or was encrypted with another key.
+            ValueError: The payload can't be read (its subclass `DecodeError`), or was encrypted with another key.
         """
         if self.crypter is not None:
             payload = self.crypter.decrypt(payload)
@@ -69,11 +69,11 @@ class CookieSerializer:
         raw_id, created = self.packer.unpack(payload[: self.packer.size])
         data: Any = loads(payload[self.packer.size :], self._classes)
         if not issubclass(type(data), dict):
-            raise ValueError("the cookie's payload is no session")  # noqa: TRY004 - wrong data, no wrong argument
+            raise ValueError("the cookie's payload is not a session")  # noqa: TRY004 - callers expect ValueError for bad data
         return binascii.hexlify(raw_id), created, data
 
     def dump_payload(self, channel: _Channel) -> bytes:
-        """The payload of a channel. A time that 32 bits can't hold (from 2038 on) becomes the last that they can."""
+        """The payload of a channel. Times beyond 32 bits (from 2038 on) become the largest that fits."""
         created = min(channel.created_timestamp, _LATEST)
         payload = self.packer.pack(binascii.unhexlify(channel.id), created)
         payload += dumps(channel.client_data, self._classes, PROTOCOL_OF_OLD)
@@ -81,19 +81,19 @@ class CookieSerializer:
 
 
 class URLSafeCookieSerializer(CookieSerializer):
-    """The whole cookie."""
+    """The cookie's value: the encoded and signed payload."""
 
     def loads(self, text: str | bytes) -> tuple[bytes, int, dict[Any, Any]]:
-        """Id, creation time and client's data.
+        """The id, creation time and client data of a cookie.
 
         Raises:
-            BadSignature: These secrets did not sign it.
-            ValueError: They did, but what is in it can't be read.
+            BadSignature: The secret did not sign it.
+            ValueError: The signature is good, but the payload can't be read.
         """
         raw = text.encode() if isinstance(text, str) else text
         body, dot, signature = raw.rpartition(b".")
         if not dot or not hmac.compare_digest(self._signature(body), signature):
-            raise BadSignature("it is not signed by our secret")
+            raise BadSignature("it is not signed by a secret of this site")
         compressed = body.startswith(b".")
         payload = _from_base64(body.removeprefix(b"."))
         if compressed:
@@ -107,7 +107,7 @@ class URLSafeCookieSerializer(CookieSerializer):
         return self.load_payload(payload)
 
     def dumps(self, channel: _Channel) -> str:
-        """The cookie of a channel, as gimlet reads it."""
+        """The cookie's value for a channel."""
         payload = self.dump_payload(channel)
         compressed = zlib.compress(payload)
         shorter = len(compressed) < len(payload) - 1

@@ -1,4 +1,4 @@
-"""The session: two channels behind one mapping."""
+"""gimlet's session: one mapping over two channels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["DEFAULT", "Session", "SessionChannel", "log"]
 log: logging.Logger = logging.getLogger("gimlet")
 
 DEFAULT: Any = object()
-"""What `Session.get` takes an option for that was not given."""
+"""Marks an option of `Session.get` as not given. None is different: it stands for the session's default."""
 
 _MOST_TRIED = 4
 _CHANNELS = ("perm", "nonperm")
@@ -35,12 +35,12 @@ _PARTS_OF_LIFE = 10
 
 
 class Session(PyramidSession):
-    """A visitor's session. `session_factory_factory` makes a subclass of it, which has the settings as attributes."""
+    """A visitor's session. `session_factory_factory` makes subclasses with the settings as class attributes."""
 
     backend: ClassVar[Backend | None] = None
     channel_names: ClassVar[Mapping[str, str]] = {"perm": "gimlet-p", "nonperm": "gimlet-n"}
     channel_opts: ClassVar[Mapping[str, Mapping[str, Any]]] = {"perm": {}, "nonperm": {}}
-    """What else a channel's cookie has: ``max_age`` (a timedelta; without one it lasts as long as the browser runs),
+    """The attributes of a channel's cookie: ``max_age`` (a timedelta; without it the cookie ends with the browser),
     ``domain``, ``path``, ``samesite``."""
     defaults: ClassVar[Mapping[str, Any]] = {"permanent": False, "clientside": None}
     lifetimes: ClassVar[Mapping[str, timedelta]] = {
@@ -52,23 +52,23 @@ class Session(PyramidSession):
     clock: ClassVar[staticmethod[[], float]] = staticmethod(time.time)
 
     def __init__(self, request: Any) -> None:
-        """Read the cookies of a request; the backend is asked when something of it is needed.
+        """Read the cookies of a request. The backend is called when a value of it is first needed.
 
         Args:
-            request: What has ``cookies``, ``remote_addr`` and ``scheme``. If it has ``add_response_callback``, as
-                Pyramid's, the session is written by it.
+            request: An object with ``cookies``, ``remote_addr`` and ``scheme``. If it has ``add_response_callback``, as
+                in Pyramid, the session registers itself there to be written.
         """
         self.request: Any = request
         self.flushed: bool = False
         self._used = False
-        # Whether a visitor gets the cookies of fresh channels: not before there is something to come back to.
+        # Whether the cookies of fresh channels are sent. They are not, as long as the session holds nothing.
         self._sticks = False
         self._gone: list[bytes] = []
         self._unreadable: list[bytes] = []
         self.channels: dict[str, SessionChannel] = {key: self.read_channel(key) for key in _CHANNELS}
         perm, nonperm = self.channels["perm"], self.channels["nonperm"]
         if perm.id == nonperm.id:
-            # Somebody sent one channel's cookie under the other's name, which gimlet's cookies don't tell.
+            # One channel's cookie came under both names, which gimlet's cookies don't rule out.
             self.channels["perm"] = self.fresh_channel()
             self._sticks = True
         self.has_backend: bool = self.backend is not None
@@ -84,13 +84,13 @@ class Session(PyramidSession):
 
     @property
     def id(self) -> bytes:
-        """32 hexadecimal digits, of the perm channel; to be handed out, so the visitor gets the cookie."""
+        """The id of the perm channel: 32 hexadecimal digits. Reading it sends the cookie, since the id may be kept."""
         self._sticks = True
         return self.default_channel.id
 
     @property
     def created_timestamp(self) -> int:
-        """When the perm channel was made, in seconds since 1970."""
+        """The creation time of the perm channel, in seconds since 1970."""
         self._sticks = True
         return self.default_channel.created_timestamp
 
@@ -98,18 +98,18 @@ class Session(PyramidSession):
 
     @property
     def created_time(self) -> datetime:
-        """The same as a datetime: UTC, without a zone."""
+        """The creation time of the perm channel: UTC, as a naive datetime."""
         self._sticks = True
         return self.default_channel.created_time
 
     @property
     def new(self) -> bool:
-        """Whether the visitor came without a session."""
+        """Whether the request came without a session."""
         return all(channel.fresh for channel in self.channels.values())
 
     def __getitem__(self, key: Any) -> Any:
         self._used = True
-        # What is in a cookie first: it costs nothing. A key is never in two places.
+        # The cookies first, since they cost no I/O. A key is in one place only.
         for channel in self.channels.values():
             if key in channel.client_data:
                 return channel.get(key)
@@ -119,7 +119,7 @@ class Session(PyramidSession):
         raise KeyError(key)
 
     def get(self, key: Any, default: Any = None, permanent: Any = DEFAULT, clientside: Any = DEFAULT) -> Any:
-        """The value, from wherever it is; with any option only from the one place that the options name."""
+        """The value of `key`, or `default`. With an option, only the place that the options name is read."""
         try:
             if permanent is DEFAULT and clientside is DEFAULT:
                 return self[key]
@@ -134,16 +134,16 @@ class Session(PyramidSession):
         self.set(key, val)
 
     def set(self, key: Any, val: Any, permanent: bool | None = None, clientside: bool | None = None) -> None:
-        """Put a value into the place that the options name, and out of every other.
+        """Store a value in the place that the options name, and remove it from every other place.
 
         Raises:
-            ValueError: There is no such place: no backend, or the response has left and it would need a cookie.
-            CannotSendCookie: The response has left, and the visitor has no cookie to find it by.
+            ValueError: The place is not available: there is no backend, or it is a cookie and the response was sent.
+            CannotSendCookie: The response was sent, and the visitor has no cookie of this session.
         """
         channel, at_client = self._place(permanent, clientside)
         self._check_not_late(at_client)
         if not channel.sent and self.flushed:
-            raise CannotSendCookie("the response has left, and this visitor has no session's cookie yet")
+            raise CannotSendCookie("the response was sent, and this visitor has no session cookie yet")
         self._used = True
         if not (at_client and key in channel.client_data):
             for other in self.channels.values():
@@ -154,9 +154,9 @@ class Session(PyramidSession):
         self._after_change()
 
     def save(self, permanent: bool | None = None, clientside: bool | None = None) -> None:
-        """Have written what was changed in place.
+        """Mark values that were changed in place for writing.
 
-        Without options everything that was read in this request; with options what is in the place that they name.
+        Without options this covers everything that the request has read; with options the place that they name.
         """
         channel, at_client = self._place(permanent, clientside)
         self._check_not_late(at_client)
@@ -213,8 +213,8 @@ class Session(PyramidSession):
     def invalidate(self) -> None:
         """End the session: its records are removed with the response, and the visitor gets new, empty channels.
 
-        What was in the cookies themselves is gone from the browser. A copy of them can still be sent, as long as they
-        live: keep nothing in them that gives powers.
+        The browser drops the data in the cookies, but a copy of a cookie remains valid for its lifetime: keep nothing
+        in cookies that grants access.
         """
         self._gone += [channel.id for channel in self.channels.values() if not channel.fresh or channel.there]
         self._gone += self._unreadable
@@ -232,20 +232,20 @@ class Session(PyramidSession):
         return SessionChannel(self.make_session_id(), int(self.clock()), self.backend, fresh=True)
 
     def read_channel(self, key: str) -> SessionChannel:
-        """The channel in a request's cookie; a fresh one where there is none, or none that is good."""
+        """The channel of a request's cookie, or a fresh one if there is no valid cookie."""
         name = self.channel_names[key]
         good: dict[bytes, Cookie] = {}
         for value in cookies_in(self.request, name)[:_MOST_TRIED]:
             try:
                 cookie = self.cookies.read(value, name=name, channel=key)
             except BadCookie as error:
-                # It goes on being sent until it is replaced.
+                # Browsers send the bad cookie until it is replaced.
                 self._sticks = True
                 remote = getattr(self.request, "remote_addr", None)
                 log.warning("Request from %s contained bad sig. %s", remote, error)
             else:
                 good[cookie.id] = cookie
-        # Of several that are good somebody else may have planted one.
+        # Of several valid cookies an attacker may have planted one.
         if len(good) != 1:
             return self.fresh_channel()
         (cookie,) = good.values()
@@ -260,15 +260,15 @@ class Session(PyramidSession):
         return channel
 
     def write_callback(self, request: Any, response: Any) -> None:
-        """Write what was changed, then put the cookies on the response.
+        """Write the changes, then add the cookies to the response.
 
         Raises:
-            TooLarge: A cookie is larger than browsers take; nothing was written then.
-            NotStorable: A value would not come back as what it was; the same.
+            TooLarge: A cookie is larger than browsers accept; nothing was written.
+            NotStorable: A value would not come back unchanged; nothing was written.
         """
         self.flushed = True
         body: object = getattr(response, "app_iter", None)
-        # A generator has not run yet. What it puts in later must be found again.
+        # A generator has not run yet, and the values that it stores later need the cookie.
         self._sticks = self._sticks or isinstance(body, GeneratorType) or self._is_dirty()
         sending = [(key, channel) for key, channel in self.channels.items() if self._must_send(channel)]
         cookies = {channel.id: self._set_cookie(request, key, channel) for key, channel in sending}
@@ -284,7 +284,7 @@ class Session(PyramidSession):
             response.headerlist = amend(response.headerlist, cookie_name="", set_cookie=None, vary="Cookie")
 
     def response_callback(self, request: Any, response: Any) -> None:
-        """Does nothing: applications for gimlet before 0.5.2 register it."""
+        """Does nothing. Applications for gimlet before 0.5.2 register it."""
 
     def _place(self, permanent: bool | None, clientside: bool | None) -> tuple[SessionChannel, bool]:
         if not self.has_backend and clientside is False:
@@ -300,12 +300,12 @@ class Session(PyramidSession):
     def _adopt(self, key: str, channel: SessionChannel) -> SessionChannel:
         channel.load = self._load
         lifetimes = self.lifetimes.values() if self.cookies.side_by_side else [self.lifetimes[key]]
-        # gimlet's own cookies are not renewed, so their records live as long as any.
+        # gimlet does not renew its cookies, so their records must have the longest lifetime.
         channel.seconds = int(max(lifetimes).total_seconds())
         return channel
 
     def _load(self) -> None:
-        """Read the records of all channels that were not read, in one round trip."""
+        """Read the missing records of all channels in one round trip."""
         waiting = [channel for channel in self.channels.values() if not channel.backend_loaded]
         if self.backend is None or not waiting:
             return
@@ -314,7 +314,7 @@ class Session(PyramidSession):
             try:
                 channel.loaded(found.get(channel.id))
             except DecodeError as error:
-                # The record is left alone. What is put in now goes to a new one.
+                # The record is not changed, and new values go to a new one.
                 log.warning("A session's record can't be read: %s", error)
                 self._unreadable.append(channel.id)
                 channel.id, channel.created_timestamp = self.make_session_id(), int(self.clock())
@@ -343,7 +343,7 @@ class Session(PyramidSession):
             self._store([])
 
     def _store(self, sending: list[SessionChannel]) -> AbstractSet[bytes]:
-        """Write and remove what is due. The ids of the channels whose session ended meanwhile."""
+        """Write, remove and renew records. Returns the ids of the channels whose session ended meanwhile."""
         dirty = [channel for channel in self.channels.values() if channel.backend_dirty]
         gone, self._gone = self._gone, []
         renewed = [
@@ -358,7 +358,7 @@ class Session(PyramidSession):
         except Exception:
             if dirty or gone:
                 raise
-            log.warning("The life of a session's records could not be renewed.", exc_info=True)
+            log.warning("The lifetime of a session's records is not renewed.", exc_info=True)
             return frozenset(renewal.id for renewal in renewed)
         for channel in dirty:
             channel.written(ended)

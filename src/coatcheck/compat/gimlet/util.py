@@ -1,4 +1,4 @@
-"""Reading an application's settings."""
+"""Reads an application's settings."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _BOOLEANS = ("clientside", "permanent", "side_by_side", "read_old", "backend.sid
 
 
 def parse_settings(settings: Mapping[str, Any], prefix: str = "gimlet.") -> dict[str, Any]:
-    """The arguments of `session_factory_factory` in settings; they stay as they are.
+    """The arguments of `session_factory_factory` from an application's settings.
 
     Args:
-        settings: Only what begins with `prefix` counts. Booleans may be text. ``backend`` is None, a backend, a subclass
-            of `BaseBackend`, or the name of a module that has one: ``pyredis``, ``memcache``, ``sql``, or a name with
-            dots. ``backend.x`` is an argument ``x`` of the class.
-        prefix: What is cut off.
+        settings: The settings. Only those whose names begin with `prefix` count. Booleans may be text. ``backend`` is
+            None, a backend, a subclass of `BaseBackend`, or the name of a module with such a subclass: ``pyredis``,
+            ``memcache``, ``sql``, or a name with dots. ``backend.x`` is the argument ``x`` of the class.
+        prefix: The prefix, which is removed from the names.
 
     Raises:
-        ValueError: There is no secret, or the backend is none.
-        ImportError: There is no such module, or no backend in it.
+        ValueError: There is no secret, or the backend is not a backend.
+        ImportError: The module does not exist, or contains no backend.
     """
     options = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
     options |= {name: asbool(options[name]) for name in _BOOLEANS if name in options}
@@ -46,7 +46,7 @@ def parse_settings(settings: Mapping[str, Any], prefix: str = "gimlet.") -> dict
 
 
 def asbool(s: object) -> bool:
-    """What a setting's text means: t, true, y, yes, on and 1 are True."""
+    """The boolean of a setting's text: t, true, y, yes, on and 1 are True."""
     if s is None or isinstance(s, bool):
         return bool(s)
     return str(s).strip().lower() in ("t", "true", "y", "yes", "on", "1")

@@ -1,4 +1,4 @@
-"""A store for hug's `SessionMiddleware`, on Redis, as hug_store_redis 1.0.0 had it; and a middleware to go with it."""
+"""hug_store_redis 1.0.0: a Redis store for hug's `SessionMiddleware`, and a better middleware for it."""
 
 from __future__ import annotations
 

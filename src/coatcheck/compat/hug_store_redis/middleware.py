@@ -1,13 +1,13 @@
-"""hug's `SessionMiddleware` once more, on a `RedisStore`: the same arguments, cookie and records, and fewer commands.
+"""A replacement of hug's `SessionMiddleware` on a `RedisStore`, with the same arguments, cookie and records.
 
-hug's own asks four times for every request of a visitor with a cookie, and stores a record for each one without. It
-also saves what a late request has read under a new id, so that a session which ended meanwhile comes back. This one
+hug's middleware sends four commands for each request with a cookie, and stores a record for each request without one.
+It also stores the data of a late request under a new id, so that a session that ended meanwhile reappears. This one
 
-- reads when the handler looks at the session, and not before;
-- writes when the session was changed, and only where the record still lies;
-- makes a record, and sets a cookie, when there is something to keep;
-- keeps caches from handing one visitor's page to another: `Vary: Cookie` where the session was looked at,
-  `Cache-Control: no-store` where a cookie is set.
+- reads the record only when the handler uses the session;
+- writes only a changed session, and only if the record still exists;
+- creates a record and sets a cookie only for a session with data;
+- sends `Vary: Cookie` if the session was used, and `Cache-Control: no-store` if a cookie is set, so that caches don't
+  serve one visitor's page to another.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = ["SessionMiddleware"]
 
 _log = logging.getLogger("coatcheck.compat.hug_store_redis")
 
-# Wide enough for what an own `generate_sid` may make; what doesn't fit is not worth asking Redis.
+# Wide enough for the ids of a custom `generate_sid`. Anything else can't be an id, and costs no command.
 _is_sid = re.compile(r"[A-Za-z0-9_.~+/=-]{1,512}").fullmatch
 _ATTEMPTS = 5
-_WATCHING = f"{__name__}: watching"  # in the environ
+_WATCHING = f"{__name__}: watching"  # a key of the environ
 
 
 class SessionMiddleware:
-    """To be given to `__hug__.http.add_middleware`. `request.context["session"]` is then a dict."""
+    """For `__hug__.http.add_middleware`. `request.context["session"]` is then a dict."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class SessionMiddleware:
         """The arguments are those of `hug.middleware.SessionMiddleware`.
 
         Raises:
-            ConfigurationError: `store` is no `RedisStore`.
+            ConfigurationError: `store` is not a `RedisStore`.
         """
         if not isinstance(store, RedisStore):
             raise ConfigurationError(
-                f"This SessionMiddleware works on a RedisStore, not on {type(store).__name__}; "
-                "for other stores there is hug.middleware.SessionMiddleware."
+                f"This SessionMiddleware needs a RedisStore, not {type(store).__name__}; "
+                "for other stores use hug.middleware.SessionMiddleware."
             )
         self.store: RedisStore = store
         self.context_name: str = context_name
@@ -70,11 +70,11 @@ class SessionMiddleware:
         self.cookie_http_only: bool = cookie_http_only
 
     def generate_sid(self) -> str:
-        """A new id: a random UUID, as text."""
+        """A new id: the text of a random UUID."""
         return str(uuid.uuid4())
 
     def process_request(self, request: Any, response: Any) -> None:
-        """Put the session where the handler finds it. Asks nothing yet."""
+        """Put the session into the request's context. The store is not called yet."""
         visit = _Visit(self, request.cookies.get(self.cookie_name))
         watching: list[Callable[[str], object]] = request.env.setdefault(_WATCHING, [])
         watching.append(visit.is_about_to_delete)
@@ -85,10 +85,10 @@ class SessionMiddleware:
         request.context.await_(self.context_name, visit)
 
     def process_response(self, request: Any, response: Any, resource: Any, req_succeeded: bool) -> None:
-        """Store what the handler changed, whether it succeeded or raised, and set the cookie where it has to be.
+        """Store the handler's changes, whether it succeeded or raised, and set the cookie if needed.
 
         Raises:
-            TypeError: Something in the session can't be said in JSON, or is nested too deep.
+            TypeError: A value in the session has no JSON form, or is nested too deep.
         """
         self.store.watch_deletes(())
         visit: _Visit | None = request.env.get(self._place)
@@ -119,7 +119,7 @@ class SessionMiddleware:
 
 
 class _Visit:
-    """One request of a visitor."""
+    """The session of one request."""
 
     def __init__(self, middleware: SessionMiddleware, sid: str | None) -> None:
         self.store: RedisStore = middleware.store
@@ -127,9 +127,9 @@ class _Visit:
         self.sid: str | None = sid if sid is not None and _is_sid(sid) else None
         self.is_read: bool = False
         self.data: Any = {}
-        # What was stored when it was read.
+        # The record's text when it was read.
         self.before: str | None = None
-        # Whether the handler has deleted the record.
+        # Whether the handler deleted the record.
         self.is_deleted: bool = False
 
     def read(self) -> Any:
@@ -142,18 +142,18 @@ class _Visit:
                     self.before = encoded(self.data)
                 except ValueError:
                     _log.warning(
-                        "A session can't be read, since it is no JSON, or nested too deep. It is left alone."
+                        "A session can't be read, since it is not JSON or nested too deep. It is not changed."
                     )
         return self.data
 
     def is_about_to_delete(self, full_key: str) -> None:
-        """Read before it is too late: what is left in the session goes on under a new id."""
+        """Read the record before the handler deletes it, since its data continues under a new id."""
         if self.sid is not None and full_key == self.store.full_key(self.sid):
             self.read()
             self.is_deleted = True
 
     def end(self, data: Any) -> str | None:
-        """Store `data`, if it has to be. The id that the visitor shall have, if he shall be told."""
+        """Store `data` if needed. Returns the id for the cookie; None: no cookie is set."""
         text = encoded(data)
         if self.sid is not None and not self.is_deleted:
             if text == self.before:
@@ -161,14 +161,14 @@ class _Visit:
             if (self.before is not None or not self.is_read) and self.store.replace(self.sid, text):
                 return self._renewed()
             if self.before is not None:
-                _log.warning("A session ended before its changes were stored; they are dropped.")
+                _log.warning("A session ended before its changes were stored; the changes are dropped.")
                 return None
-        # Where the handler itself deleted the record, the visitor gets a new id, for what is left or put in since.
+        # If the handler deleted the record, the session's data continues under a new id.
         moves = self.is_deleted and self.before is not None
         return self._new(text) if data or moves else None
 
     def _renewed(self) -> str | None:
-        """A cookie that ends at a time is set again, as hug's own does."""
+        """The id for the cookie if it has an expiry, which each response extends, as in hug."""
         lasts = self.middleware.cookie_max_age is not None or self.middleware.cookie_expires is not None
         return self.sid if lasts else None
 
@@ -177,11 +177,11 @@ class _Visit:
             sid = self.middleware.generate_sid()
             if self.store.create(sid, text):
                 return sid
-        raise RuntimeError(f"{_ATTEMPTS} new ids in a row were taken: generate_sid must make random ones.")
+        raise RuntimeError(f"{_ATTEMPTS} new ids in a row already exist: generate_sid must make random ids.")
 
 
 class _Context(Context):  # type: ignore[misc] # falcon ships no types
-    """falcon's context, in which a session is read when somebody asks for it, or for everything."""
+    """falcon's context, which reads a session on the first access to it, or to all of the context."""
 
     __slots__ = ("_awaited",)
 
@@ -201,16 +201,16 @@ class _Context(Context):  # type: ignore[misc] # falcon ships no types
             self._all()[str(name)] = visit.read()
 
     def await_(self, name: str, visit: _Visit) -> None:
-        """Read the session of `visit` when somebody asks for `name`."""
+        """Read the session of `visit` on the first access to `name`."""
         self._all().pop(name, None)
         self._awaited[name] = visit
 
     def is_awaiting(self, name: str) -> bool:
-        """Whether nobody asked for it, or set it, so far."""
+        """Whether `name` was neither read nor set so far."""
         return name in self._awaited and name not in self._all()
 
     def __getattribute__(self, name: str) -> Any:
-        # Each method of falcon's works on `__dict__`: what is not below looks at everything.
+        # falcon's own methods work on `__dict__`, so each one that is not overridden below reads all sessions.
         if name == "__dict__":
             for awaited in list(self._awaited):
                 self._bring(awaited)

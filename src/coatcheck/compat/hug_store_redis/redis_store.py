@@ -1,4 +1,4 @@
-"""The store: JSON texts in Redis, each under `<namespace>:<key>`."""
+"""The store: JSON in Redis, under `<namespace>:<key>`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from coatcheck.errors import DecodeError, NotStorable
 __all__ = ["Connection", "RedisStore", "decoded", "encoded"]
 
 _DEEPEST = 100
-"""Arrays and objects inside each other. Without a bound, what can be read would depend on how deep the stack is."""
+"""The limit of nested arrays and objects. Without it, reading would depend on the depth of the stack."""
 _text = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _bracket = re.compile(r"[\[{]|[\]}]")
 
@@ -35,27 +35,27 @@ _watching: ContextVar[Sequence[Callable[[str], object]]] = ContextVar("watching"
 
 
 class Connection(Protocol):
-    """What the store uses of a client: redis-py's, or any other that has these."""
+    """The methods of a client that the store calls: redis-py's, or any other with these methods."""
 
     def set(self, name: str, value: str, ex: Any, /) -> Any:
         """Set a text that expires in `ex` seconds."""
         ...
 
     def get(self, name: str, /) -> Any:
-        """The text, as bytes or `str`; None if there is none."""
+        """The text as bytes or `str`; None if the key does not exist."""
         ...
 
     def exists(self, name: str, /) -> Any:
-        """Whether there is one."""
+        """Whether the key exists."""
         ...
 
     def delete(self, name: str, /) -> Any:
-        """Remove it; 1 if there was one."""
+        """Remove the key; 1 if it existed."""
         ...
 
 
 class RedisStore:
-    """Keeps what JSON can say. Each method is one command, and one round trip."""
+    """Stores values as JSON. Each method is one command and one round trip."""
 
     def __init__(
         self,
@@ -63,31 +63,31 @@ class RedisStore:
         namespace: str = "store",
         expiration: int | timedelta | None = 86400,
     ) -> None:
-        """Asks nothing yet.
+        """Make a store, without calling Redis yet.
 
         Args:
             connection: A client of Redis.
-            namespace: What the keys begin with.
-            expiration: After how many seconds a text expires that is not set again. None: never.
+            namespace: The prefix of the keys.
+            expiration: The lifetime of a value from its last `set`, in seconds. None: no expiry.
         """
         self.connection: Connection = connection
         self.namespace: str = namespace
         self.expiration: int | timedelta | None = expiration
 
     def set(self, key: object, data: Any) -> None:
-        """Keep `data`, from now on for `expiration`.
+        """Store `data` for `expiration`.
 
         Raises:
-            TypeError: JSON can't say it, or it is nested too deep (`NotStorable`).
+            TypeError: `data` has no JSON form, or is nested too deep (`NotStorable`).
         """
         self.connection.set(self.full_key(key), encoded(data), self.expiration)
 
     def get(self, key: object) -> Any:
-        """What was set.
+        """The value of `key`.
 
         Raises:
-            hug.exceptions.StoreKeyNotFound: There is none, or no longer.
-            ValueError: It is no JSON, or nested too deep (`DecodeError`).
+            hug.exceptions.StoreKeyNotFound: The key does not exist or has expired.
+            ValueError: The stored text is not JSON, or nested too deep (`DecodeError`).
         """
         payload = self.connection.get(self.full_key(key))
         if payload is None:
@@ -95,67 +95,67 @@ class RedisStore:
         return decoded(payload)
 
     def exists(self, key: object) -> bool:
-        """Whether there is one."""
+        """Whether `key` exists."""
         return bool(self.connection.exists(self.full_key(key)))
 
     def delete(self, key: object) -> bool:
-        """Remove it. Whether there was one."""
+        """Remove `key`. Returns whether it existed."""
         full_key = self.full_key(key)
         for is_about_to_delete in _watching.get():
             is_about_to_delete(full_key)
         return bool(self.connection.delete(full_key) == 1)
 
     def full_key(self, key: object) -> str:
-        """What `key` is called in Redis."""
+        """The name of `key` in Redis."""
         return f"{self.namespace}:{key}"
 
-    # For our own middleware. These ask more of the client than `Connection`.
+    # For the middleware of this package. These methods need more of the client than `Connection`.
 
     def load(self, key: object) -> bytes | str | None:
-        """The stored text, whose life begins anew; None: there is none."""
+        """Read the stored text and renew its expiry; None if the key does not exist."""
         client: Any = self.connection
         payload: bytes | str | None = client.getex(self.full_key(key), ex=self.expiration)
         return payload
 
     def replace(self, key: object, text: str) -> bool:
-        """Set the text where one lies; whether one did."""
+        """Set the text if the key exists. Returns whether it was set."""
         client: Any = self.connection
         return bool(client.set(self.full_key(key), text, self.expiration, xx=True))
 
     def create(self, key: object, text: str) -> bool:
-        """Set the text where none lies; whether none did."""
+        """Set the text if the key does not exist. Returns whether it was set."""
         client: Any = self.connection
         return bool(client.set(self.full_key(key), text, self.expiration, nx=True))
 
     def watch_deletes(self, watching: Sequence[Callable[[str], object]]) -> None:
-        """Tell these, from now on in this thread or context, the full key of each record before it is deleted."""
+        """Call these functions with the full key before each deletion in the current thread or context."""
         _watching.set(watching)
 
 
 def decoded(payload: bytes | str) -> Any:
-    """The value of a stored text, however the client gave it.
+    """The value of a stored text, from any client.
 
     Raises:
-        ValueError: It is no JSON, or nested too deep (`DecodeError`).
+        ValueError: The text is not JSON, or nested too deep (`DecodeError`).
     """
     text = payload if isinstance(payload, str) else payload.decode()
     if _is_too_deep(text):
-        raise DecodeError(f"It is nested deeper than {_DEEPEST} levels.")
+        raise DecodeError(f"The text is nested deeper than {_DEEPEST} levels.")
     return json.loads(text)
 
 
 def encoded(data: Any) -> str:
-    """The text of a value, which `decoded` reads.
+    """The text of a value, for `decoded`.
 
     Raises:
-        TypeError: JSON can't say it, or it is nested too deep (`NotStorable`).
+        TypeError: The value has no JSON form, or is nested too deep (`NotStorable`).
     """
     try:
         text = json.dumps(data)
     except RecursionError:
         text = None
     if text is None or _is_too_deep(text):
-        raise NotStorable(f"A session may be nested {_DEEPEST} levels deep, and this one is deeper.")
+        raise NotStorable(f"The session is nested deeper than {_DEEPEST} levels.")
     return text
 
 

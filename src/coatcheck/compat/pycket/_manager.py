@@ -1,4 +1,4 @@
-"""What a session and its notifications can do. The two generations of pycket differ in where their settings stand."""
+"""The common base of sessions and notifications. The two generations of pycket differ in their settings only."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ __all__ = ["Manager", "ReadOnce", "SideBySideWarning", "create_mixin", "warn_of_
 
 
 class SideBySideWarning(UserWarning):
-    """Servers of the old library still run: what they read, they read with all that a pickle can do."""
+    """Servers with pycket still run, and load pickles that can run any code."""
 
 
 _warned: set[str] = set()
 
 
 def warn_of_side_by_side() -> None:
-    """Warn, once in a process."""
+    """Warn once per process."""
     if "side_by_side" not in _warned:
         _warned.add("side_by_side")
         warnings.warn(
-            "pycket's side_by_side=True: old servers run the code of any pickle that lies in the store, and lose changes "
-            "of parallel requests. Take it out once they are gone.",
+            "pycket's side_by_side=True: servers with pycket run the code of any pickle in the store, and lose changes of "
+            "parallel requests. Remove this setting when no such server runs any more.",
             SideBySideWarning,
             stacklevel=4,
         )
 
 
 class Manager:
-    """The visitor's values, much like a dict.
+    """A visitor's values, similar to a dict.
 
-    What is put in is stored before the response's head leaves, and before anything else runs in this process; `save`
-    stores it at once. A value that was got is the caller's own: changing it in place changes nothing that is stored.
+    Changes are stored before the response's headers are sent, and before any other handler runs in this process; `save`
+    stores them immediately. Values are returned as copies: changing one in place does not change the stored value.
     """
 
     SESSION_ID_NAME: str = "PYCKET_ID"
@@ -45,13 +45,13 @@ class Manager:
     _MAY_REPLACE: bool = False
 
     def __init__(self, handler: Any) -> None:
-        """For a request of a `tornado.web.RequestHandler`, or of what stands in for one."""
+        """For a request of a `tornado.web.RequestHandler`, or of a stand-in with the same methods."""
         self.handler: Any = handler
 
     # Reading
 
     def get(self, name: Any, default: Any = None) -> Any:
-        """The value under a name, `default` if there is none."""
+        """The value of `name`, or `default` if there is none."""
         return self._values().get(name, default)
 
     def keys(self) -> KeysView[Any]:
@@ -59,15 +59,15 @@ class Manager:
         return self._values().keys()
 
     def values(self) -> ValuesView[Any]:
-        """The values. Looking at them takes no notification out."""
+        """The values. Notifications are not removed."""
         return self._values().values()
 
     def items(self) -> ItemsView[Any, Any]:
-        """The names with their values. Looking at them takes no notification out."""
+        """The names with their values. Notifications are not removed."""
         return self._values().items()
 
     def iterkeys(self) -> Iterator[Any]:
-        """The names, one by one."""
+        """An iterator over the names."""
         return iter(self._values())
 
     def __iter__(self) -> Iterator[Any]:
@@ -80,7 +80,7 @@ class Manager:
         return len(self._values())
 
     def __bool__(self) -> bool:
-        # It had no length, so that `if self.session` has always been true.
+        # pycket's manager has no length, so that `if self.session` is always true there.
         return True
 
     def __getitem__(self, name: Any) -> Any:
@@ -92,11 +92,11 @@ class Manager:
     # Changing
 
     def set(self, name: Any, value: Any) -> None:
-        """Put a value under a name.
+        """Set the value of `name`.
 
         Raises:
-            NotStorable: There is something in it that is neither a plain value nor allowed by the settings.
-            CannotSendCookie: The visitor is new, and the head of the response has left.
+            NotStorable: The value contains something that is neither a plain value nor allowed by the settings.
+            CannotSendCookie: The visitor has no cookie yet, and the response's headers were already sent.
         """
         self._change({name: value})
 
@@ -104,11 +104,11 @@ class Manager:
         self.set(name, value)
 
     def update(self, other: Mapping[Any, Any] | None = None, /, **values: Any) -> None:
-        """Put in several values."""
+        """Set several values."""
         self._change({**(other or {}), **values})
 
     def setdefault(self, name: Any, default: Any = None) -> Any:
-        """The value under a name; if there is none, `default`, which is put in."""
+        """The value of `name`. A missing value is set to `default`."""
         values = self._values()
         if name not in values:
             self.set(name, default)
@@ -116,14 +116,18 @@ class Manager:
         return values[name]
 
     def delete(self, *names: Any) -> None:
-        """Take names out. Those that are not there don't matter."""
+        """Remove values. Missing names are ignored."""
         self._change({}, gone=names)
 
     def __delitem__(self, name: Any) -> None:
         self.delete(name)
 
     def pop(self, name: Any, default: Any = MISSING) -> Any:
-        """Take a name out, and return its value; `default`, or a `KeyError`, if there is none."""
+        """Remove the value of `name` and return it, or `default`.
+
+        Raises:
+            KeyError: There is neither a value nor a default.
+        """
         value = self._values().get(name, MISSING)
         if value is MISSING:
             if default is MISSING:
@@ -133,36 +137,36 @@ class Manager:
         return value
 
     def clear(self) -> None:
-        """Take out all names. The visitor keeps his id; to log him out, use `destroy`."""
+        """Remove all values. The visitor keeps the id; to log out, use `destroy`."""
         self.delete(*self._values())
 
     # The session as a whole
 
     def save(self) -> None:
-        """Have what this request has changed so far in the store now."""
+        """Store the changes of this request now."""
         self._visit().settle()
 
     def rotate(self) -> None:
-        """Give the visitor a new id, and end the old one. Do so when he signs in.
+        """Give the visitor a new id, and end the old one. Call this at every sign-in.
 
-        Values and notifications stay. What a request that came with the old id still changes is lost.
+        Values and notifications are kept. Changes by parallel requests with the old id are lost.
         """
         self._visit().rotate(self._drivers())
 
     def destroy(self) -> None:
-        """Log the visitor out: his values and his notifications are gone from the store, and the cookie is cleared.
+        """Log the visitor out: remove the values and notifications from the store, and clear the cookie.
 
-        What is put in afterwards lies under a new id.
+        Values that are set afterwards are stored under a new id.
         """
         self._visit().destroy(self._drivers())
 
-    # How
+    # Internals
 
     def _driver(self) -> Driver:
         raise NotImplementedError
 
     def _drivers(self) -> list[Driver]:
-        """Those of all that lies under a visitor's id."""
+        """The drivers of all records of a visitor."""
         raise NotImplementedError
 
     def _cookies(self) -> Mapping[str, Any]:
@@ -175,43 +179,49 @@ class Manager:
         return self._opened()[1]
 
     def _opened(self) -> tuple[Record, dict[Any, Any], bool]:
-        """The visitor's record, what is in it, and whether a change may wait for the end of the turn."""
+        """The visitor's record, its values, and whether a write may wait for the end of the loop's iteration."""
         visit, driver = self._visit(), self._driver()
         record, may_wait = visit.record(driver, may_replace=self._MAY_REPLACE)
         try:
             return record, record.read(), may_wait
         except DecodeError as error:
-            log.warning("A session can't be read. Its visitor gets a new one; it is left alone. %s", error)
+            log.warning(
+                "A session can't be read. It is not changed, and its visitor gets a new one. %s", error
+            )
         visit.start_anew()
         record, may_wait = visit.record(driver, may_replace=self._MAY_REPLACE)
         return record, record.read(), may_wait
 
     def _change(self, values: Mapping[Any, Any], *, gone: tuple[Any, ...] = ()) -> None:
         pickles = self._driver().pickles
-        # At once, so that the error comes where the value does, and later changes of the value don't matter.
+        # Pickled now, so that the assignment raises the error, and later changes of the value have no effect.
         changes = {name: pickles.dumps(values[name], field=str(name)) for name in values}
         self._visit().may_write()
         record, _, may_wait = self._opened()
         if record.is_absent and not changes:
-            return  # of a new visitor, who has nothing to take out
+            return  # a new visitor has nothing to remove
         record.change({**dict.fromkeys(gone, GONE), **changes})
         if not may_wait:
             record.write()
 
 
 class ReadOnce(Manager):
-    """Values that are read once: `get` returns one and takes it out, and nobody else gets it."""
+    """Values that are read once: `get` removes and returns one, and no other request gets it."""
 
-    # They are hints, and live for a day: what can't be read is not worth a new id.
+    # Notifications are minor and live for a day, so an unreadable record is replaced, and the id is kept.
     _MAY_REPLACE: bool = True
 
     def get(self, name: Any, default: Any = None) -> Any:
-        """The value under a name, which is then gone; `default` if there is none."""
+        """Remove and return the value of `name`, or return `default` if there is none."""
         value = self._opened()[0].take(name)
         return default if value is MISSING else value
 
     def pop(self, name: Any, default: Any = MISSING) -> Any:
-        """As `get`, but a `KeyError` where there is neither a value nor a default."""
+        """As `get`.
+
+        Raises:
+            KeyError: There is neither a value nor a default.
+        """
         value = self._opened()[0].take(name)
         if value is not MISSING:
             return value
@@ -221,7 +231,7 @@ class ReadOnce(Manager):
 
 
 def create_mixin(context: Any, manager_property: str, manager_class: type[Any]) -> Any:
-    """The manager that is kept on a handler under this name, made of the class if there is none yet."""
+    """The manager in the handler's attribute of this name, made on first use."""
     if not hasattr(context, manager_property):
         setattr(context, manager_property, manager_class(context))
     return getattr(context, manager_property)

@@ -1,4 +1,4 @@
-"""The few commands that pycket needs of Memcached, on pymemcache, with the places that python-memcached chose."""
+"""The Memcached commands that pycket needs, on pymemcache, with python-memcached's distribution over servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNIX = re.compile(r"unix:(?P<path>.+)")
 _INET6 = re.compile(r"inet6:\[(?P<host>[^\[\]]+)\](?::(?P<port>[0-9]+))?")
 _INET = re.compile(r"(?:inet:)?(?P<host>[^:\s]+)(?::(?P<port>[0-9]+))?")
 
-# Of python-memcached's options, those that have no meaning here: its pickling, its waiting for dead servers, its checks.
+# Options of python-memcached for its pickling, dead servers and checks, which this client does not have.
 _WITHOUT_MEANING = frozenset(
     {
         *("debug", "pickleProtocol", "pickler", "unpickler", "compressor", "decompressor", "pload", "pid"),
@@ -50,16 +50,16 @@ class _Server(NamedTuple):
 
 
 class MemcachedClient:
-    """Safe for threads. A server that can't be reached is `StoreUnavailable`, never an empty session.
+    """A client that is safe for threads. A server that can't be reached raises `StoreUnavailable`.
 
-    Nor is its share moved to another server, as python-memcached does after a while: what is deleted there would come
-    back from here.
+    Its keys are not moved to another server, as python-memcached does after a while: records that were deleted there
+    would reappear when the server returns.
     """
 
     def __init__(
         self, servers: str | Iterable[str | tuple[str, int]], *, socket_timeout: float = 3, **options: Any
     ) -> None:
-        """With servers as python-memcached takes them; the other options are those of pymemcache."""
+        """`servers` has python-memcached's format; the other options are those of pymemcache."""
         listed = re.split(r"[\s,]+", servers.strip()) if isinstance(servers, str) else servers
         options = {name: value for name, value in options.items() if name not in _WITHOUT_MEANING}
         options = {"connect_timeout": socket_timeout, "timeout": socket_timeout, "no_delay": True, **options}
@@ -67,35 +67,35 @@ class MemcachedClient:
         self._buckets = [server for server in self._servers for _ in range(server.weight)]
 
     def get(self, key: str) -> bytes | None:
-        """The value, None if there is none."""
+        """The value, or None if there is none."""
         return self.gets(key)[0]
 
     def gets(self, key: str) -> tuple[bytes | None, bytes | None]:
-        """The value, and what names this version of it."""
+        """The value, and the token of its version for `cas`."""
         value, token = self._ask(key, lambda client: client.gets(key))
         return value, token
 
     def set(self, key: str, value: bytes, expire: int) -> None:
-        """Write it, whatever lies there."""
+        """Write the value unconditionally."""
         self._store(key, value, lambda client: client.set(key, value, expire))
 
     def add(self, key: str, value: bytes, expire: int) -> bool:
-        """Write it, if nothing lies there."""
+        """Write the value if the key does not exist. Returns whether it was written."""
         return bool(self._store(key, value, lambda client: client.add(key, value, expire)))
 
     def cas(self, key: str, value: bytes, token: bytes, expire: int) -> bool:
-        """Write it in place of the version that `token` names."""
-        # Not asked again where the reply was lost: a second try would not know the first one for its own.
+        """Write the value if its version is still that of `token`. Returns whether it was written."""
+        # No retry after a lost reply: it would take the first try's value for that of another writer.
         return bool(
             self._store(key, value, lambda client: client.cas(key, value, token, expire), again=False)
         )
 
     def delete(self, key: str) -> None:
-        """Let go of it, if it is there."""
+        """Delete the key if it exists."""
         self._ask(key, lambda client: client.delete(key))
 
     def get_stats(self) -> list[tuple[str, dict[str, str]]]:
-        """What each server says of itself."""
+        """The statistics of each server."""
         answers: list[tuple[str, dict[str, str]]] = []
         for server in self._servers:
             stats = _asked(server, lambda client: client.stats(), again=True)
@@ -105,7 +105,7 @@ class MemcachedClient:
         return answers
 
     def close(self) -> None:
-        """Let go of the connections. They are made again when needed."""
+        """Close the connections. The next command opens new ones."""
         for server in self._servers:
             server.client.close()
 
@@ -113,20 +113,19 @@ class MemcachedClient:
         try:
             return self._ask(key, ask, again=again)
         except StoreError as error:
-            told = str(error.__cause__)
-            if "too large" in told:
+            reply = str(error.__cause__)
+            if "too large" in reply:
                 raise TooLarge(
-                    f"A session of {len(value)} bytes is more than Memcached takes (1 MiB unless it is started "
-                    "with another -I).",
+                    f"A session of {len(value)} bytes is larger than Memcached accepts (1 MiB, or its option -I).",
                     size=len(value),
                     limit=_MEBIBYTE,
                 ) from error.__cause__
-            if "out of memory" in told:
+            if "out of memory" in reply:
                 raise StoreFull("Memcached has no room left.") from error.__cause__
             raise
 
     def _ask(self, key: str, ask: Callable[[Any], Any], *, again: bool = True) -> Any:
-        # What python-memcached computes, so that running sessions are found where it has put them.
+        # python-memcached's hash, so that existing sessions are found on their server.
         place = (crc32(key.encode()) >> 16) & 0x7FFF
         return _asked(self._buckets[place % len(self._buckets)], ask, again=again)
 
@@ -138,14 +137,14 @@ def _asked(server: _Server, ask: Callable[[Any], Any], *, again: bool) -> Any:
         raise StoreTimeout(f"Memcached at {server.name} did not answer.", ambiguous=True) from error
     except (OSError, MemcacheUnexpectedCloseError) as error:
         if again:
-            # The connections were idle while the server was started anew.
+            # The server was restarted while the connections were idle.
             server.client.close()
             return _asked(server, ask, again=False)
         raise StoreUnavailable(f"Memcached at {server.name} can't be reached.") from error
     except MemcacheClientError:
         raise
     except MemcacheError as error:
-        raise StoreError(f"Memcached at {server.name} refused.") from error
+        raise StoreError(f"Memcached at {server.name} refused the command.") from error
 
 
 def _server(listed: str | tuple[str, int], options: dict[str, Any]) -> _Server:
@@ -155,13 +154,13 @@ def _server(listed: str | tuple[str, int], options: dict[str, Any]) -> _Server:
     elif found := _INET6.fullmatch(name) or _INET.fullmatch(name):
         port = int(found["port"] or _DEFAULT_PORT)
         if port > 65535:
-            raise OverflowError(f"{name}: a port is 0 to 65535.")
+            raise OverflowError(f"{name}: a port must be 0 to 65535.")
         address = found["host"], port
     else:
         raise ValueError(f"Unable to parse connection string: {name!r}")
-    # Each write is acknowledged; pymemcache's default is to hope.
+    # Each write waits for its reply; by default pymemcache does not.
     return _Server(name, weight, PooledClient(address, default_noreply=False, **options))
 
 
-def _text(told: object) -> str:
-    return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

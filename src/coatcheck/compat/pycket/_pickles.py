@@ -1,4 +1,4 @@
-"""The pickles of a site's sessions, under its settings."""
+"""Pickles and unpickles session values with a site's settings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from coatcheck.errors import DecodeError
 __all__ = ["PROTOCOL", "PROTOCOL_OF_OLD", "Pickles", "pickles"]
 
 PROTOCOL = 4
-"""Has an opcode for each plain value, so that the pickle of builtins names nothing."""
+"""The protocol has an opcode for each plain value, so that pickles of builtins name no class."""
 
 
 class Pickles:
-    """Writes and reads the values of sessions."""
+    """Pickles and unpickles the values of sessions."""
 
     def __init__(self, allow: Allow = (), *, protocol: int = PROTOCOL) -> None:
-        """With the names that an application allows beside the plain values.
+        """`allow` names the classes and functions that are allowed besides plain values.
 
         Raises:
-            ConfigurationError: One of them can't be imported, or is neither a class nor a function.
+            ConfigurationError: A name can't be imported, or is neither a class nor a function.
         """
         self._allowed = named(allow)
         self._protocol = protocol
@@ -32,31 +32,31 @@ class Pickles:
         """A pickle of `value`.
 
         Raises:
-            NotStorable: There is something in it that is not allowed, or it is too large or nested too deep.
+            NotStorable: The value contains something that is not allowed, or is too large or nested too deep.
         """
         return dumps(value, self._allowed, self._protocol, field=field)
 
     def loads(self, data: bytes) -> Any:
-        """The value of a pickle. Runs no code but that of the names which are allowed.
+        """The value of a pickle. Only the code of allowed names is run.
 
         Raises:
-            DecodeError: It is no pickle, exceeds a bound, or names something that is not allowed.
+            DecodeError: `data` is not a pickle, exceeds a limit, or names something that is not allowed.
         """
         return loads(data, self._allowed)
 
     def loads_dict(self, data: bytes) -> dict[Any, Any]:
-        """The dict of a pickle.
+        """The value of a pickle that must be a dict.
 
         Raises:
-            DecodeError: As `loads`, or it is no dict.
+            DecodeError: As in `loads`, or the value is not a dict.
         """
         values: dict[Any, Any] = self.loads(data)
         if not isinstance(values, dict):
-            raise DecodeError("It is no dict.")
+            raise DecodeError("The value is not a dict.")
         return values
 
 
 @lru_cache(maxsize=32)
 def pickles(allow: Allow, protocol: int) -> Pickles:
-    """The one for these settings, which are looked up for each request."""
+    """A cached `Pickles`, since each request needs the one for its settings."""
     return Pickles(allow, protocol=protocol)

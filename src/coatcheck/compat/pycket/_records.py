@@ -1,12 +1,12 @@
-"""One record, as a handler works on it: read at most once, written at most once, in one turn of the event loop.
+"""One record in one iteration of the event loop: it is read at most once and written at most once.
 
-The old library went to the store for each `get`, twice for each `set`, and wrote back the whole dict that it had read.
-So did the request beside it, and one of the two changes was lost. Here a change is an intention: the value of a name,
-or that it is gone. It is applied to what lies in the store at that moment, compared and swapped.
+pycket called the store once for each `get` and twice for each `set`, and wrote back the whole dict, so that one of two
+parallel requests lost its change. Here a change is the new value of a name, or its removal. It is applied to the record
+that is stored at that moment, by compare-and-swap.
 
-While a handler runs without awaiting anything, no other one runs. What it does to a record in that time may as well go
-to the store in one piece: at the end of the turn, or before the response's head leaves, whichever comes first. Every
-handler of the process that works on the same record in that turn works on the same `Record`.
+While a handler runs without awaiting, no other handler runs. Its changes of a record are written together at the end of
+the loop's iteration, or before the response's headers are sent, whichever comes first. All handlers of the process that
+use the same record in that iteration share one `Record`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["GONE", "MISSING", "Record", "leave_turn", "log", "of_turn"]
 log: logging.Logger = logging.getLogger("coatcheck.compat.pycket")
 
 GONE: bytes = b""
-"""A change: the name is taken out. No pickle is empty."""
+"""A change that removes the name. No pickle is empty."""
 MISSING: Any = object()
 
-_PATIENCE = 5  # seconds of losing every race for one record
+_PATIENCE = 5  # seconds after which a write that always meets another writer fails
 
 
 class Record:
-    """What lies under one id, and what is to be changed in it."""
+    """The record of one id, and the changes that are not written yet."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class Record:
         may_replace: bool,
         stored: Callable[[], None],
     ) -> None:
-        """Of a driver's store, under an id.
+        """A record in a driver's store.
 
         Args:
-            driver: Where it lies.
-            session_id: Under which id.
-            is_absent: The id was made just now: there is nothing to be read.
-            may_replace: Take what can't be read for nothing, and write over it.
-            stored: Called when it has been written.
+            driver: The driver of the store.
+            session_id: The record's id.
+            is_absent: Whether the id is new, so that nothing needs to be read.
+            may_replace: Whether an unreadable record counts as empty and is overwritten.
+            stored: Called after each write.
         """
         self._driver = driver
         self._id = session_id
@@ -58,19 +58,19 @@ class Record:
         self._stored = stored
         self._snapshot: Snapshot | None = NOTHING if is_absent else None
         self._changes: dict[Any, bytes] = {}
-        self._must_write = False  # a change of nothing is written as well: it puts off the expiry
+        self._must_write = False  # also for an empty change, which renews the expiry
         self._error: Exception | None = None
 
     @property
     def is_absent(self) -> bool:
-        """Whether nothing lies there, nor is to."""
+        """Whether the record does not exist, and no write would create it."""
         return self._snapshot is NOTHING and not self._must_write
 
     def read(self) -> dict[Any, Any]:
-        """The values, as objects of the caller's own.
+        """New copies of the values, with the changes applied.
 
         Raises:
-            DecodeError: What lies there can't be read.
+            DecodeError: The record can't be read.
         """
         if self._snapshot is None:
             self._snapshot = self._driver.load(self._id)
@@ -83,17 +83,17 @@ class Record:
         return values
 
     def change(self, changes: dict[Any, bytes]) -> None:
-        """Intend to put in these values, each pickled, or to take names out (`GONE`)."""
+        """Add changes for the next write: the pickled values of names, or `GONE` to remove a name."""
         self._changes.update(changes)
         self._must_write = True
 
     def write(self) -> None:
-        """Have what was intended in the store. Does nothing where nothing was.
+        """Write the changes, if there are any.
 
-        If the record was there, and is there no more, its session was ended meanwhile, and stays so.
+        If the record existed when it was read but no longer does, its session was ended, and the changes are dropped.
 
         Raises:
-            StoreTimeout: Others were faster every time.
+            StoreTimeout: Other writers changed the record first each time.
         """
         if not self._must_write:
             return
@@ -117,7 +117,7 @@ class Record:
                 return
 
     def take(self, name: Any) -> Any:
-        """The value under a name, which is then gone from the store: nobody else gets it. `MISSING` if there is none."""
+        """Remove and return the value of `name`; no other request gets it. `MISSING` if there is none."""
         taken = MISSING
         for values, before in self._tries():
             taken = values.pop(name, MISSING)
@@ -132,24 +132,26 @@ class Record:
         return taken
 
     def settle(self) -> None:
-        """As `write`; and if an earlier write failed, in whatever place, raise its error here as well."""
+        """As `write`. Also raises the error of an earlier write, which had no caller to raise it in."""
         self.write()
         if self._error is not None:
             raise self._error
 
     def forget(self) -> None:
-        """Intend nothing any more."""
+        """Drop the changes."""
         self._changes.clear()
         self._must_write = False
 
     def _tries(self) -> Iterator[tuple[dict[Any, Any], Snapshot]]:
-        """What is to be written, and in place of what; again and again, for as long as others come in between."""
+        """The values to write and the snapshot that they replace, once for each attempt."""
         end = time.monotonic() + _PATIENCE
         while True:
             values = self.read()
             yield values, cast("Snapshot", self._snapshot)
             if time.monotonic() > end:
-                raise StoreTimeout("Others changed the record in between, for seconds.", ambiguous=False)
+                raise StoreTimeout(
+                    f"Other requests changed the record first for {_PATIENCE} seconds.", ambiguous=False
+                )
 
     def _decoded(self, snapshot: Snapshot) -> dict[Any, Any]:
         if snapshot.raw is None:
@@ -159,7 +161,7 @@ class Record:
         except DecodeError as error:
             if not self._may_replace:
                 raise
-            log.warning("What lies under a visitor's id can't be read, and counts as empty. %s", error)
+            log.warning("A visitor's record can't be read, and counts as empty. %s", error)
             return {}
 
 
@@ -175,7 +177,7 @@ def of_turn(
     may_replace: bool,
     stored: Callable[[], None],
 ) -> Record:
-    """The record that every handler works on until the event loop goes on to something else."""
+    """The record that all handlers share in this iteration of the event loop."""
     key = _key(loop, driver, session_id)
     if key not in _turns:
         _turns[key] = Record(driver, session_id, is_absent=is_absent, may_replace=may_replace, stored=stored)
@@ -186,7 +188,7 @@ def of_turn(
 def leave_turn(
     loop: asyncio.AbstractEventLoop, driver: Driver, session_id: str | bytes, *, drop: bool = False
 ) -> None:
-    """Have what this turn intends with a record in the store, or dropped, and read it anew from now on."""
+    """Write or drop the changes of a record in this iteration. The next use reads the record again."""
     record = _turns.pop(_key(loop, driver, session_id), None)
     if record is not None:
         if drop:
@@ -199,7 +201,7 @@ def _end(key: tuple[asyncio.AbstractEventLoop, int, str]) -> None:
     if record is not None:
         try:
             record.write()
-        except Exception as error:  # noqa: BLE001 - each store has its own; the handler raises it, if it still answers
+        except Exception as error:  # noqa: BLE001 - any driver's; `settle` raises it in the handler
             log.error("A session could not be stored: %s", type(error).__name__)  # noqa: TRY400
 
 

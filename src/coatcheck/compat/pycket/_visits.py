@@ -1,4 +1,4 @@
-"""One request's visitor: his id, and the cookie that carries it."""
+"""The visitor of one request: the id, and the cookie that contains it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Visit", "visit_of"]
 
 _DAY = 86400
 _SIGNED_FOR = 31
-"""For how many days Tornado takes a signed value, unless told otherwise."""
+"""The number of days for which Tornado accepts a signed value by default."""
 _VISITS = "_pycket_visits"
-_making = threading.Lock()  # for threads that one handler has started
+_making = threading.Lock()  # a handler may start threads that use its session
 
 
 def visit_of(handler: Any, cookie_name: str, cookies: Callable[[], Mapping[str, Any]]) -> Visit:
-    """The visit that this handler answers: one for all managers that are made of it."""
+    """The visit of a handler's request, which all its managers share."""
     with _making:
         visits: dict[str, Visit] | None = getattr(handler, _VISITS, None)
         if visits is None:
@@ -43,18 +43,18 @@ class _How(TypedDict):
 
 
 class Visit:
-    """What one request knows of its visitor.
+    """The visitor of one request.
 
-    Sessions and notifications share the id. A visitor who has none gets one when something is stored for him; one that
-    is made stays, for as long as the handler does.
+    Sessions and notifications share the id. A visitor without one gets an id when the first value is stored. A new id
+    is kept for the handler's lifetime.
     """
 
     def __init__(self, handler: Any, cookie_name: str, cookies: Callable[[], Mapping[str, Any]]) -> None:
-        """Of a handler: Tornado's, or what stands in for one.
+        """A visit for a handler.
 
         Args:
-            handler: It has ``get_secure_cookie`` and ``set_secure_cookie``.
-            cookie_name: The cookie.
+            handler: Tornado's handler, or a stand-in with ``get_secure_cookie`` and ``set_secure_cookie``.
+            cookie_name: The name of the cookie.
             cookies: Returns the application's settings of the cookie.
         """
         self._handler = handler
@@ -63,10 +63,8 @@ class Visit:
         self._is_real = isinstance(handler, RequestHandler)
         self._id: str | bytes | None = None
         self._choosing = threading.Lock()
-        self._is_ours = False  # chosen by this request; the cookie that came names another
-        self._made = (
-            False  # made by this request, so that nothing lies under it but what this request has stored
-        )
+        self._is_ours = False  # chosen by this request, so that the request's cookie contains another one
+        self._made = False  # made by this request, so that only its own records can exist
         self._stored: set[tuple[int, str]] = set()
         self._due: Callable[[], None] | None = None
         self._records: list[Record] = []
@@ -74,7 +72,7 @@ class Visit:
             self._before_the_head_leaves(self._leave)
 
     def record(self, driver: Driver, *, may_replace: bool) -> tuple[Record, bool]:
-        """The visitor's record in a store, and whether a change of it may wait for the end of the turn."""
+        """The visitor's record in a store, and whether a write may wait for the end of the loop's iteration."""
         session_id = self.session_id()
         place = id(driver.setup_client()), driver.key(session_id)
         how: _How = {
@@ -88,55 +86,54 @@ class Visit:
             if record not in self._records:
                 self._records.append(record)
             return record, True
-        # Nobody tells when such a handler is done, so everything is done at once.
+        # Nothing signals the end of a stand-in's request, so each change is written immediately.
         if loop is not None:
             leave_turn(loop, driver, session_id)
         return Record(driver, session_id, **how), False
 
     def session_id(self) -> str | bytes:
-        """The id from the cookie, otherwise one that nobody has yet."""
-        # A stand-in may have another cookie each time; a request has one.
-        # Threads of one handler agree on the id.
+        """The id from the cookie, or else a new one."""
+        # The cookie of a stand-in may change, so it is read each time. The lock makes threads agree on one id.
         with self._choosing:
             if not self._is_ours and (self._id is None or not self._is_real):
                 self._id = self._id_from_cookie()
             return self._choose(made=True) if self._id is None else self._id
 
     def may_write(self) -> None:
-        """Raise `CannotSendCookie` where the visitor would never learn his id."""
+        """Raise `CannotSendCookie` if the cookie with a new id can't be sent any more."""
         self.session_id()
         if self._made and not self._stored and self._head_has_left():
             raise CannotSendCookie(
-                "A new visitor's session needs a cookie, and the head of the response has left."
+                "A new visitor's session needs a cookie, but the response's headers were already sent."
             )
 
     def settle(self) -> None:
-        """Have everything that this request intends in the store."""
+        """Write all changes of this request."""
         while self._records:
-            # Taken out first: an error is raised once, not again with the page that tells of it.
+            # Removed first, so that the error is raised once, and not again with the error page.
             self._records.pop(0).settle()
 
     def start_anew(self) -> None:
-        """Take another id; what lies under the one from the cookie is left alone."""
+        """Choose a new id. The records of the id from the cookie are not changed."""
         self._choose(made=True)
         self._due = None
 
     def rotate(self, drivers: list[Driver]) -> None:
-        """Have everything lie under a new id, and nothing under the old one."""
+        """Move all records to a new id."""
         old = self.session_id()
         if self._made and not self._stored:
             return
         if self._head_has_left():
-            raise CannotSendCookie("A new id needs a cookie, and the head of the response has left.")
+            raise CannotSendCookie("A new id needs a cookie, but the response's headers were already sent.")
         self.settle()
         new = str(uuid4())
         for driver in drivers:
             driver.move(old, new)
         self._choose(new, made=False)
-        self._owe(self._set_cookie)
+        self._send(self._set_cookie)
 
     def destroy(self, drivers: list[Driver]) -> None:
-        """Have nothing lie under the id any more. What is put in afterwards gets a new one."""
+        """Delete all records of the id. Values that are set afterwards get a new id."""
         old = self.session_id()
         loop = _running_loop()
         if loop is not None:
@@ -146,7 +143,7 @@ class Visit:
             for driver in drivers:
                 driver.delete(old)
             if not self._head_has_left():
-                self._owe(self._clear_cookie)
+                self._send(self._clear_cookie)
         self._records.clear()
         self._choose(made=True)
 
@@ -158,7 +155,7 @@ class Visit:
     def _has_stored(self, session_id: str | bytes, place: tuple[int, str]) -> None:
         if self._made and session_id == self._id:
             if not self._stored:
-                self._owe(self._set_cookie)
+                self._send(self._set_cookie)
             self._stored.add(place)
 
     # The cookie
@@ -172,7 +169,7 @@ class Visit:
         return cast("str | bytes | None", found)
 
     def _days(self) -> float:
-        """For how long a cookie is good."""
+        """The number of days for which the cookie is valid."""
         days = self._cookies().get("expires_days")
         return days if isinstance(days, int | float) else _SIGNED_FOR
 
@@ -180,7 +177,7 @@ class Visit:
         options = {"expires": None, "expires_days": None, **self._cookies()}
         given = {name.lower() for name in options}
         if self._is_real:
-            # What a stand-in's function takes is pinned by the old tests.
+            # Not for stand-ins: the tests of the old library pin the arguments that they get.
             ours = {"httponly": True, "samesite": "Lax"}
             setter = self._handler.set_secure_cookie
             options |= {name: ours[name] for name in ours if name not in given and takes(setter, name)}
@@ -192,15 +189,15 @@ class Visit:
         if hasattr(self._handler, "clear_cookie"):
             self._handler.clear_cookie(self._name, **kept)
 
-    def _owe(self, cookie: Callable[[], None]) -> None:
-        """Have a cookie sent, once what it stands for is stored."""
+    def _send(self, cookie: Callable[[], None]) -> None:
+        """Send a cookie with the response, after the changes are stored. A stand-in gets it immediately."""
         if self._is_real and _running_loop() is not None:
             self._due = cookie
         else:
             cookie()
 
     def _is_old(self) -> bool:
-        """Whether the cookie has used up a tenth of its time, so that he who keeps coming keeps his session."""
+        """Whether a tenth of the cookie's lifetime has passed. If so it is renewed, so that active visitors keep it."""
         cookie = self._handler.get_cookie(self._name)
         signed_at = _signed_at(cookie) if isinstance(cookie, str) else None
         return signed_at is not None and time.time() - signed_at > min(self._days(), 400) * _DAY / 10
@@ -208,8 +205,8 @@ class Visit:
     # The end of the request
 
     def _before_the_head_leaves(self, act: Callable[[], None]) -> None:
-        # All that a handler sends goes through its `flush`. The mixins stand behind RequestHandler among the bases, and
-        # a manager has no class to stand in, so that there is no overriding it.
+        # A handler sends everything by its `flush`. It can't be overridden by a class: the mixins come after
+        # RequestHandler among the bases, and a manager is not a base at all. So the instance's method is replaced.
         send = self._handler.flush
 
         def flush(*args: Any, **kwargs: Any) -> Any:
@@ -242,7 +239,7 @@ def _text(session_id: str | bytes) -> str:
 
 
 def _signed_at(cookie: str) -> float | None:
-    """When Tornado signed it: ``2|1:0|10:<time>|…`` since version 3.2.1, ``value|<time>|…`` before."""
+    """The time of Tornado's signature: ``2|1:0|10:<time>|…`` since Tornado 3.2.1, ``value|<time>|…`` before."""
     parts = cookie.split("|")
     stamp = parts[2].partition(":")[2] if parts[0] == "2" and len(parts) > 2 else parts[1:2]
     text = stamp if isinstance(stamp, str) else "".join(stamp)

@@ -1,4 +1,4 @@
-"""Where records lie: in Redis or Memcached, each under the visitor's id, as a pickle of a plain dict."""
+"""The drivers of Redis and Memcached. Each record is stored under the visitor's id, as a pickle of a dict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Driver", "DriverFactory", "MemcachedDriver", "RedisDriver"]
 
 
 class Snapshot(NamedTuple):
-    """What lay under an id, and what Memcached calls this version of it."""
+    """A stored record, None if there is none; and Memcached's token of its version."""
 
     raw: bytes | None
     token: bytes | None = None
@@ -27,7 +27,7 @@ NOTHING = Snapshot(None)
 
 
 class Swapped(NamedTuple):
-    """Whether it was written, and what lies there now, where that is known."""
+    """Whether a swap was done, and the record that is stored now, if that is known."""
 
     done: bool
     now: Snapshot | None
@@ -36,9 +36,8 @@ class Swapped(NamedTuple):
 class Driver:
     """One kind of record in one store.
 
-    The client is made when it is first needed, and shared by all drivers of the process that have the same settings:
-    no request makes a connection of its own. A client may also be assigned; where it has no atomic commands, the plain
-    ones are used.
+    The client is made on first use, and shared by all drivers of the process with the same settings, so that requests
+    make no connections of their own. A client may also be assigned. If it has no atomic commands, plain ones are used.
     """
 
     EXPIRE_SECONDS: int | timedelta = 24 * 60 * 60
@@ -49,38 +48,38 @@ class Driver:
         self.settings: Mapping[str, Any] = settings
 
     def get(self, session_id: str | bytes) -> Any:
-        """The dict under this id, an empty one if there is none.
+        """The dict of this id, or an empty one if there is none.
 
         Raises:
-            DecodeError: What lies there is not of plain values, nor of what is allowed.
+            DecodeError: The record contains something that is neither a plain value nor allowed.
         """
         raw = self.load(session_id).raw
         return {} if raw is None else self.pickles.loads(raw)
 
     def set(self, session_id: str | bytes, session: Any) -> None:
-        """Write the dict under this id, whatever lies there, with its expiry.
+        """Write the dict of this id with its expiry, unconditionally.
 
         Raises:
-            NotStorable: There is something in it that is neither a plain value nor allowed.
+            NotStorable: It contains something that is neither a plain value nor allowed.
         """
         raw = self.pickles.dumps(session)
         self.setup_client()
         self._put(session_id, raw)
 
     def load(self, session_id: str | bytes) -> Snapshot:
-        """What lies under this id."""
+        """The stored record of this id."""
         raise NotImplementedError
 
     def swap(self, session_id: str | bytes, before: Snapshot, raw: bytes) -> Swapped:
-        """Write `raw` with its expiry, if what lies there is still `before`."""
+        """Write `raw` with its expiry, if the stored record is still `before`."""
         raise NotImplementedError
 
     def delete(self, session_id: str | bytes) -> None:
-        """Let go of what lies under this id."""
+        """Delete the record of this id."""
         raise NotImplementedError
 
     def move(self, session_id: str | bytes, new_id: str | bytes) -> None:
-        """Have what lies under this id lie under another."""
+        """Move the record of this id to another id."""
         raise NotImplementedError
 
     def key(self, session_id: str | bytes) -> str:
@@ -88,7 +87,7 @@ class Driver:
         return session_id.decode() if isinstance(session_id, bytes) else session_id
 
     def setup_client(self) -> Any:
-        """The client, made if need be."""
+        """The client, made on first use."""
         if self.client is None:
             self.client = self._create_client()
         return self.client
@@ -105,11 +104,11 @@ class Driver:
 
 
 class RedisDriver(Driver):
-    """Records in Redis 2.6.12 or newer. Its errors are redis-py's own, as they have always been."""
+    """Records in Redis 2.6.12 or newer. As in pycket, errors are redis-py's own."""
 
     DEFAULT_STORAGE_IDENTIFIERS: Mapping[str, int] = {"db_sessions": 0, "db_notifications": 1}
 
-    # One round trip, and nobody comes in between. ARGV[3] is missing where nothing is to lie there.
+    # Atomic, in one round trip. ARGV[3] is the expected record; it is missing if the key must not exist.
     _SWAP = """
         local now = redis.call('GET', KEYS[1])
         if now == (ARGV[3] or false) then
@@ -148,7 +147,7 @@ class RedisDriver(Driver):
     def _put(self, session_id: str | bytes, raw: bytes) -> None:
         if takes(self.client.set, "ex"):
             self.client.set(session_id, raw, ex=self._seconds())
-        else:  # a stand-in that can only do what the old library did
+        else:  # a stand-in with the commands of the old library only
             self.client.set(session_id, raw)
             self.client.expire(session_id, self._seconds())
 
@@ -157,10 +156,10 @@ class RedisDriver(Driver):
 
 
 class MemcachedDriver(Driver):
-    """Records in Memcached. Its errors are `StoreError`: the old client had none, and lost what was written."""
+    """Records in Memcached. Errors are `StoreError`; python-memcached ignored errors, and lost the writes."""
 
     suffix: str = ""
-    """What tells the notifications of a visitor from his session."""
+    """The suffix of the key, which separates a visitor's notifications from the session."""
 
     def key(self, session_id: str | bytes) -> str:
         return super().key(session_id) + self.suffix
@@ -180,7 +179,7 @@ class MemcachedDriver(Driver):
             done = client.add(key, raw, self._until())
         else:
             done = client.cas(key, raw, before.token, self._until())
-        # What Memcached calls the new version, it does not tell.
+        # Memcached does not return the token of the new version.
         return Swapped(bool(done), None if done else self.load(session_id))
 
     def delete(self, session_id: str | bytes) -> None:
@@ -197,7 +196,7 @@ class MemcachedDriver(Driver):
 
     def _until(self) -> int:
         seconds = self._seconds()
-        # Memcached takes more than 30 days for a date.
+        # Memcached reads more than 30 days as a Unix time.
         return seconds if seconds <= 30 * 86400 else int(time.time()) + seconds
 
     def _create_client(self) -> Any:
@@ -205,7 +204,7 @@ class MemcachedDriver(Driver):
 
 
 class DriverFactory:
-    """Makes the driver for an engine's name."""
+    """Makes drivers by the name of an engine."""
 
     STORAGE_CATEGORIES: tuple[str, str] = ("db_sessions", "db_notifications")
 
@@ -218,23 +217,23 @@ class DriverFactory:
         side_by_side: bool = False,
         allow: Allow = (),
     ) -> Driver:
-        """A driver for one kind of records. The settings stay as they are.
+        """A driver for one kind of records. The settings are not changed.
 
         Args:
             name: "redis" or "memcached".
-            storage_settings: What the store's client takes.
+            storage_settings: The arguments of the store's client.
             storage_category: One of `STORAGE_CATEGORIES`.
-            side_by_side: Write what servers of the old library read.
-            allow: What values may be made of beside plain ones.
+            side_by_side: Write the format that servers with pycket read.
+            allow: The classes that records may contain besides plain values.
 
         Raises:
-            ValueError: There is no such engine.
+            ValueError: The engine is unknown.
         """
         if name == "redis":
             driver = _redis_driver(storage_settings, storage_category)
         elif name == "memcached":
             driver = MemcachedDriver(dict(storage_settings))
-            # Old servers have a visitor's notifications in the record of his session.
+            # Servers with pycket store a visitor's notifications in the record of the session.
             if storage_category == "db_notifications" and not side_by_side:
                 driver.suffix = "-notifications"
         else:
@@ -256,8 +255,8 @@ def _redis(settings: Mapping[str, Any]) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    # A command that is sent twice because the first reply was lost could find its notification gone, taken by itself.
-    # And while redis-py waits for a server to come back, Tornado serves nobody.
+    # No retries: after a lost reply a retried command would miss the notification that its first try had removed, and
+    # redis-py's waits between retries would block Tornado's loop.
     settings = {"retry": Retry(NoBackoff(), 0), **settings}
     if "max_connections" in settings:
         return redis.Redis(connection_pool=redis.ConnectionPool(**settings))
@@ -276,11 +275,11 @@ _making = threading.Lock()
 
 
 def _shared(kind: str, settings: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """The process's client for these settings. A child of a fork makes its own."""
+    """The process's client for these settings. A forked child makes its own."""
     wanted = os.getpid(), kind, _hashable(settings)
     with _making:
         if wanted not in _clients:
-            # With the settings, so that what is compared by identity in `wanted` stays what it is.
+            # `wanted` contains ids of the settings' objects; keeping the objects alive keeps these ids unique.
             _clients[wanted] = make(settings), settings
         return _clients[wanted][0]
 
@@ -295,7 +294,7 @@ def _hashable(value: object) -> Hashable:
 
 
 def takes(function: Callable[..., object], name: str) -> bool:
-    """Whether a function takes an argument of this name."""
+    """Whether a function accepts an argument of this name."""
     try:
         parameters = signature(function).parameters
     except (TypeError, ValueError):

@@ -1,6 +1,6 @@
 """`NotificationMixin` for request handlers, and `NotificationManager`: values that are read once.
 
-They lie apart from the session: in Redis in another database, in Memcached under another key.
+They are stored apart from the session: in Redis in another database, in Memcached under another key.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ __all__ = ["NotificationManager", "NotificationMixin"]
 
 
 class NotificationManager(ReadOnce, SessionManager):
-    """A visitor's notifications. `get` returns one and takes it out, and no other request gets it."""
+    """A visitor's notifications. `get` removes and returns one, and no other request gets it."""
 
     STORAGE_CATEGORY: str = "db_notifications"
 
 
 class NotificationMixin:
-    """Gives a request handler `notifications`."""
+    """Adds `notifications` to a request handler."""
 
     @property
     def notifications(self) -> NotificationManager:

@@ -1,8 +1,8 @@
 """`SessionMixin` for request handlers, and `SessionManager`, which it makes.
 
-The application's settings need ``cookie_secret``, and ``pycket``: a dict with ``engine`` ("redis" or "memcached"), and
-as you like ``storage`` (what the store's client takes), ``cookies`` (what `set_secure_cookie` takes), ``allow`` (classes
-whose instances sessions hold) and ``side_by_side`` (servers of the old library still run).
+The application's settings need ``cookie_secret``, and ``pycket``: a dict with ``engine`` ("redis" or "memcached") and
+the optional ``storage`` (arguments of the store's client), ``cookies`` (arguments of `set_secure_cookie`), ``allow``
+(classes that sessions may contain) and ``side_by_side`` (servers with pycket still run).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ __all__ = ["ConfigurationError", "SessionManager", "SessionMixin", "SideBySideWa
 
 
 class SessionManager(Manager):
-    """A visitor's session. It ends a day after it was last changed (`driver.EXPIRE_SECONDS`)."""
+    """A visitor's session. It ends a day after its last change (`driver.EXPIRE_SECONDS`)."""
 
     STORAGE_CATEGORY: str = "db_sessions"
 
-    driver: Driver = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType] # until it is made
+    driver: Driver = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType] # `__init__` sets it
 
     def __init__(self, handler: Any) -> None:
-        """For a request of a `tornado.web.RequestHandler`, or of what stands in for one.
+        """For a request of a `tornado.web.RequestHandler`, or of a stand-in with the same methods.
 
         Raises:
             ConfigurationError: The application has no settings for pycket, or they name no engine.
-            ValueError: They name an engine that there is not.
+            ValueError: The engine is unknown.
         """
         super().__init__(handler)
         self.settings: Mapping[str, Any] = _settings(handler)
@@ -64,7 +64,7 @@ class SessionManager(Manager):
 
 
 class SessionMixin:
-    """Gives a request handler a `session`."""
+    """Adds `session` to a request handler."""
 
     @property
     def session(self) -> SessionManager:

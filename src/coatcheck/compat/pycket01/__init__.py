@@ -1,4 +1,4 @@
-"""pycket 0.1: the same with the settings ``pycket_redis`` and ``pycket_cookies``, and in Redis only.
+"""pycket 0.1: as pycket 0.3, in Redis only, with the settings ``pycket_redis`` and ``pycket_cookies``.
 
-Change ``pycket`` to ``coatcheck.compat.pycket01`` in the imports. Settings, cookies, keys and values in the store stay.
+Change ``pycket`` to ``coatcheck.compat.pycket01`` in the imports. Settings, cookies and the data in the store remain valid.
 """

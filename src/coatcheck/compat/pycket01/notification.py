@@ -1,4 +1,7 @@
-"""`NotificationMixin` for request handlers, and `NotificationManager`: values that are read once, in another database."""
+"""`NotificationMixin` for request handlers, and `NotificationManager`: values that are read once.
+
+They are stored apart from the session, in another database.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ __all__ = ["NotificationManager", "NotificationMixin"]
 
 
 class NotificationManager(ReadOnce, SessionManager):
-    """A visitor's notifications. `get` returns one and takes it out, and no other request gets it."""
+    """A visitor's notifications. `get` removes and returns one, and no other request gets it."""
 
     DB: int = 1
     DB_SETTING: str = "db_notifications"
 
 
 class NotificationMixin:
-    """Gives a request handler `notifications`."""
+    """Adds `notifications` to a request handler."""
 
     @property
     def notifications(self) -> NotificationManager:

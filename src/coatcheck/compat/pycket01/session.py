@@ -1,8 +1,8 @@
 """`SessionMixin` for request handlers, and `SessionManager`, which it makes.
 
-The application's settings need ``cookie_secret``. As you like there are ``pycket_redis`` (what `redis.Redis` takes,
-``db_sessions`` and ``db_notifications``, ``allow``, ``side_by_side``) and ``pycket_cookies`` (what `set_secure_cookie`
-takes).
+The application's settings need ``cookie_secret``. Optional settings are ``pycket_redis`` (the arguments of
+`redis.Redis`, ``db_sessions``, ``db_notifications``, ``allow``, ``side_by_side``) and ``pycket_cookies`` (the arguments
+of `set_secure_cookie`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OURS = ("allow", "side_by_side")
 
 
 class SessionManager(Manager):
-    """A visitor's session. It ends a day after it was last changed (`EXPIRE_SECONDS`)."""
+    """A visitor's session. It ends a day after its last change (`EXPIRE_SECONDS`)."""
 
     DB: int = 0
     DB_SETTING: str = "db_sessions"
@@ -27,7 +27,7 @@ class SessionManager(Manager):
     _NAME: str = "dataset"
 
     dataset: Any = None
-    """The client of Redis, once it is needed."""
+    """The client of Redis, made on first use."""
 
     _made: Driver | None = None
 
@@ -64,7 +64,7 @@ class SessionManager(Manager):
 
 
 class SessionMixin:
-    """Gives a request handler a `session`."""
+    """Adds `session` to a request handler."""
 
     @property
     def session(self) -> SessionManager:

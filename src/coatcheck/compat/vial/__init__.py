@@ -19,7 +19,7 @@ __version__: str = version
 
 
 class Vial:
-    """Sessions on one Redis, and the sessions of a user."""
+    """Makes sessions on one Redis, and finds and ends those of a user."""
 
     def __init__(
         self,
@@ -31,16 +31,16 @@ class Vial:
         connection: redis.Redis | None = None,
         side_by_side: bool = False,
     ) -> None:
-        """Connects to nothing before the first session is looked at.
+        """Make it, without connecting yet.
 
         Args:
-            host: Where Redis is. All that name the same host, port and database share one pool of connections.
-            port: Its port.
-            db: Its database.
-            namespace: What the keys begin with, if anything.
-            connection: A client of your own in place of the three, for TLS, a password or Sentinel.
-            side_by_side: Servers with the old library still run on the same data. Gives a `UserWarning`, since
-                it undoes two repairs: see `SIDE_BY_SIDE`.
+            host: Redis's host. Clients of the same host, port and database share one pool of connections.
+            port: Redis's port.
+            db: The database's number.
+            namespace: The prefix of the keys, if any.
+            connection: A client in place of host, port and database, for TLS, a password or Sentinel.
+            side_by_side: Whether servers with vial still run on the same data. Issues a `UserWarning`, since two
+                repairs are then off: see `SIDE_BY_SIDE`.
         """
         self._namespace: str | None = namespace
         self._connection: redis.Redis = (
@@ -50,29 +50,29 @@ class Vial:
         if side_by_side:
             warnings.warn(SIDE_BY_SIDE, stacklevel=2)
 
-    def Session(self, *args: Any, **kwargs: Any) -> Session:  # noqa: N802 - the name that it has always had
+    def Session(self, *args: Any, **kwargs: Any) -> Session:  # noqa: N802 - vial's name
         """A `Session` on this connection, in this namespace if none is given."""
         session = Session(*args, **self._ours(kwargs))
-        session._side_by_side = self._side_by_side  # noqa: SLF001 - it was warned of already
+        session._side_by_side = self._side_by_side  # noqa: SLF001 - set directly, since the argument would warn again
         return session
 
     def UserSession(self, *args: Any, **kwargs: Any) -> UserSession:  # noqa: N802 - as `Session`
         """A `UserSession` on this connection, in this namespace if none is given."""
         session = UserSession(*args, **self._ours(kwargs))
-        session._side_by_side = self._side_by_side  # noqa: SLF001 - it was warned of already
+        session._side_by_side = self._side_by_side  # noqa: SLF001 - set directly, since the argument would warn again
         return session
 
     def get_for_user(self, user: object) -> Iterator[bytes]:
-        """The ids of the user's live sessions, in no order. Asks when the first one is taken.
+        """The ids of the user's live sessions, in no order. Redis is called when the first id is read.
 
-        What has expired is taken out of his set on this occasion.
+        Expired sessions are removed from the user's set.
         """
         start = _redis.key_of(self._namespace, "session", "")
         answer = _redis.LIST(self._connection, [self._set_of(user)], [int(self._side_by_side)])
         yield from (key.removeprefix(start) for key in answer if key.startswith(start))
 
     def delete_for_user(self, user: object) -> None:
-        """End all sessions of the user. When it returns, none of them opens any more."""
+        """End all sessions of the user. Once this has returned, none of them opens."""
         _redis.DELETE_ALL(self._connection, [self._set_of(user)], [])
 
     def _ours(self, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""What vial says to Redis: the keys, the connections, and four scripts.
+"""vial's use of Redis: the keys, the connections, and four scripts.
 
-Each script is one round trip, and takes effect as a whole or not at all. The layout is the old library's::
+Each script is one round trip and atomic. The layout is that of the old library::
 
     <namespace>:session:<id>    HASH    field -> text; _created, _accessed, _user_id
     <namespace>:user:<user>     SET     the keys of the user's sessions
 
-What is new: a user's set expires together with the longest of his sessions, and what has ended leaves it.
+New: a user's set expires together with the user's last session, and ended sessions are removed from it.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
 
 __all__ = ["DELETE_ALL", "GONE", "LIST", "LOAD", "SAVE", "TAKEN", "client", "key_of", "text_of"]
 
-_PATIENCE = 5.0  # seconds for an answer; the old library waited for ever
+_PATIENCE = 5.0  # the timeout of a command in seconds; the old library had none
 
 GONE = 0
-"""`SAVE` wrote nothing: there is no such record any more."""
+"""`SAVE` wrote nothing: the record does not exist any more."""
 TAKEN = -1
-"""`SAVE` wrote nothing: something lies under the new key."""
+"""`SAVE` wrote nothing: the new key already exists."""
 
 
 def client(host: str, port: int, db: int) -> redis.Redis:
-    """A client of its own, on connections that all clients of this database share."""
+    """A new client on the pool of connections that all clients of this database share."""
     return redis.StrictRedis(connection_pool=_pool(host, port, db))
 
 
 @lru_cache(maxsize=32)
 def _pool(host: str, port: int, db: int) -> redis.ConnectionPool:
-    # One retry finds a connection that ended while it was idle; more would only make an outage longer.
+    # One retry replaces a connection that was closed while it was idle. More would only prolong an outage.
     return redis.ConnectionPool(
         host=host, port=port, db=db, socket_timeout=_PATIENCE, retry=Retry(NoBackoff(), 1)
     )
@@ -52,7 +52,7 @@ def key_of(namespace: str | None, kind: str, name: object) -> bytes:
 
 
 def text_of(value: object) -> bytes:
-    """A name or a value as Redis keeps it: UTF-8 text, and of numbers what `repr` says."""
+    """A name or value as stored in Redis: its str in UTF-8, or the bytes unchanged."""
     return bytes(value) if isinstance(value, bytes | bytearray) else str(value).encode()
 
 
@@ -66,21 +66,21 @@ class _Script:
     ) -> Any:
         ask: Any = connection
         rest = (len(keys), *keys, *arguments)
-        # Values are bytes to us, also on a client that was made to decode its answers.
+        # Values are needed as bytes, also from a client with decode_responses=True.
         try:
             return ask.execute_command("EVALSHA", self._name, *rest, NEVER_DECODE=True)
         except NoScriptError:  # the server's first time, or it was restarted
             return ask.execute_command("EVAL", self._text, *rest, NEVER_DECODE=True)
 
 
-# A key may hold something else than a session, if another program uses the same names: that is none, then.
+# A key of another type belongs to another program that uses the same names, and is not a session.
 _IS_LIVE = """
 local function is_live(key)
   return redis.call('TYPE', key).ok == 'hash'
 end
 """
 
-# A set must outlive each session in it, else `delete_for_user` would miss one. -1: that doesn't expire.
+# A set must outlive each session in it, or `delete_for_user` would miss one. A life of -1 means no expiry.
 _SETS = """
 local function lives_for(set, life, for_ever)
   if for_ever or life < 0 then
@@ -105,8 +105,8 @@ local function tidy(set, members)
 end
 """
 
-# ARGV: what the keys of users' sets begin with ('': these are no sessions of users), the life of a session in
-# milliseconds (0: it doesn't expire), that of one with a user, whether sets are kept for ever.
+# ARGV: the prefix of the keys of users' sets ('': sessions have no users), the life of a session in milliseconds (0: no
+# expiry), the life of a session with a user, whether sets don't expire.
 _SESSION = """
 local users, for_ever = ARGV[1], ARGV[4] == '1'
 
@@ -145,14 +145,14 @@ slide(KEYS[1])
 return redis.call('HGETALL', KEYS[1])
 """,
 )
-"""All fields of a session, whose life begins anew. KEYS: it. ARGV: as above."""
+"""Read all fields of a session and renew its expiry. KEYS: the session. ARGV: as above."""
 
 SAVE = _Script(
     _IS_LIVE,
     _SETS,
     _SESSION,
-    # Answers `GONE`, `TAKEN` or 1. A record under the new key that has the very moment that we write is our own: the
-    # client asks again when an answer was lost. Of a set with more than 100 members only as many are looked at.
+    # Returns `GONE`, `TAKEN` or 1. A record under the new key with the same `_accessed` was written by this command
+    # before: the client retries after a lost reply. Only 100 members of a set are checked, to bound the time.
     """
 local from, key, is_new, accessed, removed = KEYS[1], KEYS[2], ARGV[5] == '1', ARGV[6], tonumber(ARGV[7])
 local moves = is_new or from ~= key
@@ -189,8 +189,8 @@ end
 return 1
 """,
 )
-"""Make or change a session, move it to another key, and keep the users' sets right. KEYS: where it is, where it will
-be. ARGV: as above, whether it is new, its `_accessed`, how many names to remove, these, the fields with their values."""
+"""Create or change a session, move it to another key, and update the users' sets. KEYS: the old and the new key. ARGV:
+as above, whether it is new, its `_accessed`, the number of names to remove, these names, the fields with their values."""
 
 LIST = _Script(
     _IS_LIVE,
@@ -201,7 +201,7 @@ lives_for(KEYS[1], longest, ARGV[1] == '1')
 return live
 """,
 )
-"""The keys of a user's live sessions. KEYS: his set. ARGV: whether it is kept for ever."""
+"""The keys of a user's live sessions. KEYS: the user's set. ARGV: whether sets don't expire."""
 
 DELETE_ALL = _Script(
     """
@@ -211,4 +211,4 @@ end
 return redis.call('DEL', KEYS[1])
 """,
 )
-"""End all sessions of a user. KEYS: his set."""
+"""End all sessions of a user. KEYS: the user's set."""

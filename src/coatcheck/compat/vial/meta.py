@@ -1,4 +1,4 @@
-"""What the old package said of itself."""
+"""The metadata of the old package."""
 
 from __future__ import annotations
 

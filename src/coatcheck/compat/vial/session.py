@@ -21,48 +21,48 @@ if TYPE_CHECKING:
 __all__ = ["SIDE_BY_SIDE", "Session", "UserSession"]
 
 SIDE_BY_SIDE: str = (
-    "vial, side by side with old servers: the sets of users' sessions don't expire, since an old server would not "
-    "lengthen them; and an old server's save() still brings a session back that was deleted meanwhile. "
-    "Leave side_by_side=True away when the last old server is gone."
+    "side_by_side=True: the sets of users' sessions don't expire, since servers with vial would not renew the expiry; "
+    "and save() on such a server recreates a session that was deleted meanwhile. "
+    "Remove side_by_side=True when the last server with vial is gone."
 )
-"""The warning that `side_by_side=True` gives."""
+"""The warning of `side_by_side=True`."""
 
 _DAY = timedelta(days=1)
 _CREATED, _ACCESSED, _USER = b"_created", b"_accessed", b"_user_id"
 _log = logging.getLogger("coatcheck.compat.vial")
 
-# What `save` makes. Anything else has never been an id, and is not worth asking Redis.
+# The ids that `save` makes. Any other text can't be an id, and costs no command.
 _is_id = re.compile(rb"[A-Za-z0-9_-]{1,4096}={0,2}").fullmatch
 _SHORTEST = 16
 _ATTEMPTS = 5
 
 
 class Session(MutableMapping[Any, Any]):
-    """One session: a mapping of names to texts, held in one hash of Redis.
+    """One session: a mapping of names to texts, stored in one hash of Redis.
 
-    Reads once, when it is first looked at, and lengthens the session's life by that. Changes are kept here until
-    `save`, which writes them, and only them, at once. Names are iterated as bytes, values come back as `str`.
-    `clear` empties it, `delete` ends it.
+    The first access reads the hash and renews its expiry. `save` writes the changed fields in one operation. Names are
+    iterated as bytes, and values are returned as `str`. `clear` removes all fields, `delete` ends the session.
 
     Attributes:
-        id: What the visitor sends to be known again. None, or what he sent in vain, until the first `save`.
+        id: The session's id, for the visitor's cookie. Until the first `save` of a new session it is None, or the id
+            that named no session.
     """
 
     id: str | bytes | None
     _key: bytes | None
-    # None: only Redis knows.
+    # None: not known before Redis is called.
     _new: bool | None
-    # What is known of the record, and what it will be after `save`; which of it was set here; what was removed.
+    # The known fields with the changes applied; the names that were set here; the names that were removed.
     _cache: dict[bytes, Any]
     _changed: set[bytes]
     _removed: set[bytes]
-    # Whether what is not in the cache is not in Redis either, as far as we know.
+    # Whether the cache contains all fields of the record.
     _is_complete: bool
     _moves: bool
 
     def __init__(
         self,
-        id: str | bytes | None = None,  # noqa: A002 - the argument has always had this name
+        id: str | bytes | None = None,  # noqa: A002 - vial's name
         host: str = "localhost",
         port: int = 6379,
         db: int = 0,
@@ -73,26 +73,25 @@ class Session(MutableMapping[Any, Any]):
         *,
         side_by_side: bool = False,
     ) -> None:
-        """Does not ask Redis yet.
+        """Make a session object, without calling Redis yet.
 
         Args:
-            id: The session's id, as the visitor sent it; None: a new session. One that names no session is never
-                taken over: `save` then makes another.
-            host: Where Redis is.
-            port: Its port.
-            db: Its database.
-            namespace: What the keys begin with, if anything.
-            connection: A client, in place of host, port and database.
-            expires: How long it lives from when it was last looked at or saved, a `timedelta` or seconds. False: for
-                ever.
-            key_length: How many random bytes an id is made of, 16 at least. 32 are plenty.
+            id: The session's id from the visitor; None: a new session. An id that names no session is not used: `save`
+                then makes a new id.
+            host: Redis's host.
+            port: Redis's port.
+            db: The database's number.
+            namespace: The prefix of the keys, if any.
+            connection: A client in place of host, port and database.
+            expires: The lifetime from the last read or save, as a `timedelta` or in seconds. False: no expiry.
+            key_length: The number of random bytes in an id, at least 16. 32 are enough.
             side_by_side: See `Vial`.
 
         Raises:
-            ConfigurationError: `expires` is no duration, or `key_length` too small.
+            ConfigurationError: `expires` is not a duration, or `key_length` is too small.
         """
         if key_length < _SHORTEST:
-            raise ConfigurationError(f"key_length is {_SHORTEST} at least, else ids can be guessed.")
+            raise ConfigurationError(f"key_length must be at least {_SHORTEST}, or ids can be guessed.")
         if side_by_side:
             warnings.warn(SIDE_BY_SIDE, stacklevel=2)
         self._namespace: str | None = namespace
@@ -107,12 +106,12 @@ class Session(MutableMapping[Any, Any]):
             self.id = id
             if _is_id(id if isinstance(id, bytes) else str(id).encode(errors="replace")):
                 self._key, self._new = self._key_of(id), None
-                # It has one, if it exists; else `_load` says when it was made.
+                # An existing session has its own `_created`; for a missing one `_load` sets it.
                 del self._cache[_CREATED]
                 self._changed.remove(_CREATED)
 
     def _begin(self) -> None:
-        """Be a new session, with nothing in it."""
+        """Reset to a new, empty session."""
         self.id, self._key, self._new = None, None, True
         self._cache, self._changed, self._removed = {}, set(), set()
         self._is_complete, self._moves = False, False
@@ -120,36 +119,36 @@ class Session(MutableMapping[Any, Any]):
 
     @property
     def is_new(self) -> bool:
-        """Whether there is no such session in Redis, or was none when it was first asked for."""
+        """Whether the session did not exist in Redis when it was first read."""
         if self._new is None:
             self._load()
         return self._new is True
 
     def expunge(self) -> None:
-        """Forget what was read, and what was set and not saved. What is looked at next is read again."""
+        """Drop the values that were read, and unsaved changes. The next access reads the record again."""
         self._cache.clear()
         self._changed.clear()
         self._removed.clear()
         self._is_complete = False
 
     def refresh(self) -> None:
-        """Begin the session's life anew. Of one that was never saved, nothing."""
+        """Renew the session's expiry. Does nothing for a session that was never saved."""
         if self._new is not True:
             self._load()
 
     def rotate(self) -> None:
-        """Have the next `save` give the session a new id. The old one then opens nothing.
+        """Give the session a new id at the next `save`, and end the old one.
 
-        For the sign-in: an id that an attacker planted beforehand becomes worthless. Send the visitor the new `id`.
+        Call this at every sign-in, so that an id that an attacker planted before is useless. Send the visitor the new
+        `id`.
         """
         self._moves = True
 
     def save(self) -> bool:
-        """Store what was changed, all of it or nothing, and begin the session's life anew.
+        """Store all changes atomically, and renew the session's expiry.
 
         Returns:
-            Whether it is stored. It is not, and stays ended, if the session was deleted or expired after it was
-            looked at.
+            Whether the changes are stored. They are dropped if the session was deleted or expired after it was read.
         """
         now = time.time()
         if _ACCESSED not in self._changed:
@@ -158,24 +157,24 @@ class Session(MutableMapping[Any, Any]):
             if self._write(self._key):
                 return True
             if self._new is False:
-                _log.warning("A session ended before its changes were saved; they are dropped.")
+                _log.warning("A session ended before its changes were saved; the changes are dropped.")
                 return False
-            self._new = True  # nobody looked, so nothing of it is known here that could come back to life
+            self._new = True  # it was never read, so a new session contains nothing of the ended one
         self._cache.setdefault(_CREATED, now)
         self._changed.add(_CREATED)
         return self._write(None)
 
     def delete(self) -> bool:
-        """End the session. When it returns, its id opens nothing any more, and nothing brings it back.
+        """End the session for good. Once this has returned, its id opens nothing.
 
-        What is set afterwards belongs to a new session.
+        Values that are set afterwards belong to a new session.
 
         Returns:
-            Whether there was one.
+            Whether the session existed.
         """
         there = False
         if self._new is not True and self._key is not None:
-            # No transaction, and the session first: this works where Redis is full and takes no script.
+            # DEL first and without a transaction, which works even if Redis is full and refuses scripts.
             connection: Any = self._connection
             with connection.pipeline(transaction=False) as pipeline:
                 pipeline.delete(self._key)
@@ -209,7 +208,7 @@ class Session(MutableMapping[Any, Any]):
         self._removed.discard(field)
 
     def __delitem__(self, name: Any) -> None:
-        """Remove it at the next `save`. No error if it is not there."""
+        """Remove a field at the next `save`. Missing fields are ignored."""
         field = _redis.text_of(name)
         self._cache.pop(field, None)
         self._changed.discard(field)
@@ -228,7 +227,7 @@ class Session(MutableMapping[Any, Any]):
             self._load()
 
     def _load(self) -> None:
-        """Read what is in Redis, under what was changed here and what was read before."""
+        """Read the record. Changes and values that were read before are kept."""
         assert self._key is not None
         answer = _redis.LOAD(self._connection, [self._key], self._settings())
         if self._new is None:
@@ -241,7 +240,7 @@ class Session(MutableMapping[Any, Any]):
         self._is_complete = True
 
     def _write(self, here: bytes | None) -> bool:
-        """Change the record that lies `here`, if it still does; or make a new one."""
+        """Write the record under the key `here` if it still exists, or a new record if `here` is None."""
         key = here
         for _ in range(_ATTEMPTS):
             id_ = self.id
@@ -260,7 +259,9 @@ class Session(MutableMapping[Any, Any]):
                 self._removed.clear()
                 self._is_complete = False
                 return True
-        raise RuntimeError(f"{_ATTEMPTS} random ids in a row were taken: the source of randomness is broken.")
+        raise RuntimeError(
+            f"{_ATTEMPTS} random ids in a row already exist: the source of randomness is broken."
+        )
 
     def _news(self, *, is_new: bool) -> list[bytes | str | int]:
         accessed = _redis.text_of(self._cache[_ACCESSED])
@@ -281,7 +282,7 @@ class Session(MutableMapping[Any, Any]):
 
 
 class UserSession(Session):
-    """A session that may belong to a user, by whom it is found: `Vial.get_for_user`, `Vial.delete_for_user`."""
+    """A session that may belong to a user, for `Vial.get_for_user` and `Vial.delete_for_user`."""
 
     def __init__(
         self,
@@ -294,7 +295,7 @@ class UserSession(Session):
 
         Args:
             id: The session's id, or None.
-            user: Whose it shall be, from the next `save` on.
+            user: The user that owns the session from the next `save` on.
             user_expires: `expires` for a session that has a user.
             session_kwargs: The other arguments of `Session`.
         """
@@ -305,9 +306,10 @@ class UserSession(Session):
 
     @property
     def user(self) -> Any:
-        """Whose session it is, as text once it was read from Redis, or None.
+        """The user that owns the session, or None. It is a str after it was read from Redis.
 
-        What is set counts from the next `save` on. None logs the user out, and leaves the session with everything else in it: prefer `delete`.
+        A new value takes effect at the next `save`. None removes the user but keeps all other values: to log out,
+        prefer `delete`.
         """
         return self.get(_USER)
 
@@ -320,16 +322,18 @@ class UserSession(Session):
         return [users, self._expires, self._user_expires, int(self._side_by_side)]
 
     def _set_with_me(self) -> bytes | None:
-        # Only if it was read. Where it was not, the user's set finds out by itself.
+        # Without the user nothing is removed; the set drops ended sessions when it is next used.
         user = self._cache.get(_USER)
         return None if user is None else _redis.key_of(self._namespace, "user", user)
 
 
 def _milliseconds(expires: object, name: str) -> int:
-    """A life, for Redis. 0: for ever."""
+    """A lifetime in milliseconds. 0: no expiry."""
     if not expires:
         return 0
     seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 2**43:
-        raise ConfigurationError(f"{name} is a timedelta or seconds, greater than 0; False: for ever.")
+        raise ConfigurationError(
+            f"{name} must be a timedelta or seconds, greater than 0, or False for no expiry."
+        )
     return max(1, round(seconds * 1000))

@@ -31,9 +31,9 @@ class TimedSocket:
     __slots__ = ("deadline", "plain", "sent")
 
     def __init__(self, plain: socket.socket, deadline: float) -> None:
-        self.plain = plain
-        self.deadline = deadline
-        self.sent = False
+        self.plain: socket.socket = plain
+        self.deadline: float = deadline
+        self.sent: bool = False
 
     def recv(self, size: int) -> bytes:
         self._hurry()

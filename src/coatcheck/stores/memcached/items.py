@@ -43,7 +43,7 @@ class Items:
                 "max_item_bytes must be an int of at least 1024: the size that the server was started with (-I)."
             )
         self._prefix = prefix
-        self.max_item_bytes = max_item_bytes
+        self.max_item_bytes: int = max_item_bytes
 
     def name(self, key: bytes) -> bytes:
         """The name of the item that holds the data of `key`."""

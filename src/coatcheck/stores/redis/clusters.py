@@ -269,8 +269,3 @@ class AsyncCluster(AnyCluster):
         if client is not None:
             with suppress(Exception):
                 await client.aclose()
-
-    def abandon(self) -> None:
-        """Close all connections at once, without a running loop."""
-        for pool in self._pools.values():
-            pool.abandon()

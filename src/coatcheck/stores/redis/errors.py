@@ -67,6 +67,8 @@ def code_of(error: Exception) -> str | None:
     for kind in type(error).__mro__:
         if kind.__name__ in _CODES:
             return _CODES[kind.__name__]
+    if _is_a(error, "RedisClusterException") and isinstance(error.__cause__, Exception):
+        return code_of(error.__cause__)
     return code_in(text) if is_reply(error) else None
 
 

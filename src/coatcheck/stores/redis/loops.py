@@ -14,12 +14,11 @@ __all__ = ["PerLoop"]
 
 class _Servers(Protocol):
     async def close(self) -> None: ...
-    def abandon(self) -> None: ...
 
 
 _S = TypeVar("_S", bound=_Servers)
 _inherited: list[object] = []
-"""Of a parent process. Kept, since what they would do at their end goes to the parent's event loops."""
+"""The connections of a parent process. Kept, since their end would speak to the parent's event loops."""
 
 
 class PerLoop(Generic[_S]):
@@ -50,8 +49,7 @@ class PerLoop(Generic[_S]):
         with self._lock:
             # A loop that was closed without notice would be kept for ever by its connections.
             for other in [other for other in self._servers if other.is_closed()]:
-                self._servers.pop(other).abandon()
-                self._ends.pop(other, None)
+                del self._servers[other], self._ends[other]
             servers = self._servers[loop] = self._make()
             end = self._ends[loop] = self._at_the_end_of(loop, servers)
         # A loop that is shut down in order (`asyncio.run` does so) closes its asynchronous generators, and so this one
@@ -71,12 +69,14 @@ class PerLoop(Generic[_S]):
             await servers.close()
 
     async def close(self) -> None:
-        """Close the connections of the running loop, and have those of other loops closed by them."""
+        """Close the connections of the running loop, and have the other loops close theirs."""
         here = asyncio.get_running_loop()
-        for loop, servers in list(self._servers.items()):
+        for loop, end in list(self._ends.items()):
             if loop is here:
-                await self._ends[loop].aclose()
-            else:
-                self._servers.pop(loop, None)
-                with suppress(RuntimeError):
-                    loop.call_soon_threadsafe(servers.abandon)
+                await end.aclose()
+            elif not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(_ended(end), loop)
+
+
+async def _ended(end: AsyncGenerator[None, None]) -> None:
+    await end.aclose()

@@ -144,14 +144,14 @@ class Share:
     __slots__ = ("commands", "connection", "error", "idle", "pool", "pooled", "replies", "sent")
 
     def __init__(self, pool: AnyPool, commands: Sequence[Command]) -> None:
-        self.pool = pool
-        self.commands = commands
+        self.pool: AnyPool = pool
+        self.commands: Sequence[Command] = commands
         self.connection: Any = None
         self.error: StoreError | None = None  # why there are no replies
-        self.idle = pool.idle
-        self.pooled = True  # whether the connection may be an old one, which the server may have closed
+        self.idle: list[Any] = pool.idle
+        self.pooled: bool = True  # whether the connection may be an old one, which the server may have closed
         self.replies: list[Reply] = []
-        self.sent = False  # whether the server may have received a command
+        self.sent: bool = False  # whether the server may have received a command
 
     def failed(self, error: Exception, deadline: float) -> Calls[bool]:
         """Take in that the exchange did not come to its end. Whether it is tried again.
@@ -233,6 +233,9 @@ def exchanged(shares: Sequence[Share], deadline: float) -> Calls[None]:
 class Pool(AnyPool):
     """The connections of one process, for threads. Their class is one of `sockets.bounded`."""
 
+    idle: list[Any]
+    turns: Any
+
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         super().__init__(settings, where, most, breaker)
         self._pid = os.getpid()
@@ -293,10 +296,12 @@ class Pool(AnyPool):
 class AsyncPool(AnyPool):
     """The same for one event loop."""
 
+    idle: list[Any]
+    turns: Any
+
     def __init__(self, settings: Any, where: str, most: int, breaker: Breaker) -> None:
         super().__init__(settings, where, most, breaker)
         self.turns = asyncio.Semaphore(most)
-        self._open: set[Any] = set()
 
     async def take(self, _deadline: float, fresh: bool) -> Any:
         """See `Pool.take`."""
@@ -316,9 +321,9 @@ class AsyncPool(AnyPool):
 
     async def connect(self) -> Any:
         """See `Pool.connect`."""
-        connection = self._new()
-        self._open.add(connection)
+        connection = None
         try:
+            connection = self._new()
             await connection.connect()
         except BaseException:
             await self.drop(connection)
@@ -344,17 +349,6 @@ class AsyncPool(AnyPool):
             with suppress(Exception):
                 await sentinel.aclose()
 
-    def abandon(self) -> None:
-        """Close all connections at once, without a running loop."""
-        pools = [sentinel.connection_pool for sentinel in self._sentinels()]
-        others = [each for pool in pools for each in pool._available_connections]  # noqa: SLF001 - no public way
-        for connection in (*self._open, *others):
-            with suppress(Exception):
-                connection._close()  # noqa: SLF001 - as above
-        self._open.clear()
-        self.idle = []
-
     async def _disconnect(self, connection: Any, *, nowait: bool = True) -> None:
-        self._open.discard(connection)
         with suppress(Exception):
             await connection.disconnect(nowait=nowait)

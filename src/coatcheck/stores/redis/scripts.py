@@ -86,8 +86,8 @@ class Script:
     __slots__ = ("sha", "text")
 
     def __init__(self, body: str, *, when_full: bool) -> None:
-        self.text = f"#!lua{' flags=allow-oom' if when_full else ''}{body}".encode()
-        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
+        self.text: bytes = f"#!lua{' flags=allow-oom' if when_full else ''}{body}".encode()
+        self.sha: bytes = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
 SWAP, SWAP_WHEN_FULL = Script(_SWAP, when_full=False), Script(_SWAP, when_full=True)

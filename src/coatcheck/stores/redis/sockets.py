@@ -56,8 +56,6 @@ class _Socket:
 
     def _bound(self) -> None:
         limit = self._limit
-        if limit == 0:  # a look that does not wait
-            return
         left = _call.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline is over")

@@ -62,10 +62,15 @@ class PyMySQLBounds(Bounds):
 
 
 class AiomysqlBounds(Bounds):
-    """aiomysql says goodbye to the server before it closes a connection."""
+    """aiomysql lets what is left to send be sent before it closes a connection, also when it is cancelled."""
+
+    def __init__(self, driver: Any, until: float) -> None:
+        super().__init__(driver, until)
+        self._transport = driver._writer.transport  # noqa: SLF001 - there is no public way
 
     def abort(self) -> None:
         """See `Bounds.abort`."""
+        self._transport.abort()
         self._driver.close()
 
 

@@ -50,7 +50,7 @@ class Shared:
         self.statements: Statements | None = None
         # The pool can't be told how long a call may wait for a connection. In async, the waiting is cancelled.
         self.has_slots: bool = own and not engine.dialect.is_async
-        self.slots = threading.BoundedSemaphore(CONNECTIONS)
+        self.slots: threading.BoundedSemaphore = threading.BoundedSemaphore(CONNECTIONS)
         self._pid = os.getpid()
         self._inherited: list[Any] = []
 
@@ -74,7 +74,7 @@ class Connection:
 
     Attributes:
         say: The statements that can be sent on it.
-        in_doubt: Whether a change was sent that may have been made, although no answer came.
+        in_doubt: Whether a change was sent last, and no success came back.
     """
 
     def __init__(self, shared: Shared, engine: Engine, until: float) -> None:
@@ -202,8 +202,6 @@ class Connection:
         met = failed(error, self._dialect.dbapi)
         if met is None:
             return error
-        if met.definite:
-            self.in_doubt = False
         if met.kind is Kind.LOST:
             self._shared.suspect = time.monotonic()
             if time.monotonic() >= self._until:

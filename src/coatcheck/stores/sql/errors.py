@@ -97,7 +97,11 @@ def failed(error: BaseException, driver: Any) -> Failed | None:
 
 
 def failure(met: Failed, where: str, *, ambiguous: bool = False) -> StoreError:
-    """The error for the caller. It has none of the driver's own text, which may quote what was to be written."""
+    """The error for the caller. It has none of the driver's own text, which may quote what was to be written.
+
+    `ambiguous` says whether a change was sent; where the server itself refused it, there is no doubt.
+    """
+    ambiguous = ambiguous and not met.definite
     told = f"{where}: {met.kind.value} ({met.told})"
     error: StoreError
     if met.kind in _TIMEOUTS:

@@ -106,7 +106,7 @@ def count(connection: Connection, now: int) -> int:
 
 
 def sweep(connection: Connection, now: int, limit: int) -> int:
-    """Remove at most `limit` rows that have expired, and none that another sweeper is removing."""
+    """Remove at most `limit` rows that have expired; the statement that finds them locks them, and skips locked ones."""
     if limit <= 0:
         return 0
     say, values = connection.say, {"b_now": now, "b_limit": limit}
@@ -116,7 +116,7 @@ def sweep(connection: Connection, now: int, limit: int) -> int:
     keys = [bytes(row[0]) for row in connection.rows(say.dead, values)]
     swept = 0
     for some in _parts(keys):
-        swept += connection.change(say.delete_dead(len(some)), {**say.keys(some), "b_now": now})
+        swept += connection.change(say.delete_several(len(some)), say.keys(some))
     connection.commit()
     return swept
 

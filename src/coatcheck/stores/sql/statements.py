@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -110,9 +110,7 @@ class Statements:
         if self.has_arrays:
             # As an array, since a subquery that locks may be run again for each row that it is compared with.
             keys = sa.func.array(self._locking(dead).scalar_subquery(), type_=sa.ARRAY(sa.LargeBinary()))
-            self.sweep = self.compiled(
-                sa.delete(sessions).where(columns.key == sa.any_(keys), columns.expires <= now)
-            )
+            self.sweep = self.compiled(sa.delete(sessions).where(columns.key == sa.any_(keys)))
             given = _unnested("key", *row, "expected").c
             rows = sa.select(*[given[name] for name in ("key", *row)])
             written = (columns.key == given.key, columns.revision == given.expected)
@@ -124,8 +122,8 @@ class Statements:
                 "update": self.compiled(update_several.returning(columns.key)),
                 "remove": self.compiled(sa.delete(sessions).where(self._among(0)).returning(columns.key)),
             }
-        self.read_several = cache(self._read_several)
-        self.delete_dead = cache(self._delete_dead)
+        self.read_several: Callable[[int], Statement] = cache(self._read_several)
+        self.delete_several: Callable[[int], Statement] = cache(self._delete_several)
 
     def compiled(self, clause: Any) -> Statement:
         """A statement in the words of this database."""
@@ -143,9 +141,8 @@ class Statements:
             sa.select(columns.key, columns.data, columns.revision).where(self._among(number))
         )
 
-    def _delete_dead(self, number: int) -> Statement:
-        expired = self._sessions.c.expires <= _number("now")
-        return self.compiled(sa.delete(self._sessions).where(self._among(number), expired))
+    def _delete_several(self, number: int) -> Statement:
+        return self.compiled(sa.delete(self._sessions).where(self._among(number)))
 
     def _among(self, number: int) -> ColumnElement[bool]:
         key = self._sessions.c.key

@@ -40,24 +40,24 @@ class Statements:
 
     def __init__(self, prefix: str) -> None:
         table = f'"{prefix}sessions"'
-        self.select = f"SELECT data FROM {table} WHERE key = ?"
-        self.select_several = f"SELECT key, data FROM {table} WHERE key IN "
-        self.insert = f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
+        self.select: str = f"SELECT data FROM {table} WHERE key = ?"
+        self.select_several: str = f"SELECT key, data FROM {table} WHERE key IN "
+        self.insert: str = f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
         # The revision is compared where it lies, at the head of the data: a column of its own gained nothing.
         # SQLite's substr of empty data is NULL, which equals nothing.
-        self.update = (
+        self.update: str = (
             f"UPDATE {table} SET user = ?, signed_in = ?, until = ?, expires = ?, live = ?, data = ?"
             " WHERE key = ? AND ifnull(substr(data, 1, 8), x'') = ?"
         )
-        self.delete = f"DELETE FROM {table} WHERE key = ?"
+        self.delete: str = f"DELETE FROM {table} WHERE key = ?"
         expired = f"SELECT rowid FROM {table} WHERE expires <= ? LIMIT ?"
-        self.sweep = f"DELETE FROM {table} WHERE rowid IN ({expired})"
+        self.sweep: str = f"DELETE FROM {table} WHERE rowid IN ({expired})"
         page = f"SELECT key, signed_in, until FROM {table} WHERE user = ? AND until > ?"
         order = "ORDER BY signed_in DESC, key LIMIT ?"
-        self.of_user = f"{page} {order}"
-        self.of_user_after = f"{page} AND signed_in <= ? AND (signed_in < ? OR key > ?) {order}"
-        self.count = f"SELECT count(*) FROM {table} WHERE expires > ? AND live"
-        self.ping = f'SELECT format FROM "{prefix}meta"'
+        self.of_user: str = f"{page} {order}"
+        self.of_user_after: str = f"{page} AND signed_in <= ? AND (signed_in < ? OR key > ?) {order}"
+        self.count: str = f"SELECT count(*) FROM {table} WHERE expires > ? AND live"
+        self.ping: str = f'SELECT format FROM "{prefix}meta"'
 
 
 def prepare(connection: sqlite3.Connection, path: Path, prefix: str) -> None:

@@ -1,1 +1,1 @@
-"""Where the records lie: one module each."""
+"""The backends that store records, one per module."""

@@ -1,7 +1,7 @@
-"""What every backend has, and how a session speaks with any of them.
+"""The interface of backends, and the operations of a session on any backend.
 
-A backend is whatever has ``backend[key]`` (KeyError if there is none) and ``backend[key] = dict``: a plain dict is one.
-Those that are built in can do more: several records in one round trip, expiry, an end for good.
+A backend is any object with ``backend[key]`` (KeyError if there is no record) and ``backend[key] = dict``, for example a
+dict. The built-in backends also read several records in one round trip, expire records, and remove them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Record: TypeAlias = dict[Any, Any]
 log: logging.Logger = logging.getLogger("gimlet")
 
 _SAFE = b"\0cg1"
-"""How a record begins that is in the safe form. No pickle begins so."""
+"""The first bytes of a record in the safe format. No pickle begins with them."""
 
 
 class Write(NamedTuple):
@@ -33,48 +33,48 @@ class Write(NamedTuple):
     id: bytes
     data: Record
     seconds: int
-    """How long it is kept."""
+    """The record's lifetime."""
     there: bool
-    """Whether it was there when it was read. Then it is written only if it still is: what a logout removed stays
-    removed."""
+    """Whether the record existed when it was read. If so, it is written only if it still exists, so that a removal by
+    a logout is not undone."""
 
 
 class Renewal(NamedTuple):
-    """A record whose life begins anew."""
+    """A record whose lifetime starts again."""
 
     id: bytes
     seconds: int
 
 
 class Backend(Protocol):
-    """The least that a backend must have."""
+    """The minimal interface of a backend."""
 
     def __getitem__(self, key: bytes, /) -> Any: ...
     def __setitem__(self, key: bytes, value: Any, /) -> None: ...
 
 
 class BaseBackend:
-    """The base of the backends that are built in, and of your own.
+    """The base class of the built-in backends and of custom ones.
 
-    One of your own overrides ``__getitem__`` and ``__setitem__``. What it inherits for several records at once then goes
-    through these two.
+    A custom backend overrides ``__getitem__`` and ``__setitem__``. The inherited methods for several records then call
+    these two.
     """
 
     prefix: bytes = b"gimlet."
     side_by_side: bool = False
-    """Whether records are written as gimlet reads them: as pickles."""
+    """Whether records are written in gimlet's format, as pickles."""
     classes: Allowed = MappingProxyType({})
-    """The classes that a pickle may hold besides plain types, by name."""
+    """The classes that a pickle may contain besides plain types, by name."""
 
     def __init__(
         self, prefix: bytes | str = b"gimlet.", *, side_by_side: bool = False, allow: Allow = ()
     ) -> None:
-        """Make one.
+        """Make a backend.
 
         Args:
-            prefix: What stands in front of the key in the store.
-            side_by_side: Write what gimlet reads. The session's factory sets it, too.
-            allow: The classes that a pickle may hold besides plain types.
+            prefix: The prefix of the keys in the store.
+            side_by_side: Write gimlet's format. The session factory sets it too.
+            allow: The classes that a pickle may contain besides plain types.
         """
         self.prefix = prefix.encode() if isinstance(prefix, str) else prefix
         self.side_by_side = side_by_side
@@ -96,24 +96,24 @@ class BaseBackend:
         """The bytes of a record.
 
         Raises:
-            NotStorable: Something in it would not come back as what it was; the message names the key.
+            NotStorable: A value in it would not come back unchanged; the message names its key.
         """
         if self.side_by_side:
             return dumps(value, self.classes, PROTOCOL_OF_OLD)
         return _SAFE + encoded(value)
 
     def deserialize(self, raw: bytes) -> Any:
-        """The record in `raw`, in the safe form or a pickle.
+        """The record in `raw`, in the safe format or as a pickle.
 
         Raises:
-            DecodeError: It can't be read, or holds what may not be made.
+            DecodeError: It can't be read, or contains a class that is not allowed.
         """
         if raw.startswith(_SAFE):
             return codec.decode(raw[len(_SAFE) :])
         return loads(raw, self.classes)
 
     def read_many(self, ids: Sequence[bytes]) -> dict[bytes, Record | DecodeError]:
-        """The records that there are; in place of one that can't be read its error."""
+        """The records that exist. A record that can't be read is represented by its error."""
         found: dict[bytes, Record | DecodeError] = {}
         for key in ids:
             try:
@@ -127,7 +127,7 @@ class BaseBackend:
     def write_many(
         self, writes: Sequence[Write], gone: Sequence[bytes], renewals: Sequence[Renewal]
     ) -> set[bytes]:
-        """Write and remove records, and renew others. The ids that were not written, because they had ended."""
+        """Write, remove and renew records. Returns the ids that were not written, since they had ended."""
         for write in writes:
             self[write.id] = write.data
         for key in gone:
@@ -135,7 +135,7 @@ class BaseBackend:
         return set()
 
     def close(self) -> None:
-        """Close what it holds open. It can be used again afterwards."""
+        """Close open connections. The backend can be used again afterwards."""
 
     def __getitem__(self, key: bytes) -> Any:
         raise NotImplementedError
@@ -144,7 +144,7 @@ class BaseBackend:
         raise NotImplementedError
 
     def _read(self, raws: Iterable[tuple[bytes, bytes | None]]) -> dict[bytes, Record | DecodeError]:
-        """The records in what a store gave for each id."""
+        """The records of the stored bytes of each id."""
         found: dict[bytes, Record | DecodeError] = {}
         for key, raw in raws:
             if raw:
@@ -155,17 +155,17 @@ class BaseBackend:
         return found
 
     def _one(self, key: bytes, raw: bytes | None) -> Any:
-        """The one record in what a store gave for it."""
+        """The record of the stored bytes of one id."""
         if not raw:
             raise KeyError(f"key {key!r} not found")
         return self.deserialize(raw)
 
 
 def encoded(value: Any) -> bytes:
-    """The bytes of a value, in the form that runs no code; what can't be stored is named by its key.
+    """The bytes of a value in the safe format.
 
     Raises:
-        NotStorable: As above.
+        NotStorable: The value can't be stored; the message names its key.
     """
     try:
         return codec.encode(value)
@@ -180,13 +180,13 @@ def encoded(value: Any) -> bytes:
 
 
 def read_records(backend: Backend, ids: Sequence[bytes]) -> dict[bytes, Record | DecodeError]:
-    """The records that there are, from any backend."""
+    """The records that exist, from any backend."""
     if isinstance(backend, BaseBackend):
         return backend.read_many(ids)
     found: dict[bytes, Record | DecodeError] = {}
     for key in ids:
         try:
-            # A dict hands out what it holds itself; what is changed in it must not count before it is written.
+            # A dict returns the stored object itself, and changes of it must not count before they are written.
             found[key] = deepcopy(backend[key]) if _is_dict(backend) else backend[key]
         except KeyError:
             continue
@@ -196,7 +196,7 @@ def read_records(backend: Backend, ids: Sequence[bytes]) -> dict[bytes, Record |
 def write_records(
     backend: Backend, writes: Sequence[Write], gone: Sequence[bytes], renewals: Sequence[Renewal]
 ) -> set[bytes]:
-    """Write to any backend. The ids that were not written, because they had ended."""
+    """Write to any backend. Returns the ids that were not written, since they had ended."""
     if isinstance(backend, BaseBackend):
         return backend.write_many(writes, gone, renewals)
     ended: set[bytes] = set()
@@ -215,7 +215,7 @@ def _is_dict(value: object) -> bool:
 
 
 def _remove(backend: Backend, key: bytes) -> None:
-    """End a record for good, in a backend that may know no removing: then nothing is left in it."""
+    """Remove a record. In a backend that can't remove records it becomes empty."""
     remove = getattr(backend, "__delitem__", None)
     if remove is None:
         backend[key] = {}

@@ -25,19 +25,19 @@ _ITEM = 1024 * 1024
 
 
 class MemcacheBackend(BaseBackend):
-    """Keeps each record under its bare id: as with gimlet, the prefix is not used.
+    """Stores each record under its bare id. As in gimlet, the prefix is not used.
 
-    Of several hosts the id's hash says which one has it, as in libmemcached. A host that is down is an error for its
-    sessions, and no other host takes them over: they would come back, outdated, when it does.
+    With several hosts the hash of the id chooses the host, as in libmemcached. While a host is down, its sessions raise
+    an error. No other host takes them over, since outdated records would reappear when the host returns.
     """
 
     def __init__(self, hosts: str | Iterable[str] = ("localhost",), *args: Any, **kw: Any) -> None:
-        """Make one; nothing is connected yet.
+        """Make a backend, without connecting yet.
 
         Args:
-            hosts: ``host`` or ``host:port``, in a list, or in one text with blanks or commas between them.
-            *args: What `BaseBackend` takes.
-            **kw: What `BaseBackend` takes.
+            hosts: ``host`` or ``host:port``, in a list, or in one str separated by blanks or commas.
+            *args: The arguments of `BaseBackend`.
+            **kw: The arguments of `BaseBackend`.
         """
         several = hosts.replace(",", " ").split() if isinstance(hosts, str) else list(hosts)
         if not several:
@@ -66,7 +66,7 @@ class MemcacheBackend(BaseBackend):
             pool.close()
 
     def read_many(self, ids: Sequence[bytes]) -> dict[bytes, Record | DecodeError]:
-        """One round trip for each host that has one of them."""
+        """See `BaseBackend.read_many`. One round trip per host."""
         raws: dict[bytes, bytes] = {}
         for pool in self.pools:
             here = [key for key in ids if self._pool_of(key) is pool]
@@ -77,7 +77,7 @@ class MemcacheBackend(BaseBackend):
     def write_many(
         self, writes: Sequence[Write], gone: Sequence[bytes], renewals: Sequence[Renewal]
     ) -> set[bytes]:
-        """One round trip for each; Memcached knows nothing that writes several records."""
+        """See `BaseBackend.write_many`. One round trip per record, since Memcached has no command for several."""
         raws = [self.serialize(write.data) for write in writes]
         ended = {write.id for write, raw in zip(writes, raws, strict=True) if not self._store(write, raw)}
         for key in gone:
@@ -95,7 +95,7 @@ class MemcacheBackend(BaseBackend):
             if "too large" not in str(error):
                 raise
             raise TooLarge(
-                f"The record has {len(raw)} bytes, more than the server takes (its option -I).",
+                f"The record has {len(raw)} bytes, more than the server accepts (its option -I).",
                 size=len(raw),
                 limit=_ITEM,
             ) from error
@@ -112,12 +112,12 @@ def _address(host: str) -> tuple[str, int] | str:
 
 
 def _expiry(seconds: int) -> int:
-    """Memcached counts more than 30 days from 1970."""
+    """The expiry for Memcached, which reads more than 30 days as a Unix time."""
     return seconds if seconds <= _LONGEST_RELATIVE else int(time.time()) + seconds
 
 
 def _one_at_a_time(key: bytes) -> int:
-    """Bob Jenkins' hash, by which libmemcached's default distribution chooses a host."""
+    """Bob Jenkins' one-at-a-time hash, with which libmemcached chooses a host by default."""
     value = 0
     for byte in key:
         value = (value + byte) & 0xFFFFFFFF

@@ -16,7 +16,7 @@ _TIMEOUT = 5.0
 
 
 class RedisBackend(BaseBackend):
-    """Keeps each record under ``gimlet.<id>``, with an expiry. Connections are pooled; threads don't wait for each other."""
+    """Stores each record under ``gimlet.<id>``, with an expiry. Connections are pooled."""
 
     def __init__(
         self,
@@ -27,15 +27,15 @@ class RedisBackend(BaseBackend):
         client: Redis | None = None,
         **kw: Any,
     ) -> None:
-        """Make one; nothing is connected yet.
+        """Make a backend, without connecting yet.
 
         Args:
             host: The server's name.
             port: Its port.
             db: The database.
-            *args: What `BaseBackend` takes.
-            client: A ready client (TLS, a password, Sentinel, …) in place of host, port and db.
-            **kw: What `BaseBackend` takes.
+            *args: The arguments of `BaseBackend`.
+            client: A client (for TLS, a password, Sentinel, …) in place of host, port and db.
+            **kw: The arguments of `BaseBackend`.
         """
         if client is None:
             client = Redis(
@@ -55,7 +55,7 @@ class RedisBackend(BaseBackend):
         return self._one(key, raw)
 
     def __setitem__(self, key: bytes, value: Any) -> None:
-        # Nobody said for how long: what expires on its own is kept, and otherwise nothing expires, as with gimlet.
+        # This interface has no lifetime: an existing expiry is kept, and a new record does not expire, as in gimlet.
         self.client.set(self.prefixed_key(key), self.serialize(value), keepttl=True)
 
     def close(self) -> None:
@@ -63,14 +63,14 @@ class RedisBackend(BaseBackend):
         self.client.close()
 
     def read_many(self, ids: Sequence[bytes]) -> dict[bytes, Record | DecodeError]:
-        """All in one round trip."""
+        """See `BaseBackend.read_many`. One round trip."""
         raws: Any = self.client.mget([self.prefixed_key(key) for key in ids])
         return self._read(zip(ids, raws, strict=True))
 
     def write_many(
         self, writes: Sequence[Write], gone: Sequence[bytes], renewals: Sequence[Renewal]
     ) -> set[bytes]:
-        """All in one round trip, and all or nothing; each record with its expiry."""
+        """See `BaseBackend.write_many`. One transaction in one round trip."""
         raws = [self.serialize(write.data) for write in writes]
         several = len(writes) + len(gone) + len(renewals) > 1
         with cast("Any", self.client).pipeline(transaction=several) as pipe:

@@ -45,10 +45,10 @@ _T = TypeVar("_T")
 
 
 class SQLBackend(BaseBackend):
-    """Keeps each record in a row, under its bare id.
+    """Stores each record in a row, under its bare id.
 
-    A table that gimlet made is used as it is. It has no column for the expiry; without one nothing expires, and the log
-    says once how to add it.
+    A table that gimlet created is used unchanged. It has no column for the expiry, so its records never expire. A log
+    message says how to add the column.
     """
 
     def __init__(
@@ -61,21 +61,21 @@ class SQLBackend(BaseBackend):
         allow: Any = (),
         **engine_kwargs: Any,
     ) -> None:
-        """Make one, and the table if it is not there.
+        """Make a backend, and its table if it does not exist.
 
         Args:
-            url: As SQLAlchemy takes it.
+            url: The database's URL for SQLAlchemy.
             table_name: The table's name.
-            create: False: the table must be there.
-            side_by_side: Write what gimlet reads.
-            allow: The classes that a pickle may hold besides plain types.
-            **engine_kwargs: What ``create_engine`` takes.
+            create: Whether a missing table is created.
+            side_by_side: Write gimlet's format.
+            allow: The classes that a pickle may contain besides plain types.
+            **engine_kwargs: The arguments of SQLAlchemy's ``create_engine``.
         """
         super().__init__(side_by_side=side_by_side, allow=allow)
         address = make_url(url)
         is_sqlite = address.get_backend_name() == "sqlite"
         if is_sqlite and address.database in (None, "", ":memory:"):
-            # One database for all threads, and so one connection, which they wait for.
+            # An in-memory database belongs to its connection, so all threads must share one.
             engine_kwargs.setdefault("poolclass", QueuePool)
             engine_kwargs |= {"pool_size": 1, "max_overflow": 0}
             engine_kwargs["connect_args"] = {
@@ -83,7 +83,7 @@ class SQLBackend(BaseBackend):
                 **engine_kwargs.get("connect_args", {}),
             }
         elif not is_sqlite:
-            # A statement alone needs no BEGIN and COMMIT around it: one round trip.
+            # Single statements need no BEGIN and COMMIT, which would cost round trips.
             engine_kwargs.setdefault("isolation_level", "AUTOCOMMIT")
             engine_kwargs.setdefault("pool_reset_on_return", None)
         self.engine: Engine = create_engine(address, **engine_kwargs)
@@ -103,10 +103,10 @@ class SQLBackend(BaseBackend):
             raise
 
     def _prepare(self, *, create: bool) -> bool:
-        """Make the table if it is missing. Whether it has a column for the expiry."""
+        """Create a missing table. Returns whether the table has a column for the expiry."""
         table = self.table
         if create:
-            # Several processes may start at once; whoever comes second finds it there.
+            # Several processes may start at once; all but one then fail to create the table.
             try:
                 table.create(self.engine, checkfirst=True)
             except Exception:
@@ -115,8 +115,8 @@ class SQLBackend(BaseBackend):
         names = {column["name"] for column in inspect(self.engine).get_columns(table.name)}
         if "expires" not in names:
             log.warning(
-                "The table %s is gimlet's own and has no column for the expiry: its records never expire. "
-                "ALTER TABLE %s ADD COLUMN expires BIGINT NULL gives it one.",
+                "The table %s was created by gimlet and has no column for the expiry: its records never expire. "
+                "Add the column by ALTER TABLE %s ADD COLUMN expires BIGINT NULL.",
                 table.name,
                 table.name,
             )
@@ -136,7 +136,7 @@ class SQLBackend(BaseBackend):
         self.engine.dispose()
 
     def read_many(self, ids: Sequence[bytes]) -> dict[bytes, Record | DecodeError]:
-        """All in one SELECT."""
+        """See `BaseBackend.read_many`. One SELECT."""
         rows = self._select(ids)
         return self._read((key, rows.get(key)) for key in ids)
 
@@ -152,9 +152,9 @@ class SQLBackend(BaseBackend):
     def write_many(
         self, writes: Sequence[Write], gone: Sequence[bytes], renewals: Sequence[Renewal]
     ) -> set[bytes]:
-        """All or nothing: in one statement, where one does it."""
+        """See `BaseBackend.write_many`. One transaction, and a single statement where that is enough."""
         now = int(time.time())
-        # In the order of the ids, so that no two requests wait for each other.
+        # Sorted by id, so that parallel requests lock rows in the same order and don't deadlock.
         rows: list[tuple[bytes, bytes, int | None, bool]] = [
             (write.id, self.serialize(write.data), now + write.seconds, write.there)
             for write in sorted(writes)
@@ -177,7 +177,7 @@ class SQLBackend(BaseBackend):
         return self._run(write, several=bool(old) + bool(new) + bool(gone) + len(renewed) > 1)
 
     def _run(self, work: Callable[[Connection], _T], *, several: bool = False) -> _T:
-        """Do it on a connection of the pool; once more if that had been closed by the server, or a deadlock ended it."""
+        """Run `work` on a connection of the pool. It is retried once after a closed connection or a deadlock."""
         options = {"isolation_level": "READ COMMITTED"} if several and self._dialect != "sqlite" else {}
         for is_last in (False, True):
             try:
@@ -186,17 +186,17 @@ class SQLBackend(BaseBackend):
             except DBAPIError as error:
                 if is_last or not (error.connection_invalidated or _is_deadlock(error)):
                     raise
-        raise AssertionError  # the second time returned or raised
+        raise AssertionError  # the second run returned or raised
 
     def sweep(self) -> int:
-        """Remove what has expired. How many there were. For a job that runs now and then; requests don't do it."""
+        """Remove expired records. Returns their number. Requests don't do this, so run it from a periodic job."""
         if not self._has_expiry:
             return 0
         expired = delete(self.table).where(self.table.c.expires <= int(time.time()))
         return self._run(lambda connection: connection.execute(expired).rowcount)
 
     def _update(self, connection: Connection, rows: list[_Row]) -> set[bytes]:
-        """Write rows that must still be there. The ids of those that are not."""
+        """Write rows that must still exist. Returns the ids of those that don't."""
         these = self._is([key for key, _, _ in rows])
         values: dict[str, Any] = {
             "data": case(*((self._is([key]), literal(raw, _DATA)) for key, raw, _ in rows))
@@ -210,9 +210,9 @@ class SQLBackend(BaseBackend):
         return {key for key, _, _ in rows} - there
 
     def _put(self, connection: Connection, rows: list[_Row]) -> None:
-        """Write rows, whether they are there or not."""
+        """Insert rows, or replace existing ones."""
         if self._dialect == "sqlite":
-            # Of a row that gimlet wrote on Python 3 the key is a blob, which no text conflicts with.
+            # gimlet on Python 3 wrote the key as a blob, with which a text key does not conflict.
             connection.execute(delete(self.table).where(self._is([key for key, _, _ in rows])))
         values = [
             {
@@ -237,26 +237,26 @@ class SQLBackend(BaseBackend):
         return insert(self.table).values(values)
 
     def _sized(self, connection: Connection, statement: Update | Insert, rows: list[_Row]) -> int:
-        """Do it; how many rows it changed."""
+        """Execute `statement`. Returns the number of rows that it changed."""
         try:
             return connection.execute(statement).rowcount
         except DataError as error:
             size = max(len(raw) for _, raw, _ in rows)
             raise TooLarge(
-                f"The record has {size} bytes, more than the column takes. A table that gimlet made in MySQL or MariaDB "
-                f"takes 64 KiB: ALTER TABLE {self.table.name} MODIFY data LONGBLOB NOT NULL.",
+                f"The record has {size} bytes, more than the column accepts. The column of a table that gimlet created in "
+                f"MySQL or MariaDB accepts 64 KiB: ALTER TABLE {self.table.name} MODIFY data LONGBLOB NOT NULL.",
                 size=size,
                 limit=0xFFFF,
             ) from error
 
     def _key(self, key: bytes) -> Any:
-        # gimlet on Python 3 looks for a blob, where the database tells the two apart.
+        # SQLite distinguishes blobs from text, and gimlet on Python 3 looks for a blob.
         if self._dialect == "sqlite" and self.side_by_side:
             return literal(key, LargeBinary)
         return key.decode("ascii")
 
     def _is(self, ids: Sequence[bytes]) -> Any:
-        """The condition that a row is one of these, whichever Python wrote it."""
+        """The condition that selects the rows of `ids`, whether Python 2 or 3 wrote them."""
         column = self.table.c.key
         texts = column.in_([key.decode("ascii") for key in ids])
         if self._dialect != "sqlite":
@@ -265,7 +265,7 @@ class SQLBackend(BaseBackend):
 
 
 def _id(key: str | bytes) -> bytes:
-    # PostgreSQL fills CHAR(32) up with blanks.
+    # PostgreSQL pads CHAR(32) with blanks.
     return key.rstrip().encode("ascii") if isinstance(key, str) else bytes(key)
 
 
