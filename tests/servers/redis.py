@@ -70,7 +70,7 @@ class RedisServer(Server):
         given = {"host": HOST, "port": self.port, "socket_timeout": 10, "retry": NEVER}
         if self.tls:
             given |= self.tls.client_options | {"username": "admin", "password": ADMIN}
-        return redis.Redis(**given | options)
+        return redis.Redis(**given | {"protocol": 3} | options)
 
     def ask(self, *command, **options):
         """What the server answers to one command."""
