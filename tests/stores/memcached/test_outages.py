@@ -49,21 +49,21 @@ def test_a_server_that_is_not_there_is_unavailable_at_once_and_the_breaker_opens
             assert isinstance(answer, StoreUnavailable)
             assert f"{HOST}:{port} can't be reached (ConnectionRefusedError): is it running" in str(answer)
             assert time.monotonic() - began < 5
-        with pytest.raises(StoreUnavailable, match="left alone"):
+        with pytest.raises(StoreUnavailable, match="the next try"):
             found(store, KEY)
 
 
 @pytest.mark.promise("F-01", "20")
 def test_nothing_was_sent_where_no_connection_was_made_or_the_breaker_was_open(mode):
     with opened(mode, f"{HOST}:{free_port()}") as store:
-        for told in ["can't be reached"] * 5 + ["left alone"] * 3:
+        for told in ["can't be reached"] * 5 + ["the next try"] * 3:
             for answer in (answer_to(store, new()), answer_to(store, after(new()))):
                 assert isinstance(answer, StoreUnavailable)
                 assert not answer.ambiguous
             (answer,) = store.remove([KEY], now(), soon())
             assert isinstance(answer, StoreUnavailable)
             assert not answer.ambiguous
-            if told == "left alone":
+            if told == "the next try":
                 assert told in str(answer)
 
 
