@@ -157,6 +157,21 @@ def test_each_loop_has_connections_of_its_own_and_a_closed_loop_is_let_go(scene,
 
 
 @pytest.mark.promise("24")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",  # of the loop that is just closed
+)
+def test_closing_a_store_leaves_a_closed_loop_alone(redis_server, prefix):
+    store = async_from_url(redis_server.url, prefix=prefix)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.ping(soon()))
+    loop.close()
+    asyncio.run(store.close())
+    del store, loop
+    gc.collect()  # their warnings are of this test
+
+
+@pytest.mark.promise("24")
 def test_closing_a_store_in_one_loop_closes_it_in_the_others(redis_server, prefix):
     with Proxy(redis_server.port) as proxy:
         store = async_from_url(f"redis://{HOST}:{proxy.port}", prefix=prefix)

@@ -13,9 +13,11 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from coatcheck import AsyncSessions, ConfigurationError, Sessions, StoreError
-from coatcheck.errors import StoreTimeout, StoreUnavailable
+from coatcheck.errors import StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.stores.sql import AsyncSQLStore, SQLStore
 from coatcheck.stores.sql.connection import Connection
+from coatcheck.stores.sql.engines import CONNECTIONS
+from coatcheck.stores.sql.errors import Kind
 from coatcheck.stores.sql.table import DIALECTS, ddl
 from tests.servers.process import free_port
 from tests.stores.sql.scene import NOW, after, found, get, new, put, soon
@@ -204,6 +206,21 @@ def test_a_connection_that_is_in_use_when_the_store_is_closed_is_closed_when_it_
     store.close()
 
 
+def test_a_thread_that_is_interrupted_while_it_connects_leaves_room_for_others(place, monkeypatch):
+    store = place.store()
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._engine, "raw_connection", interrupt)
+        for _ in range(CONNECTIONS):
+            with pytest.raises(KeyboardInterrupt):
+                store.ping(soon())
+    store.ping(soon())
+    store.close()
+
+
 @pytest.mark.promise("24")
 def test_an_async_store_can_be_used_again_after_it_was_closed(place):
     async def scenario():
@@ -341,6 +358,64 @@ def test_processes_that_make_the_tables_at_once_all_find_them(empty):
 
     asyncio.run(scenario())
     assert empty.execute(f"SELECT format FROM {empty.meta}")[0] == (1,)
+
+
+def made_meanwhile(monkeypatch, make):
+    """Let another process make the tables when it was seen that there are none."""
+    begin = Connection.begin
+
+    def beginning(connection):
+        monkeypatch.setattr(Connection, "begin", begin)
+        make()
+        begin(connection)
+
+    monkeypatch.setattr(Connection, "begin", beginning)
+
+
+def test_tables_that_another_process_makes_meanwhile_are_taken_as_they_are(empty, monkeypatch):
+    with closing(empty.store()) as store, closing(empty.store()) as other:
+        made_meanwhile(monkeypatch, other.create_tables)
+        store.create_tables()
+        assert get(store, write := put(store, new())) == write.data
+    assert empty.execute(f"SELECT format FROM {empty.meta}")[0] == (1,)
+
+
+def test_tables_that_another_release_makes_meanwhile_are_told_of(tmp_path, monkeypatch):
+    store, other = (SQLStore(create_engine(f"sqlite:///{tmp_path}/one.db")) for _ in range(2))
+
+    def make():
+        other.create_tables()
+        with other._engine.begin() as connection:
+            connection.execute(text("UPDATE coatcheck_meta SET format = 2"))
+
+    made_meanwhile(monkeypatch, make)
+    with pytest.raises(StoreError, match=r"can't read \(\[2\]"):
+        store.create_tables()
+    for one in (store, other):
+        one._engine.dispose()
+
+
+def test_a_database_that_takes_no_tables_says_why(tmp_path):
+    path = tmp_path / "one.db"
+    path.touch()
+    engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    with pytest.raises(StoreReadOnly):
+        SQLStore(engine).create_tables()
+    engine.dispose()
+
+
+def test_tables_that_can_not_be_looked_at_are_told_to_every_caller_and_none_is_made(tmp_path, failures):
+    engine = create_engine(f"sqlite:///{tmp_path}/one.db")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE coatcheck_meta (name TEXT)"))
+    store = SQLStore(engine)
+    with pytest.raises(StoreError, match="the database refused"):
+        store.create_tables()
+    assert failures == [Kind.OTHER]
+    one, other = store.write([new(), new()], NOW, soon())
+    assert type(one) is type(other) is StoreError
+    assert one is not other
+    engine.dispose()
 
 
 def test_tables_whose_making_was_interrupted_are_told_of_and_on_mysql_completed(empty):

@@ -1,6 +1,7 @@
 """The SQL store where a server or a network is slow or silent: each call ends at its deadline."""
 
 import asyncio
+import socket
 import threading
 import time
 from contextlib import closing
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores.sql import AsyncSQLStore, SQLStore
+from coatcheck.stores.sql.bounds import _Reader
 from coatcheck.stores.sql.connection import Connection
 from tests.servers.process import until
 from tests.stores.engine import Engine
@@ -247,3 +249,12 @@ def test_a_call_without_time_says_nothing_of_the_server(place, store):
         assert isinstance(answer, StoreTimeout)
         assert not answer.ambiguous
     put(store, after(write))
+
+
+def test_a_piece_of_a_reply_is_not_waited_for_when_the_time_is_over():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"x")
+        assert _Reader(ours, soon()).readinto(bytearray(1)) == 1
+        with pytest.raises(TimeoutError):
+            _Reader(ours, soon(-1)).readinto(bytearray(1))

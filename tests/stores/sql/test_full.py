@@ -87,9 +87,10 @@ class Coded(psycopg.OperationalError):
         (pymysql.err.DataError(1406, "hunter2"), pymysql, Kind.OTHER),
         (BrokenPipeError(32, "hunter2"), pymysql, Kind.LOST),
         (EOFError("hunter2"), pymysql, Kind.LOST),
+        (psycopg.DataError("hunter2"), psycopg, Kind.OTHER),
         (KeyError("hunter2"), pymysql, None),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_what_an_error_means_and_that_nothing_of_its_text_is_told(error, driver, kind):
     met = failed(error, driver)

@@ -5,11 +5,12 @@ import time
 from contextlib import closing
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 
 from coatcheck.errors import StoreError, StoreTimeout
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.sql import SQLStore
+from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.errors import Kind
 from tests.servers.process import until
 from tests.stores.engine import Engine
@@ -167,6 +168,14 @@ def in_a_file(file):
     engine.dispose()
 
 
+@pytest.fixture
+def closed(in_a_file):
+    """The connections that were closed."""
+    closed = []
+    event.listen(in_a_file._engine, "close", lambda connection, _: closed.append(connection))
+    return closed
+
+
 def test_a_batch_that_finds_the_file_locked_is_conflicts(file, in_a_file):
     writes = [new(), new()]
     put(in_a_file, *writes)
@@ -188,3 +197,31 @@ def test_a_batch_that_can_not_be_committed_is_not_stored_and_not_said_to_be(file
         reading.close()
     assert answers == [Conflict(found(write)) for write in writes]
     assert [get(in_a_file, write) for write in writes] == [write.data for write in writes]
+
+
+def test_a_transaction_that_no_time_is_left_for_ends_with_its_connection(
+    file, in_a_file, closed, monkeypatch
+):
+    writes, begin = [new(), new()], Connection.begin
+    put(in_a_file, *writes)
+
+    def beginning(connection):
+        begin(connection)
+        connection._until = 0.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "begin", beginning)
+        answers = in_a_file.write([*map(after, writes)], NOW, soon())
+    assert [(type(answer), answer.ambiguous) for answer in answers] == [(StoreTimeout, False)] * 2
+    assert len(closed) == 1
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+
+def test_an_error_that_is_none_of_the_database_s_is_raised_as_it_is_and_ends_the_connection(
+    in_a_file, closed
+):
+    with pytest.raises(OverflowError):
+        in_a_file.count(1 << 70, soon())
+    assert len(closed) == 1
+    assert in_a_file.count(NOW, soon()) == 0

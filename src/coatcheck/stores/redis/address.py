@@ -69,15 +69,7 @@ def address_of(url: str, options: Mapping[str, str | None]) -> Address:
         ConfigurationError: The URL or an option can't work. The message shows nothing of the URL, since a password may
             stand in a wrong place.
     """
-    try:
-        scheme, netloc, path, query, fragment = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"Not a URL of a Redis server: it looks like {_FORM}.") from error
-    if query or fragment:
-        raise ConfigurationError(
-            "A store's URL has no query: options are keyword arguments. In a user or password, write ? as %3F, # as"
-            " %23, @ as %40, / as %2F and : as %3A."
-        )
+    scheme, netloc, path, *_ = urlsplit(url)
     login, _, places = netloc.rpartition("@")
     user, password = _login(login)
     given = {name: value for name, value in options.items() if value is not None}

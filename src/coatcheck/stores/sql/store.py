@@ -67,9 +67,8 @@ class SQLStore:
         """The user's entries, the newest sign-in first."""
         return self._call(deadline, operations.sessions_of, user, now, limit, after)
 
-    def index_may_be_incomplete(self, deadline: float) -> str | None:
+    def index_may_be_incomplete(self, deadline: float) -> None:
         """None: the index is in the rows."""
-        return None
 
     def forget(self, entries: Sequence[Entry], deadline: float) -> None:
         """Nothing to do: the index is in the rows."""
