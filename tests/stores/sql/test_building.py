@@ -372,10 +372,12 @@ def made_meanwhile(monkeypatch, make):
     monkeypatch.setattr(Connection, "begin", beginning)
 
 
-def test_tables_that_another_process_makes_meanwhile_are_taken_as_they_are(empty, monkeypatch):
+def test_tables_that_another_process_makes_meanwhile_are_taken_as_they_are(empty, failures, monkeypatch):
     with closing(empty.store()) as store, closing(empty.store()) as other:
         made_meanwhile(monkeypatch, other.create_tables)
         store.create_tables()
+        # MySQL is asked for each of the five parts, since it may have some of them only.
+        assert failures.count(Kind.EXISTS) == (1 if empty.kind == "postgresql" else 5)
         assert get(store, write := put(store, new())) == write.data
     assert empty.execute(f"SELECT format FROM {empty.meta}")[0] == (1,)
 
