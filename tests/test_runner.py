@@ -1,6 +1,8 @@
 """The runner of `Sessions`: calls, errors, events, and the turns of threads that change one key."""
 
+import inspect
 import os
+import runpy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -247,6 +249,28 @@ def test_a_change_that_is_stored_is_told_and_answered_also_while_the_store_is_be
         sessions.shutdown()
     assert writer.result().set_cookie is not None
     assert told == ["created"]
+
+
+@pytest.mark.promise("24")
+def test_a_call_while_the_store_is_being_closed_is_refused_unsent_and_one_after_it_is_made():
+    class Closing(MemoryStore):
+        def close(self):
+            with pytest.raises(StoreUnavailable, match="being shut down") as caught:
+                runner.run(applied(created()), NOW)
+            refused.append(caught.value.ambiguous)
+
+    store, refused = Closing(), []
+    runner = a_runner(store)
+    runner.close()
+    assert refused == [False]
+    assert held(store).state is None
+    runner.run(applied(created()), NOW)
+    assert held(store).state is not None
+
+
+def test_where_processes_can_not_fork_the_runner_is_imported_all_the_same(monkeypatch):
+    monkeypatch.delattr(os, "register_at_fork")
+    assert "Runner" in runpy.run_path(inspect.getfile(Runner))
 
 
 @pytest.mark.promise("24")

@@ -144,6 +144,35 @@ def test_the_store_s_options_are_no_settings():
     assert StoreOptions.__annotations__.keys() > Options.__annotations__.keys()
 
 
+def without(module, store, monkeypatch):
+    """Let `module` be missing, and `store` be a module that nothing has imported yet."""
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"coatcheck.stores.{store}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+
+
+@pytest.mark.parametrize("manager", COLOURS)
+@pytest.mark.parametrize(
+    ("url", "store", "driver", "extra"),
+    [
+        ("redis://localhost/0", "redis", "redis", "redis"),
+        ("postgresql://localhost/db", "sql", "sqlalchemy", "postgresql"),
+        ("mysql://localhost/db", "sql", "sqlalchemy", "mysql"),
+    ],
+)
+def test_a_driver_that_is_missing_is_told_with_its_extra(manager, url, store, driver, extra, monkeypatch):
+    without(driver, store, monkeypatch)
+    with pytest.raises(ModuleNotFoundError, match=rf"needs {driver}: pip install 'coatcheck\[{extra}\]'"):
+        manager.from_url(url, secret=SECRET)
+
+
+def test_a_python_without_sqlite_is_told_of_no_extra(tmp_path, monkeypatch):
+    without("sqlite3", "sqlite", monkeypatch)
+    with pytest.raises(ModuleNotFoundError, match="sqlite3") as caught:
+        Sessions.from_url(f"sqlite:///{tmp_path}/sessions.db", secret=SECRET)
+    assert "pip install" not in str(caught.value)
+
+
 def test_a_driver_is_imported_only_by_the_url_that_names_it():
     program = (
         "import sys\n"

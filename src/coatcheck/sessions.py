@@ -506,26 +506,31 @@ class AsyncSessions(_Manager):
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
-        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
-            return LOOKED_AT  # closed before, and nothing changed since
-        closing = self._close(state, session, failed=failed)
-        # An ending is carried out even if its request is cancelled.
-        outcome = await (self._alone(closing) if state.to_destroy else closing)
+        if not (state.changes or state.mutable_reads or state.acted):
+            if session._head_sent:
+                return LOOKED_AT  # closed before, and nothing changed since
+            # Nothing that another task of the request could be storing, too: no turn. The budget of a read.
+            outcome = await self._close_now(state, session, failed=failed)
+        elif state.to_destroy:
+            # An ending is carried out even if its request is cancelled.
+            outcome = await self._alone(self._close(state, session, failed=failed))
+        else:
+            async with _turn_of(state):
+                outcome = await self._close_now(state, session, failed=failed)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
 
     async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
-        if state.turn is None:
-            import asyncio
+        async with _turn_of(state):
+            return await self._close_now(state, session, failed=failed)
 
-            state.turn = asyncio.Lock()
-        async with state.turn:
-            now = int(self.settings.clock() * 1000)
-            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
-            outcome = await self._run(flow, now)
-            session._head_sent = True
-            return outcome
+    async def _close_now(self, state: State, session: Session, *, failed: bool) -> Outcome:
+        now = int(self.settings.clock() * 1000)
+        flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+        outcome = await self._run(flow, now)
+        session._head_sent = True
+        return outcome
 
     @_as(Sessions.abandon)
     async def abandon(self, session: Session) -> Outcome:

@@ -55,6 +55,13 @@ def test_an_edit_of_a_session_that_is_not_there_is_an_error(found):
     assert caught.value.handle == HANDLE
 
 
+@pytest.mark.promise("20")
+def test_an_edit_while_the_store_fails_is_that_error_and_not_an_absence():
+    with pytest.raises(StoreUnavailable) as caught:
+        open_for_edit(HANDLE, [DOWN])
+    assert caught.value is DOWN
+
+
 @pytest.mark.parametrize("handle", ["", "x", "A" * 32, "../x"])
 def test_an_edit_of_what_is_no_handle_is_an_error_without_asking_the_store(handle):
     with pytest.raises(SessionGone):

@@ -338,6 +338,14 @@ def test_anonymous_sessions_need_no_epoch(world):
     assert played.asked == []
 
 
+def test_an_anonymous_session_beside_one_that_has_ended_stays(world):
+    ended, anonymous = signed_in(world, 1), world.put(a_record(a_token(2)))
+    end_all(world)
+    visit = world.request(a_token(1), a_token(2))
+    assert isinstance(world.counts(ended), Tombstone)
+    assert visit.state.record == anonymous
+
+
 @pytest.mark.promise("2", "3")
 def test_where_a_user_is_signed_in_loading_is_one_more_load_for_all_users_together():
     scene = Scene(index="none").comes_with(a_token(1), a_token(2))

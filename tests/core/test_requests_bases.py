@@ -88,6 +88,19 @@ def test_for_a_merge_rule_too_the_default_of_setdefault_is_what_was_read():
     assert visitor.read()["left"] == 8
 
 
+@pytest.mark.promise("6")
+def test_the_default_of_setdefault_in_place_of_a_removed_field_is_a_change_of_what_was_there():
+    visitor = visitor_of(merge={"left": merges.add})
+    with visitor.request() as session:
+        session["left"] = 10
+    with visitor.request() as session:
+        del session["left"]
+        with visitor.request() as other:
+            other["left"] += 1
+        session.setdefault("left", 5)
+    assert visitor.read()["left"] == 11 + (5 - 10)
+
+
 def by_taking(session, visitor) -> None:
     session["name"] = "Ada"
     visitor.sessions.take(session, "name")

@@ -9,7 +9,9 @@ from coatcheck.errors import CannotSendCookie, NotStorable, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model import codec
 from coatcheck.model.record import APPLIED, Applied, Create, Destroy, Edit, Holder, Refused
+from coatcheck.session import state_of
 from tests.core.scene import (
+    DAY,
     HOUR,
     NOW,
     ROTATING,
@@ -192,9 +194,10 @@ def test_what_another_task_puts_into_a_session_that_is_just_being_made_is_not_fo
         (lambda session: session.sign_in("ada"), "sign_in"),
         (lambda session: session.rotate(), "rotate"),
         (lambda session: setattr(session, "permanent", True), "permanent"),
+        (lambda session: setattr(state_of(session), "limits", (HOUR, DAY)), "limits"),
         (lambda session: session.sign_out(), "to_destroy"),
     ],
-    ids=["sign_in", "rotate", "permanent", "sign_out"],
+    ids=["sign_in", "rotate", "permanent", "limits", "sign_out"],
 )
 def test_what_another_task_asks_for_while_the_store_is_asked_is_not_forgotten(intend, wanted):
     scene = Scene().holds(a_record(fields={"a": 1}))

@@ -87,6 +87,15 @@ def test_what_is_put_in_behind_an_ending_that_came_too_late_is_dropped_and_its_r
 
 
 @pytest.mark.promise("12")
+def test_behind_an_ending_that_came_too_late_a_record_that_was_not_stored_is_not_taken_back():
+    scene = Scene().holds(a_record())
+    scene.session.sign_out()
+    scene.session.flash("bye")
+    played = close(scene, [DOWN, Refused.GONE])
+    assert (played.calls, played.kinds[-1], cookie_of(played)) == (["Apply"], "dropped", None)
+
+
+@pytest.mark.promise("12")
 def test_an_ending_that_meets_another_user_ends_nothing_and_is_told():
     scene = Scene().holds(a_record())
     scene.session.sign_out()

@@ -225,6 +225,14 @@ def test_a_store_that_fails_is_noted_and_told_and_raised_only_when_somebody_look
 
 
 @pytest.mark.promise("20")
+def test_where_one_of_several_sessions_can_not_be_read_the_request_has_none_of_them():
+    scene = Scene().comes_with(TOKEN, a_token(2))
+    played = load(scene, [a_record(fields={"a": 1}), DOWN])
+    assert (scene.state.failure, scene.state.record) == (DOWN, None)
+    assert played.kinds == ["unavailable"]
+
+
+@pytest.mark.promise("20")
 def test_with_the_policy_anonymous_a_store_that_fails_makes_an_empty_session_to_read():
     scene = Scene(make_settings(outage="anonymous"))
     scene.comes_with(TOKEN)
@@ -246,16 +254,18 @@ def test_the_policy_for_a_store_that_fails_may_differ_by_path(path, status):
     assert scene.state.status is status
 
 
-def test_a_task_that_loaded_first_keeps_what_it_found_and_changed():
+@pytest.mark.parametrize("tokens", [[TOKEN], [TOKEN, a_token(2)]], ids=["one cookie", "several"])
+def test_a_task_that_loaded_first_keeps_what_it_found_and_changed(tokens):
     scene = Scene()
-    scene.comes_with(TOKEN)
+    scene.comes_with(*tokens)
+    answer = [a_record(fields={"a": 1}), None][: len(tokens)]
     flow = scene.requests.load(scene.state, NOW)
     next(flow)
-    load(scene, [a_record(fields={"a": 1})])
+    load(scene, answer)
     assert scene.session["a"] == 1
     scene.session.sign_out()
     with pytest.raises(StopIteration):
-        flow.send([found(a_record(fields={"a": 1}))])
+        flow.send([found(record) for record in answer])
     assert dict(scene.session) == {}
     assert scene.session.is_new
 

@@ -79,6 +79,13 @@ def test_a_pending_value_is_taken_in_place_of_the_stored_one_and_both_are_gone()
     assert close(scene).asked == []
 
 
+def test_taking_what_another_request_has_changed_encodes_no_other_field():
+    scene = Scene().holds(a_record(fields={"a": [1], "n": [1]}))
+    assert scene.session["a"] == [1]
+    scene.session["n"].append(object())  # an error only for the one who stores it
+    assert take(scene, ["a"], [Applied(packed(a=[2]))]).result == {"a": [2]}
+
+
 def test_a_pending_value_is_taken_even_where_the_stored_one_has_gone():
     scene = Scene().holds(a_record(fields={"a": 1}))
     scene.session["a"] = 2

@@ -189,6 +189,12 @@ def test_where_even_the_look_fails_it_is_ambiguous(error):
     assert told.__cause__ is error
 
 
+def test_a_first_look_that_is_refused_says_nothing_of_a_write():
+    (told,) = Driven([puts("a")]).answer(StoreReadOnly("no")).results
+    assert isinstance(told, StoreReadOnly)
+    assert not hasattr(told, "ambiguous")
+
+
 @pytest.mark.promise("20")
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_first_look_that_fails_is_no_ambiguous_write(whole):

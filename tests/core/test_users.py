@@ -138,6 +138,16 @@ def test_many_sessions_beyond_the_limit_are_ended_page_by_page():
     assert sizes == [98, 100, 30]
 
 
+def test_a_last_page_that_is_just_full_is_followed_by_an_empty_one():
+    scene = Scene(LIMITED).holds(a_record())
+    scene.session.sign_in("ada")
+    entries = many_entries(100)
+    records = [a_record(key=entry.key, user="ada", signed_in=NOW) for entry in entries]
+    played = close(scene, [APPLIED], entries, records, [APPLIED] * 98, [])
+    assert played.asked[-1] == SessionsOf("ada", 100, entries[-1])
+    assert sets(played, scene.state.token)
+
+
 @pytest.mark.parametrize("taken_back", [[APPLIED], DOWN], ids=["taken back", "not even that"])
 @pytest.mark.parametrize("met", ["SessionsOf", "Load", "Apply"])
 @pytest.mark.parametrize("visitor", ["with a session", "without one"])

@@ -239,6 +239,21 @@ def test_db_create_is_nothing_for_a_store_that_makes_what_it_needs(cli, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_db_create_is_nothing_for_a_store_without_tables(cli):
+    result = cli("db", "create", "--store", "redis://localhost:1/0")  # where no server is
+    assert (result.exit_code, result.stderr) == (2, "coatcheck: This store has no tables.\n")
+
+
+def test_db_ddl_without_its_library_names_the_extra(cli, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("coatcheck.stores.sql.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "coatcheck.stores.sql", raising=False)
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    result = cli("db", "ddl", "--dialect", "sqlite")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "coatcheck: This needs sqlalchemy: pip install 'coatcheck[sql]'\n"
+
+
 def test_db_ddl_prints_what_makes_the_tables_and_nothing_else(cli):
     printed = cli("db", "ddl", "--dialect", "postgresql", "--prefix", "shop:").output
     assert printed.startswith("CREATE TABLE shop_sessions (")
@@ -304,6 +319,20 @@ def test_a_long_sweep_says_how_far_it_is(cli, monkeypatch):
         "1000 expired sessions removed so far\n2000 expired sessions removed so far\n"
         "2500 expired sessions removed\n"
     )
+
+
+def test_a_sweep_of_several_quick_batches_says_only_the_whole(cli, monkeypatch):
+    removed = iter([1000, 1000, 500])
+
+    class Store(MemoryStore):
+        def sweep(self, *_):
+            return next(removed)
+
+    monkeypatch.setattr(cli_module.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(
+        Sessions, "from_url", lambda *_, **options: Sessions(Store(), secret=options["secret"])
+    )
+    assert cli("sweep", "--store", "memory://").output == "2500 expired sessions removed\n"
 
 
 @pytest.mark.servers

@@ -10,8 +10,10 @@ from contextvars import Context, copy_context
 import pytest
 from starlette.testclient import TestClient
 
-from coatcheck.demo.express_costs import note
+from coatcheck.demo.express_costs import Outer, note
+from coatcheck.demo.express_pages import Pages
 from coatcheck.demo.goods import GOODS
+from coatcheck.demo.history import History
 from coatcheck.demo.site import Site, async_twin
 from coatcheck.demo.steps import Step
 from coatcheck.demo.trace import AsyncTracedStore, TracedStore
@@ -376,6 +378,13 @@ def test_a_page_tells_nothing_of_a_batch_that_carried_only_other_visitors(visito
     note(step)  # while no request is under way
 
 
+def test_a_page_tells_nothing_of_a_call_outside_any_request(visitor, monkeypatch):
+    visitor.add()
+    step = Step(call="sweep", milliseconds=1.0)
+    monkeypatch.setattr("coatcheck.demo.basket.total", lambda session: Context().run(note, step) or 0)
+    assert "1 round trip " in visitor.get("/express").cost
+
+
 def test_a_session_that_is_used_again_after_a_while_is_noted_before_the_page_says_so(visitor, clock):
     visitor.add()
     clock.advance(2 * 60 * 60)
@@ -401,6 +410,25 @@ def test_what_is_in_memory_is_shared_and_a_file_is_opened_twice(tmp_path):
     store = SQLiteStore(tmp_path / "a.db")
     assert not isinstance(async_twin(store, url), AsyncMemoryStore)
     store.close()
+
+
+def test_the_later_parts_of_a_body_are_sent_as_they_are():
+    head = {"type": "http.response.start", "status": 200, "headers": []}
+    parts = [
+        {"type": "http.response.body", "body": body, "more_body": body != b"c"} for body in (b"a", b"b", b"c")
+    ]
+    sent = []
+
+    async def app(_scope, _receive, send):
+        for message in (head, *parts):
+            await send(message)
+
+    async def send(message):
+        sent.append(message)
+
+    outer = Outer(app, pages=Pages(str), history=History(), policies={})
+    asyncio.run(outer({"type": "http", "method": "GET", "path": "/express", "headers": []}, None, send))
+    assert sent == [head, *parts]
 
 
 def test_the_traced_async_store_tells_what_the_traced_store_tells():

@@ -53,6 +53,17 @@ def written(after, before=None, *, told=None, answer=None):
     return told[-1]
 
 
+def test_only_so_many_records_are_remembered(monkeypatch):
+    monkeypatch.setattr("coatcheck.demo.steps._MOST_REMEMBERED", 3)
+    steps = Steps([].append)
+    for number in range(8):
+        key = bytes([number]) * 16
+        found = Found(encode(replace(A_RECORD, key=key), bytes(8)), bytes(8))
+        steps.answered(Call("load", ([key], 1, 0)), [found], 1.0)
+        assert key in steps._known
+        assert len(steps._known) <= 3
+
+
 class Meanwhile(StoreWrapper):
     """Lets something happen right before the next write."""
 

@@ -275,5 +275,6 @@ def test_an_app_that_changed_to_another_session_interface_is_left_alone(bench):
     bench.app.session_interface = flask.sessions.SecureCookieSessionInterface()
     with bench.app.test_request_context():
         assert flask_login.login_user(User("ada"))
+        flask_login.confirm_login()
         flask_login.logout_user()
     assert bench.sessions.of_user("ada") == []

@@ -115,6 +115,27 @@ def test_of_threads_that_come_at_once_one_tries(breaker, clock):
     assert len(admitted) == 1
 
 
+def test_one_who_comes_just_as_the_server_is_back_is_let_through_and_refuses_no_other(breaker, clock):
+    class JustNow:
+        """The breaker's lock, for one who waits for it while the answer of the trial comes in."""
+
+        def __init__(self, lock):
+            self.lock = lock
+
+        def __enter__(self):
+            breaker._lock = self.lock
+            breaker.succeeded()
+            self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+
+    fail(breaker, 3)
+    breaker._lock = JustNow(breaker._lock)
+    assert admits(breaker)
+    assert not breaker.is_open
+
+
 def test_nobody_else_is_let_through_while_one_who_tries_may_be_under_way(clock):
     breaker = Breaker("the server", failures=3, rest=2.0, patience=5.0, clock=clock)
     fail(breaker, 3)

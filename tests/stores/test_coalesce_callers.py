@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from coatcheck.errors import StoreFull, StoreUnavailable
-from coatcheck.stores.coalesce import Tasks
+from coatcheck.stores.coalesce import PerLoop, Tasks
 from tests.cancelling import BY_ANY_WAY
 from tests.loops import on_each_loop, quiet, run
 from tests.stores.wire import Desk, answers
@@ -169,6 +169,18 @@ def test_each_event_loop_has_its_own_batches():
     assert len({id(call.loop) for call in wire.calls}) == loops
     for call in wire.calls:
         assert len({number // 1_000 for number in call.numbers}) == 1
+
+
+def test_a_loop_that_calls_again_after_another_one_finds_what_it_had():
+    here = PerLoop(object).here
+
+    async def mine():
+        return here()
+
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        first, second = one.run(mine()), other.run(mine())
+        assert first is not second
+        assert (one.run(mine()), other.run(mine())) == (first, second)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -190,7 +190,7 @@ class Requests(Loading):
         self,
         state: State,
         now: int,
-        change: Change,
+        change: Create | Update,
         token: Token | None,
         result: Result,
         sent: Sent,
@@ -220,7 +220,7 @@ class Requests(Loading):
             raise result
         if isinstance(change, Create):
             yield from self._created(state, now, result.held, token, sent)
-        elif isinstance(change, Update):
+        else:
             if not result.answer.rotated:
                 change, token = replace(change, rotate=None), state.token
             yield from self._updated(state, now, change, token, result, sent)

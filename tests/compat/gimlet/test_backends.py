@@ -13,7 +13,7 @@ import pytest
 import redis
 import sqlalchemy
 from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheError
+from pymemcache.exceptions import MemcacheError, MemcacheServerError
 
 from coatcheck.compat.gimlet.backends.base import BaseBackend, Renewal, Write
 from coatcheck.compat.gimlet.backends.memcache import MemcacheBackend
@@ -334,6 +334,15 @@ class TestMemcached:
         ):
             backend[KEY] = {"a": "x" * (2 << 20)}
 
+    def test_another_error_of_the_server_is_raised_as_it_is(self, one_memcached, monkeypatch):
+        def refuse(*_, **__):
+            raise MemcacheServerError("out of memory storing object")
+
+        with closing(MemcacheBackend([one_memcached.address])) as backend:
+            monkeypatch.setattr(backend.pools[0], "set", refuse)
+            with pytest.raises(MemcacheServerError, match="out of memory"):
+                backend[KEY] = {"a": 1}
+
     def test_a_lifetime_of_more_than_30_days_is_kept(self, one_memcached):
         """Memcached takes a larger number for a date in 1970: the record would be gone at once."""
         with closing(MemcacheBackend([one_memcached.address])) as backend:
@@ -370,6 +379,40 @@ class TestSQL:
     def test_fix_no_table_is_made_unasked(self, url, table):
         with pytest.raises(sqlalchemy.exc.NoSuchTableError):
             SQLBackend(url, table, create=False)
+
+    def test_a_table_that_can_not_be_made_is_the_error_of_the_database(self, tmp_path):
+        (tmp_path / "empty.db").touch()
+        with pytest.raises(sqlalchemy.exc.OperationalError, match="readonly"):
+            SQLBackend(f"sqlite:///file:{tmp_path}/empty.db?mode=ro&uri=true")
+
+    def test_a_deadlock_is_retried_once(self, tmp_path):
+        """Simulated: which of two transactions a server ends is its own choice."""
+        failures, tried = [], []
+
+        def fail(*_):
+            tried.append(True)
+            if failures:
+                raise sqlalchemy.exc.OperationalError("SELECT", {}, failures.pop())
+
+        with closing(SQLBackend(f"sqlite:///{tmp_path}/a.db")) as backend:
+            backend[KEY] = {"a": 1}
+            sqlalchemy.event.listen(backend.engine, "before_cursor_execute", fail)
+            failures += [Exception(1213, "Deadlock found")]
+            assert backend[KEY] == {"a": 1}
+            assert len(tried) == 2
+            failures += [Exception(1213, "Deadlock found")] * 2
+            with pytest.raises(sqlalchemy.exc.OperationalError, match="Deadlock"):
+                backend[KEY]
+            assert len(tried) == 4
+
+    def test_any_other_error_of_the_database_is_raised_at_once(self, url, table):
+        with closing(SQLBackend(url, table)) as backend:
+            tried = []
+            backend.table.drop(backend.engine)
+            sqlalchemy.event.listen(backend.engine, "before_cursor_execute", lambda *_: tried.append(True))
+            with pytest.raises(sqlalchemy.exc.DBAPIError, match=table):
+                backend[KEY]
+            assert len(tried) == 1
 
     def test_engine_arguments_are_passed_on(self, tmp_path):
         with closing(SQLBackend(f"sqlite:///{tmp_path}/a.db", "t", echo=False, pool_size=3)) as backend:
@@ -479,6 +522,12 @@ class TestBase:
         backend = BaseBackend(side_by_side=side_by_side)
         assert backend.deserialize(backend.serialize(VALUE)) == VALUE
         assert (backend.serialize(VALUE)[:1] == b"\x80") is side_by_side
+
+    @pytest.mark.parametrize("value", [[object()], {object(): 1}])
+    def test_a_refused_value_under_no_key_is_told_without_one(self, value):
+        with pytest.raises(NotStorable) as caught:
+            BaseBackend().serialize(value)
+        assert "session[" not in str(caught.value)
 
     def test_side_by_side_of_the_factory_is_that_of_the_backend(self):
         backend = BaseBackend()

@@ -86,6 +86,8 @@ class TestKept:
         for empty in ("", b"", [], [""]):
             with pytest.raises(ValueError, match="secret is required"):
                 factory(empty)
+        with pytest.raises(TypeError, match="must be str or bytes, not int"):
+            factory([SECRET, 1])
 
     def test_the_middleware_passes_on_its_arguments(self, backend):
         """[KEEP] 1.2: the 4th positional argument is the backend; attributes."""
@@ -266,6 +268,12 @@ class TestKept:
         again.backend_read()
         assert again.backend_data == {"a": 1}
 
+    def test_a_channel_without_a_backend_writes_no_record(self):
+        channel = SessionChannel(b"x", 0, None, fresh=False)
+        channel.set("a", 1)
+        channel.backend_write()
+        assert channel.backend_dirty
+
     def test_save_with_options_writes_a_cookie_as_well(self, visitor):
         visitor.visit(lambda session: session.set("a", [1], clientside=True))
         visitor.visit(lambda session: (session["a"].append(2), session.save(clientside=True)))
@@ -427,6 +435,33 @@ class TestFixes:
         response = thief.leave(late)
         assert set_cookies(response) == {}
         assert thief.visit(dict) == {}
+
+    def test_what_was_under_way_does_not_bring_an_ended_session_back_in_a_dict(self, visitor, backend):
+        visitor.visit(put(a=1))
+        late = visitor.arrive()
+        late["b"] = 2
+        visitor.copy().visit(Session.invalidate)
+        visitor.leave(late)
+        assert backend == {}
+
+    def test_a_channel_from_before_invalidate_is_empty_and_its_record_is_not_read(self, visitor, monkeypatch):
+        visitor.visit(put(a=1))
+        session, asked = visitor.arrive(), []
+        old = session.channels["nonperm"]
+        session.invalidate()
+        monkeypatch.setattr("coatcheck.compat.gimlet.session.read_records", lambda *_: asked.append(1) or {})
+        assert len(old) == 0
+        assert asked == []
+
+    def test_a_change_that_can_not_be_stored_is_an_error(self):
+        class Full(dict):
+            def __setitem__(self, key, value):
+                raise OSError("full")
+
+        full = Visitor(backend=Full())
+        with pytest.raises(OSError, match="full"):
+            full.visit(put(a=1))
+        assert full.cookies == {}
 
     def test_what_is_put_in_after_invalidate_goes_to_the_new_session(self, visitor, backend):
         visitor.visit(put(user="frodo"))
@@ -600,6 +635,15 @@ class TestFixes:
         with pytest.raises(TypeError, match=r"session\['a'\]"):
             Request.blank("/").get_response(SessionMiddleware(app, SECRET))
         assert closed == [True]
+
+    def test_a_body_without_close_masks_no_error(self):
+        def app(environ, start_response):
+            environ["gimlet.session"]["a"] = object()
+            start_response("200 OK", [])
+            return (b"",)
+
+        with pytest.raises(TypeError, match=r"session\['a'\]"):
+            Request.blank("/").get_response(SessionMiddleware(app, SECRET))
 
     def test_an_application_that_answers_an_error_by_exc_info_is_passed_on(self):
         import sys

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import redis
 
+from coatcheck.compat.pycket._manager import Manager
 from coatcheck.compat.pycket.driver import MemcachedDriver, RedisDriver
 from coatcheck.compat.pycket.notification import NotificationManager
 from coatcheck.compat.pycket.session import ConfigurationError, SessionManager
@@ -393,6 +394,13 @@ class TestSettings:
         assert getattr(handler, "__session_manager") is handler.session
         assert getattr(handler, "__notification_manager") is handler.notifications
         assert create_mixin(handler, "__session_manager", list) is handler.session
+
+
+def test_the_base_of_managers_does_nothing_by_itself():
+    one = Manager(StubHandler({}))
+    for call in (one._driver, one._drivers, one._cookies):
+        with pytest.raises(NotImplementedError):
+            call()
 
 
 class TestFirstGeneration:

@@ -129,6 +129,27 @@ def test_changes_after_the_head_has_left_are_stored_at_once_but_for_a_new_visito
     assert met == [{"before": 1, "after": 2}, "set", "rotate"]
 
 
+def test_logging_out_after_the_head_has_left_removes_the_record_and_touches_no_cookie(redis_settings, dbs):
+    """Tornado's WebSocket handlers raise an error instead."""
+    cleared = []
+
+    class Late(RequestHandler, SessionMixin):
+        async def get(self):
+            self.session["a"] = 1
+            await self.flush()
+            self.session.destroy()
+            self.write("done")
+
+        def clear_cookie(self, name, **_):
+            cleared.append(name)
+
+    with Site([("/", Late)], pycket=redis_settings) as running:
+        answer = running.visitor(cookies={"PYCKET_ID": signed("late-logout")}).get("/")
+        assert answer.text == "done"
+    assert dbs(0).get("late-logout") is None
+    assert cleared == []
+
+
 def test_over_a_websocket_each_change_is_stored_before_the_answer(redis_settings, dbs):
     """[3.2 immediately persisted]"""
 

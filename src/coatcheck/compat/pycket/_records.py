@@ -118,18 +118,18 @@ class Record:
 
     def take(self, name: Any) -> Any:
         """Remove and return the value of `name`; no other request gets it. `MISSING` if there is none."""
-        taken = MISSING
-        for values, before in self._tries():
+        tries = self._tries()
+        while True:
+            values, before = next(tries)
             taken = values.pop(name, MISSING)
             if taken is None or taken is MISSING:
-                break
+                return taken
             swapped = self._driver.swap(self._id, before, self._driver.pickles.dumps(values))
             self._snapshot = swapped.now
             if swapped.done:
                 self._stored()
                 self.forget()
-                break
-        return taken
+                return taken
 
     def settle(self) -> None:
         """As `write`. Also raises the error of an earlier write, which had no caller to raise it in."""

@@ -179,14 +179,17 @@ class SQLBackend(BaseBackend):
     def _run(self, work: Callable[[Connection], _T], *, several: bool = False) -> _T:
         """Run `work` on a connection of the pool. It is retried once after a closed connection or a deadlock."""
         options = {"isolation_level": "READ COMMITTED"} if several and self._dialect != "sqlite" else {}
-        for is_last in (False, True):
-            try:
-                with self.engine.connect().execution_options(**options) as connection, connection.begin():
-                    return work(connection)
-            except DBAPIError as error:
-                if is_last or not (error.connection_invalidated or _is_deadlock(error)):
-                    raise
-        raise AssertionError  # the second run returned or raised
+
+        def run() -> _T:
+            with self.engine.connect().execution_options(**options) as connection, connection.begin():
+                return work(connection)
+
+        try:
+            return run()
+        except DBAPIError as error:
+            if not (error.connection_invalidated or _is_deadlock(error)):
+                raise
+        return run()
 
     def sweep(self) -> int:
         """Remove expired records. Returns their number. Requests don't do this, so run it from a periodic job."""
