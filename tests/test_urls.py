@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -202,3 +203,11 @@ def test_the_query_that_a_hosting_platform_appends_is_understood_or_named(manage
     with pytest.raises(ConfigurationError, match="colour in the query") as caught:
         manager.from_url(f"{url}&colour=blue", secret=SECRET)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("manager", COLOURS)
+@pytest.mark.parametrize("url", ["redis://user:hush\u2100@localhost", "redis://user:[hush]@localhost"])
+def test_a_password_that_breaks_the_url_is_shown_nowhere(manager, url):
+    with pytest.raises(ConfigurationError, match="percent-encode") as caught:
+        manager.from_url(url, secret=SECRET)
+    assert "hush" not in "".join(traceback.format_exception(caught.value)).replace(repr(url), "")

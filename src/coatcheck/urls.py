@@ -113,13 +113,20 @@ def _kind(url: object) -> _Kind:
         raise ConfigurationError(f"A store's URL is a str, not {type(url).__name__}; there are {_KNOWN}.")
     try:
         scheme, _, _, query, fragment = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"Not a store URL: {error}. There are {_KNOWN}.") from error
+    except ValueError:
+        # The error of urlsplit repeats the part with the password, and a logged traceback would show a cause.
+        raise ConfigurationError(
+            "Not a store URL: percent-encode each character of the user and password that is not a letter or digit"
+            f" of ASCII. There are {_KNOWN}."
+        ) from None
     if scheme not in _KINDS:
         raise ConfigurationError(
             f"{f'{scheme}://' if scheme else 'A URL without a scheme'} names no built-in store; there are {_KNOWN}."
         )
     # Hosting platforms append `?sslmode=require` to the URLs of databases. Their module knows what it means.
     if fragment or (query and _KINDS[scheme].module != "sql"):
-        raise ConfigurationError("A store's URL has no query: options are keyword arguments of from_url.")
+        raise ConfigurationError(
+            "A store's URL has no query: options are keyword arguments of from_url. In a user or password, write ? as"
+            " %3F and # as %23."
+        )
     return _KINDS[scheme]
