@@ -206,8 +206,16 @@ def test_the_query_that_a_hosting_platform_appends_is_understood_or_named(manage
 
 
 @pytest.mark.parametrize("manager", COLOURS)
-@pytest.mark.parametrize("url", ["redis://user:hush\u2100@localhost", "redis://user:[hush]@localhost"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hush\u2100@localhost",
+        "redis://user:[hush]@localhost",
+        "redis://user:hush/x@localhost",
+        "postgresql://user:hush@localhost:hush/shop",
+    ],
+)
 def test_a_password_that_breaks_the_url_is_shown_nowhere(manager, url):
-    with pytest.raises(ConfigurationError, match="percent-encode") as caught:
+    with pytest.raises(ConfigurationError) as caught:
         manager.from_url(url, secret=SECRET)
     assert "hush" not in "".join(traceback.format_exception(caught.value)).replace(repr(url), "")

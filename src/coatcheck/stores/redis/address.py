@@ -140,8 +140,8 @@ def _host(place: str, port: int) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{place}")
         host, given = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"The URL's host or port is not valid: it looks like {_FORM}.") from error
+    except ValueError:  # whose text may be a password: of user:hush/x@host, the port is "hush"
+        raise ConfigurationError(f"The URL's host or port is not valid: it looks like {_FORM}.") from None
     if not host or parts.path or " " in place or given == 0:
         raise ConfigurationError(f"The URL names no host: it looks like {_FORM}.")
     return host, given or port

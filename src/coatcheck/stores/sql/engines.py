@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
@@ -35,10 +36,10 @@ def url_of(url: str) -> URL:
     dialect = _POSTGRESQL if scheme.startswith("postgres") else _MYSQL
     try:
         made = make_url(f"{dialect}://{rest}")
-    except Exception as error:  # its own kind, or a ValueError for a port that is no number
+    except (ArgumentError, ValueError):  # the latter for a port that is no number, and it may be a password
         raise ConfigurationError(
             f"Not the URL of a database: write {scheme}://user:password@host/database."
-        ) from error
+        ) from None
     if not made.database:
         raise ConfigurationError(f"The URL names no database: write {scheme}://user:password@host/database.")
     if unknown := sorted(made.query.keys() - (_TLS if dialect == _POSTGRESQL else set())):
