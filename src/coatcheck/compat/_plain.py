@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Allow: TypeAlias = Iterable[type[Any] | Callable[..., Any] | str] | str
-"""What an application may name beside plain types: classes, functions, or their full names (``"shop.Cart"``). One text
+"""What an application may allow in addition to plain types: classes, functions, or their full names (``"shop.Cart"``). One text
 may hold several names, with commas or blanks between them."""
 Allowed: TypeAlias = Mapping[str, Any]
 """The same by the names that pickles call them."""

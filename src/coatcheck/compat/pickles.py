@@ -126,7 +126,7 @@ class _Machine:
         self._stack = []
 
     def to_mark(self) -> list[Any]:
-        """What is on the stack above the mark, which goes with it."""
+        """Remove the topmost mark from the stack, with the values above it. Returns these values."""
         items = self._stack
         self._stack = self._below.pop()
         return items

@@ -138,7 +138,7 @@ class Admin:
         yield Ping()
 
     def sweep(self, limit: int) -> Flow[int]:
-        """Remove what has expired, `limit` items at a time; how many it were."""
+        """Remove expired records, `limit` at a time. Returns how many were removed."""
         swept = 0
         while True:
             removed: int = yield Sweep(limit)
