@@ -23,6 +23,8 @@ from tests.core import (
     driven,
     scene,
     test_epochs,
+    test_epochs_lost,
+    test_epochs_races,
     test_late_endings,
     test_lifecycle_changes,
     test_requests_sign_in,
@@ -289,7 +291,7 @@ CAUGHT = {
         ("append",),
     ),
     takes_a_conflict_of_epochs_for_a_success: (
-        test_epochs.test_noting_and_ending_at_once_see_each_other,
+        test_epochs_races.test_noting_and_ending_at_once_see_each_other,
         ("end",),
     ),
     answers_before_a_sign_in_is_noted: (
@@ -297,7 +299,7 @@ CAUGHT = {
         ("by epoch",),
     ),
     takes_a_lost_epoch_for_one_that_admits_all: (
-        test_epochs.test_a_lost_epoch_ends_the_sessions_and_the_next_sign_in_begins_another,
+        test_epochs_lost.test_a_lost_epoch_ends_the_sessions_and_the_next_sign_in_begins_another,
         ("by epoch",),
     ),
     runs_the_loop_in_the_requests_task: (
