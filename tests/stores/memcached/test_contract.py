@@ -59,12 +59,6 @@ class TestMemcached(StoreContract, index="none"):
         return MemcachedHarness(memcached)
 
 
-class TestAsyncMemcached(StoreContract, index="none"):
-    @pytest.fixture
-    def harness(self, memcached):  # noqa: F811
-        return AsyncMemcachedHarness(memcached)
-
-
 @pytest.fixture(scope="module")
 def another():
     with (
@@ -74,13 +68,9 @@ def another():
         yield server
 
 
-class TestTwoMemcached(StoreContract, index="none"):
-    @pytest.fixture
-    def harness(self, memcached, another):  # noqa: F811
-        return MemcachedHarness(memcached, another)
-
-
 class TestAsyncTwoMemcached(StoreContract, index="none"):
+    """The async store calls the sync one in threads, so each of them need not be tried on both."""
+
     @pytest.fixture
     def harness(self, memcached, another):  # noqa: F811
         return AsyncMemcachedHarness(memcached, another)
