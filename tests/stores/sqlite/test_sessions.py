@@ -22,11 +22,6 @@ from tests.stores.editing import (
 pytestmark = pytest.mark.promise("6", "M")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sessions.db"
-
-
 def test_a_hundred_threads_of_two_stores_keep_all_their_edits(path):
     with (
         Sessions(SQLiteStore(path, ballast=0), **OPTIONS) as one,
