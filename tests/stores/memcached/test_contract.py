@@ -8,7 +8,7 @@ import pytest
 
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.testing.contract import Harness, StoreContract
-from tests.servers.memcached import Memcached, memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.memcached import Memcached, prefix
 from tests.stores.changes import Changes
 
 pytestmark = pytest.mark.servers
@@ -55,7 +55,7 @@ class AsyncMemcachedHarness(MemcachedHarness):
 
 class TestMemcached(StoreContract, index="none"):
     @pytest.fixture
-    def harness(self, memcached):  # noqa: F811
+    def harness(self, memcached):
         return MemcachedHarness(memcached)
 
 
@@ -72,11 +72,11 @@ class TestAsyncTwoMemcached(StoreContract, index="none"):
     """The async store calls the sync one in threads, so each of them need not be tried on both."""
 
     @pytest.fixture
-    def harness(self, memcached, another):  # noqa: F811
+    def harness(self, memcached, another):
         return AsyncMemcachedHarness(memcached, another)
 
 
 class TestChangesOnMemcached(Changes):
     @pytest.fixture(params=[MemcachedHarness, AsyncMemcachedHarness], ids=["sync", "async"])
-    def harness(self, request, memcached):  # noqa: F811
+    def harness(self, request, memcached):
         return request.param(memcached)
