@@ -10,7 +10,7 @@ from itertools import islice
 
 from coatcheck.config import Settings
 from coatcheck.core.admin import Admin
-from coatcheck.core.calls import Apply, Call, Done, Held, Load
+from coatcheck.core.calls import Apply, Call, Done, Held, Load, Writes, for_each
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status
 from coatcheck.core.swap import NOTHING, Swap, held_of
@@ -347,7 +347,8 @@ def _left_of(flow: Generator, wish):
             try:
                 answer = yield wish
             except Exception as error:  # noqa: BLE001 - the flow's to handle
-                wish = flow.throw(error)
+                failed = isinstance(wish, Load | Writes)
+                wish = flow.send(for_each(wish, error)) if failed else flow.throw(error)
             else:
                 wish = flow.send(answer)
     except StopIteration as stop:
