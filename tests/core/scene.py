@@ -15,6 +15,7 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status
 from coatcheck.core.swap import NOTHING, Swap, held_of
 from coatcheck.core.users import Users
+from coatcheck.errors import StoreError
 from coatcheck.events import Event
 from coatcheck.http.token import Ring, Token
 from coatcheck.model import codec
@@ -169,7 +170,9 @@ class Played:
                 self.asked.append(wish)
                 assert remaining or otherwise, f"asked once more than expected: {wish}"
                 sent = answered(wish, remaining.pop(0) if remaining else otherwise(wish))
-                if isinstance(sent, Exception):
+                if isinstance(sent, StoreError) and isinstance(wish, Load | Writes):
+                    sent = for_each(wish, sent)
+                elif isinstance(sent, Exception):
                     step = flow.throw
         except StopIteration as stop:
             self.result = stop.value
