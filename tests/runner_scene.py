@@ -17,14 +17,15 @@ from coatcheck.core.calls import (
 )
 from coatcheck.core.swap import Swap
 from coatcheck.model import codec, merges
-from coatcheck.model.ports import Entry
+from coatcheck.model.ports import Entry, Write
 from coatcheck.model.record import Create, Edit, Update
 from tests.core.scene import NOW, SETTINGS, a_record, a_token
 
 ENTRY = Entry("ada", a_token().key, NOW, NOW + 1)
+WRITE = Write(key=ENTRY.key, data=bytes(8), expires=NOW + 1)
 CALLS = {
     "load": (Load([ENTRY.key]), ([ENTRY.key], NOW)),
-    "write": (Writes([]), ([], NOW)),
+    "write": (Writes([WRITE]), ([WRITE], NOW)),
     "remove": (Remove([ENTRY.key]), ([ENTRY.key], NOW)),
     "note": (Note([ENTRY]), ([ENTRY], NOW)),
     "sessions_of": (SessionsOf("ada", 7, ENTRY), ("ada", NOW, 7, ENTRY)),

@@ -55,7 +55,7 @@ def assert_exactly(counted, calls):
 
 
 @pytest.mark.promise("1", "2", "3")
-@pytest.mark.parametrize(("mode", "calls"), [("none", 8), ("read", 32), ("write", 75)])
+@pytest.mark.parametrize(("mode", "calls"), [("none", 8), ("read", 31), ("write", 75)])
 def test_wsgi_on_sqlite(mode, calls, tmp_path):
     with Sessions.from_url(f"sqlite:///{tmp_path}/s.db", secret=SECRET, insecure_http=True) as sessions:
         visitor = Visitor(sessions)
@@ -82,7 +82,7 @@ def test_wsgi_on_sqlite(mode, calls, tmp_path):
 
 @pytest.mark.promise("1", "2", "3")
 @pytest.mark.servers
-@pytest.mark.parametrize(("mode", "calls"), [("none", 54), ("read", 64), ("write", 154)])
+@pytest.mark.parametrize(("mode", "calls"), [("none", 53), ("read", 61), ("write", 148)])
 def test_asgi_on_redis(mode, calls, redis_server):
     async def scenario():
         url = redis_server.url

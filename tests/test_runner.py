@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from coatcheck import Sessions
-from coatcheck.core.calls import Apply, Done, Load
+from coatcheck.core.calls import Apply, Count, Done, Load, Writes
 from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
@@ -20,8 +20,10 @@ from coatcheck.runner import Runner
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import PausingStore, Race
 from tests.core.scene import NOW, a_token
-from tests.runner_scene import CALLS, a_swap, applied, created, of, one_more
+from tests.runner_scene import CALLS, ENTRY, WRITE, a_swap, applied, created, of, one_more
 from tests.visitor import SECRET
+
+DOWN = StoreUnavailable("down")
 
 
 class Noted:
@@ -33,7 +35,7 @@ class Noted:
     def __getattr__(self, method):
         def call(*arguments):
             self.calls.append((method, arguments))
-            return f"the answer of {method}"
+            return [f"the answer of {method}"]
 
         return call
 
@@ -56,7 +58,7 @@ def test_each_call_of_a_flow_is_one_of_the_store_with_a_deadline(method):
     call, expected = CALLS[method]
     store = Noted()
     before = time.monotonic()
-    assert a_runner(store, patience=5).run(of(call), NOW) == f"the answer of {method}"
+    assert a_runner(store, patience=5).run(of(call), NOW) == [f"the answer of {method}"]
     ((called, (*arguments, deadline)),) = store.calls
     assert (called, tuple(arguments)) == (method, expected)
     assert before + 5 <= deadline <= time.monotonic() + 5
@@ -65,23 +67,41 @@ def test_each_call_of_a_flow_is_one_of_the_store_with_a_deadline(method):
 def test_a_failure_of_the_store_is_the_flow_s_to_handle_and_nothing_else_is():
     class Down(Noted):
         def load(self, *_):
-            raise StoreUnavailable("down")
+            raise DOWN
+
+        def write(self, *_):
+            raise DOWN
+
+        def count(self, *_):
+            raise DOWN
 
         def ping(self, *_):
             raise ZeroDivisionError
 
     def flow():
         try:
-            yield Load([])
+            yield Count()
         except StoreUnavailable:
             return "handled"
 
     runner = a_runner(Down())
     assert runner.run(flow(), NOW) == "handled"
     with pytest.raises(StoreUnavailable):
-        runner.run(of(Load([])), NOW)
+        runner.run(of(Count()), NOW)
+    for call in (Load([ENTRY.key] * 2), Writes([WRITE] * 2)):
+        assert runner.run(of(call), NOW) == [DOWN, DOWN]
     with pytest.raises(ZeroDivisionError):
         runner.run(of(CALLS["ping"][0]), NOW)
+
+
+def test_another_number_of_answers_than_of_items_is_a_failure_of_each_item():
+    runner = a_runner(Noted())
+    for call in (Load([ENTRY.key] * 2), Writes([WRITE] * 2)):
+        answers = runner.run(of(call), NOW)
+        assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
+    first, second = runner.run(applied(one_more(held_in_memory(1)), one_more(held_in_memory(2))), NOW)
+    assert isinstance(first, StoreUnavailable)
+    assert isinstance(second, StoreUnavailable)
 
 
 @pytest.mark.promise("20")
@@ -94,9 +114,9 @@ def test_a_failure_inside_of_the_loop_is_a_result():
     assert isinstance(result, StoreUnavailable)
 
 
-def held_in_memory():
+def held_in_memory(number=1):
     store = MemoryStore()
-    (done,) = a_runner(store).run(applied(created(count=0)), NOW)
+    (done,) = a_runner(store).run(applied(created(number, count=0)), NOW)
     return done.held
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from coatcheck.core.calls import Apply, Done, Load
+from coatcheck.core.calls import Apply, Count, Done, Load, Writes
 from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreUnavailable
 from coatcheck.model import codec
@@ -16,7 +16,7 @@ from coatcheck.stores.memory import AsyncMemoryStore
 from tests.cancelling import BY_ANY_WAY
 from tests.core.scene import NOW, a_token
 from tests.loops import on_each_loop, until
-from tests.runner_scene import CALLS, a_swap, applied, created, of, one_more
+from tests.runner_scene import CALLS, ENTRY, WRITE, a_swap, applied, created, of, one_more
 
 
 class Noted:
@@ -115,16 +115,39 @@ async def test_a_failure_of_the_store_is_the_flow_s_to_handle():
         async def load(self, *_):
             raise StoreUnavailable("down")
 
+        async def write(self, *_):
+            raise StoreUnavailable("down")
+
+        async def count(self, *_):
+            raise StoreUnavailable("down")
+
     def flow():
         try:
-            yield Load([b""])
+            yield Count()
         except StoreUnavailable:
             return "handled"
 
     runner = a_runner(Down())
     assert await runner.run(flow(), NOW) == "handled"
+    for call in (Load([ENTRY.key] * 2), Writes([WRITE] * 2)):
+        answers = await runner.run(of(call), NOW)
+        assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
     (result,) = await runner.run(applied(one_more(Parked().put(created(count=0))[0])), NOW)
     assert isinstance(result, StoreUnavailable)
+
+
+@on_each_loop
+async def test_another_number_of_answers_than_of_items_is_a_failure_of_each_item():
+    for in_place in (False, True):
+        store = Noted()
+        store.loads_in_place = in_place
+        runner = a_runner(store)
+        for call in (Load([ENTRY.key, a_token(2).key]), Writes([WRITE] * 2)):
+            answers = await runner.run(of(call), NOW)
+            assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
+        held = Parked().put(created(1, count=0), created(2, count=0))
+        results = await runner.run(applied(*map(one_more, held), known=held), NOW)
+        assert [isinstance(result, StoreUnavailable) for result in results] == [True, True]
 
 
 @pytest.mark.promise("B")
@@ -234,6 +257,7 @@ async def test_what_is_asked_alone_is_done_even_if_its_caller_is_cancelled(metho
                 begun.append(name)
                 await gate.wait()
                 done.append(name)
+                return [None]
 
             return call
 

@@ -29,6 +29,7 @@ from coatcheck.core.calls import (
     SessionsOf,
     Sweep,
     Writes,
+    for_each,
 )
 from coatcheck.core.swap import Swap
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
@@ -74,18 +75,23 @@ class Runner:
                 if isinstance(wish, Event):
                     told.append(wish)
                     continue
-                if self._closing:
-                    send, answer = flow.throw, StoreUnavailable(_CLOSING, ambiguous=False)
-                    continue
                 try:
+                    if self._closing:
+                        raise StoreUnavailable(_CLOSING, ambiguous=False)
+                    deadline = time.monotonic() + self._patience
                     if isinstance(wish, Load):
-                        answer = self._store.load(wish.keys, now, time.monotonic() + self._patience)
+                        answer = self._store.load(wish.keys, now, deadline)
+                        if len(answer) != len(wish.keys):
+                            answer = for_each(wish, answer)
                     elif isinstance(wish, Apply):
-                        answer = self._apply(wish, now, time.monotonic() + self._patience)
+                        answer = self._apply(wish, now, deadline)
                     else:
-                        answer = self._call(wish, now, time.monotonic() + self._patience)
+                        answer = self._call(wish, now, deadline)
                 except StoreError as error:
-                    send, answer = flow.throw, error
+                    if isinstance(wish, Load | Writes):
+                        answer = for_each(wish, error)
+                    else:
+                        send, answer = flow.throw, error
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -108,7 +114,7 @@ class Runner:
         store = self._store
         match call:
             case Writes(writes):
-                return store.write(writes, now, deadline)
+                return for_each(call, store.write(writes, now, deadline))
             case Remove(keys):
                 return store.remove(keys, now, deadline)
             case Note(entries):
@@ -132,21 +138,20 @@ class Runner:
         results: Sequence[Result] = ()
         try:
             flow = self._swap.apply(changes, known)
-            send: Callable[[Any], Load | Writes] = flow.send
             answer: Any = None
             while True:
-                wish = send(answer)
-                send = flow.send
-                if time.monotonic() >= deadline:  # others were first, again and again
-                    send, answer = flow.throw, StoreTimeout(_TOO_LATE, ambiguous=False)
-                    continue
+                wish = flow.send(answer)
                 try:
+                    if time.monotonic() >= deadline:  # others were first, again and again
+                        raise StoreTimeout(_TOO_LATE, ambiguous=False)
                     if isinstance(wish, Writes):
-                        answer = self._store.write(wish.writes, now, deadline)
+                        answer, count = self._store.write(wish.writes, now, deadline), len(wish.writes)
                     else:
-                        answer = self._store.load(wish.keys, now, deadline)
+                        answer, count = self._store.load(wish.keys, now, deadline), len(wish.keys)
+                    if len(answer) != count:
+                        answer = for_each(wish, answer)
                 except StoreError as error:
-                    send, answer = flow.throw, error
+                    answer = for_each(wish, error)
         except StopIteration as stop:
             results = stop.value
             return results

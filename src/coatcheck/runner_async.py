@@ -28,6 +28,7 @@ from coatcheck.core.calls import (
     SessionsOf,
     Sweep,
     Writes,
+    for_each,
 )
 from coatcheck.core.swap import Swap
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
@@ -87,22 +88,32 @@ class AsyncRunner:
             while True:
                 wish = send(answer)
                 send, answer = flow.send, None
+                if isinstance(wish, Event):
+                    self._tell(wish)
+                    continue
                 try:
-                    if isinstance(wish, Load) and not self._loads_in_place and not self._closing:
-                        deadline = time.monotonic() + self._patience
-                        answer = await self._desks.here().loads.submit(wish.keys, now, deadline)
-                    elif isinstance(wish, Apply) and wish.changes and not self._closing:
-                        deadline = time.monotonic() + self._patience
+                    if self._closing and not self._is_awaited():
+                        raise StoreUnavailable(_CLOSING, ambiguous=False)
+                    deadline = time.monotonic() + self._patience
+                    if isinstance(wish, Load):
+                        if self._loads_in_place:
+                            answer = for_each(wish, await self._store.load(wish.keys, now, deadline))
+                        else:
+                            answer = await self._desks.here().loads.submit(wish.keys, now, deadline)
+                    elif isinstance(wish, Apply):
                         items: list[_Change] = []
                         for change, held in zip(wish.changes, wish.known, strict=True):
                             items.append((change.key, change, held))
-                        answer = await self._desks.here().changes.submit(items, now, deadline)
-                    elif isinstance(wish, Event):
-                        self._tell(wish)
+                        answer = (
+                            await self._desks.here().changes.submit(items, now, deadline) if items else []
+                        )
                     else:
-                        answer = await self._call(wish, now, time.monotonic() + self._patience)
+                        answer = await self._tasks.here().alone(self._call(wish, now, deadline))
                 except StoreError as error:
-                    send, answer = flow.throw, error
+                    if isinstance(wish, Load | Writes):
+                        answer = for_each(wish, error)
+                    else:
+                        send, answer = flow.throw, error
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -132,25 +143,11 @@ class AsyncRunner:
             self._closing = False
 
     async def _call(self, call: Call, now: int, deadline: float) -> Any:
-        """Every call but those that `run` makes itself, where a budget of calls needs it."""
-        if self._closing and not self._is_awaited():
-            raise StoreUnavailable(_CLOSING, ambiguous=False)
-        if isinstance(call, Load):
-            if self._loads_in_place:
-                return await self._store.load(call.keys, now, deadline)
-            return await self._desks.here().loads.submit(call.keys, now, deadline)
-        if isinstance(call, Apply):
-            items = [
-                (change.key, change, held) for change, held in zip(call.changes, call.known, strict=True)
-            ]
-            return await self._desks.here().changes.submit(items, now, deadline) if items else []
-        return await self._tasks.here().alone(self._other_call(call, now, deadline))
-
-    async def _other_call(self, call: Call, now: int, deadline: float) -> Any:
+        """Every call but `Load` and `Apply`."""
         store = self._store
         match call:
             case Writes(writes):
-                return await store.write(writes, now, deadline)
+                return for_each(call, await store.write(writes, now, deadline))
             case Remove(keys):
                 return await store.remove(keys, now, deadline)
             case Note(entries):
@@ -181,23 +178,22 @@ class AsyncRunner:
         """Carry out a batch of changes, conflicts included."""
         _, changes, known = zip(*items, strict=True)
         flow = self._swap.apply(changes, known)
-        send: Callable[[Any], Load | Writes] = flow.send
         answer: Any = None
         try:
             while True:
-                call = send(answer)
-                send = flow.send
-                if time.monotonic() >= deadline:  # others were first, again and again
-                    late = StoreTimeout("the change was not stored within the deadline", ambiguous=False)
-                    send, answer = flow.throw, late
-                    continue
+                call = flow.send(answer)
                 try:
+                    if time.monotonic() >= deadline:  # others were first, again and again
+                        late = "the change was not stored within the deadline"
+                        raise StoreTimeout(late, ambiguous=False)
                     if isinstance(call, Writes):
-                        answer = await self._store.write(call.writes, now, deadline)
+                        answer, count = await self._store.write(call.writes, now, deadline), len(call.writes)
                     else:
-                        answer = await self._store.load(call.keys, now, deadline)
+                        answer, count = await self._store.load(call.keys, now, deadline), len(call.keys)
+                    if len(answer) != count:
+                        answer = for_each(call, answer)
                 except StoreError as error:
-                    send, answer = flow.throw, error
+                    answer = for_each(call, error)
         except StopIteration as stop:
             results: Sequence[Result] = stop.value
             return results

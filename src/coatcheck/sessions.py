@@ -250,10 +250,13 @@ class Sessions(_Manager):
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
-        if session._head_sent and not (state.changes or state.mutable_reads or state.acted):
-            return LOOKED_AT  # closed before, and nothing changed since
+        now = int(self.settings.clock() * 1000)
+        if not (state.changes or state.mutable_reads or state.acted) and (
+            session._head_sent or self._requests.nothing_is_due(state, now)
+        ):
+            session._head_sent = True
+            return LOOKED_AT
         with state.turn:
-            now = int(self.settings.clock() * 1000)
             flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
             outcome = self._run(flow, now)
             session._head_sent = True
@@ -506,31 +509,25 @@ class AsyncSessions(_Manager):
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
-        if not (state.changes or state.mutable_reads or state.acted):
-            if session._head_sent:
-                return LOOKED_AT  # closed before, and nothing changed since
-            # Nothing that another task of the request could be storing, too: no turn. The budget of a read.
-            outcome = await self._close_now(state, session, failed=failed)
-        elif state.to_destroy:
-            # An ending is carried out even if its request is cancelled.
-            outcome = await self._alone(self._close(state, session, failed=failed))
-        else:
-            async with _turn_of(state):
-                outcome = await self._close_now(state, session, failed=failed)
+        now = int(self.settings.clock() * 1000)
+        if not (state.changes or state.mutable_reads or state.acted) and (
+            session._head_sent or self._requests.nothing_is_due(state, now)
+        ):
+            session._head_sent = True
+            return LOOKED_AT
+        closing = self._close(state, session, now, failed=failed)
+        # An ending is carried out even if its request is cancelled.
+        outcome = await (self._alone(closing) if state.to_destroy else closing)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
 
-    async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
+    async def _close(self, state: State, session: Session, now: int, *, failed: bool) -> Outcome:
         async with _turn_of(state):
-            return await self._close_now(state, session, failed=failed)
-
-    async def _close_now(self, state: State, session: Session, *, failed: bool) -> Outcome:
-        now = int(self.settings.clock() * 1000)
-        flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
-        outcome = await self._run(flow, now)
-        session._head_sent = True
-        return outcome
+            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+            outcome = await self._run(flow, now)
+            session._head_sent = True
+            return outcome
 
     @_as(Sessions.abandon)
     async def abandon(self, session: Session) -> Outcome:
@@ -546,7 +543,9 @@ class AsyncSessions(_Manager):
         A store's failure is raised when the handler uses the session, not here: a handler that does not use it is
         not disturbed by an outage.
         """
-        state = session._state or state_of(session)
+        state = session._state
+        if state is None:
+            state = session._begin(session)
         if not state.ready:
             now = int(self.settings.clock() * 1000)
             await self._run(self._requests.load(state, now), now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coatcheck.core.calls import Load, Writes
+from coatcheck.core.calls import Load, Writes, for_each
 from coatcheck.core.swap import Swap, held_of
 from coatcheck.errors import (
     StoreTimeout,
@@ -54,11 +54,11 @@ class Driven:
             self.asked, self.results = None, stop.value
 
     def answer(self, *answers):
-        self._go(lambda: self.flow.send(list(answers)))
+        self._go(lambda: self.flow.send(for_each(self.asked, list(answers))))
         return self
 
     def fail(self, error):
-        self._go(lambda: self.flow.throw(error))
+        self._go(lambda: self.flow.send(for_each(self.asked, error)))
         return self
 
     @property

@@ -10,11 +10,12 @@ from itertools import islice
 
 from coatcheck.config import Settings
 from coatcheck.core.admin import Admin
-from coatcheck.core.calls import Apply, Call, Done, Held, Load
+from coatcheck.core.calls import Apply, Call, Done, Held, Load, Writes, for_each
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status
 from coatcheck.core.swap import NOTHING, Swap, held_of
 from coatcheck.core.users import Users
+from coatcheck.errors import StoreError
 from coatcheck.events import Event
 from coatcheck.http.token import Ring, Token
 from coatcheck.model import codec
@@ -169,7 +170,9 @@ class Played:
                 self.asked.append(wish)
                 assert remaining or otherwise, f"asked once more than expected: {wish}"
                 sent = answered(wish, remaining.pop(0) if remaining else otherwise(wish))
-                if isinstance(sent, Exception):
+                if isinstance(sent, StoreError) and isinstance(wish, Load | Writes):
+                    sent = for_each(wish, sent)
+                elif isinstance(sent, Exception):
                     step = flow.throw
         except StopIteration as stop:
             self.result = stop.value
@@ -347,7 +350,8 @@ def _left_of(flow: Generator, wish):
             try:
                 answer = yield wish
             except Exception as error:  # noqa: BLE001 - the flow's to handle
-                wish = flow.throw(error)
+                failed = isinstance(wish, Load | Writes)
+                wish = flow.send(for_each(wish, error)) if failed else flow.throw(error)
             else:
                 wish = flow.send(answer)
     except StopIteration as stop:

@@ -145,7 +145,7 @@ def test_a_sign_in_behind_an_end_of_all_whose_answer_was_lost_stands():
     call = next(ending)
     assert world.store.write(call.writes, NOW, 0) == [None]
     after = signed_in(world, 2)
-    look = ending.throw(StoreUnavailable("reset"))
+    look = ending.send([StoreUnavailable("reset")])
     world.run(_again(ending, look))
     assert alive(world, before, after) == [False, True]
 

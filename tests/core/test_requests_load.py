@@ -277,7 +277,7 @@ def test_a_task_whose_loading_failed_leaves_alone_what_another_has_loaded():
     next(flow)
     load(scene, [a_record(fields={"a": 1})])
     with pytest.raises(StopIteration):
-        flow.throw(DOWN)
+        flow.send([DOWN])
     assert scene.session["a"] == 1
 
 

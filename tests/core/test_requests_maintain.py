@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from tests.core.scene import (
     close,
     cookie_of,
     held,
+    make_settings,
     sets,
 )
 
@@ -53,6 +56,42 @@ def test_an_anonymous_visit_that_puts_nothing_in_stores_and_says_nothing(status)
     scene.session.permanent = True
     played = close(scene)
     assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
+
+
+@pytest.mark.promise("2")
+@given(
+    secret=st.integers(1, 2),
+    previous=st.sampled_from([None, 1, 2]),
+    current=st.booleans(),
+    settings=st.sampled_from([SETTINGS, make_settings(rotate_every=timedelta(minutes=10))]),
+    later=st.sampled_from([0, HOUR // 2, HOUR]),
+)
+def test_where_nothing_is_due_the_flow_would_do_nothing(secret, previous, current, settings, later):
+    record = a_record(
+        a_token(secret=secret),
+        previous=previous and a_token(secret=previous).secret_hash,
+        settings=settings,
+    )
+    scene = Scene(settings).holds(record, a_token(current=current))
+    before = vars(scene.state).copy()
+    if scene.requests.nothing_is_due(scene.state, NOW + later):
+        played = close(scene, now=NOW + later)
+        assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
+        assert vars(scene.state) == before
+
+
+@pytest.mark.parametrize("cookie", [{"cookie_set": TOKEN}, {"cookie_cleared": True}])
+def test_a_cookie_that_is_still_to_be_sent_is_due(cookie):
+    scene = Scene().holds(a_record())
+    vars(scene.state).update(cookie)
+    assert not scene.requests.nothing_is_due(scene.state, NOW)
+
+
+def test_a_session_that_was_only_read_runs_no_flow():
+    scene = Scene().holds(a_record())
+    assert scene.requests.nothing_is_due(scene.state, NOW)
+    assert scene.requests.nothing_is_due(Scene().is_in(Status.NEW).state, NOW)
+    assert not scene.requests.nothing_is_due(scene.state, NOW + HOUR)
 
 
 # At the end of a request: what is due, best effort

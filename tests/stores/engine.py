@@ -3,7 +3,7 @@
 import secrets
 import time
 
-from coatcheck.core.calls import Done, Load, Writes
+from coatcheck.core.calls import Done, Load, Writes, for_each
 from coatcheck.core.swap import Swap, held_of
 from coatcheck.errors import StoreError
 from coatcheck.model.lifetimes import Lifetimes
@@ -36,18 +36,18 @@ class Engine(_Engine):
     def apply(self, changes, now, known=None):
         """The `Result` of each change."""
         flow, deadline = self.steps(changes, known), self.deadline
-        send, answer = flow.send, None
+        answer = None
         try:
             while True:
-                call = send(answer)
+                call = flow.send(answer)
                 try:
                     if isinstance(call, Load):
-                        send, answer = flow.send, self.store.load(call.keys, now, deadline)
+                        answer = self.store.load(call.keys, now, deadline)
                     else:
                         assert isinstance(call, Writes)
-                        send, answer = flow.send, self.store.write(call.writes, now, deadline)
+                        answer = self.store.write(call.writes, now, deadline)
                 except StoreError as error:
-                    send, answer = flow.throw, error
+                    answer = for_each(call, error)
         except StopIteration as stop:
             return stop.value
 
@@ -65,18 +65,18 @@ class AsyncEngine(_Engine):
     async def apply(self, changes, now, known=None):
         """The `Result` of each change."""
         flow, deadline = self.steps(changes, known), self.deadline
-        send, answer = flow.send, None
+        answer = None
         try:
             while True:
-                call = send(answer)
+                call = flow.send(answer)
                 try:
                     if isinstance(call, Load):
-                        send, answer = flow.send, await self.store.load(call.keys, now, deadline)
+                        answer = await self.store.load(call.keys, now, deadline)
                     else:
                         assert isinstance(call, Writes)
-                        send, answer = flow.send, await self.store.write(call.writes, now, deadline)
+                        answer = await self.store.write(call.writes, now, deadline)
                 except StoreError as error:
-                    send, answer = flow.throw, error
+                    answer = for_each(call, error)
         except StopIteration as stop:
             return stop.value
 

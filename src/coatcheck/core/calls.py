@@ -1,7 +1,8 @@
 """What a flow can ask for: one class for each operation of a store, and `Apply`.
 
-A flow is a generator. It yields these, or an `Event` to tell, is sent the answer (or has the `StoreError` thrown in), and
-returns its result. `Sessions` and `AsyncSessions` run flows.
+A flow is a generator. It yields these, or an `Event` to tell, is sent the answer, and returns its result. `Load` and
+`Writes` are answered item by item, also where the store fails as a whole (`for_each`). The failure of any other call is
+thrown into the flow. `Sessions` and `AsyncSessions` run flows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from coatcheck.errors import StoreError, TooLarge
+from coatcheck.errors import StoreError, StoreUnavailable, TooLarge
 from coatcheck.events import Event
 from coatcheck.model.ports import Entry, Found, Write
 from coatcheck.model.record import Applied, Change, Refused, State
@@ -33,6 +34,7 @@ __all__ = [
     "SessionsOf",
     "Sweep",
     "Writes",
+    "for_each",
 ]
 
 T = TypeVar("T")
@@ -126,3 +128,13 @@ Call: TypeAlias = (
     Load | Apply | Writes | Remove | Note | SessionsOf | CheckIndex | Forget | Count | Sweep | Ping
 )
 Flow: TypeAlias = Generator[Call | Event, Any, T]
+
+
+def for_each(call: Load | Writes, answers: Sequence[Any] | StoreError) -> Sequence[Any]:
+    """`answers`, one for each item of `call`: the failure of the whole call is the answer of each."""
+    count = len(call.keys if isinstance(call, Load) else call.writes)
+    if isinstance(answers, StoreError):
+        return [answers] * count
+    if len(answers) != count:
+        return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
+    return answers

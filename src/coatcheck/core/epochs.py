@@ -24,10 +24,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.core.calls import Call, Held, Load, Remove, Writes
-from coatcheck.core.swap import NOTHING, answers_to, held_of, write_of
+from coatcheck.core.swap import NOTHING, held_of, write_of
 from coatcheck.errors import StoreError, StoreFull, StoreUnavailable, TooLarge
 from coatcheck.model.lifetimes import Lifetimes
-from coatcheck.model.ports import REVISION_BYTES, Conflict, Found, Write, revision_of
+from coatcheck.model.ports import REVISION_BYTES, Conflict, Found, Loaded, Write, revision_of
 from coatcheck.model.record import TOMBSTONE_LIFE, Record, Tombstone
 
 __all__ = ["Epoch", "Epochs", "epoch_key"]
@@ -106,7 +106,7 @@ class Epochs:
         if not users:
             return list(helds)
         epochs: dict[str, Epoch | None] = {}
-        answers = yield from answers_to(Load([epoch_key(user) for user in users]), len(users))
+        answers: Sequence[Loaded] = yield Load([epoch_key(user) for user in users])
         for user, found in zip(users, answers, strict=True):
             epochs[user] = _epoch(_checked(found))
         return [_judged(held, epochs, now) for held in helds]
@@ -121,8 +121,8 @@ class Epochs:
         keys = [record.key, epoch_key(user)]
         for _ in range(_MOST_LOST):
             while True:
-                found = yield from answers_to(Load(keys), 2)
-                held, epoch_found = held_of(record.key, _checked(found[0])), _checked(found[1])
+                found, epoch_found = map(_checked, (yield Load(keys)))
+                held = held_of(record.key, found)
                 current = held.state
                 moved = held if held.found is not None and revision_of(held.found.data) == wrote else None
                 if not isinstance(current, Record) or current.user != user:
@@ -159,7 +159,7 @@ class Epochs:
         lost: Epoch | None = None
         for _ in range(_MOST_LOST):
             while True:
-                epoch_found, *spared = map(_checked, (yield from answers_to(Load(keys), len(keys))))
+                epoch_found, *spared = map(_checked, (yield Load(keys)))
                 epoch = _epoch(epoch_found)
                 if (
                     lost is not None
@@ -206,7 +206,7 @@ class Epochs:
 
     def _put(self, write: Write) -> _Steps[bool | None]:
         """Whether `write` is stored; None: its answer was lost. What an epoch says is the same if it is written twice."""
-        (answer,) = yield from answers_to(Writes([write]), 1)
+        (answer,) = yield Writes([write])
         if isinstance(answer, StoreUnavailable) and answer.ambiguous:
             return None
         if isinstance(answer, StoreError | TooLarge):

@@ -210,11 +210,12 @@ def _update(
     ):
         rotate = maintenance.rotate
         token = own if rotate is None else settings.ring.successor(own)
+    # Some arguments by place, as in `Record.apply`.
     return Update(
-        key=record.key,
-        at=now,
-        lifetimes=settings.lifetimes,
-        grace=settings.rotation_grace_ms,
+        record.key,
+        now,
+        settings.lifetimes,
+        settings.rotation_grace_ms,
         secret_hash=None if own is None else own.secret_hash,
         user=record.user if own is None else None,
         used=own is not None,

@@ -31,6 +31,22 @@ class Requests(Loading):
 
     # Closing
 
+    def nothing_is_due(self, state: State, now: int) -> bool:
+        """Whether `close` has nothing to do for a request that changed nothing. A read has a budget: it runs no flow."""
+        record, token = state.record, state.token
+        if state.cookie_set is not None or state.cookie_cleared:
+            return False
+        return (
+            record is None
+            or token is None
+            or (
+                token.current
+                and record.previous is None  # else the token may have the previous secret
+                and self._settings.rotate_every_ms is None
+                and not record.slide_is_due(now, self._settings.lifetimes)
+            )
+        )
+
     def close(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[lifecycle.Outcome]:
         """Carry out what the handler wanted, and say what the response must carry.
 
@@ -42,18 +58,9 @@ class Requests(Loading):
                 state.changes = {}  # told once, however often the session is closed
                 yield event_of("dropped", now, reason="the store is unavailable")
             return lifecycle.LOOKED_AT
-        changed = False
-        # The budget of calls per read: nothing was read that could have been changed inside.
-        if state.changes or state.mutable_reads or state.acted:
-            changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
+        changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
         record, token = state.record, state.token
-        if not (changed or failed or head_sent or record is None or token is None) and (
-            not token.current
-            or token.secret_hash != record.secret_hash
-            or record.previous is not None
-            or self._settings.rotate_every_ms is not None
-            or record.slide_is_due(now, self._settings.lifetimes)
-        ):
+        if not (changed or failed or head_sent or record is None or token is None):
             yield from self._maintain(state, record, token, now)
         if state.cookie_set is None and not state.cookie_cleared:
             return lifecycle.LOOKED_AT

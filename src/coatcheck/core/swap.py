@@ -21,10 +21,10 @@ from coatcheck.core.calls import Done, Held, Load, Result, Writes
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, copy_of
 from coatcheck.model.format import RecordError, decode, encode
 from coatcheck.model.lifetimes import Lifetimes
-from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Write, Written, revision_of
+from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Loaded, Write, Written, revision_of
 from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, Unreadable, settle
 
-__all__ = ["NOTHING", "Swap", "answers_to", "held_of", "write_of"]
+__all__ = ["NOTHING", "Swap", "held_of", "write_of"]
 
 NOTHING = Held(None, None)
 """A key under which nothing lies."""
@@ -97,13 +97,7 @@ class Swap:
                     plans.append(plan)
                     writes.append(plan.write)
             if writes:
-                answers: Sequence[Written]
-                try:
-                    answers = yield Writes(writes)
-                except StoreError as error:
-                    answers = [error] * len(writes)
-                if len(answers) != len(writes):
-                    answers = counted(answers, len(writes))
+                answers: Sequence[Written] = yield Writes(writes)
                 for plan, answer in zip(plans, answers, strict=True):
                     self._settle(plan, answer, results)
             left: list[_Group] = []
@@ -115,7 +109,7 @@ class Swap:
 
     def _look(self, groups: Sequence[_Group], results: list[Any]) -> _Steps:
         """Read what lies under the groups' keys: for the first time, or because the answer to a write was lost."""
-        found = yield from answers_to(Load([group.key for group in groups]), len(groups))
+        found: Sequence[Loaded] = yield Load([group.key for group in groups])
         for group, answer in zip(groups, found, strict=True):
             if isinstance(answer, StoreError):
                 if group.unsure:
@@ -279,22 +273,6 @@ class _Group:
             else:
                 results[number] = copy_of(error)
         self.changes, self.sent, self.unsure = kept, None, False
-
-
-def answers_to(call: Load | Writes, count: int) -> Generator[Load | Writes, Any, Sequence[Any]]:
-    """The answers to a call, one for each item also where it failed as a whole."""
-    try:
-        answers: Sequence[Any] = yield call
-    except StoreError as error:
-        return [error] * count
-    return counted(answers, count)
-
-
-def counted(answers: Sequence[Any], count: int) -> Sequence[Any]:
-    """`answers`, if there is one for each of `count` items; else it is an error for each."""
-    if len(answers) == count:
-        return answers
-    return [StoreUnavailable(f"the store gave {len(answers)} answers to {count} items")] * count
 
 
 def _applied(

@@ -12,12 +12,12 @@ from contextlib import suppress
 from coatcheck.config import Settings
 from coatcheck.core.calls import Apply, CheckIndex, Done, Flow, Forget, Held, Load, Note, Result, SessionsOf
 from coatcheck.core.epochs import Epochs
-from coatcheck.core.swap import answers_to, held_of
+from coatcheck.core.swap import held_of
 from coatcheck.errors import ConfigurationError, RevocationIncomplete, StoreError, TooLarge
 from coatcheck.events import Event, EventKind
 from coatcheck.http.token import handle_of
 from coatcheck.model.lifetimes import moment
-from coatcheck.model.ports import Entry, Index
+from coatcheck.model.ports import Entry, Index, Loaded
 from coatcheck.model.record import Destroy, Holder, Record
 
 __all__ = ["Users", "event_of", "raise_failure"]
@@ -123,7 +123,7 @@ class Users:
 
     def _live_in(self, page: Sequence[Entry], now: int) -> Flow[list[tuple[Entry, Held]]]:
         """The entries that lead to a live record of that sign-in. The others are removed from the index."""
-        answers = yield from answers_to(Load([entry.key for entry in page]), len(page))
+        answers: Sequence[Loaded] = yield Load([entry.key for entry in page])
         helds: list[Held] = []
         for entry, answer in zip(page, answers, strict=True):
             if isinstance(answer, StoreError):

@@ -146,14 +146,15 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
         fields = _decode_fields(data[offset:])
     except (LayoutError, UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise RecordError("the record is damaged") from error
+    # Some arguments by place, as in `Record.apply`.
     return Record(
-        key=key,
-        secret_hash=secret_hash,
-        secret_at=secret_at,
-        created=created,
-        last_used=last_used,
-        expires=expires,
-        mark=mark,
+        key,
+        secret_hash,
+        secret_at,
+        created,
+        last_used,
+        expires,
+        mark,
         permanent=bool(flags & _PERMANENT),
         signed_in=signed_in,
         user=user,

@@ -88,11 +88,13 @@ class _Member(Generic[Item]):
 
     __slots__ = ("answers", "deadline", "items", "now")
 
-    def __init__(self, items: Sequence[Item], now: int, deadline: float) -> None:
+    def __init__(
+        self, items: Sequence[Item], now: int, deadline: float, answers: asyncio.Future[Sequence[Any]]
+    ) -> None:
         self.items = items
         self.now = now
         self.deadline = deadline
-        self.answers: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
+        self.answers = answers
 
     def fail(self, error: Exception) -> None:
         if not self.answers.done():
@@ -100,7 +102,7 @@ class _Member(Generic[Item]):
 
 
 class Lane(Generic[Item]):
-    """A queue of items of one kind, sent in batches. The items of one caller stay together and in order.
+    """A queue of items of one kind in one event loop, sent in batches. The items of one caller stay together and in order.
 
     Args:
         tasks: Runs the batches.
@@ -134,10 +136,14 @@ class Lane(Generic[Item]):
         self._keys: set[Hashable] = set()  # of the batches in flight
         self._running = 0
         self._starting: asyncio.Task[None] | None = None
+        # To ask for the running loop is a system call (getpid) before Python 3.12.
+        self._loop = ref(asyncio.get_running_loop())
 
     def submit(self, items: Sequence[Item], now: int, deadline: float) -> asyncio.Future[Sequence[Any]]:
         """Send `items`, together with those of other callers. Returns the future of their answers."""
-        member = _Member(items, now, deadline)
+        loop = self._loop()
+        assert loop is not None  # it runs the caller
+        member = _Member(items, now, deadline, loop.create_future())
         self._waiting.append(member)
         # Callers that arrive before the batch's task has begun to run join it.
         if self._starting is None and self._running < self._in_flight:

@@ -101,19 +101,19 @@ class Records:
 
     def write(self, writes: Sequence[Write], now: int) -> Steps[Sequence[Written]]:
         """Carry out each write by itself: one script call for all, or in a cluster one for each."""
+        ordinary, urgent = list[int](), list[int]()
+        for place, write in enumerate(writes):
+            (urgent if write.urgent else ordinary).append(place)
+        groups = [ordinary, urgent] if self._together else [[place] for place in (*ordinary, *urgent)]
+        groups = [group for group in groups if group]
         calls: list[Command] = []
-        groups: list[list[int]] = []
-        for script, urgent in ((SWAP, False), (SWAP_WHEN_FULL, True)):
-            these = [place for place, write in enumerate(writes) if write.urgent is urgent]
-            for group in [these] if self._together and these else [[place] for place in these]:
-                groups.append(group)
-                calls.append(
-                    call(
-                        script,
-                        [self.name(writes[place].key) for place in group],
-                        *[part for place in group for part in _arguments(writes[place], now)],
-                    )
-                )
+        for group in groups:
+            names, arguments = list[bytes](), list[bytes]()
+            for place in group:
+                names.append(self.name(writes[place].key))
+                arguments += _arguments(writes[place], now)
+            script = SWAP_WHEN_FULL if writes[group[0]].urgent else SWAP
+            calls.append(call(script, names, *arguments))
         answers: list[Written] = [None] * len(writes)
         for group, reply in zip(groups, (yield from run(calls)), strict=True):
             if isinstance(reply, Exception):
