@@ -413,10 +413,6 @@ class TestSettle:
         assert settle(record(), update(clear=True, take=("b",))).answer == Applied({})
 
 
-def test_a_record_can_be_put_under_another_key():
-    assert record().with_key(bytes(16)) == record(key=bytes(16))
-
-
 @pytest.mark.parametrize(
     "struct",
     [

@@ -312,10 +312,6 @@ class Record(Struct, frozen=True, kw_only=True):
         settled = _updated(self, change)
         return settled.answer if isinstance(settled.answer, Refused) else settled.record
 
-    def with_key(self, key: bytes) -> Record:
-        """The same record under another key, for the (never seen) case that the key was taken."""
-        return replace(self, key=key)
-
 
 State: TypeAlias = Record | Tombstone | Unreadable | None
 """All that can lie under a key; None: nothing does."""
