@@ -47,7 +47,7 @@ class Admin:
         answers: Sequence[Loaded] = yield Load([key])
         if isinstance(answers[0], StoreError):
             raise answers[0]
-        (held,) = yield from self._users.judged([held_of(key, answers[0])], now)
+        (held,) = yield from self._users.judged([held_of(key, answers[0])])
         record = held.state
         if not isinstance(record, Record) or not record.is_alive(now, self._settings.lifetimes):
             return None

@@ -61,7 +61,7 @@ class Loading:
                     return
                 helds: Sequence[Held] = [held]
             else:
-                helds = yield from self._found(tokens, now)
+                helds = yield from self._found(tokens)
         except StoreError as error:
             yield from self._not_loaded(state, now, error)
             return
@@ -70,7 +70,7 @@ class Loading:
             return
         yield from self._judge(state, now, helds)
 
-    def _found(self, tokens: Sequence[Token], now: int) -> Flow[Sequence[Held]]:
+    def _found(self, tokens: Sequence[Token]) -> Flow[Sequence[Held]]:
         """The state under each token's key.
 
         Raises:
@@ -78,9 +78,8 @@ class Loading:
         """
         keys = list(dict.fromkeys([token.key for token in tokens]))
         answers: Sequence[Loaded] = yield Load(keys)
-        helds = yield from self._users.judged(
-            [held_under(key, answer) for key, answer in zip(keys, answers, strict=True)], now
-        )
+        found = [held_under(key, answer) for key, answer in zip(keys, answers, strict=True)]
+        helds = yield from self._users.judged(found)
         under = dict(zip(keys, helds, strict=True))
         return [under[token.key] for token in tokens]
 

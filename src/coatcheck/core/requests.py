@@ -424,7 +424,7 @@ class Requests(Loading):
         if record is None:
             return False
         answers: Sequence[Loaded] = yield Load([record.key])
-        (held,) = yield from self._users.judged([held_under(record.key, answers[0])], now)
+        (held,) = yield from self._users.judged([held_under(record.key, answers[0])])
         found = held.state
         return (
             self._holds(held, token, now)

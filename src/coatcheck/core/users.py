@@ -37,11 +37,11 @@ class Users:
         within = settings.lifetimes if index == "within" else None
         self._epochs = Epochs(random, lifetimes=within) if self.by_epoch else None
 
-    def judged(self, helds: Sequence[Held], now: int) -> Flow[Sequence[Held]]:
+    def judged(self, helds: Sequence[Held]) -> Flow[Sequence[Held]]:
         """`helds`, without the records that were ended by their user's epoch."""
         if self._epochs is None:
             return helds
-        return (yield from self._epochs.judged(helds, now))
+        return (yield from self._epochs.judged(helds))
 
     # Signing in
 
@@ -131,7 +131,7 @@ class Users:
             helds.append(held_of(entry.key, answer))
         live: list[tuple[Entry, Held]] = []
         dead: list[Entry] = []
-        for entry, held in zip(page, (yield from self.judged(helds, now)), strict=True):
+        for entry, held in zip(page, (yield from self.judged(helds)), strict=True):
             record = held.state
             if (
                 isinstance(record, Record)
