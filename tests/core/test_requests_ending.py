@@ -163,3 +163,39 @@ def test_an_end_that_can_not_be_stored_is_raised_and_stays_wanted():
     with pytest.raises(StoreUnavailable):
         close(scene, DOWN)
     assert close(scene, [APPLIED], failed=True).changes() == [ending()]
+
+
+def an_ending_that_failed():
+    """A request that ended its session and began another one, of which only the second is stored."""
+    scene = Scene().holds(a_record())
+    scene.session.sign_out()
+    scene.session["a"] = 1
+    with pytest.raises(StoreUnavailable):
+        close(scene, [APPLIED, DOWN])
+    return scene
+
+
+@pytest.mark.promise("12")
+def test_a_session_that_was_begun_beside_an_ending_that_failed_keeps_its_cookie():
+    scene = an_ending_that_failed()
+    played = close(scene, [APPLIED])
+    assert played.changes() == [ending()]
+    assert sets(played, scene.state.token)
+
+
+@pytest.mark.promise("12")
+def test_an_ending_that_came_too_late_at_its_second_try_takes_nothing_from_the_session_begun_beside_it():
+    scene = an_ending_that_failed()
+    scene.session["b"] = 2
+    played = close(scene, [APPLIED, Refused.GONE])
+    assert played.calls == ["Apply"]
+    assert dict(scene.session) == {"a": 1, "b": 2}
+
+
+@pytest.mark.promise("23")
+def test_what_can_not_be_stored_does_not_keep_a_request_that_failed_from_ending_its_session():
+    scene = Scene().holds(a_record())
+    scene.session.sign_out()
+    scene.session["a"] = []
+    scene.session["a"].append(object())
+    assert close(scene, [APPLIED], failed=True).changes() == [ending()]

@@ -144,6 +144,15 @@ def test_a_visitor_who_shows_the_old_secret_of_a_rotation_gets_the_new_one():
     assert sets(play_through(scene, record), new, ROTATING)
 
 
+@pytest.mark.promise("14")
+def test_a_rotation_that_was_begun_is_completed_where_the_setting_was_switched_off_since():
+    new = SETTINGS.ring.successor(TOKEN)
+    record = a_record(new, previous=TOKEN.secret_hash)
+    assert sets(play_through(Scene().holds(record, TOKEN), record), new)
+    (change,) = close(Scene().holds(record, new), [APPLIED]).changes()
+    assert change.seen
+
+
 def play_through(scene, stored):
     """Close against a store that holds `stored`, whether it is asked or not."""
 

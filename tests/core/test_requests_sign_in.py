@@ -169,8 +169,19 @@ def test_signing_in_ends_every_live_session_that_came_along():
     assert destroyed == [ending(a_token(1)), ending(a_token(2))]
     assert played.kinds == ["destroyed", "created", "signed_in"]
     assert played.told[0].handle == handle_of(a_token(1).key)
+    assert played.told[0].reason == "it came with the one that signed in"
     assert sets(played, scene.state.token)
     assert scene.state.competing == ()
+
+
+@pytest.mark.promise("V")
+@pytest.mark.parametrize("refusal", [Refused.GONE, Refused.CHANGED])
+def test_what_came_along_and_is_no_longer_what_it_was_is_left_alone_without_a_word(refusal):
+    scene = Scene().comes_with(a_token(1), a_token(2))
+    load(scene, [a_record(a_token(1)), a_record(a_token(2))])
+    scene.session.sign_in("ada")
+    assert close(scene, [APPLIED, refusal, refusal]).kinds == ["created", "signed_in"]
+    assert close(scene).asked == []
 
 
 @pytest.mark.promise("H")

@@ -49,7 +49,6 @@ class Requests(Loading):
         record, token = state.record, state.token
         if not (changed or failed or head_sent or record is None or token is None) and (
             not token.current
-            or token.secret_hash != record.secret_hash
             or record.previous is not None
             or self._settings.rotate_every_ms is not None
             or record.slide_is_due(now, self._settings.lifetimes)
@@ -93,7 +92,7 @@ class Requests(Loading):
             if not state.to_destroy:
                 raise impossible
             # The endings are carried out all the same.
-            change, token = None, None
+            change = None
         if change is None and not state.to_destroy:
             if state.changes and state.status is Status.LATE:
                 yield from self._lose(state, now, Refused.CHANGED)
@@ -170,14 +169,12 @@ class Requests(Loading):
                     yield event_of("dropped", now, record, reason="another user has signed in since")
             else:
                 left.append(held)
-                continue
             if state.cookie_set is not None and state.cookie_set.key == record.key:
                 state.cookie_set = None
         # What another task has ended since stays to be done; so does what failed.
         state.to_destroy = (*left, *state.to_destroy[own:])
-        if own:
-            # Also where a second session was begun and ended: the browser still shows the first one's token.
-            state.cookie_cleared = state.ended_own and state.cookie_set is None
+        # Also where a second session was begun and ended: the browser still shows the first one's token.
+        state.cookie_cleared = state.ended_own
         return None if state.ended_own else late
 
     def _drop(self, state: State, now: int, change: Create, result: Result, late: Refused) -> Flow[None]:
