@@ -364,5 +364,5 @@ def test_random_schedules_find_what_counts_twice_or_is_lost(twin, monkeypatch):
 
 def test_what_is_merged_wrongly_is_found_by_the_properties(monkeypatch):
     monkeypatch.setattr(merges, "_merged_dict", lambda base, theirs, ours: ours)
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises((AssertionError, ExceptionGroup)):  # one failure, or several
         test_merges.test_what_one_side_removed_stays_removed()

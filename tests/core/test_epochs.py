@@ -145,6 +145,7 @@ def test_a_user_is_told_once_where_no_session_is_found():
     end_all(world)
     (event,) = world.told
     assert (event.kind, event.user, event.handle) == ("revoked", "ada", None)
+    assert play(world.admin.revoke_user("ada", NOW, None), [None], [None]).calls == ["Load", "Writes"]
 
 
 def test_a_password_reset_ends_all_and_signs_in_within_one_request(world):
@@ -260,10 +261,12 @@ def test_sign_ins_of_the_millisecond_in_which_all_are_ended_end_too(world):
 
 
 @pytest.mark.parametrize("index", ["within", "beside"])
-def test_a_sign_in_that_was_moved_is_found_in_the_index_and_ended_by_it(index):
+@pytest.mark.parametrize("tokens", [(), (a_token(),)], ids=["a new session", "one that was there"])
+def test_a_sign_in_that_was_moved_is_found_in_the_index_and_ended_by_it(index, tokens):
     world = World(BY_EPOCH, index)
+    world.put(a_record())
     end_all(world)
-    visit = world.request()
+    visit = world.request(*tokens)
     visit.session.sign_in("ada")
     visit.close()
     record = world.state_of(visit.token.key)
@@ -434,6 +437,15 @@ def test_a_sign_in_that_another_users_has_replaced_notes_nothing():
     world.run(created(replace(record, user="grace")))
     world.run(rest)
     assert epoch_of(world) is None
+
+
+def test_a_change_of_the_limits_of_an_anonymous_session_notes_nothing(world):
+    world.put(a_record())
+    visit = world.request(a_token())
+    visit.state.limits, visit.state.acted = (HOUR, DAY), True
+    visit.close()
+    assert world.state_of(a_token().key).absolute == DAY
+    assert epoch_of(world, "") is None
 
 
 def test_noting_a_kept_session_once_more_leaves_its_sign_in_and_the_epoch_as_they_are():

@@ -124,6 +124,15 @@ def test_a_change_that_is_refused_is_dropped_and_told_and_the_response_has_no_co
 
 
 @pytest.mark.promise("12")
+def test_where_another_sign_in_refuses_a_change_no_cookie_goes_out_of_what_was_saved_before():
+    scene = Scene().holds(a_record())
+    scene.session.rotate()
+    save(scene, [APPLIED])
+    scene.session["a"] = 1
+    assert cookie_of(close(scene, [Refused.CHANGED])) is None
+
+
+@pytest.mark.promise("12")
 def test_what_a_late_request_puts_in_is_dropped_and_told_without_asking_the_store():
     scene = Scene().is_in(Status.LATE, TOKEN)
     scene.session["a"] = 1

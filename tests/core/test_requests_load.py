@@ -212,10 +212,11 @@ def test_a_tombstone_makes_the_request_late_without_a_word():
 
 @pytest.mark.promise("20")
 @pytest.mark.parametrize("error", [DOWN, StoreTimeout("slow", ambiguous=False), StoreError("odd")])
-def test_a_store_that_fails_is_noted_and_told_and_raised_only_when_somebody_looks(error):
+@pytest.mark.parametrize("item", [True, False])
+def test_a_store_that_fails_is_noted_and_told_and_raised_only_when_somebody_looks(error, item):
     scene = Scene()
     scene.comes_with(TOKEN)
-    played = load(scene, error)
+    played = load(scene, [error] if item else error)
     assert played.kinds == ["unavailable"]
     assert type(error).__name__ in played.told[0].reason
     assert scene.state.failure is error

@@ -35,10 +35,11 @@ DOWN = StoreUnavailable("down")
 
 @pytest.mark.promise("2")
 def test_a_session_that_was_only_read_asks_nothing():
-    scene = Scene().holds(a_record(fields={"a": [1]}))
-    assert scene.session["a"] == [1]
-    played = close(scene)
-    assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
+    for settings in (SETTINGS, ROTATING):
+        scene = Scene(settings).holds(a_record(fields={"a": [1]}, settings=settings))
+        assert scene.session["a"] == [1]
+        played = close(scene)
+        assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
 
 
 @pytest.mark.promise("5")

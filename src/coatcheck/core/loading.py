@@ -36,10 +36,7 @@ class Loading:
         """Find out which session the request holds. A failing store is recorded in `state`, not raised."""
         tokens = self._read_tokens(state)
         if not tokens:
-            if state.refused:
-                yield from self._judge(state, now, ())
-            else:
-                state.status, state.ready = Status.NEW, True
+            yield from self._judge(state, now, ())
             return
         try:
             if len(tokens) == 1 and not self._users.by_epoch:
