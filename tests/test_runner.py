@@ -84,6 +84,10 @@ def test_a_failure_of_the_store_is_the_flow_s_to_handle_and_nothing_else_is():
         runner.run(of(CALLS["ping"][0]), NOW)
 
 
+def test_nothing_to_apply_asks_nothing():
+    assert a_runner(object()).run(applied(), NOW) == []
+
+
 @pytest.mark.promise("20")
 def test_a_failure_inside_of_the_loop_is_a_result():
     class Down(MemoryStore):

@@ -150,8 +150,13 @@ def test_a_rotation_that_was_begun_is_completed_where_the_setting_was_switched_o
     new = SETTINGS.ring.successor(TOKEN)
     record = a_record(new, previous=TOKEN.secret_hash)
     assert sets(play_through(Scene().holds(record, TOKEN), record), new)
-    (change,) = close(Scene().holds(record, new), [APPLIED]).changes()
-    assert change.seen
+    for value in (None, 1):
+        scene = Scene().holds(record, new)
+        if value is not None:
+            scene.session["a"] = value
+        played = close(scene, [APPLIED])
+        assert played.changes()[0].seen
+        assert (scene.state.token, scene.state.status, cookie_of(played)) == (new, Status.LIVE, None)
 
 
 def play_through(scene, stored):

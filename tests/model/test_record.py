@@ -327,6 +327,11 @@ class TestLimits:
         assert it.permanent is after
         assert it.expires == NOW + (LIMITS.remember_idle if after else LIMITS.idle)
 
+    def test_a_permanent_session_has_the_longer_absolute_limit(self):
+        start = NOW - LIMITS.absolute
+        it = record(permanent=True, created=start).apply(update())
+        assert it.expires == NOW + LIMITS.remember_idle
+
     def test_limits_of_its_own_hold_at_once_and_until_they_are_changed(self):
         it = record().apply(update(limits=(10, 20)))
         assert (it.idle, it.absolute, it.expires) == (10, 20, NOW + 10)

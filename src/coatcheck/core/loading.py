@@ -83,7 +83,7 @@ class Loading:
     def _read_tokens(self, state: State) -> Sequence[Token]:
         """The tokens of ours in the request's Cookie header."""
         settings = self._settings
-        values = values_of(state.cookies, settings.cookie_name) if state.cookies else []
+        values = values_of(state.cookies, settings.cookie_name)
         if len(values) == 1:
             token = settings.ring.verify(values[0])
             state.tokens, state.refused = ((), True) if token is None else ((token,), False)
