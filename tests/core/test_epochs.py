@@ -201,6 +201,23 @@ def test_keeping_a_session_that_had_ended_does_not_bring_it_back():
     assert alive(world, ended) == [False]
 
 
+def test_a_session_of_another_user_is_not_kept_though_its_sign_in_is_as_late():
+    world = World(BY_EPOCH, "none")
+    other = signed_in(world, 1, user="grace")
+    world.now += 1
+    signed_in(world, 2)
+    end_all(world, keep=other)
+    assert epoch_of(world).kept == b""
+
+
+@pytest.mark.promise("3")
+def test_signing_in_costs_one_look_and_one_write_more_where_an_epoch_notes_it():
+    world = World(BY_EPOCH, "none")
+    visit = world.request()
+    visit.session.sign_in("ada")
+    assert play(visit.closing(), otherwise=world.answer).calls == ["Apply", "Load", "Writes"]
+
+
 @pytest.mark.promise("12", "13")
 def test_a_request_with_an_ended_session_is_late_for_a_while_then_a_stranger(world):
     signed_in(world, 1, at=NOW - HOUR)

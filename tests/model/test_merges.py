@@ -270,6 +270,13 @@ def test_containers_of_any_size_are_merged(size):
     assert together(base, {**base, -1: 0}, {**base, -2: 0}) == {**base, -1: 0, -2: 0}
 
 
+def test_bytes_that_are_no_value_are_of_no_kind():
+    base, ours = codec.encode([1]), codec.encode([1, 2])
+    for broken in (b"", ours[:1], ours[:2]):
+        assert merged(base, broken, ours) == ours
+        assert merged(broken, base, ours) == ours
+
+
 def test_a_tuple_is_a_value_of_its_own():
     assert together((1,), (1, 2), (1, 3)) == (1, 3)
 
