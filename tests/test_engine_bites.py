@@ -184,9 +184,9 @@ def answers_before_a_sign_in_is_noted(patch):
 
 
 def takes_a_lost_epoch_for_one_that_admits_all(patch):
-    def judged(held, of_users, now):
+    def judged(held, of_users):
         user = held.state.user if isinstance(held.state, record.Record) else None
-        return held if user is None or of_users[user] is None else judge(held, of_users, now)
+        return held if user is None or of_users[user] is None else judge(held, of_users)
 
     judge = epochs._judged
     patch.setattr(epochs, "_judged", judged)
@@ -364,5 +364,5 @@ def test_random_schedules_find_what_counts_twice_or_is_lost(twin, monkeypatch):
 
 def test_what_is_merged_wrongly_is_found_by_the_properties(monkeypatch):
     monkeypatch.setattr(merges, "_merged_dict", lambda base, theirs, ours: ours)
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises((AssertionError, ExceptionGroup)):  # one failure, or several
         test_merges.test_what_one_side_removed_stays_removed()

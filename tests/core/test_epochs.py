@@ -12,7 +12,7 @@ from coatcheck.core.epochs import Epoch, epoch_key
 from coatcheck.errors import RevocationIncomplete, StoreFull, StoreReadOnly, StoreUnavailable, TooLarge
 from coatcheck.http.token import handle_of
 from coatcheck.model.ports import Found, Write
-from coatcheck.model.record import TOMBSTONE_LIFE, Destroy, Record, Tombstone
+from coatcheck.model.record import TOMBSTONE_LIFE, Create, Destroy, Record, Tombstone
 from tests.core.scene import (
     DAY,
     HOUR,
@@ -23,6 +23,8 @@ from tests.core.scene import (
     World,
     a_record,
     a_token,
+    held,
+    load,
     make_settings,
     play,
 )
@@ -143,6 +145,7 @@ def test_a_user_is_told_once_where_no_session_is_found():
     end_all(world)
     (event,) = world.told
     assert (event.kind, event.user, event.handle) == ("revoked", "ada", None)
+    assert play(world.admin.revoke_user("ada", NOW, None), [None], [None]).calls == ["Load", "Writes"]
 
 
 def test_a_password_reset_ends_all_and_signs_in_within_one_request(world):
@@ -192,14 +195,32 @@ def test_keeping_a_session_that_had_ended_does_not_bring_it_back():
     for keep in (ended, other, a_token(9)):
         end_all(world, keep=keep)
         assert alive(world, ended) == [False]
+        assert epoch_of(world).kept == b""
     # Nor does it when its user signs in elsewhere.
     signed_in(world, 3)
     assert alive(world, ended) == [False]
 
 
+def test_a_session_of_another_user_is_not_kept_though_its_sign_in_is_as_late():
+    world = World(BY_EPOCH, "none")
+    other = signed_in(world, 1, user="grace")
+    world.now += 1
+    signed_in(world, 2)
+    end_all(world, keep=other)
+    assert epoch_of(world).kept == b""
+
+
+@pytest.mark.promise("3")
+def test_signing_in_costs_one_look_and_one_write_more_where_an_epoch_notes_it():
+    world = World(BY_EPOCH, "none")
+    visit = world.request()
+    visit.session.sign_in("ada")
+    assert play(visit.closing(), otherwise=world.answer).calls == ["Apply", "Load", "Writes"]
+
+
 @pytest.mark.promise("12", "13")
 def test_a_request_with_an_ended_session_is_late_for_a_while_then_a_stranger(world):
-    signed_in(world, 1)
+    signed_in(world, 1, at=NOW - HOUR)
     under_way = world.request(a_token(1))
     end_all(world)
     under_way.session["theme"] = "light"
@@ -257,10 +278,12 @@ def test_sign_ins_of_the_millisecond_in_which_all_are_ended_end_too(world):
 
 
 @pytest.mark.parametrize("index", ["within", "beside"])
-def test_a_sign_in_that_was_moved_is_found_in_the_index_and_ended_by_it(index):
+@pytest.mark.parametrize("tokens", [(), (a_token(),)], ids=["a new session", "one that was there"])
+def test_a_sign_in_that_was_moved_is_found_in_the_index_and_ended_by_it(index, tokens):
     world = World(BY_EPOCH, index)
+    world.put(a_record())
     end_all(world)
-    visit = world.request()
+    visit = world.request(*tokens)
     visit.session.sign_in("ada")
     visit.close()
     record = world.state_of(visit.token.key)
@@ -334,8 +357,17 @@ def test_anonymous_sessions_need_no_epoch(world):
     record = world.put(a_record())
     assert alive(world, record) == [True]
     assert epoch_of(world, "") is None
-    played = play(Scene(index="none").comes_with(a_token()).requests.load(Scene().state, NOW))
-    assert played.asked == []
+    scene = Scene(index="none").comes_with(a_token())
+    assert load(scene, [a_record()]).calls == ["Load"]
+
+
+def test_a_session_that_was_logged_out_beside_one_that_is_signed_in_does_not_matter(world):
+    ended, other = signed_in(world, 1), signed_in(world, 2)
+    visit = world.request(a_token(1))
+    visit.session.sign_out()
+    visit.close()
+    assert world.request(a_token(1), a_token(2)).state.record == other
+    assert isinstance(world.counts(ended), Tombstone)
 
 
 def test_an_anonymous_session_beside_one_that_has_ended_stays(world):
@@ -405,6 +437,46 @@ def test_a_session_that_ended_before_its_sign_in_was_noted_notes_nothing(world):
     world.run(ended(record))
     world.run(rest)
     assert epoch_of(world) is None
+
+
+def test_a_session_that_is_gone_before_its_sign_in_was_noted_notes_nothing():
+    world = World(BY_EPOCH, "none")
+    record, rest = unnoted(world, 1)
+    world.store.remove([record.key], NOW, 0)
+    world.run(rest)
+    assert epoch_of(world) is None
+
+
+def test_a_sign_in_that_another_users_has_replaced_notes_nothing():
+    world = World(BY_EPOCH, "none")
+    record, rest = unnoted(world, 1)
+    world.store.remove([record.key], NOW, 0)
+    world.run(created(replace(record, user="grace")))
+    world.run(rest)
+    assert epoch_of(world) is None
+
+
+def test_a_change_of_the_limits_of_an_anonymous_session_notes_nothing(world):
+    world.put(a_record())
+    visit = world.request(a_token())
+    visit.state.limits, visit.state.acted = (HOUR, DAY), True
+    visit.close()
+    assert world.state_of(a_token().key).absolute == DAY
+    assert epoch_of(world, "") is None
+
+
+def test_noting_a_kept_session_once_more_leaves_its_sign_in_and_the_epoch_as_they_are():
+    world = World(BY_EPOCH, "none")
+    kept = signed_in(world, 1)
+    end_all(world, keep=kept)
+    before = world.store.load([kept.key, KEY], NOW, 0)
+    noted = world.run(world.users.noted(held(kept)))
+    assert noted.state == kept
+    assert world.store.load([kept.key, KEY], NOW, 0) == before
+
+
+def created(record):
+    yield Apply([Create(record)], [None])
 
 
 def ended(record):
@@ -491,6 +563,26 @@ def test_a_lost_answer_to_the_end_of_all_is_looked_up(stores):
 
 
 @pytest.mark.promise("L")
+def test_an_end_of_all_that_found_no_epoch_and_whose_answer_was_lost_is_sent_again():
+    world = World(BY_EPOCH, "none")
+    seen = lossy(world, 1, stores=False)
+    end_all(world)
+    assert (len(seen), epoch_of(world).revoked) == (2, NOW)
+
+
+@pytest.mark.promise("L")
+def test_an_end_of_all_whose_answer_was_lost_also_ends_what_another_one_kept_meanwhile():
+    world = World(BY_EPOCH, "none")
+    kept = signed_in(world, 1)
+    ending = world.until(world.admin.revoke_user("ada", NOW, None), Writes)
+    next(ending)
+    end_all(world, keep=kept)
+    look = ending.throw(StoreUnavailable("reset"))
+    world.run(_again(ending, look))
+    assert alive(world, kept) == [False]
+
+
+@pytest.mark.promise("L")
 def test_a_sign_in_behind_an_end_of_all_whose_answer_was_lost_stands():
     world = World(BY_EPOCH, "none")
     before = signed_in(world, 1)
@@ -550,7 +642,11 @@ def test_where_no_epoch_can_be_written_for_want_of_memory_all_end():
     assert (alive(world, kept), epoch_of(world)) == ([False], None)
 
 
-@pytest.mark.parametrize("error", [StoreReadOnly("no"), TooLarge("no", size=2, limit=1)])
+@pytest.mark.parametrize(
+    "error",
+    [StoreReadOnly("no"), TooLarge("no", size=2, limit=1), StoreUnavailable("not sent", ambiguous=False)],
+    ids=repr,
+)
 def test_an_end_of_all_that_is_refused_is_an_error(error):
     flow = Scene(index="none").admin.revoke_user("ada", NOW, None)
     with pytest.raises(type(error)):
@@ -563,5 +659,5 @@ def test_only_a_first_epoch_may_be_refused_in_full_memory():
     seen = lossy(world, 0)
     signed_in(world, 1)
     end_all(world)
-    urgent = {write.urgent: write.live for writes in seen for write in writes if write.key == KEY}
-    assert urgent == {False: False, True: False}
+    urgent = [(write.urgent, write.live) for writes in seen for write in writes if write.key == KEY]
+    assert urgent == [(False, False), (True, False)]

@@ -5,7 +5,7 @@ import pytest
 from coatcheck.core.calls import Apply, Done
 from coatcheck.core.lifecycle import LOOKED_AT
 from coatcheck.core.state import Status
-from coatcheck.errors import CannotSendCookie, NotStorable, StoreUnavailable
+from coatcheck.errors import CannotSendCookie, NotStorable, StoreFull, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model import codec
 from coatcheck.model.record import APPLIED, Applied, Create, Destroy, Edit, Holder, Refused
@@ -90,6 +90,14 @@ def test_a_change_of_fields_sends_no_cookie():
     assert dict(scene.state.record.fields) == packed(a=1)
 
 
+@pytest.mark.promise("2")
+def test_what_is_set_to_what_it_was_is_no_change_and_leaves_the_session_as_it_is():
+    scene = Scene().holds(a_record(fields={"a": 1}))
+    scene.session["a"] = 1
+    played = close(scene)
+    assert (played.asked, played.told, dict(scene.session)) == ([], [], {"a": 1})
+
+
 @pytest.mark.promise("14")
 def test_a_change_after_the_rotation_was_due_sends_the_derived_token_in_the_same_write():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
@@ -113,6 +121,15 @@ def test_a_change_that_is_refused_is_dropped_and_told_and_the_response_has_no_co
     assert scene.state.status is Status.LATE
     assert dict(scene.session) == {}
     assert close(scene).asked == []
+
+
+@pytest.mark.promise("12")
+def test_where_another_sign_in_refuses_a_change_no_cookie_goes_out_of_what_was_saved_before():
+    scene = Scene().holds(a_record())
+    scene.session.rotate()
+    save(scene, [APPLIED])
+    scene.session["a"] = 1
+    assert cookie_of(close(scene, [Refused.CHANGED])) is None
 
 
 @pytest.mark.promise("12")
@@ -146,6 +163,18 @@ def test_a_write_that_fails_is_raised_and_told_and_nothing_is_forgotten(whole):
     played = close(scene, [APPLIED])
     assert dict(played.changes()[0].set) == packed(a=1)
     assert scene.state.met is None
+
+
+@pytest.mark.parametrize(
+    "error", [StoreFull("full"), StoreUnavailable("not sent", ambiguous=False)], ids=repr
+)
+def test_an_edit_that_is_surely_not_stored_is_tried_again(error):
+    scene = Scene().holds(a_record(fields={"a": [1]}))
+    scene.session["a"].append(2)
+    for how in (save, close):
+        with pytest.raises(type(error)):
+            how(scene, [error])
+    assert set(close(scene, [APPLIED]).changes()[0].edits) == {"a"}
 
 
 @pytest.mark.promise("6")
@@ -394,15 +423,18 @@ def test_while_the_store_fails_nothing_is_written_and_no_cookie_set_or_cleared(o
     assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
 
 
-def test_what_is_put_in_while_the_store_fails_is_dropped_and_told():
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_is_put_in_while_the_store_fails_is_dropped_and_told_once(failed):
     scene = Scene(make_settings(outage="anonymous"))
     scene.comes_with(TOKEN)
     load(scene, DOWN)
     scene.session["a"] = 1
+    scene.session["b"] = []
+    scene.session["b"].append(object())
     assert scene.session["a"] == 1
-    played = close(scene)
-    assert (played.asked, played.kinds, played.result) == ([], ["dropped"], LOOKED_AT)
-    assert close(scene, failed=True).told == []
+    played = close(scene, failed=failed)
+    assert (played.asked, played.kinds, played.result) == ([], [] if failed else ["dropped"], LOOKED_AT)
+    assert close(scene, failed=failed).told == []
 
 
 @pytest.mark.parametrize("outage", ["closed", "anonymous"])

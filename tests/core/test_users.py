@@ -177,6 +177,24 @@ def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_t
     assert (scene.state.cookie_set, scene.state.met) == (None, DOWN)
 
 
+def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_told():
+    world = World(LIMITED)
+    visit = world.request()
+    visit.session.sign_in("ada")
+    flow = world.until(visit.closing(), SessionsOf)
+    next(flow)
+    told = flow.throw(DOWN)
+    assert (told.kind, told.user, told.reason) == ("unavailable", "ada", "limit: StoreUnavailable")
+
+
+def test_a_sign_in_fails_where_one_of_the_sessions_beyond_the_limit_can_not_be_ended():
+    scene = Scene(LIMITED).is_in(Status.NEW)
+    scene.session.sign_in("ada")
+    records = [its_record(entry) for entry in ENTRIES]
+    with pytest.raises(StoreUnavailable):
+        close(scene, [APPLIED], ENTRIES, records, [APPLIED, DOWN], [APPLIED])
+
+
 @pytest.mark.promise("12")
 @given(st.lists(st.integers(0, 3), max_size=6), st.integers(1, 3), st.permutations(range(6)))
 def test_whatever_signs_in_at_once_as_many_stand_as_may(times, limit, order):
@@ -203,7 +221,8 @@ def test_whatever_signs_in_at_once_as_many_stand_as_may(times, limit, order):
 def test_revoking_a_user_ends_each_sign_in_that_was_found_and_no_later_one(index):
     entries = ENTRIES[:3]
     apart = index == "beside"
-    extra = [[None], [None]] if apart else [[], []]
+    # What has ended and still stands in the index is found out when it is read.
+    extra = [[DOWN], [None]] if apart else [[], []]
     played = play(
         Scene(index=index).admin.revoke_user("ada", NOW, None),
         entries,
@@ -461,3 +480,8 @@ def test_an_entry_lasts_as_long_as_its_session_can_be_made_to_last():
     world.put(a_record(user="ada", signed_in=NOW, idle=DAY, absolute=300 * DAY))
     (entry,) = world.store.sessions_of("ada", NOW, 10, None, 0)
     assert entry.until == NOW + 300 * DAY
+
+
+def test_a_list_that_continues_behind_no_handle_is_empty_and_asks_nothing():
+    played = play(Scene().admin.of_user("ada", NOW, 10, "junk"))
+    assert (played.asked, played.result) == ([], [])
