@@ -306,6 +306,25 @@ class OtherConnection(redis.Connection):
             raise OtherResponseError(str(error)) from None
 
 
+class NamelessConnection:
+    """As of valkey-py: it has another way to leave the driver's name out."""
+
+    def __init__(self, *, lib_name="valkey-py", lib_version="6", **options):
+        self.told = [lib_name, lib_version]
+        self.options = options
+
+    def can_read(self):
+        return False
+
+
+def test_the_driver_s_name_is_left_out_in_the_way_of_the_driver():
+    pool = redis.ConnectionPool(connection_class=NamelessConnection)
+    settings = RedisStore(redis.Redis(connection_pool=pool))._servers._settings
+    connection = settings.connection_class(**settings.connection_kwargs)
+    assert connection.told == [None, None]
+    assert "driver_info" not in connection.options
+
+
 def test_a_client_with_classes_of_its_own_is_understood(redis_server, prefix):
     pool = redis.ConnectionPool(connection_class=OtherConnection, host=HOST, port=redis_server.port)
     client = redis.Redis(connection_pool=pool)
