@@ -147,12 +147,16 @@ class Pool:
     def close(self) -> Calls[None]:
         """Close the connections that are not lent, and the others when they are given back."""
         idle, self.idle = self.idle, []
-        for connection in idle:
-            with suppress(Exception):
-                yield connection.disconnect, ()
-        for sentinel in getattr(getattr(self._settings, "sentinel_manager", None), "sentinels", ()):
-            with suppress(Exception):
-                yield sentinel.aclose if self._is_async else sentinel.close, ()
+        try:
+            for sentinel in getattr(getattr(self._settings, "sentinel_manager", None), "sentinels", ()):
+                with suppress(Exception):
+                    yield sentinel.aclose if self._is_async else sentinel.close, ()
+            for connection in idle:
+                with suppress(Exception):
+                    yield connection.disconnect, ()
+        finally:
+            for connection in idle:
+                self._close(connection)  # those for which there was no time
 
     def _close(self, connection: Any) -> None:
         with suppress(Exception):
