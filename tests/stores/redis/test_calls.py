@@ -1,13 +1,15 @@
 """Work that waits for servers: its limit in time, and several exchanges at a time."""
 
 import asyncio
+import os
 import time
 
 import pytest
 
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores.redis.calls import SENT, driven, driven_async, together
-from tests.stores.redis.scene import soon
+from coatcheck.stores.redis.scripts import Command, packed
+from tests.stores.redis.scene import soon, staged
 
 
 def exchange(name, log, *, fails_at=None):
@@ -40,6 +42,18 @@ def test_an_exchange_that_fails_fails_alone(step):
     assert isinstance(failed, StoreUnavailable)
     assert result == "b"
     assert log.index("read b") == len(log) - 1
+
+
+@pytest.mark.servers
+@pytest.mark.promise("F-03")
+def test_an_exchange_that_is_repeated_is_not_taken_for_one_that_has_only_sent(redis_server, prefix):
+    with staged("sync", redis_server, prefix) as scene:
+        read = [Command(b"", packed(b"GET", os.urandom(16)), reads=True)]
+        pool = scene.store._servers
+        both = lambda: driven(together([pool.exchange(read, soon(), pauses=True) for _ in range(2)]), soon())
+        assert both() == [[None], [None]]
+        scene.proxy.drop_replies()
+        assert all(isinstance(failed, StoreUnavailable) for failed in both())
 
 
 @pytest.mark.promise("F-05")

@@ -142,7 +142,7 @@ class Scripted:
     """A pool whose server replies to each command as `reply` says."""
 
     def __init__(self, server, reply):
-        self.server, self.reply, self.commands = server, reply, []
+        self.server, self.reply, self.commands, self.is_open = server, reply, [], True
 
     def exchange(self, commands, deadline, *, pauses=False):
         yield from ()
@@ -151,6 +151,7 @@ class Scripted:
 
     def close(self):
         yield from ()
+        self.is_open = False
 
 
 A, B = Server("a", 1), Server("b", 2)
@@ -218,6 +219,40 @@ def test_a_server_that_can_not_tell_where_keys_are_is_passed_over():
 
     replies, _ = asked(reply, Command(b"key", b"GET"), seeds=(A, B))
     assert replies == [b"found"]
+
+
+def test_while_a_server_is_down_the_others_are_not_asked_for_the_slots_by_every_call():
+    asked_for = []
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            asked_for.append(server)
+            return [[0, 16_383, [b"b", 2]]]
+        return StoreUnavailable("it is down", ambiguous=False)
+
+    cluster = Cluster([A], lambda server: Scripted(server, reply))
+    deadline = soon()
+    for _ in range(20):
+        (answer,) = driven(cluster.exchange([Command(b"key", b"GET")], deadline), deadline)
+        assert isinstance(answer, StoreUnavailable)
+    assert 2 <= len(asked_for) < 20  # the renewals of one call, unless the machine is very slow
+
+
+def test_the_connections_to_a_server_that_has_left_are_closed():
+    pools = {}
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            return [[0, 16_383, [b"c", 3]]] if B in pools else [[0, 16_383, [b"b", 2]]]
+        return MovedError("7 c:3") if server == B else b"found"
+
+    cluster = Cluster([A], lambda server: pools.setdefault(server, Scripted(server, reply)))
+    assert driven(cluster.exchange([Command(b"key", b"GET")], soon()), soon()) == [b"found"]
+    assert {server.host: pool.is_open for server, pool in pools.items()} == {
+        "a": False,
+        "b": False,
+        "c": True,
+    }
 
 
 @SYNC_AND_ASYNC

@@ -75,10 +75,9 @@ class Cluster:
         pending: dict[int, _Redirection | None] = dict.fromkeys(range(len(commands)))
         repeated: set[int] = set()
         for _ in range(_MOST_HOPS):
-            slots, is_outdated = self._slots, False
             latest = yield from self._hop(commands, pending, deadline)
             replies |= latest
-            pending = {}
+            pending, is_outdated = {}, False
             for place, reply in latest.items():
                 if isinstance(reply, StoreError):
                     is_outdated = True
@@ -89,7 +88,7 @@ class Cluster:
                 elif isinstance(reply, Exception) and (code := code_of(reply)) in {"MOVED", "ASK"}:
                     is_outdated |= code == "MOVED"
                     pending[place] = _redirection(reply, asks=code == "ASK")
-            if is_outdated and self._slots is slots:
+            if is_outdated:
                 with suppress(StoreError):
                     yield from self._locate(deadline)
             if not pending or deadline <= time.monotonic():
