@@ -181,26 +181,8 @@ class UserIndex:
         before = _risks((yield _infos(servers)))
         self._kept = self._kept and before == [Risk.NONE] * len(servers)
         for server, risk in zip(servers, before, strict=True):
-            while (
-                (cursor := self._cursors.get(server, b"0")) != _OVER
-                and removed < limit
-                and time.monotonic() < stop
-            ):
-                scan = packed(b"SCAN", cursor, b"MATCH", self._pattern, b"COUNT", _PAGE)
-                cursor, names = done((yield [Command(b"", scan, reads=True, server=server)])[0])
-                while names and removed < limit:
-                    some, names = names[: limit - removed], names[limit - removed :]
-                    each = b"%d" % ((limit - removed) // len(some))
-                    replies = yield from run(
-                        [
-                            _tend(TEND_WHEN_FULL, [name], now, each, risk)._replace(server=server)
-                            for name in some
-                        ]
-                    )
-                    removed += sum(done(reply) for reply in replies)
-                if names:
-                    return removed  # the next sweep begins with this page
-                self._cursors[server] = _OVER if cursor == b"0" else cursor
+            while self._cursors.get(server) != _OVER and removed < limit and time.monotonic() < stop:
+                removed += yield from self._sweep_page(server, risk, now, limit - removed)
         if all(self._cursors.get(server) == _OVER for server in servers):
             kept = self._kept and before == _risks((yield _infos(servers)))
             self._cursors, self._kept = {}, True
@@ -209,6 +191,22 @@ class UserIndex:
                     yield [Command(name, packed(b"ZREM", name, Risk.LATER.value)) for name in self._markers()]
                 ):
                     done(reply)
+        return removed
+
+    def _sweep_page(self, server: Any, risk: Risk, now: int, limit: int) -> Steps[int]:
+        """Remove expired entries from the index keys of one page of a server's keys."""
+        scan = packed(b"SCAN", self._cursors.get(server, b"0"), b"MATCH", self._pattern, b"COUNT", _PAGE)
+        cursor, names = done((yield [Command(b"", scan, reads=True, server=server)])[0])
+        removed = 0
+        while names:
+            left = limit - removed
+            if left <= 0:
+                return removed  # the next sweep begins with this page
+            some, names = names[:left], names[left:]
+            each = b"%d" % (left // len(some))
+            calls = [_tend(TEND_WHEN_FULL, [name], now, each, risk)._replace(server=server) for name in some]
+            removed += sum(done(reply) for reply in (yield from run(calls)))
+        self._cursors[server] = _OVER if cursor == b"0" else cursor
         return removed
 
     def _markers(self) -> list[bytes]:
