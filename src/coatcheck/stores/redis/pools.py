@@ -118,8 +118,8 @@ class Pool:
                         reply = error
                     replies.append(reply)
             except BaseException as error:
-                turns.release()
                 self._close(connection)
+                turns.release()
                 if not isinstance(error, Exception):
                     raise  # the caller was cancelled
                 may_be_run = sent and (bool(replies) or code_of(error) is None)
