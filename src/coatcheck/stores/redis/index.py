@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from coatcheck.errors import StoreError
 from coatcheck.model.ports import Entry
 from coatcheck.stores.redis.errors import code_of
 from coatcheck.stores.redis.records import pattern
@@ -237,7 +236,7 @@ def _infos(servers: Sequence[Any]) -> list[Command]:
 def _risks(infos: Sequence[Reply]) -> list[Risk]:
     risks: list[Risk] = []
     for info in infos:
-        if isinstance(info, StoreError) or (isinstance(info, Exception) and code_of(info) != "NOPERM"):
+        if isinstance(info, Exception) and code_of(info) != "NOPERM":
             raise failed(info)
         # Where the server does not permit INFO, the policy is unknown.
         policy = bytes(info).partition(b"maxmemory_policy:")[2] if isinstance(info, bytes) else b""
