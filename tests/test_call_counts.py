@@ -82,7 +82,7 @@ def test_wsgi_on_sqlite(mode, calls, tmp_path):
 
 @pytest.mark.promise("1", "2", "3")
 @pytest.mark.servers
-@pytest.mark.parametrize(("mode", "calls"), [("none", 53), ("read", 61), ("write", 148)])
+@pytest.mark.parametrize(("mode", "calls"), [("none", 52), ("read", 60), ("write", 142)])
 def test_asgi_on_redis(mode, calls, redis_server):
     async def scenario():
         url = redis_server.url

@@ -186,9 +186,9 @@ def answers_before_a_sign_in_is_noted(patch):
 
 
 def takes_a_lost_epoch_for_one_that_admits_all(patch):
-    def judged(held, of_users, now):
+    def judged(held, of_users):
         user = held.state.user if isinstance(held.state, record.Record) else None
-        return held if user is None or of_users[user] is None else judge(held, of_users, now)
+        return held if user is None or of_users[user] is None else judge(held, of_users)
 
     judge = epochs._judged
     patch.setattr(epochs, "_judged", judged)

@@ -104,6 +104,10 @@ def test_another_number_of_answers_than_of_items_is_a_failure_of_each_item():
     assert isinstance(second, StoreUnavailable)
 
 
+def test_nothing_to_apply_asks_nothing():
+    assert a_runner(object()).run(applied(), NOW) == []
+
+
 @pytest.mark.promise("20")
 def test_a_failure_inside_of_the_loop_is_a_result():
     class Down(MemoryStore):

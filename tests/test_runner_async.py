@@ -10,6 +10,7 @@ from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
+from coatcheck.model.record import Refused
 from coatcheck.runner_async import AsyncRunner
 from coatcheck.stores.coalesce import PerLoop, Tasks
 from coatcheck.stores.memory import AsyncMemoryStore
@@ -211,6 +212,20 @@ async def test_changes_of_one_record_that_wait_together_are_one_write_and_nothin
 
 @pytest.mark.promise("6")
 @on_each_loop
+async def test_a_change_that_waited_behind_a_refused_one_is_applied_to_what_its_caller_knew():
+    store = Parked()
+    (known,) = store.put(created(count=0))
+    runner = a_runner(store)
+    first = asyncio.create_task(runner.run(applied(created(count=9)), NOW))
+    await until(lambda: store.written)
+    second = asyncio.create_task(runner.run(applied(one_more(known), known=[known]), NOW))
+    await store.go_on()
+    assert (await first, store.count()) == ([Refused.EXISTS], 1)
+    assert isinstance((await second)[0], Done)
+
+
+@pytest.mark.promise("6")
+@on_each_loop
 async def test_of_two_batches_none_changes_a_record_that_the_other_is_changing():
     store = Parked()
     one, two = store.put(created(1, count=0), created(2, count=0))
@@ -289,6 +304,37 @@ async def test_work_that_was_started_is_waited_for():
     gate.set()
     await finishing
     assert task.result() is True
+
+
+@pytest.mark.promise("F-05")
+@on_each_loop
+async def test_while_it_closes_only_what_it_waits_for_is_carried_out():
+    store, gate = Parked(), asyncio.Event()
+    runner = a_runner(store)
+    (known,) = store.put(created(count=0))
+
+    async def work():
+        await gate.wait()
+        await runner.run(of(Load([known.state.key])), NOW)
+        return await runner.start(runner.run(applied(one_more(known), known=[known]), NOW))
+
+    task = runner.start(work())
+    finishing = asyncio.create_task(runner.close())
+    await asyncio.sleep(0)
+    (answer,) = await runner.run(of(Load([known.state.key])), NOW)
+    assert isinstance(answer, StoreUnavailable)
+    assert not answer.ambiguous
+    for late in (applied(one_more(known)), of(CALLS["ping"][0])):
+        with pytest.raises(StoreUnavailable, match="shut down") as refused:
+            await runner.run(late, NOW)
+        assert not refused.value.ambiguous
+    with pytest.raises(StoreUnavailable, match="shut down") as refused:
+        runner.start(asyncio.sleep(0))
+    assert not refused.value.ambiguous
+    gate.set()
+    await store.go_on()
+    await finishing
+    assert (isinstance(task.result()[0], Done), store.count(), len(store.loaded)) == (True, 1, 1)
 
 
 @on_each_loop

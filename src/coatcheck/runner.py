@@ -71,7 +71,7 @@ class Runner:
         try:
             while True:
                 wish = send(answer)
-                send, answer = flow.send, None
+                send = flow.send
                 if isinstance(wish, Event):
                     told.append(wish)
                     continue

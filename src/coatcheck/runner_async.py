@@ -49,7 +49,6 @@ class _Desk:
     """The lanes of one event loop."""
 
     def __init__(self, runner: AsyncRunner, tasks: Tasks) -> None:
-        self.tasks = tasks
         self.loads: Lane[bytes] = Lane(tasks, runner.send_loads)
         self.changes: Lane[_Change] = Lane(
             tasks, runner.send_changes, cancelled=True, key=itemgetter(0), handed_on=_handed_on
@@ -87,7 +86,7 @@ class AsyncRunner:
         try:
             while True:
                 wish = send(answer)
-                send, answer = flow.send, None
+                send = flow.send
                 if isinstance(wish, Event):
                     self._tell(wish)
                     continue

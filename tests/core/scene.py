@@ -332,7 +332,7 @@ class World:
 
         def flow():
             (data,) = yield Load([record.key])
-            return (yield from self.users.judged([held_of(record.key, data)], self.now))
+            return (yield from self.users.judged([held_of(record.key, data)]))
 
         return self.run(flow())[0].state
 

@@ -11,7 +11,7 @@ from coatcheck.core.epochs import Epoch, epoch_key
 from coatcheck.errors import RevocationIncomplete
 from coatcheck.model.record import TOMBSTONE_LIFE, Tombstone
 from tests.core.epochs import BY_EPOCH, alive, end_all, epoch_of, signed_in
-from tests.core.scene import NOW, World, a_token
+from tests.core.scene import HOUR, NOW, World, a_token, play
 
 pytestmark = pytest.mark.promise("17")
 
@@ -73,6 +73,7 @@ def test_a_user_is_told_once_where_no_session_is_found():
     end_all(world)
     (event,) = world.told
     assert (event.kind, event.user, event.handle) == ("revoked", "ada", None)
+    assert play(world.admin.revoke_user("ada", NOW, None), [None], [None]).calls == ["Load", "Writes"]
 
 
 def test_a_password_reset_ends_all_and_signs_in_within_one_request(world):
@@ -122,14 +123,32 @@ def test_keeping_a_session_that_had_ended_does_not_bring_it_back():
     for keep in (ended, other, a_token(9)):
         end_all(world, keep=keep)
         assert alive(world, ended) == [False]
+        assert epoch_of(world).kept == b""
     # Nor does it when its user signs in elsewhere.
     signed_in(world, 3)
     assert alive(world, ended) == [False]
 
 
+def test_a_session_of_another_user_is_not_kept_though_its_sign_in_is_as_late():
+    world = World(BY_EPOCH, "none")
+    other = signed_in(world, 1, user="grace")
+    world.now += 1
+    signed_in(world, 2)
+    end_all(world, keep=other)
+    assert epoch_of(world).kept == b""
+
+
+@pytest.mark.promise("3")
+def test_signing_in_costs_one_look_and_one_write_more_where_an_epoch_notes_it():
+    world = World(BY_EPOCH, "none")
+    visit = world.request()
+    visit.session.sign_in("ada")
+    assert play(visit.closing(), otherwise=world.answer).calls == ["Apply", "Load", "Writes"]
+
+
 @pytest.mark.promise("12", "13")
 def test_a_request_with_an_ended_session_is_late_for_a_while_then_a_stranger(world):
-    signed_in(world, 1)
+    signed_in(world, 1, at=NOW - HOUR)
     under_way = world.request(a_token(1))
     end_all(world)
     under_way.session["theme"] = "light"

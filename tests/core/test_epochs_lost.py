@@ -10,7 +10,7 @@ from coatcheck.errors import StoreFull, StoreReadOnly, StoreUnavailable, TooLarg
 from coatcheck.model.ports import Found
 from coatcheck.model.record import Tombstone
 from tests.core.epochs import BY_EPOCH, KEY, _again, alive, end_all, epoch_of, plant, signed_in
-from tests.core.scene import DAY, HOUR, NOW, Scene, World, a_record, a_token, play
+from tests.core.scene import DAY, HOUR, NOW, Scene, World, a_record, a_token, load, play
 
 pytestmark = pytest.mark.promise("17")
 
@@ -64,8 +64,17 @@ def test_anonymous_sessions_need_no_epoch(world):
     record = world.put(a_record())
     assert alive(world, record) == [True]
     assert epoch_of(world, "") is None
-    played = play(Scene(index="none").comes_with(a_token()).requests.load(Scene().state, NOW))
-    assert played.asked == []
+    scene = Scene(index="none").comes_with(a_token())
+    assert load(scene, [a_record()]).calls == ["Load"]
+
+
+def test_a_session_that_was_logged_out_beside_one_that_is_signed_in_does_not_matter(world):
+    ended, other = signed_in(world, 1), signed_in(world, 2)
+    visit = world.request(a_token(1))
+    visit.session.sign_out()
+    visit.close()
+    assert world.request(a_token(1), a_token(2)).state.record == other
+    assert isinstance(world.counts(ended), Tombstone)
 
 
 def test_an_anonymous_session_beside_one_that_has_ended_stays(world):
@@ -138,6 +147,26 @@ def test_a_lost_answer_to_the_end_of_all_is_looked_up(stores):
 
 
 @pytest.mark.promise("L")
+def test_an_end_of_all_that_found_no_epoch_and_whose_answer_was_lost_is_sent_again():
+    world = World(BY_EPOCH, "none")
+    seen = lossy(world, 1, stores=False)
+    end_all(world)
+    assert (len(seen), epoch_of(world).revoked) == (2, NOW)
+
+
+@pytest.mark.promise("L")
+def test_an_end_of_all_whose_answer_was_lost_also_ends_what_another_one_kept_meanwhile():
+    world = World(BY_EPOCH, "none")
+    kept = signed_in(world, 1)
+    ending = world.until(world.admin.revoke_user("ada", NOW, None), Writes)
+    next(ending)
+    end_all(world, keep=kept)
+    look = ending.throw(StoreUnavailable("reset"))
+    world.run(_again(ending, look))
+    assert alive(world, kept) == [False]
+
+
+@pytest.mark.promise("L")
 def test_a_sign_in_behind_an_end_of_all_whose_answer_was_lost_stands():
     world = World(BY_EPOCH, "none")
     before = signed_in(world, 1)
@@ -197,7 +226,11 @@ def test_where_no_epoch_can_be_written_for_want_of_memory_all_end():
     assert (alive(world, kept), epoch_of(world)) == ([False], None)
 
 
-@pytest.mark.parametrize("error", [StoreReadOnly("no"), TooLarge("no", size=2, limit=1)])
+@pytest.mark.parametrize(
+    "error",
+    [StoreReadOnly("no"), TooLarge("no", size=2, limit=1), StoreUnavailable("not sent", ambiguous=False)],
+    ids=repr,
+)
 def test_an_end_of_all_that_is_refused_is_an_error(error):
     flow = Scene(index="none").admin.revoke_user("ada", NOW, None)
     with pytest.raises(type(error)):
@@ -210,5 +243,5 @@ def test_only_a_first_epoch_may_be_refused_in_full_memory():
     seen = lossy(world, 0)
     signed_in(world, 1)
     end_all(world)
-    urgent = {write.urgent: write.live for writes in seen for write in writes if write.key == KEY}
-    assert urgent == {False: False, True: False}
+    urgent = [(write.urgent, write.live) for writes in seen for write in writes if write.key == KEY]
+    assert urgent == [(False, False), (True, False)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from coatcheck.core.calls import Apply, Writes
-from coatcheck.model.record import TOMBSTONE_LIFE, Destroy, Tombstone
-from tests.core.epochs import BY_EPOCH, alive, end_all, epoch_of, signed_in, unnoted
-from tests.core.scene import DAY, HOUR, MINUTE, NOW, STORES, World
+from coatcheck.model.record import TOMBSTONE_LIFE, Create, Destroy, Tombstone
+from tests.core.epochs import BY_EPOCH, KEY, alive, end_all, epoch_of, signed_in, unnoted
+from tests.core.scene import DAY, HOUR, MINUTE, NOW, STORES, World, a_record, a_token, held
 
 pytestmark = pytest.mark.promise("17")
 
@@ -33,10 +34,12 @@ def test_sign_ins_of_the_millisecond_in_which_all_are_ended_end_too(world):
 
 
 @pytest.mark.parametrize("index", ["within", "beside"])
-def test_a_sign_in_that_was_moved_is_found_in_the_index_and_ended_by_it(index):
+@pytest.mark.parametrize("tokens", [(), (a_token(),)], ids=["a new session", "one that was there"])
+def test_a_sign_in_that_was_moved_is_found_in_the_index_and_ended_by_it(index, tokens):
     world = World(BY_EPOCH, index)
+    world.put(a_record())
     end_all(world)
-    visit = world.request()
+    visit = world.request(*tokens)
     visit.session.sign_in("ada")
     visit.close()
     record = world.state_of(visit.token.key)
@@ -98,6 +101,46 @@ def test_a_session_that_ended_before_its_sign_in_was_noted_notes_nothing(world):
     world.run(ended(record))
     world.run(rest)
     assert epoch_of(world) is None
+
+
+def test_a_session_that_is_gone_before_its_sign_in_was_noted_notes_nothing():
+    world = World(BY_EPOCH, "none")
+    record, rest = unnoted(world, 1)
+    world.store.remove([record.key], NOW, 0)
+    world.run(rest)
+    assert epoch_of(world) is None
+
+
+def test_a_sign_in_that_another_users_has_replaced_notes_nothing():
+    world = World(BY_EPOCH, "none")
+    record, rest = unnoted(world, 1)
+    world.store.remove([record.key], NOW, 0)
+    world.run(created(replace(record, user="grace")))
+    world.run(rest)
+    assert epoch_of(world) is None
+
+
+def test_a_change_of_the_limits_of_an_anonymous_session_notes_nothing(world):
+    world.put(a_record())
+    visit = world.request(a_token())
+    visit.state.limits, visit.state.acted = (HOUR, DAY), True
+    visit.close()
+    assert world.state_of(a_token().key).absolute == DAY
+    assert epoch_of(world, "") is None
+
+
+def test_noting_a_kept_session_once_more_leaves_its_sign_in_and_the_epoch_as_they_are():
+    world = World(BY_EPOCH, "none")
+    kept = signed_in(world, 1)
+    end_all(world, keep=kept)
+    before = world.store.load([kept.key, KEY], NOW, 0)
+    noted = world.run(world.users.noted(held(kept)))
+    assert noted.state == kept
+    assert world.store.load([kept.key, KEY], NOW, 0) == before
+
+
+def created(record):
+    yield Apply([Create(record)], [None])
 
 
 def ended(record):

@@ -134,6 +134,19 @@ def test_the_old_secret_stays_good_for_the_whole_grace_however_often_secrets_rot
         )
 
 
+@pytest.mark.promise("14")
+def test_the_next_rotation_waits_until_the_old_secret_is_no_longer_good():
+    old, new = TOKEN, a_token(secret=2)
+    seen = NOW + 3 * HOUR
+    unseen = a_record(new, previous=old.secret_hash, last_used=seen, settings=ROTATING)
+    due = maintenance(unseen, seen, ROTATING, token=new)
+    assert (due.seen, due.rotate) == (True, None)
+    record = unseen.apply(due)
+    assert maintenance(record, seen + MINUTE - 1, ROTATING, token=new) is None
+    assert maintenance(record, seen + MINUTE, ROTATING, token=new).rotate is not None
+    assert maintenance(record, seen + MINUTE, ROTATING, token=old) is None
+
+
 # pending_token: the cookie that must go out although nothing changed it
 
 

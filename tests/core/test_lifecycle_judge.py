@@ -144,6 +144,17 @@ def test_a_late_token_beside_several_live_ones_makes_nobody_late():
     assert judge(tokens, found, SETTINGS, NOW).status is Status.NEW
 
 
+@pytest.mark.promise("H")
+@pytest.mark.parametrize(
+    "late", [a_record(a_token(1, secret=9)), Tombstone(a_token(1).key, NOW + 1)], ids=repr
+)
+def test_one_late_token_makes_late_whatever_comes_behind_it(late):
+    tokens = [a_token(key) for key in (1, 2, 3)]
+    stranger = a_record(a_token(2, secret=9), created=NOW - HOUR)
+    found = [late, stranger, Tombstone(tokens[2].key, NOW)]
+    assert judge(tokens, found, SETTINGS, NOW).status is Status.LATE
+
+
 def test_both_secrets_of_one_rotation_are_one_session_held_by_the_newer():
     old, new = a_token(secret=1), a_token(secret=2)
     record = a_record(new, previous=old.secret_hash)

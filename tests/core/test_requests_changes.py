@@ -7,7 +7,7 @@ import pytest
 from coatcheck.core.calls import Apply, Done
 from coatcheck.core.lifecycle import LOOKED_AT
 from coatcheck.core.state import Status
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import StoreFull, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model.record import APPLIED, Applied, Destroy, Holder, Refused
 from coatcheck.session import state_of
@@ -86,6 +86,14 @@ def test_a_change_of_fields_sends_no_cookie():
     assert dict(scene.state.record.fields) == packed(a=1)
 
 
+@pytest.mark.promise("2")
+def test_what_is_set_to_what_it_was_is_no_change_and_leaves_the_session_as_it_is():
+    scene = Scene().holds(a_record(fields={"a": 1}))
+    scene.session["a"] = 1
+    played = close(scene)
+    assert (played.asked, played.told, dict(scene.session)) == ([], [], {"a": 1})
+
+
 @pytest.mark.promise("14")
 def test_a_change_after_the_rotation_was_due_sends_the_derived_token_in_the_same_write():
     scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
@@ -109,6 +117,15 @@ def test_a_change_that_is_refused_is_dropped_and_told_and_the_response_has_no_co
     assert scene.state.status is Status.LATE
     assert dict(scene.session) == {}
     assert close(scene).asked == []
+
+
+@pytest.mark.promise("12")
+def test_where_another_sign_in_refuses_a_change_no_cookie_goes_out_of_what_was_saved_before():
+    scene = Scene().holds(a_record())
+    scene.session.rotate()
+    save(scene, [APPLIED])
+    scene.session["a"] = 1
+    assert cookie_of(close(scene, [Refused.CHANGED])) is None
 
 
 @pytest.mark.promise("12")
@@ -142,6 +159,18 @@ def test_a_write_that_fails_is_raised_and_told_and_nothing_is_forgotten(whole):
     played = close(scene, [APPLIED])
     assert dict(played.changes()[0].set) == packed(a=1)
     assert scene.state.met is None
+
+
+@pytest.mark.parametrize(
+    "error", [StoreFull("full"), StoreUnavailable("not sent", ambiguous=False)], ids=repr
+)
+def test_an_edit_that_is_surely_not_stored_is_tried_again(error):
+    scene = Scene().holds(a_record(fields={"a": [1]}))
+    scene.session["a"].append(2)
+    for how in (save, close):
+        with pytest.raises(type(error)):
+            how(scene, [error])
+    assert set(close(scene, [APPLIED]).changes()[0].edits) == {"a"}
 
 
 @pytest.mark.promise("6")

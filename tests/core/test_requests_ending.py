@@ -14,6 +14,7 @@ from tests.core.scene import (
     Scene,
     a_record,
     a_token,
+    answered,
     close,
     cookie_of,
     ending,
@@ -163,3 +164,64 @@ def test_an_end_that_can_not_be_stored_is_raised_and_stays_wanted():
     with pytest.raises(StoreUnavailable):
         close(scene, DOWN)
     assert close(scene, [APPLIED], failed=True).changes() == [ending()]
+
+
+def an_ending_that_failed():
+    """A request that ended its session and began another one, of which only the second is stored."""
+    scene = Scene().holds(a_record())
+    scene.session.sign_out()
+    scene.session["a"] = 1
+    with pytest.raises(StoreUnavailable):
+        close(scene, [APPLIED, DOWN])
+    return scene
+
+
+@pytest.mark.promise("12")
+def test_a_session_that_was_begun_beside_an_ending_that_failed_keeps_its_cookie():
+    scene = an_ending_that_failed()
+    played = close(scene, [APPLIED])
+    assert played.changes() == [ending()]
+    assert sets(played, scene.state.token)
+
+
+@pytest.mark.promise("12")
+def test_an_ending_that_came_too_late_at_its_second_try_takes_nothing_from_the_session_begun_beside_it():
+    scene = an_ending_that_failed()
+    scene.session["b"] = 2
+    played = close(scene, [APPLIED, Refused.GONE])
+    assert played.calls == ["Apply"]
+    assert dict(scene.session) == {"a": 1, "b": 2}
+
+
+@pytest.mark.promise("23")
+def test_what_can_not_be_stored_does_not_keep_a_request_that_failed_from_ending_its_session():
+    scene = Scene().holds(a_record())
+    scene.session.sign_out()
+    scene.session["a"] = []
+    scene.session["a"].append(object())
+    assert close(scene, [APPLIED], failed=True).changes() == [ending()]
+
+
+@pytest.mark.promise("12")
+def test_a_session_that_was_ended_beside_an_ending_that_failed_twice_ends_with_it():
+    scene = an_ending_that_failed()
+    second = scene.state.token
+    scene.session["b"] = 2
+    flow = scene.requests.close(scene.state, NOW, failed=False, head_sent=False)
+    asked = next(flow)
+    scene.session.sign_out()  # another task
+    told = flow.send(answered(asked, [APPLIED, DOWN]))
+    assert told.kind == "unavailable"
+    with pytest.raises(StoreUnavailable):
+        next(flow)
+    assert {change.key for change in close(scene, [APPLIED, APPLIED]).changes()} == {TOKEN.key, second.key}
+
+
+def test_an_ending_that_came_too_late_in_a_visit_without_a_cookie_is_told_without_a_handle():
+    scene = Scene().is_in(Status.NEW)
+    scene.session["a"] = 1
+    save(scene, [APPLIED])
+    scene.session.sign_out()
+    scene.session["b"] = 2
+    played = close(scene, [APPLIED, Refused.GONE], None)
+    assert [(event.kind, event.handle) for event in played.told] == [("dropped", None)]

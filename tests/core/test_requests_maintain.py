@@ -38,10 +38,11 @@ DOWN = StoreUnavailable("down")
 
 @pytest.mark.promise("2")
 def test_a_session_that_was_only_read_asks_nothing():
-    scene = Scene().holds(a_record(fields={"a": [1]}))
-    assert scene.session["a"] == [1]
-    played = close(scene)
-    assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
+    for settings in (SETTINGS, ROTATING):
+        scene = Scene(settings).holds(a_record(fields={"a": [1]}, settings=settings))
+        assert scene.session["a"] == [1]
+        played = close(scene)
+        assert (played.asked, played.told, played.result) == ([], [], LOOKED_AT)
 
 
 @pytest.mark.promise("5")
@@ -181,6 +182,20 @@ def test_a_visitor_who_shows_the_old_secret_of_a_rotation_gets_the_new_one():
     record = a_record(new, previous=TOKEN.secret_hash, settings=ROTATING)
     scene = Scene(ROTATING).holds(record, TOKEN)
     assert sets(play_through(scene, record), new, ROTATING)
+
+
+@pytest.mark.promise("14")
+def test_a_rotation_that_was_begun_is_completed_where_the_setting_was_switched_off_since():
+    new = SETTINGS.ring.successor(TOKEN)
+    record = a_record(new, previous=TOKEN.secret_hash)
+    assert sets(play_through(Scene().holds(record, TOKEN), record), new)
+    for value in (None, 1):
+        scene = Scene().holds(record, new)
+        if value is not None:
+            scene.session["a"] = value
+        played = close(scene, [APPLIED])
+        assert played.changes()[0].seen
+        assert (scene.state.token, scene.state.status, cookie_of(played)) == (new, Status.LIVE, None)
 
 
 def play_through(scene, stored):

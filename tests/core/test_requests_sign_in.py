@@ -17,6 +17,7 @@ from tests.core.scene import (
     Scene,
     a_record,
     a_token,
+    answered,
     close,
     cookie_of,
     ending,
@@ -24,6 +25,7 @@ from tests.core.scene import (
     load,
     make_settings,
     packed,
+    play,
     save,
     sets,
     take,
@@ -120,6 +122,34 @@ def test_after_a_sign_in_that_started_afresh_nothing_of_the_old_session_is_left(
     assert close(scene, head_sent=True).asked == []
 
 
+def test_what_was_read_of_the_old_session_is_no_part_of_one_that_started_afresh():
+    scene = Scene().holds(a_record(fields={"read": [1], "edited": [1]}))
+    read, edited, assigned = scene.session["read"], scene.session["edited"], [1]
+    edited.append(2)
+    scene.session["assigned"] = assigned
+    scene.session.sign_in("ada")
+    flow = scene.requests.save(scene.state, NOW, head_sent=False)
+    asked = flow.send(answered(next(flow), [Refused.CHANGED]))
+    scene.session["meanwhile"] = meanwhile = []
+    assert play(goes_on(flow, asked)).kinds == ["created", "signed_in"]
+    for value in (read, edited, assigned, meanwhile):
+        value.append(3)
+    (change,) = close(scene, [APPLIED]).changes()
+    edits = {name: edit.data for name, edit in change.edits.items()}
+    assert edits == packed(edited=[1, 2, 3], assigned=[1, 3])
+    assert change.set == packed(meanwhile=[3])
+
+
+def goes_on(flow, asked):
+    """The rest of `flow`, whose changes are stored."""
+    answer = answered(asked, [APPLIED])
+    try:
+        while True:
+            answer = yield flow.send(answer)
+    except StopIteration as stop:
+        return stop.value
+
+
 def test_a_sign_in_that_started_afresh_tries_another_key_where_one_is_taken():
     scene = Scene().holds(a_record())
     scene.session.sign_in("ada")
@@ -169,8 +199,19 @@ def test_signing_in_ends_every_live_session_that_came_along():
     assert destroyed == [ending(a_token(1)), ending(a_token(2))]
     assert played.kinds == ["destroyed", "created", "signed_in"]
     assert played.told[0].handle == handle_of(a_token(1).key)
+    assert played.told[0].reason == "it came with the one that signed in"
     assert sets(played, scene.state.token)
     assert scene.state.competing == ()
+
+
+@pytest.mark.promise("V")
+@pytest.mark.parametrize("refusal", [Refused.GONE, Refused.CHANGED])
+def test_what_came_along_and_is_no_longer_what_it_was_is_left_alone_without_a_word(refusal):
+    scene = Scene().comes_with(a_token(1), a_token(2))
+    load(scene, [a_record(a_token(1)), a_record(a_token(2))])
+    scene.session.sign_in("ada")
+    assert close(scene, [APPLIED, refusal, refusal]).kinds == ["created", "signed_in"]
+    assert close(scene).asked == []
 
 
 @pytest.mark.promise("H")

@@ -46,6 +46,14 @@ def test_taking_removes_in_one_write_and_gives_back_what_was_there():
 
 
 @pytest.mark.promise("11")
+def test_what_comes_behind_a_take_begins_with_what_it_left():
+    scene = Scene().holds(a_record(fields={"a": 1, "b": 2}))
+    take(scene, ["a"], [Applied(packed(a=1))])
+    scene.session["c"] = 3
+    (known,) = close(scene, [APPLIED]).asked[0].known
+    assert dict(known.state.fields) == packed(b=2)
+
+
 def test_taking_what_is_not_there_asks_nothing():
     scene = Scene().holds(a_record(fields={"a": 1}))
     assert take(scene, ["b", "c"]).result == {}

@@ -62,6 +62,13 @@ def test_what_the_caller_does_not_know_is_read_first():
     assert isinstance(driven.results[0], Done)
 
 
+@pytest.mark.promise("3")
+def test_of_what_the_callers_of_one_key_know_the_latest_counts():
+    first, second = held(record()), held(record(fields={"b": 1}))
+    for known in ([None, second], [first, second], [second, None]):
+        assert Driven([puts("a"), puts("c")], known).writes[0].expected == second.found.version
+
+
 def test_nothing_to_apply_asks_nothing():
     assert Driven([]).results == []
 
@@ -261,6 +268,26 @@ def test_a_change_that_makes_the_record_too_large_is_refused_by_itself():
         assert (error.limit, error.size > size) == (size, True)
         assert "max_bytes" in str(error)
     assert isinstance(driven.results[1], Done)
+
+
+@pytest.mark.promise("21")
+def test_beside_one_that_is_too_large_a_change_may_fill_the_record_and_a_refused_one_stays_refused():
+    size = len(encode(record(fields={"a": 1}), bytes(8)))
+    changes = [puts("a"), update(user="grace", set={"b": b"\x01"}), puts("big", b"x" * 99)]
+    driven = Driven(changes, [held(record())] * 3, max_bytes=size)
+    assert len(driven.writes[0].data) == size
+    driven.answer(None)
+    assert [type(result) for result in driven.results] == [Done, Refused, TooLarge]
+
+
+@pytest.mark.promise("21")
+def test_a_record_that_was_too_large_and_shrank_may_not_grow_again_in_the_same_write():
+    before = held(record(fields={"a": "x" * 2000, "b": "x" * 500}))
+    changes = [update(remove=frozenset({"b"})), puts("c", b"x" * 50)]
+    driven = Driven(changes, [before] * 2, max_bytes=1024)
+    assert set(driven.state().fields) == {"a"}
+    driven.answer(None)
+    assert [type(result) for result in driven.results] == [Done, TooLarge]
 
 
 @pytest.mark.promise("21")

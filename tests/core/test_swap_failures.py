@@ -96,6 +96,14 @@ def test_a_write_that_is_sent_again_names_the_version_that_lies_there_now():
 
 
 @pytest.mark.promise("L")
+def test_a_conflict_with_the_revision_it_started_from_is_sent_again_without_another_look():
+    before = held(record())
+    driven, write = lost_write(known=[before])
+    driven.answer(before.found).answer(Conflict(Found(before.found.data, 99)))
+    assert driven.writes == [replace(write, expected=99)]
+
+
+@pytest.mark.promise("L")
 @pytest.mark.parametrize("way", ["look", "conflict"])
 @pytest.mark.parametrize("theirs", [record(fields={"theirs": 1}), None, Tombstone(KEY, NOW + 1)], ids=str)
 def test_another_writer_after_a_lost_answer_makes_it_ambiguous_and_nothing_is_applied_again(way, theirs):
@@ -285,3 +293,21 @@ def test_one_by_one_each_change_is_applied_to_what_the_one_before_left():
         assert set(driven.state().fields) == names
         driven.answer(None)
     assert all(isinstance(result, Done) for result in driven.results)
+
+
+@pytest.mark.promise("13")
+def test_one_by_one_what_the_write_before_left_refuses_a_change_without_a_look():
+    changes = [puts("a"), update(user="grace", set={"b": b"\x01"}), puts("c")]
+    driven = Driven(changes, [held(record())] * 3).answer(StoreFull("full")).answer(None)
+    assert set(driven.state().fields) == {"a", "c"}
+    driven.answer(None)
+    assert [type(result) for result in driven.results] == [Done, Refused, Done]
+
+
+@pytest.mark.promise("L")
+def test_one_by_one_a_lost_answer_says_nothing_of_the_next_change():
+    driven = Driven([puts("a"), puts("b")], [held(record())] * 2).answer(StoreFull("full"))
+    (write,) = driven.writes
+    driven.fail(LOST).answer(written(write))
+    driven.answer(StoreFull("full"))
+    assert [type(result) for result in driven.results] == [Done, StoreFull]

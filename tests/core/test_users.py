@@ -200,3 +200,8 @@ def test_an_entry_lasts_as_long_as_its_session_can_be_made_to_last():
     world.put(a_record(user="ada", signed_in=NOW, idle=DAY, absolute=300 * DAY))
     (entry,) = world.store.sessions_of("ada", NOW, 10, None, 0)
     assert entry.until == NOW + 300 * DAY
+
+
+def test_a_list_that_continues_behind_no_handle_is_empty_and_asks_nothing():
+    played = play(Scene().admin.of_user("ada", NOW, 10, "junk"))
+    assert (played.asked, played.result) == ([], [])

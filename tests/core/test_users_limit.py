@@ -134,6 +134,24 @@ def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_t
     assert (scene.state.cookie_set, scene.state.met) == (None, DOWN)
 
 
+def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_told():
+    world = World(LIMITED)
+    visit = world.request()
+    visit.session.sign_in("ada")
+    flow = world.until(visit.closing(), SessionsOf)
+    next(flow)
+    told = flow.throw(DOWN)
+    assert (told.kind, told.user, told.reason) == ("unavailable", "ada", "limit: StoreUnavailable")
+
+
+def test_a_sign_in_fails_where_one_of_the_sessions_beyond_the_limit_can_not_be_ended():
+    scene = Scene(LIMITED).is_in(Status.NEW)
+    scene.session.sign_in("ada")
+    records = [its_record(entry) for entry in ENTRIES]
+    with pytest.raises(StoreUnavailable):
+        close(scene, [APPLIED], ENTRIES, records, [APPLIED, DOWN], [APPLIED])
+
+
 @pytest.mark.promise("12")
 @given(st.lists(st.integers(0, 3), max_size=6), st.integers(1, 3), st.permutations(range(6)))
 def test_whatever_signs_in_at_once_as_many_stand_as_may(times, limit, order):

@@ -185,12 +185,14 @@ def test_identical_edits_of_a_dict_are_one(base, edited):
             {"a": {"b": {"c": [1, 2, 3]}, "d": 4}},
         ),
         ({"a": {1}}, {"a": {1, 2}}, {"a": [1]}, {"a": [1]}),
+        ({"a": {1}, "b": 1}, {"a": {1, 2}, "b": 2}, {"a": [1], "b": 1}, {"a": [1], "b": 2}),
+        ({"a": {1}, "b": 1}, {"a": [1], "b": 2}, {"a": {1, 2}, "b": 1}, {"a": {1, 2}, "b": 2}),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 2, "c": 3}, {"b": 2, "a": 1, "c": 3}),
         ({1: 1, "1": 1}, {1: 2, "1": 1}, {1: 1, "1": 2}, {1: 2, "1": 2}),
         ({None: 1, b"k": 1, 1.5: 1}, {None: 2, b"k": 1, 1.5: 1}, {b"k": 1, 1.5: 2}, {b"k": 1, 1.5: 2}),
         ({True: "a"}, {True: "b"}, {1: "a", "c": 1}, {True: "b", "c": 1}),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_what_became_of_dicts(base, theirs, ours, result):
     assert same(together(base, theirs, ours), result)
@@ -257,6 +259,22 @@ def test_different_kinds_are_ours(base, theirs, ours):
         encoded = [codec.encode(value) for value in (base, theirs, ours)]
         if encoded[0] not in encoded[1:]:
             assert merged(*encoded) == encoded[2]
+
+
+@pytest.mark.parametrize("size", [14, 15, 16])
+def test_containers_of_any_size_are_merged(size):
+    # MessagePack writes up to 15 elements in another way than more.
+    items = list(range(size - 1))
+    assert together(items, [*items, -1], [*items, -2]) == [*items, -1, -2]
+    base = dict.fromkeys(items, 0)
+    assert together(base, {**base, -1: 0}, {**base, -2: 0}) == {**base, -1: 0, -2: 0}
+
+
+def test_bytes_that_are_no_value_are_of_no_kind():
+    base, ours = codec.encode([1]), codec.encode([1, 2])
+    for broken in (b"", ours[:1], ours[:2]):
+        assert merged(base, broken, ours) == ours
+        assert merged(broken, base, ours) == ours
 
 
 def test_a_tuple_is_a_value_of_its_own():

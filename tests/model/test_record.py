@@ -327,6 +327,11 @@ class TestLimits:
         assert it.permanent is after
         assert it.expires == NOW + (LIMITS.remember_idle if after else LIMITS.idle)
 
+    def test_a_permanent_session_has_the_longer_absolute_limit(self):
+        start = NOW - LIMITS.absolute
+        it = record(permanent=True, created=start).apply(update())
+        assert it.expires == NOW + LIMITS.remember_idle
+
     def test_limits_of_its_own_hold_at_once_and_until_they_are_changed(self):
         it = record().apply(update(limits=(10, 20)))
         assert (it.idle, it.absolute, it.expires) == (10, 20, NOW + 10)
@@ -411,10 +416,6 @@ class TestSettle:
 
     def test_after_clearing_nothing_is_taken(self):
         assert settle(record(), update(clear=True, take=("b",))).answer == Applied({})
-
-
-def test_a_record_can_be_put_under_another_key():
-    assert record().with_key(bytes(16)) == record(key=bytes(16))
 
 
 @pytest.mark.parametrize(

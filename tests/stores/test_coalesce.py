@@ -245,6 +245,20 @@ async def test_items_of_one_key_are_never_in_two_batches_at_once():
 
 
 @on_each_loop
+async def test_what_waits_for_its_key_is_not_looked_at_again_and_again():
+    desk = Desk(in_flight=3)
+    await desk.fly("apply", 1)
+    desk.ask("apply", 1)
+    started, tasks = [], desk.lanes.here()
+    start = tasks.start
+    tasks.start = lambda *how: started.append(how) or start(*how)
+    await desk.settle()
+    assert len(started) == 1
+    await desk.answer_all()
+    assert len(started) == 2
+
+
+@on_each_loop
 async def test_an_item_that_waits_is_handed_the_answer_of_its_key():
     desk = Desk()
     await desk.fly("apply", 1)

@@ -98,8 +98,11 @@ async def test_callers_of_a_batch_that_somebody_cancels_are_told_and_the_next_on
     callers = [desk.ask(kind, number) for number in range(3)]
     for _ in range(turns):  # before the batch began, and after
         await asyncio.sleep(0)
-    for task in asyncio.all_tasks() - {asyncio.current_task(), *callers}:
+    batches = asyncio.all_tasks() - {asyncio.current_task(), *callers}
+    for task in batches:
         task.cancel()
+    await asyncio.wait(batches)
+    assert all(task.cancelled() for task in batches)
     for _ in range(2):
         later = desk.ask(kind, 9)
         await desk.settle()
@@ -108,6 +111,21 @@ async def test_callers_of_a_batch_that_somebody_cancels_are_told_and_the_next_on
     for outcome in await asyncio.gather(*callers, return_exceptions=True):
         # Those whose batch had not begun board the next one.
         assert isinstance(outcome, StoreUnavailable) or outcome[0] in answers(kind, 0, 1, 2)
+
+
+@on_each_loop
+async def test_however_many_batches_are_cancelled_before_they_begin_the_next_one_leaves():
+    desk = Desk(in_flight=1)
+    caller = desk.ask("load", 1)
+    for _ in range(3):
+        await asyncio.sleep(0)
+        if not desk.wire.calls:
+            (batch,) = desk.lanes.here().tasks
+            batch.cancel()
+            await asyncio.sleep(0)
+    await desk.settle()
+    await desk.answer_all()
+    assert await caller == answers("load", 1)
 
 
 def test_a_loop_that_ends_with_batches_under_way_ends():

@@ -1,11 +1,12 @@
 """The store in memory keeps the contract that ships in `coatcheck.testing`, and what it promises with the engine."""
 
+import asyncio
 import os
 
 import pytest
 
-from coatcheck.model.ports import Write
-from coatcheck.stores.memory import MemoryStore
+from coatcheck.model.ports import Entry, Write
+from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing.contract import StoreContract
 from tests.stores.changes import Changes
 from tests.stores.changes_indexed import IndexedChanges
@@ -61,6 +62,20 @@ class TestWhatIsHeld:
         assert store.remove([key(0)], 0, DEADLINE) == [True]
         assert store.sweep(100, 10, DEADLINE) == 0
         assert [*store._found, *store._written, *store._heap, *store._due] == []
+
+    def test_nothing_is_left_of_a_user_without_sessions(self):
+        store, entry = MemoryStore(), Entry("ada", key(0), 0, 100)
+        write = Write(key=key(0), data=bytes(8), expires=100, entry=entry)
+        assert store.write([write], 0, DEADLINE) == [None]
+        assert store.remove([key(0)], 0, DEADLINE) == [True]
+        assert store._users == {}
+
+
+def test_an_event_loop_can_work_on_a_store_of_synchronous_code():
+    store = MemoryStore()
+    new = write(store, key(0), 0, 100)
+    (found,) = asyncio.run(AsyncMemoryStore(store).load([key(0)], 0, DEADLINE))
+    assert found.data == new.data
 
 
 class TestMemory(StoreContract):

@@ -11,7 +11,7 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status, check_name, check_size, encode_field
 from coatcheck.core.swap import held_of
 from coatcheck.core.users import Users, event_of, raise_failure
-from coatcheck.errors import SessionGone, StoreError, TooLarge
+from coatcheck.errors import SessionGone, StoreError
 from coatcheck.http.token import key_of
 from coatcheck.model.ports import Entry, Loaded
 from coatcheck.model.record import Destroy, Record, Refused, Update
@@ -41,13 +41,13 @@ class Admin:
         if held is None:
             raise SessionGone(f"There is no session {handle!r}, or no longer.", handle=handle)
         state.hold(None, held)
-        state.ready, state.detached = True, True
+        state.detached = True
 
     def _live_under(self, key: bytes, now: int) -> Flow[Held | None]:
         answers: Sequence[Loaded] = yield Load([key])
         if isinstance(answers[0], StoreError):
             raise answers[0]
-        (held,) = yield from self._users.judged([held_of(key, answers[0])], now)
+        (held,) = yield from self._users.judged([held_of(key, answers[0])])
         record = held.state
         if not isinstance(record, Record) or not record.is_alive(now, self._settings.lifetimes):
             return None
@@ -85,18 +85,18 @@ class Admin:
             fields[name] = encode_field(name, value)
         check_size("…", b"".join(fields.values()), self._settings.max_bytes)
         updated = 0
-        failures: list[Result] = []
+        outcomes: list[Result] = []
         after: Entry | None = None
         while helds := (yield from self._users.live_of(user, now, _AT_A_TIME, after)):
             records = _records_in(helds)
             changes = [self._user_update(record.key, user, fields, now) for record in records]
             results: Sequence[Result] = yield Apply(changes, helds)
-            failures += [result for result in results if isinstance(result, StoreError | TooLarge)]
+            outcomes += results
             updated += sum(isinstance(result, Done) for result in results)
             if len(helds) < _AT_A_TIME:
                 break
             after = self.position_of(records[-1])
-        raise_failure(failures)
+        raise_failure(outcomes)
         return updated
 
     def _user_update(self, key: bytes, user: str, fields: Mapping[str, bytes], now: int) -> Update:

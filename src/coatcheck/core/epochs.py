@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.core.calls import Call, Held, Load, Remove, Writes
-from coatcheck.core.swap import NOTHING, held_of, write_of
+from coatcheck.core.swap import held_of, write_of
 from coatcheck.errors import StoreError, StoreFull, StoreUnavailable, TooLarge
 from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Found, Loaded, Write, revision_of
@@ -93,11 +93,11 @@ class Epochs:
         self._random = random
         self._lifetimes = lifetimes
 
-    def judged(self, helds: Sequence[Held], now: int) -> _Steps[list[Held]]:
+    def judged(self, helds: Sequence[Held]) -> _Steps[list[Held]]:
         """`helds`, without the records whose sign-in does not count: one more load where somebody is signed in.
 
-        For a while a tombstone stands in for such a record: a request that was under way when the session ended, or
-        while its sign-in is being noted, is late, and gets no new session.
+        A tombstone stands in for such a record: a request that was under way when the session ended, or while its sign-in
+        is being noted, is late, and gets no new session.
 
         Raises:
             StoreError: An epoch can't be read.
@@ -109,14 +109,15 @@ class Epochs:
         answers: Sequence[Loaded] = yield Load([epoch_key(user) for user in users])
         for user, found in zip(users, answers, strict=True):
             epochs[user] = _epoch(_checked(found))
-        return [_judged(held, epochs, now) for held in helds]
+        return [_judged(held, epochs) for held in helds]
 
     def note(self, record: Record, until: int) -> _Steps[Held | None]:
         """Note a sign-in that is stored, and is not answered yet, in its user's epoch.
 
         Returns what lies under the record's key, if the sign-in had to be moved; None: it was not.
         """
-        user = record.user or ""
+        user = record.user
+        assert user is not None
         wrote = b""
         keys = [record.key, epoch_key(user)]
         for _ in range(_MOST_LOST):
@@ -172,14 +173,11 @@ class Epochs:
                     # Nothing counts at present. Earlier records must not count again.
                     ended = Epoch(ended=now, newest=now, expires=until, revoked=now)
                 else:
-                    record = None if keep is None else held_of(keep, spared[0]).state
-                    stays = isinstance(record, Record) and record.user == user and epoch.admits(record)
-                    ended = replace(
-                        epoch,
-                        ended=max(epoch.ended, epoch.newest),
-                        revoked=max(epoch.revoked, now),
-                        kept=keep if stays and keep is not None else b"",
-                    )
+                    record, kept = None if keep is None else held_of(keep, spared[0]).state, b""
+                    if isinstance(record, Record) and record.user == user and epoch.admits(record):
+                        kept = record.key
+                    newest, revoked = max(epoch.ended, epoch.newest), max(epoch.revoked, now)
+                    ended = replace(epoch, ended=newest, revoked=revoked, kept=kept)
                 try:
                     stored = yield from self._put_epoch(user, ended, epoch_found)
                 except StoreFull:
@@ -228,7 +226,7 @@ def _user_in(held: Held) -> str | None:
     return held.state.user if isinstance(held.state, Record) else None
 
 
-def _judged(held: Held, epochs: dict[str, Epoch | None], now: int) -> Held:
+def _judged(held: Held, epochs: dict[str, Epoch | None]) -> Held:
     record = held.state
     if not isinstance(record, Record) or record.user is None:
         return held
@@ -236,4 +234,4 @@ def _judged(held: Held, epochs: dict[str, Epoch | None], now: int) -> Held:
     if epoch is not None and epoch.admits(record):
         return held
     end = max(record.signed_in, 0 if epoch is None else epoch.revoked) + TOMBSTONE_LIFE
-    return Held(held.found, Tombstone(record.key, end)) if now < end else NOTHING
+    return Held(held.found, Tombstone(record.key, end))

@@ -184,7 +184,7 @@ def _update(
     limits = None if state.limits == (record.idle, record.absolute) else state.limits
     secret_changes = state.rotate or state.sign_in is not None
     removing = wanted.remove
-    if state.sign_in is not None and CSRF not in wanted.set:
+    if state.sign_in is not None:
         # A parallel request with the old secret could have planted one.
         removing |= {CSRF}
     if not (
@@ -199,7 +199,7 @@ def _update(
         return None, token
     own = token  # None: opened by `edit`, not by its visitor
     maintenance = rotate = None
-    if own is not None and secret_changes:
+    if secret_changes:
         token = Token(record.key, random(SECRET_BYTES))
         rotate = Rotation(token.secret_hash, random(MARK_BYTES))
     elif (

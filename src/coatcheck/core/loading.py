@@ -35,11 +35,12 @@ class Loading:
     def load(self, state: State, now: int) -> Flow[None]:
         """Find out which session the request holds. A failing store is recorded in `state`, not raised."""
         tokens = self._read_tokens(state)
+        if not tokens and not state.refused:
+            # The budget of a request without a cookie of ours.
+            state.status, state.ready = Status.NEW, True
+            return
         if not tokens:
-            if state.refused:
-                yield from self._judge(state, now, ())
-            else:
-                state.status, state.ready = Status.NEW, True
+            yield from self._judge(state, now, ())
             return
         try:
             if len(tokens) == 1 and not self._users.by_epoch:
@@ -61,7 +62,7 @@ class Loading:
                     return
                 helds: Sequence[Held] = [held]
             else:
-                helds = yield from self._found(tokens, now)
+                helds = yield from self._found(tokens)
         except StoreError as error:
             yield from self._not_loaded(state, now, error)
             return
@@ -70,7 +71,7 @@ class Loading:
             return
         yield from self._judge(state, now, helds)
 
-    def _found(self, tokens: Sequence[Token], now: int) -> Flow[Sequence[Held]]:
+    def _found(self, tokens: Sequence[Token]) -> Flow[Sequence[Held]]:
         """The state under each token's key.
 
         Raises:
@@ -78,16 +79,15 @@ class Loading:
         """
         keys = list(dict.fromkeys([token.key for token in tokens]))
         answers: Sequence[Loaded] = yield Load(keys)
-        helds = yield from self._users.judged(
-            [held_under(key, answer) for key, answer in zip(keys, answers, strict=True)], now
-        )
+        found = [held_under(key, answer) for key, answer in zip(keys, answers, strict=True)]
+        helds = yield from self._users.judged(found)
         under = dict(zip(keys, helds, strict=True))
         return [under[token.key] for token in tokens]
 
     def _read_tokens(self, state: State) -> Sequence[Token]:
         """The tokens of ours in the request's Cookie header."""
         settings = self._settings
-        values = values_of(state.cookies, settings.cookie_name) if state.cookies else []
+        values = values_of(state.cookies, settings.cookie_name)
         if len(values) == 1:
             token = settings.ring.verify(values[0])
             state.tokens, state.refused = ((), True) if token is None else ((token,), False)

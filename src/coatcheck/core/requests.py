@@ -11,7 +11,7 @@ from coatcheck.core import lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
 from coatcheck.core.loading import Loading, held_under
 from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, names_in, read_field
-from coatcheck.core.users import event_of, raise_failure
+from coatcheck.core.users import event_of, raise_failure, record_of
 from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token, handle_of
 from coatcheck.model import codec
@@ -100,7 +100,7 @@ class Requests(Loading):
             if not state.to_destroy:
                 raise impossible
             # The endings are carried out all the same.
-            change, token = None, None
+            change = None
         if change is None and not state.to_destroy:
             if state.changes and state.status is Status.LATE:
                 yield from self._lose(state, now, Refused.CHANGED)
@@ -111,7 +111,7 @@ class Requests(Loading):
         changes: list[Change] = [] if change is None else [change]
         known: list[Held | None] = [] if change is None else [state.held]
         for held in ending:
-            changes.append(lifecycle.ending_of(_record(held), now))
+            changes.append(lifecycle.ending_of(record_of(held), now))
             known.append(held)
         try:
             results: Sequence[Result] = yield Apply(changes, known)
@@ -157,7 +157,7 @@ class Requests(Loading):
         late: Refused | None = None
         left: list[Held] = []
         for number, (held, result) in enumerate(zip(ending, results, strict=True)):
-            record = _record(held)
+            record = record_of(held)
             if number >= own:
                 if isinstance(result, Done):
                     reason = "it came with the one that signed in"
@@ -177,14 +177,12 @@ class Requests(Loading):
                     yield event_of("dropped", now, record, reason="another user has signed in since")
             else:
                 left.append(held)
-                continue
             if state.cookie_set is not None and state.cookie_set.key == record.key:
                 state.cookie_set = None
         # What another task has ended since stays to be done; so does what failed.
         state.to_destroy = (*left, *state.to_destroy[own:])
-        if own:
-            # Also where a second session was begun and ended: the browser still shows the first one's token.
-            state.cookie_cleared = state.ended_own and state.cookie_set is None
+        # Also where a second session was begun and ended: the browser still shows the first one's token.
+        state.cookie_cleared = state.ended_own
         return None if state.ended_own else late
 
     def _drop(self, state: State, now: int, change: Create, result: Result, late: Refused) -> Flow[None]:
@@ -233,10 +231,8 @@ class Requests(Loading):
             yield from self._updated(state, now, change, token, result, sent)
 
     def _created(self, state: State, now: int, held: Held, token: Token | None, sent: Sent) -> Flow[None]:
-        record = _record(held)
-        if record.user is not None:
-            held = yield from self._users.entered(held, now)
-            record = _record(held)
+        held = yield from self._users.entered(held, now)
+        record = record_of(held)
         yield event_of("created", now, record)
         if record.user is not None:
             yield event_of("signed_in", now, record)
@@ -244,13 +240,12 @@ class Requests(Loading):
             # Another task has ended the session while it was being made.
             state.to_destroy = (*state.to_destroy, held)
             return
-        if state.record is not None:
-            # A sign-in that started afresh leaves behind what was read of the old record.
-            for name in list(state.values):
-                if name not in record.fields and state.changes.get(name) is None:
-                    state.values.pop(name, None)
-                    state.reads.pop(name, None)
-            state.before = {}
+        # A sign-in that started afresh leaves behind what was read of the old record.
+        for name in list(state.values):
+            if name not in record.fields and state.changes.get(name) is None:
+                state.values.pop(name, None)
+                state.reads.pop(name, None)
+        state.before = {}
         state.hold(token, held)
         state.cookie_set, state.cookie_cleared = token, False
         state.settled(sent)
@@ -269,17 +264,17 @@ class Requests(Loading):
             # Another request's sign-in or ending went out in the same write, behind this change.
             state.blank()
             state.status = Status.LATE
-            state.cookie_set, state.cookie_cleared = None, False
+            state.cookie_set = None
             return
-        record = _record(held)
+        record = record_of(held)
         if change.sign_in is not None:
             held = yield from self._users.entered(held, now)
-            record = _record(held)
+            record = record_of(held)
             yield event_of("signed_in", now, record)
         else:
             if change.limits is not None:
                 held = yield from self._users.noted(held)
-                record = _record(held)
+                record = record_of(held)
             if change.rotate is not None:
                 yield event_of("rotated", now, record, reason="periodic" if change.rotate.derived else "")
         if done.answer.merged:
@@ -290,18 +285,13 @@ class Requests(Loading):
         if state.generation != sent.generation:
             # Another task has ended the session meanwhile. That is still to be carried out, on what was stored now.
             state.to_destroy = tuple(
-                [held if _record(other).key == record.key else other for other in state.to_destroy]
+                [held if record_of(other).key == record.key else other for other in state.to_destroy]
             )
             return
         state.token, state.record, state.held = token, record, held
-        if token is not None and (change.rotate is not None or change.permanent is not None):
-            state.cookie_set, state.cookie_cleared = token, False
-        elif (
-            state.cookie_set is None
-            and not state.cookie_cleared
-            and token is not None
-            and (not token.current or token.secret_hash != record.secret_hash)
-        ):
+        if change.rotate is not None or change.permanent is not None:
+            state.cookie_set = token
+        elif token is not None and (not token.current or token.secret_hash != record.secret_hash):
             # The request still holds the session: what is pending can go out.
             state.cookie_set = lifecycle.pending_token(state, self._settings)
         state.settled(sent)
@@ -339,15 +329,15 @@ class Requests(Loading):
         record = state.record
         state.blank()
         state.status = Status.LATE
-        state.cookie_set, state.cookie_cleared = None, False
-        handle = handle_of(state.tokens[0].key) if record is None and state.tokens else None
+        state.cookie_set = None
+        handle = handle_of(state.tokens[0].key) if state.tokens else None
         yield event_of("dropped", now, record, handle=handle, reason=refusal.value)
 
     # During a request
 
     def take(self, state: State, now: int, names: Sequence[str]) -> Flow[dict[str, Any]]:
         """Remove fields and give back their values, so that no other request gets them too."""
-        own = [name for name in names if isinstance(name, str) and not is_private(name)]
+        own = [name for name in names if not is_private(name)]
         return (yield from self._take(state, now, own))
 
     def take_flashes(self, state: State, now: int) -> Flow[list[Flash]]:
@@ -400,7 +390,7 @@ class Requests(Loading):
                 state.blank()
                 state.status = Status.LATE
                 return values
-            state.held, state.record = result.held, _record(result.held)
+            state.held, state.record = result.held, record_of(result.held)
         for name in present:
             # Not marked as removed: the same write may hold what another request has put there since.
             for known in (state.changes, state.values, state.reads, state.before):
@@ -431,18 +421,13 @@ class Requests(Loading):
         if record is None:
             return False
         answers: Sequence[Loaded] = yield Load([record.key])
-        (held,) = yield from self._users.judged([held_under(record.key, answers[0])], now)
+        (held,) = yield from self._users.judged([held_under(record.key, answers[0])])
         found = held.state
         return (
             self._holds(held, token, now)
             and isinstance(found, Record)
             and found.is_alive(now, self._settings.lifetimes)
         )
-
-
-def _record(held: Held) -> Record:
-    assert isinstance(held.state, Record)
-    return held.state
 
 
 def _assigned(state: State, fields: dict[str, bytes]) -> dict[str, bytes]:

@@ -145,16 +145,17 @@ class Swap:
 
     def _plan(self, group: _Group, results: list[Any]) -> _Plan | None:
         """The next write of a group. None: nothing is left to write, and every change has its result."""
-        held = group.held
-        if group.sent is not None or held is None:
+        if group.sent is not None:
             return group.sent
+        held = group.held
         while group.changes:
+            assert held is not None
             some = group.changes[:1] if group.one_by_one else group.changes
             state, answers = _applied(some, held)
             data = b""
             if state is not None:
                 data = encode(state, self._random(REVISION_BYTES))
-                if len(data) > self._max_bytes and _grows(data, held):
+                if len(data) > self._max_bytes:
                     state, answers = _applied(some, held, self._max_bytes)
                     data = b"" if state is None else encode(state, self._random(REVISION_BYTES))
             if state is not None:
@@ -227,7 +228,7 @@ class _Plan:
             results[number] = Done(answer, after) if isinstance(answer, Applied) else answer
         group.changes = group.changes[len(self.answers) :]
         group.held, group.confirmed = after, True
-        group.sent, group.unsure, group.looks = None, False, 0
+        group.sent, group.looks = None, 0
 
 
 class _Group:
@@ -272,7 +273,7 @@ class _Group:
                 kept.append((number, change))
             else:
                 results[number] = copy_of(error)
-        self.changes, self.sent, self.unsure = kept, None, False
+        self.changes, self.sent = kept, None
 
 
 def _applied(
@@ -319,10 +320,6 @@ def _write(state: Record | Tombstone, data: bytes, held: Held, lifetimes: Lifeti
         entry=entry,
         urgent=not live or (held.found is not None and len(data) <= len(held.found.data)),
     )
-
-
-def _grows(data: bytes, held: Held) -> bool:
-    return held.found is None or len(data) > len(held.found.data)
 
 
 def _ambiguous(error: StoreError | TooLarge) -> StoreTimeout:

@@ -20,7 +20,7 @@ from coatcheck.model.lifetimes import moment
 from coatcheck.model.ports import Entry, Index, Loaded
 from coatcheck.model.record import Destroy, Holder, Record
 
-__all__ = ["Users", "event_of", "raise_failure"]
+__all__ = ["Users", "event_of", "raise_failure", "record_of"]
 
 _PAGE = 100
 
@@ -37,11 +37,11 @@ class Users:
         within = settings.lifetimes if index == "within" else None
         self._epochs = Epochs(random, lifetimes=within) if self.by_epoch else None
 
-    def judged(self, helds: Sequence[Held], now: int) -> Flow[Sequence[Held]]:
+    def judged(self, helds: Sequence[Held]) -> Flow[Sequence[Held]]:
         """`helds`, without the records that were ended by their user's epoch."""
         if self._epochs is None:
             return helds
-        return (yield from self._epochs.judged(helds, now))
+        return (yield from self._epochs.judged(helds))
 
     # Signing in
 
@@ -51,9 +51,9 @@ class Users:
         If that fails, so has the sign-in: no user gets more sessions than the limit. Returns what lies there now.
         """
         held = yield from self.noted(held)
-        record = held.state
+        record = record_of(held)
         limit = self._settings.max_sessions_per_user
-        if limit is None or not isinstance(record, Record) or record.user is None:
+        if limit is None or record.user is None:
             return held
         try:
             yield from self._end_surplus(record.user, now, limit)
@@ -70,14 +70,15 @@ class Users:
 
         Returns what lies there now: an epoch may have moved the sign-in.
         """
-        record = held.state
-        if not isinstance(record, Record) or record.user is None:
+        record = record_of(held)
+        user = record.user
+        if user is None:
             return held
         until = self._until(record)
-        if self._epochs is not None and (moved := (yield from self._epochs.note(record, until))) is not None:
-            held, record = moved, moved.state
-        if self.index == "beside" and isinstance(record, Record) and record.user is not None:
-            yield Note([Entry(record.user, record.key, record.signed_in, until)])
+        if self._epochs is not None:
+            held = (yield from self._epochs.note(record, until)) or held
+        if self.index == "beside":
+            yield Note([Entry(user, record.key, record_of(held).signed_in, until)])
         return held
 
     def _until(self, record: Record) -> int:
@@ -105,12 +106,7 @@ class Users:
     # From outside
 
     def live_of(self, user: str, now: int, limit: int, after: Entry | None) -> Flow[list[Held]]:
-        """The live records of `user`, the newest sign-in first: at most `limit`, from behind `after`.
-
-        Raises:
-            ConfigurationError: The store keeps no lists.
-        """
-        self.need_index("find the sessions of a user")
+        """The live records of `user`, the newest sign-in first: at most `limit`, from behind `after`."""
         live: list[Held] = []
         while len(live) < limit:
             wanted = min(_PAGE, limit - len(live))
@@ -131,7 +127,7 @@ class Users:
             helds.append(held_of(entry.key, answer))
         live: list[tuple[Entry, Held]] = []
         dead: list[Entry] = []
-        for entry, held in zip(page, (yield from self.judged(helds, now)), strict=True):
+        for entry, held in zip(page, (yield from self.judged(helds)), strict=True):
             record = held.state
             if (
                 isinstance(record, Record)
@@ -207,6 +203,12 @@ class Users:
                 f"This store can't {purpose}: Memcached, for one, keeps no lists. The stores in "
                 "SQLite, Redis, PostgreSQL, MySQL, MariaDB and memory can."
             )
+
+
+def record_of(held: Held) -> Record:
+    """What is held, where it is known to be a record."""
+    assert isinstance(held.state, Record)
+    return held.state
 
 
 def _end_of(user: str, key: bytes, signed_in: int, now: int) -> Destroy:

@@ -144,7 +144,7 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
             sealed = data[offset : offset + size]
             offset += size
         fields = _decode_fields(data[offset:])
-    except (LayoutError, UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+    except (LayoutError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise RecordError("the record is damaged") from error
     # Some arguments by place, as in `Record.apply`.
     return Record(

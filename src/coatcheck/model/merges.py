@@ -119,8 +119,6 @@ def _merged_dict(base: bytes, theirs: bytes, ours: bytes) -> bytes:
             new.pop(key, None)
     for key, here in after.items():
         was, there = before.get(key), new.get(key)
-        if here == was:
-            continue
         if there == was or was is None:
             new[key] = here
         elif there is not None:

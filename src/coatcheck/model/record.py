@@ -312,10 +312,6 @@ class Record(Struct, frozen=True):
         settled = _updated(self, change)
         return settled.answer if isinstance(settled.answer, Refused) else settled.record
 
-    def with_key(self, key: bytes) -> Record:
-        """The same record under another key, for the (never seen) case that the key was taken."""
-        return replace(self, key=key)
-
 
 State: TypeAlias = Record | Tombstone | Unreadable | None
 """All that can lie under a key; None: nothing does."""
@@ -379,7 +375,7 @@ def _updated(record: Record, change: Update) -> Settled:
 
     secret_hash, secret_at, mark = record.secret_hash, record.secret_at, record.mark
     previous, seen = record.previous, record.seen
-    if previous is not None and seen and at >= seen + grace:
+    if seen and at >= seen + grace:
         previous, seen = None, 0
     if change.seen and previous is not None and not seen and change.secret_hash == secret_hash:
         seen = at
@@ -439,7 +435,7 @@ def _fields_after(record: Record, change: Update) -> tuple[Applied, dict[str, by
         theirs = fields.get(name)
         if change.clear or theirs == edit.stored:
             fields[name] = edit.data
-        elif edit.rule is None and (theirs is None or edit.base is None):
+        elif edit.rule is None and theirs is None:
             continue  # it was removed meanwhile, and stays so
         else:
             result = edit.onto(theirs)

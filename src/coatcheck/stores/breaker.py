@@ -63,11 +63,6 @@ class Breaker:
         self._until = 0.0  # closed
         self._lock = threading.Lock()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether calls are refused, except for trials."""
-        return self._until > 0
-
     def admit(self) -> None:
         """Return if the server may be called.
 

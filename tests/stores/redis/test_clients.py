@@ -306,6 +306,46 @@ class OtherConnection(redis.Connection):
             raise OtherResponseError(str(error)) from None
 
 
+class CutConnection(redis.Connection):
+    """Its network fails when a part of what is sent may have arrived."""
+
+    def send_packed_command(self, command, check_health=True):
+        super().send_packed_command(command, check_health)
+        raise redis.ConnectionError("cut")
+
+
+@pytest.mark.promise("L", "F-03")
+def test_of_several_commands_that_were_sent_in_part_the_first_may_be_run_and_of_one_nothing(
+    redis_server, prefix
+):
+    pool = redis.ConnectionPool(connection_class=CutConnection, host=HOST, port=redis_server.port)
+    store = RedisStore(redis.Redis(connection_pool=pool), prefix=prefix)
+    for writes, ambiguous in (([item()], False), ([item(), item(urgent=True)], True)):
+        with pytest.raises(StoreUnavailable) as raised:
+            store.write(writes, now_ms(), soon())
+        assert raised.value.ambiguous == ambiguous
+    store.close()
+
+
+class NamelessConnection:
+    """As of valkey-py: it has another way to leave the driver's name out."""
+
+    def __init__(self, *, lib_name="valkey-py", lib_version="6", **options):
+        self.told = [lib_name, lib_version]
+        self.options = options
+
+    def can_read(self):
+        return False
+
+
+def test_the_driver_s_name_is_left_out_in_the_way_of_the_driver():
+    pool = redis.ConnectionPool(connection_class=NamelessConnection)
+    settings = RedisStore(redis.Redis(connection_pool=pool))._servers._settings
+    connection = settings.connection_class(**settings.connection_kwargs)
+    assert connection.told == [None, None]
+    assert "driver_info" not in connection.options
+
+
 def test_a_client_with_classes_of_its_own_is_understood(redis_server, prefix):
     pool = redis.ConnectionPool(connection_class=OtherConnection, host=HOST, port=redis_server.port)
     client = redis.Redis(connection_pool=pool)

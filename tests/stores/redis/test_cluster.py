@@ -4,21 +4,21 @@ import asyncio
 import os
 import subprocess
 from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
 
 import pytest
 import redis
 import redis.asyncio
 from redis.crc import key_slot
+from redis.exceptions import MovedError, ResponseError
 
-from coatcheck.errors import StoreTimeout, StoreUnavailable
+from coatcheck.errors import StoreUnavailable
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.redis import AsyncRedisStore, RedisStore, async_from_url
-from coatcheck.stores.redis.clusters import _Delivery
-from coatcheck.stores.redis.pools import Share
+from coatcheck.stores.redis.calls import driven
+from coatcheck.stores.redis.clusters import Cluster, Server
 from coatcheck.stores.redis.scripts import Command, failed
 from tests.behaviours import BlockingStore
-from tests.servers.process import HOST, until
+from tests.servers.process import HOST, free_port, until
 from tests.servers.redis import RedisServer, folder
 from tests.stores.redis.harness import name_of
 from tests.stores.redis.scene import DAY, SYNC_AND_ASYNC, Scene, item, now_ms, opened, soon
@@ -127,65 +127,159 @@ def test_a_key_that_is_being_moved_and_one_that_was_are_found(kind, nodes, prefi
         assert isinstance(conflict, Conflict)
         assert scene.load(write.key) == [third.data]
         # It is known now: the next call goes to the target at once.
-        assert servers_of(scene.store)._client.get_node_from_key(name).port == target.port
+        assert servers_of(scene.store)._slots[slot].port == target.port
 
 
 def servers_of(store):
     """The servers of a store; of an async one, in the loop that it is used in."""
     if not isinstance(store, BlockingStore):
         return store._servers
-    (servers,) = store.store._loops._servers.values()
+    (servers,) = store.store._loops._objects.values()
     return servers
 
 
-class Moved(Exception):
-    """As the drivers call it."""
+class Scripted:
+    """A pool whose server replies to each command as `reply` says."""
 
-    host, port = "h", 1
+    def __init__(self, server, reply):
+        self.server, self.reply, self.commands, self.is_open = server, reply, [], True
+
+    def exchange(self, commands, deadline, *, pauses=False):
+        yield from ()
+        self.commands += commands
+        return [self.reply(self.server, command) for command in commands]
+
+    def close(self):
+        yield from ()
+        self.is_open = False
 
 
-Moved.__name__ = "MovedError"
+A, B = Server("a", 1), Server("b", 2)
 
 
-class Anywhere:
-    """A client of a cluster that knows one server only."""
+def asked(reply, *commands, seeds=(A,)):
+    """The replies to commands that an imagined cluster gives, and the servers that got them."""
+    pools = {}
+    cluster = Cluster(seeds, lambda server: pools.setdefault(server, Scripted(server, reply)))
+    replies = driven(cluster.exchange(commands, soon()), soon())
+    return replies, {
+        server: [each for each in pool.commands if each in commands] for server, pool in pools.items()
+    }
 
-    def get_node(self, host, port):
-        return "a server"
 
-    def get_node_from_key(self, key):
-        raise KeyError(key)
+def asks_for_slots(command):
+    return b"SLOTS" in command.data
 
 
 def test_a_command_that_is_sent_round_in_circles_comes_to_an_end():
-    delivery = _Delivery([Command(b"key", b"", server="a server")])
-    hops = 0
-    while hops < 20:
-        hops += 1
-        ((_, places),) = delivery.by_server(Anywhere()).items()
-        share = Share(SimpleNamespace(idle=[]), delivery.commands(places))
-        share.replies = [Moved("1 h:1")]
-        delivery.answered(places, share)
-        assert delivery.renews()
-        assert not delivery.renews()
-        if not delivery.goes_on(soon()):
-            break
-    assert 2 < hops < 10
-    assert "redis+cluster" in str(failed(delivery.replies[0]))
+    def reply(server, command):
+        other = {"a": "b:2", "b": "a:1"}[server.host]
+        return [[0, 16_383, [b"a", 1]]] if asks_for_slots(command) else MovedError(f"7 {other}")
+
+    (answer,), sent = asked(reply, Command(b"key", b"GET"))
+    assert 2 < sum(map(len, sent.values())) < 10
+    assert "redis+cluster" in str(failed(answer))
 
 
 def test_a_key_that_no_server_has_is_unavailable_by_itself():
-    delivery = _Delivery([Command(b"key", b""), Command(b"other", b"", server="a server")])
-    assert delivery.by_server(Anywhere()) == {"a server": [1]}
-    assert isinstance(delivery.replies[0], StoreUnavailable)
-    assert not delivery.replies[0].ambiguous
+    def reply(server, command):
+        return [[0, key_slot(b"key"), [b"a", 1]]] if asks_for_slots(command) else b"found"
+
+    free = next(
+        name for name in (b"%d" % number for number in range(99)) if key_slot(name) > key_slot(b"key")
+    )
+    (found, missing), _ = asked(reply, Command(b"key", b"GET"), Command(free, b"GET"))
+    assert found == b"found"
+    assert isinstance(missing, StoreUnavailable)
+    assert not missing.ambiguous
 
 
-def test_a_caller_that_waits_too_long_while_another_asks_where_keys_are_is_told(nodes, prefix):
-    with opened("sync", nodes.url, prefix=prefix) as store, store._servers._lock:
-        with pytest.raises(StoreTimeout) as raised:
-            store.load([bytes(16)], now_ms(), soon(0.1))
-        assert not raised.value.ambiguous
+@pytest.mark.parametrize("unknown", [None, b"", b"?"])
+def test_a_server_that_does_not_know_its_host_is_the_one_that_was_asked(unknown):
+    moved = []
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            return [[0, 16_383, [unknown, 2 if moved else 1]]]
+        if server.port == 1:
+            moved.append(server)
+            return MovedError("7 :2")
+        return b"found"
+
+    replies, sent = asked(reply, Command(b"key", b"GET"))
+    assert replies == [b"found"]
+    assert sent.keys() == {A, Server("a", 2)}
+
+
+def test_a_server_that_can_not_tell_where_keys_are_is_passed_over():
+    def reply(server, command):
+        if not asks_for_slots(command):
+            return b"found"
+        return [[0, 16_383, [b"c", 3]]] if server.host == "b" else ResponseError("LOADING")
+
+    replies, _ = asked(reply, Command(b"key", b"GET"), seeds=(A, B))
+    assert replies == [b"found"]
+
+
+def test_while_a_server_is_down_the_others_are_not_asked_for_the_slots_by_every_call():
+    asked_for = []
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            asked_for.append(server)
+            return [[0, 16_383, [b"b", 2]]]
+        return StoreUnavailable("it is down", ambiguous=False)
+
+    cluster = Cluster([A], lambda server: Scripted(server, reply))
+    deadline = soon()
+    for _ in range(20):
+        (answer,) = driven(cluster.exchange([Command(b"key", b"GET")], deadline), deadline)
+        assert isinstance(answer, StoreUnavailable)
+    assert 2 <= len(asked_for) < 20  # the renewals of one call, unless the machine is very slow
+
+
+def test_the_connections_to_a_server_that_has_left_are_closed():
+    pools = {}
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            return [[0, 16_383, [b"c", 3]]] if B in pools else [[0, 16_383, [b"b", 2]]]
+        return MovedError("7 c:3") if server == B else b"found"
+
+    cluster = Cluster([A], lambda server: pools.setdefault(server, Scripted(server, reply)))
+    assert driven(cluster.exchange([Command(b"key", b"GET")], soon()), soon()) == [b"found"]
+    assert {server.host: pool.is_open for server, pool in pools.items()} == {
+        "a": False,
+        "b": False,
+        "c": True,
+    }
+
+
+@SYNC_AND_ASYNC
+def test_servers_of_the_url_that_are_down_are_passed_over(kind, nodes, prefix):
+    url = nodes.url.replace("//", f"//{HOST}:{free_port()},")
+    with opened(kind, url, prefix=prefix) as store:
+        scene = Scene(None, store, store, 20)
+        write = scene.put()
+        assert scene.load(write.key) == [write.data]
+
+
+@pytest.mark.promise("F-06")
+def test_the_servers_of_a_batch_are_asked_in_one_order_so_that_no_two_callers_wait_for_each_other():
+    order = []
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            return [[0, 8_191, [b"a", 1]], [8_192, 16_383, [b"b", 2]]]
+        order.append(server)
+        return b"found"
+
+    commands = [Command(b"%d" % number, b"GET") for number in range(8)]
+    for batch in (commands, commands[::-1]):
+        asked(reply, *batch)
+        assert order == sorted(order)
+        assert {*order} == {A, B}
+        order.clear()
 
 
 @SYNC_AND_ASYNC
@@ -211,7 +305,7 @@ def test_closing_a_store_in_one_loop_closes_it_in_the_others(nodes, prefix):
             if not any(pool.idle for pool in pools):
                 break
             await asyncio.sleep(0.01)
-        assert store._loops._servers == {}
+        assert store._loops._objects == {}
         await store.ping(soon())
 
     async def second():

@@ -48,6 +48,11 @@ class TestUnderSentinel(_UnderSentinel, StoreContract, index="beside"):
     pass
 
 
+@UNDER_SENTINEL
+class TestChangesUnderSentinel(_UnderSentinel, IndexedChanges):
+    pass
+
+
 class _InACluster:
     @pytest.fixture(params=[RedisHarness, AsyncRedisHarness], ids=["sync", "async"])
     def harness(self, request, redis_cluster):

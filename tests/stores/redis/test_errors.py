@@ -13,6 +13,7 @@ CODES = {
     "LOADING": redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
     "MASTERDOWN": redis.exceptions.MasterDownError("Link with MASTER is down"),
     "CLUSTERDOWN": redis.exceptions.ClusterDownError("The cluster is down"),
+    "CROSSSLOT": redis.exceptions.ClusterCrossSlotError("Keys in request don't hash to the same slot"),
     "TRYAGAIN": redis.exceptions.TryAgainError("Multiple keys request during rehashing of slot"),
     "NOPERM": redis.exceptions.NoPermissionError("this user has no permissions"),
     "NOAUTH": redis.exceptions.AuthenticationError("Authentication required."),

@@ -494,7 +494,7 @@ def test_half_cancelled_crowds_leave_no_connection_behind(redis_server, prefix):
         assert [each.data for (each,) in found] == [write.data for write in writes]
         assert len(store._loops.here().idle) <= 3
         await store.close()
-        assert len(store._loops._servers) == 0
+        assert len(store._loops._objects) == 0
 
     with staged("sync", redis_server, prefix) as scene:
         run(scenario(scene))

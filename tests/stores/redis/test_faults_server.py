@@ -7,14 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
+from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from coatcheck.model.ports import Conflict, Found
 from tests.servers.process import HOST, free_port, until
-from tests.servers.redis import single
+from tests.servers.redis import RedisServer, folder, single
 from tests.stores.redis.harness import LIVE, name_of
-from tests.stores.redis.scene import SYNC_AND_ASYNC, item, now_ms, opened, soon, staged
+from tests.stores.redis.scene import SYNC_AND_ASYNC, Scene, item, now_ms, opened, soon, staged
 from tests.stores.redis.site import RedisSite
 
 pytestmark = pytest.mark.servers
@@ -263,6 +264,52 @@ def done(answers):
     if isinstance(answer, StoreError):
         raise answer
     return answer
+
+
+# F-09: keys move to another server
+
+
+def is_well(server):
+    return b"cluster_state:ok" in server.ask("CLUSTER", "INFO")
+
+
+@pytest.mark.promise("F-09")
+@SYNC_AND_ASYNC
+def test_a_server_whose_keys_were_moved_away_says_so_and_that_nothing_was_done(kind, prefix):
+    with (
+        folder() as directory,
+        RedisServer(directory, cluster_enabled="yes", cluster_node_timeout=1_000) as server,
+        RedisServer(directory, cluster_enabled="yes", cluster_node_timeout=1_000) as other,
+        opened(kind, server.url, prefix=prefix) as store,
+    ):
+        server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        until(lambda: is_well(server), "it serves all keys")
+        scene = Scene(None, store, store, 20)
+        moved, kept = scene.put(), scene.put()
+        server.ask("CLUSTER", "MEET", HOST, other.port)
+        until(lambda: is_well(other), "it knows the first one")
+        own_id, its_id = server.ask("CLUSTER", "MYID"), other.ask("CLUSTER", "MYID")
+        name, slot = name_of(prefix, moved.key), key_slot(name_of(prefix, moved.key))
+        other.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", own_id)
+        server.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", its_id)
+        server.ask("MIGRATE", HOST, other.port, name, 0, 5_000)
+        for each in (other, server):
+            each.ask("CLUSTER", "SETSLOT", slot, "NODE", its_id)
+        both = [item(over=moved), item(over=kept)]
+        for answers in (
+            store.load([moved.key], scene.now, soon()),
+            scene.write(both[0]),
+            scene.write(*both),
+            store.remove([moved.key], scene.now, soon()),
+        ):
+            for answer in answers:
+                assert isinstance(answer, StoreUnavailable)
+                assert "redis+cluster://" in str(answer)
+                assert not answer.ambiguous
+        with pytest.raises(StoreUnavailable, match=r"redis\+cluster://"):
+            store.load([moved.key, kept.key], scene.now, soon())
+        assert scene.load(kept.key) == [kept.data]
+        assert scene.write(both[1]) == [None]
 
 
 # F-22: something else lies there

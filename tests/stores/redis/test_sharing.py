@@ -80,13 +80,22 @@ def test_a_fork_uses_none_of_its_parents_connections(scene):
 @IN_A_CLUSTER
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.promise("F-18", "24")
-def test_a_fork_finds_its_cluster_though_its_parent_was_just_asking_where_keys_are(redis_cluster, prefix):
+def test_a_fork_of_a_process_that_uses_a_cluster_has_connections_of_its_own(redis_cluster, prefix):
     store = from_url(redis_cluster.url, prefix=prefix)
     scene = Scene(None, store, store, 20)
-    with store._servers._lock:
-        assert in_a_child(scene.put)
-    scene.put()
-    assert in_a_child(scene.put)
+    markers = [scene.put(b"%d" % number) for number in range(20)]
+    pools = list(store._servers._pools.values())
+    parents = set().union(*map(connections_of, pools))
+
+    def load_all():
+        for write in markers:
+            assert scene.load(write.key) == [write.data]
+        assert not set().union(*map(connections_of, pools)) & parents
+
+    assert in_a_child(load_all)
+    load_here = [scene.load(write.key) for write in markers]
+    assert load_here == [[write.data] for write in markers]
+    assert set().union(*map(connections_of, pools)) == parents
     store.close()
 
 
@@ -133,17 +142,17 @@ def test_each_loop_has_connections_of_its_own_and_a_closed_loop_is_let_go(scene,
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(lambda _: asyncio.run(load()), range(12))) == [[write.data]] * 12
-    assert store._loops._servers == {}
+    assert store._loops._objects == {}
 
     # One that is closed without a word is let go when the next one comes.
     loop = asyncio.new_event_loop()
     loop.run_until_complete(load())
     loop.close()
-    assert len(store._loops._servers) == 1
+    assert len(store._loops._objects) == 1
 
     async def last():
         await load()
-        assert len(store._loops._servers) == 1
+        assert len(store._loops._objects) == 1
         await store.close()
 
     asyncio.run(last())

@@ -14,26 +14,30 @@ from coatcheck.errors import ConfigurationError
 __all__ = ["Address", "address_of", "no_host"]
 
 _FORM = "redis://[user:password@]host[:port][/database]"
-_KINDS = {"": "server", "sentinel": "sentinel", "cluster": "cluster"}
-_PORTS = {"server": 6379, "sentinel": 26379, "cluster": 6379}
+_TLS = ("tls_ca", "tls_cert", "tls_key")
+_SENTINEL = ("sentinel_username", "sentinel_password")
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """Where the servers are, and the credentials. Its `repr` shows no password."""
+    """Where the servers are, and how to log in. Its `repr` shows no password.
+
+    Attributes:
+        kind: ``server``, ``sentinel`` or ``cluster``.
+        hosts: Hosts and ports of servers or Sentinels.
+        path: The socket of the server, in place of a host.
+        service: The name under which Sentinels know the servers.
+        tls: Whether connections use TLS.
+        options: User, password, database and TLS files, as redis-py's connections take them.
+        sentinel_options: The same for connections to Sentinels.
+    """
 
     kind: str
     hosts: tuple[tuple[str, int], ...] = ()
     path: str | None = None
     service: str = ""
-    database: int = 0
     tls: bool = False
-    user: str | None = None
-    password: str | None = None
-    sentinel_user: str | None = None
-    sentinel_password: str | None = None
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
+    options: Mapping[str, Any]
+    sentinel_options: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Address {self.where}>"
@@ -48,19 +52,6 @@ class Address(Struct, frozen=True, kw_only=True):
         service = f"/{self.service}" if self.service else ""
         return f"{'rediss' if self.tls else 'redis'}{suffix}://{hosts}{service}"
 
-    @property
-    def tls_options(self) -> dict[str, Any]:
-        """The options of redis-py for TLS. The server's certificate and name are always checked."""
-        if not self.tls:
-            return {}
-        return {
-            "ssl_ca_certs": self.ca,
-            "ssl_certfile": self.cert,
-            "ssl_keyfile": self.key,
-            "ssl_cert_reqs": "required",
-            "ssl_check_hostname": True,
-        }
-
 
 def address_of(url: str, options: Mapping[str, str | None]) -> Address:
     """The servers that a URL names, with the options `tls_…` and `sentinel_…`.
@@ -71,42 +62,36 @@ def address_of(url: str, options: Mapping[str, str | None]) -> Address:
     """
     scheme, netloc, path, *_ = urlsplit(url)
     login, _, places = netloc.rpartition("@")
-    user, password = _login(login)
+    login_options = _login(login)
     given = {name: value for name, value in options.items() if value is not None}
     if scheme == "unix":
         if places or not path.startswith("/") or path == "/":
             raise ConfigurationError(
                 "A socket's URL is unix:///absolute/path.sock or unix://user:password@/path."
             )
-        _refuse(given, "tls_ca", "tls_cert", "tls_key", "sentinel_username", "sentinel_password")
-        return Address(kind="server", path=unquote(path), user=user, password=password)
+        _refuse(given, *_TLS, *_SENTINEL)
+        return Address(kind="server", path=unquote(path), options=login_options)
     base, _, suffix = scheme.partition("+")
-    kind, tls = _KINDS[suffix], base in {"rediss", "valkeys"}
-    hosts = tuple(_host(place, _PORTS[kind]) for place in places.split(","))
+    kind, tls = suffix or "server", base in {"rediss", "valkeys"}
+    hosts = tuple(_host(place, 26379 if kind == "sentinel" else 6379) for place in places.split(","))
     if kind == "server" and len(hosts) > 1:
         raise ConfigurationError(
             "redis:// names one server; for several, there are redis+sentinel and redis+cluster."
         )
     service, database = _path(kind, path)
     if kind != "sentinel":
-        _refuse(given, "sentinel_username", "sentinel_password")
-    if tls:
-        _check_certificates(given)
-    else:
-        _refuse(given, "tls_ca", "tls_cert", "tls_key")
+        _refuse(given, *_SENTINEL)
+    if not tls:
+        _refuse(given, *_TLS)
+    tls_options = _tls_options(given) if tls else {}
+    sentinel_login = {name.removeprefix("sentinel_"): given.get(name) for name in _SENTINEL}
     return Address(
         kind=kind,
         hosts=hosts,
         service=service,
-        database=database,
         tls=tls,
-        user=user,
-        password=password,
-        sentinel_user=given.get("sentinel_username"),
-        sentinel_password=given.get("sentinel_password"),
-        ca=given.get("tls_ca"),
-        cert=given.get("tls_cert"),
-        key=given.get("tls_key"),
+        options={**login_options, "db": database, **tls_options},
+        sentinel_options={**sentinel_login, "ssl": tls, **tls_options} if kind == "sentinel" else {},
     )
 
 
@@ -123,7 +108,7 @@ def no_host(url: str, options: Mapping[str, str | None]) -> None:
         )
 
 
-def _login(text: str) -> tuple[str | None, str | None]:
+def _login(text: str) -> dict[str, str | None]:
     user, colon, password = text.partition(":")
     if user and not colon:
         raise ConfigurationError(
@@ -133,7 +118,7 @@ def _login(text: str) -> tuple[str | None, str | None]:
         raise ConfigurationError("The URL's password is empty.")
     if ":" in password or "@" in text:
         raise ConfigurationError("In a user or password, write : as %3A and @ as %40.")
-    return unquote(user) or None, unquote(password) or None
+    return {"username": unquote(user) or None, "password": unquote(password) or None}
 
 
 def _host(place: str, port: int) -> tuple[str, int]:
@@ -171,8 +156,9 @@ def _refuse(options: Mapping[str, str], *names: str) -> None:
         raise ConfigurationError(f"{', '.join(refused)} {reason}.")
 
 
-def _check_certificates(options: Mapping[str, str]) -> None:
-    ca, cert, key = (options.get(name) for name in ("tls_ca", "tls_cert", "tls_key"))
+def _tls_options(given: Mapping[str, str]) -> dict[str, Any]:
+    """The options of redis-py. The server's certificate and name are always checked."""
+    ca, cert, key = (given.get(name) for name in _TLS)
     if key is not None and cert is None:
         raise ConfigurationError("tls_key is the key of tls_cert, which is missing.")
     try:
@@ -181,3 +167,10 @@ def _check_certificates(options: Mapping[str, str]) -> None:
             context.load_cert_chain(cert, key)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigurationError("tls_ca, tls_cert or tls_key can't be read, or they don't fit.") from error
+    return {
+        "ssl_ca_certs": ca,
+        "ssl_certfile": cert,
+        "ssl_keyfile": key,
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+    }

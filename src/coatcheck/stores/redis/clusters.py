@@ -1,271 +1,181 @@
-"""A cluster: redis-py's client knows which server has a key, and a pool of each server sends the commands.
+"""A cluster: several servers, each with a part of the keys.
 
-redis-py's own calls would not do: its pipelines repeat writes whose answer was lost, its debug log shows arguments, and
-its time-outs begin anew with each server that is asked.
+The keys are in 16,384 slots. `CLUSTER SLOTS` tells the server of each slot. A server that is asked for a key of another
+server answers with `MOVED`, or with `ASK` while the key is being moved, and names that server.
+
+redis-py's client of a cluster would not do: its pipelines repeat writes whose answer was lost, its debug log shows
+arguments, and its time-outs begin anew with each server that is asked.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NamedTuple
 
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
-from coatcheck.stores.breaker import Breaker
-from coatcheck.stores.redis.clients import Source
-from coatcheck.stores.redis.errors import code_of, failure, is_outage
-from coatcheck.stores.redis.pools import PATIENCE, TOO_LATE, AsyncPool, Calls, Pool, Share, exchanged
-from coatcheck.stores.redis.scripts import Command, Reply
-from coatcheck.stores.redis.sockets import bounded
+from redis.crc import key_slot
 
-__all__ = ["AnyCluster", "AsyncCluster", "Cluster"]
+from coatcheck.errors import StoreError, StoreUnavailable
+from coatcheck.stores.redis.calls import Calls, together
+from coatcheck.stores.redis.errors import code_of
+from coatcheck.stores.redis.pools import Pool
+from coatcheck.stores.redis.scripts import Command, Reply, done, packed
 
+__all__ = ["Cluster", "Server"]
+
+_SLOTS = 16_384
 _MOST_HOPS = 5
-_ASKED_AGAIN = 0.2
-"""How often (seconds) a cluster is asked where its keys are: all callers see a failure at the same time."""
-_ASKING = Command(b"", b"*1\r\n$6\r\nASKING\r\n", reads=True)
+_REST = 0.2
+"""Seconds between renewals of the slots. While a server is down, every call to it would ask for them."""
+_ASK_FOR_SLOTS = Command(b"", packed(b"CLUSTER", b"SLOTS"), reads=True)
+_ASKING = Command(b"", packed(b"ASKING"), reads=True)
+"""Sent before a command that follows an `ASK`; without it the server would answer with `MOVED`."""
 
 
-class _Delivery:
-    """Commands that go to several servers, some by way of others, and their replies."""
+class Server(NamedTuple):
+    """The address of a server."""
 
-    def __init__(self, commands: Sequence[Command]) -> None:
-        self._commands = commands
-        self.replies: list[Reply] = [None] * len(commands)
-        self._pending: dict[int, Any] = dict.fromkeys(range(len(commands)))
-        """The places of the commands that are to be sent; a redirection, if there was one."""
-        self._next: dict[int, Any] = {}
-        self._repeated: set[int] = set()
-        self._hops = 0
-        self._renews = False
-
-    def by_server(self, client: Any) -> dict[Any, list[int]]:
-        """The places of the commands that each server is sent now."""
-        nodes: dict[Any, list[int]] = {}
-        for place, moved in self._pending.items():
-            command = self._commands[place]
-            try:
-                node = command.server if moved is None else client.get_node(moved.host, moved.port)
-                nodes.setdefault(node or client.get_node_from_key(command.key), []).append(place)
-            except Exception as error:  # noqa: BLE001 - redis-py knows no server for this key
-                self.replies[place] = failure("the cluster", error, ambiguous=False)
-        return nodes
-
-    def commands(self, places: Sequence[int]) -> list[Command]:
-        """The commands of these places. A server to which a key is being moved wants to be told that it is known."""
-        return [
-            command
-            for place in places
-            for command in ((_ASKING,) if self._is_asked(place) else ()) + (self._commands[place],)
-        ]
-
-    def _is_asked(self, place: int) -> bool:
-        return self._pending[place] is not None and code_of(self._pending[place]) == "ASK"
-
-    def answered(self, places: Sequence[int], share: Share) -> None:
-        """Take in what became of the share of a server."""
-        error, following = share.error, iter(share.replies)
-        for place in places:
-            if error is not None:
-                self.replies[place], self._renews = error, True
-                if (
-                    isinstance(error, StoreUnavailable)
-                    and not error.ambiguous
-                    and place not in self._repeated
-                ):
-                    # What was not run is sent once more: another server may have taken over.
-                    self._repeated.add(place)
-                    self._next[place] = None
-                continue
-            if self._is_asked(place):
-                next(following)
-            self.replies[place] = reply = next(following)
-            if isinstance(reply, Exception) and (code := code_of(reply)) in {"MOVED", "ASK"}:
-                self._next[place] = reply
-                self._renews |= code == "MOVED"
-
-    def renews(self) -> bool:
-        """Whether the cluster is to be asked now where keys are."""
-        renews, self._renews = self._renews, False
-        return renews
-
-    def goes_on(self, deadline: float) -> bool:
-        """Whether something is still to be sent."""
-        self._pending, self._next = self._next, {}
-        self._hops += 1
-        return bool(self._pending) and self._hops <= _MOST_HOPS and time.monotonic() < deadline
+    host: str
+    port: int
 
 
-class AnyCluster:
-    """The parts of a cluster that are the same in sync and async.
+class _Redirection(NamedTuple):
+    server: Server
+    asks: bool
+
+
+class Cluster:
+    """The servers of a cluster, for threads, or in async for one event loop.
 
     Args:
-        source: Makes the client.
-        most: How many connections there are at most to each server.
-        breakers: What is known of the servers, and under `source.where` of the cluster.
+        seeds: Some of the servers.
+        pool: Makes the connections to a server.
     """
 
-    ask: Callable[..., Any]
-    pool_of: Callable[[Any, Any], Any]
-
-    def __init__(self, source: Source, most: int, breakers: dict[str, Breaker]) -> None:
-        self._source = source
-        self._most = most
-        self._breakers = breakers
-        self._client: Any = None
-        self._pools: dict[str, Any] = {}
-        self._asked = 0.0
+    def __init__(self, seeds: Sequence[Server], pool: Callable[[Server], Pool]) -> None:
+        self._seeds = seeds
+        self._make_pool = pool
+        self._pools: dict[Server, Pool] = {}
+        self._slots: list[Server | None] = []
+        """The server of each slot. The list is replaced and never changed, so threads read it without a lock."""
+        self._renewed_at = 0.0
 
     def exchange(self, commands: Sequence[Command], deadline: float) -> Calls[Sequence[Reply]]:
-        """The replies to commands, each from the server that has its key, or that it names.
+        """The replies to commands, each from the server that has its key.
 
-        Of those that got no reply, the `StoreError` stands in its place.
+        If an exchange with a server failed, its `StoreError` is the reply to each command of it.
 
         Raises:
-            StoreError: Where keys are can't be found out.
+            StoreError: No server tells where keys are.
         """
-        yield from self._located(deadline)
-        delivery, client = _Delivery(commands), self._client
-        while True:
-            places = delivery.by_server(client)
-            shares = [
-                Share(self.pool_of(client, node), delivery.commands(those)) for node, those in places.items()
-            ]
-            yield from exchanged(shares, deadline)
-            for share, those in zip(shares, places.values(), strict=True):
-                delivery.answered(those, share)
-            if delivery.renews():
+        if not self._slots:
+            yield from self._locate(deadline)
+        replies: dict[int, Reply] = {}
+        pending: dict[int, _Redirection | None] = dict.fromkeys(range(len(commands)))
+        repeated: set[int] = set()
+        for _ in range(_MOST_HOPS):
+            latest = yield from self._hop(commands, pending, deadline)
+            replies |= latest
+            pending, is_outdated = {}, False
+            for place, reply in latest.items():
+                if isinstance(reply, StoreError):
+                    is_outdated = True
+                    was_not_run = isinstance(reply, StoreUnavailable) and not reply.ambiguous
+                    if was_not_run and place not in repeated:
+                        repeated.add(place)  # another server may have taken over
+                        pending[place] = None
+                elif isinstance(reply, Exception) and (code := code_of(reply)) in {"MOVED", "ASK"}:
+                    is_outdated |= code == "MOVED"
+                    pending[place] = _redirection(reply, asks=code == "ASK")
+            if is_outdated:
                 with suppress(StoreError):
-                    yield from self._located(deadline, again=True)
-            if not delivery.goes_on(deadline):
-                return delivery.replies
+                    yield from self._locate(deadline)
+            if not pending:
+                break
+        return [replies[place] for place in range(len(commands))]
 
-    def servers(self, deadline: float) -> Calls[Sequence[Any]]:
-        """What names each server that may be written to, for `Command.server`."""
-        yield from self._located(deadline)
-        return list(self._client.get_primaries())
+    def servers(self, deadline: float) -> Calls[Sequence[Server]]:
+        """The values of `Command.server` for all servers that take writes."""
+        if not self._slots:
+            yield from self._locate(deadline)
+        return self._primaries()
 
-    def _located(self, deadline: float, *, again: bool = False) -> Calls[None]:
-        """Ask the cluster where keys are: for the first time, or again, but not more often than makes sense."""
-        if self._client is not None and not again:
-            return
-        breaker = self.breaker(self._source.where)
-        breaker.admit()
-        if deadline <= time.monotonic():
-            raise StoreTimeout(TOO_LATE, ambiguous=False)
-        try:
-            yield self.ask, (deadline,)
-        except Exception as error:
-            if is_outage(error):
-                breaker.failed()
-            raise failure(self._source.where, error, ambiguous=False) from error
-        breaker.succeeded()
-
-    def breaker(self, where: str) -> Breaker:
-        """What is known of a server."""
-        return self._breakers.setdefault(where, Breaker(where, patience=PATIENCE))
-
-    def is_due(self) -> bool:
-        """Whether the cluster is to be asked again now."""
-        is_due = time.monotonic() >= self._asked + _ASKED_AGAIN
-        if is_due:
-            self._asked = time.monotonic()
-        return is_due
-
-    def gone(self) -> list[Any]:
-        """The pools of servers that have left the cluster, taken out of it."""
-        left = self._pools.keys() - {node.name for node in self._client.get_nodes()}
-        return [self._pools.pop(name) for name in left]
-
-
-class Cluster(AnyCluster):
-    """A cluster, for threads and across forks."""
-
-    def __init__(self, source: Source, most: int, breakers: dict[str, Breaker]) -> None:
-        super().__init__(source, most, breakers)
-        self._start()
-
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._client = None
-        self._lock = threading.Lock()
-
-    def _located(self, deadline: float, *, again: bool = False) -> Calls[None]:
-        if self._pid != os.getpid():
-            self._start()  # forked: another thread may have held the lock
-        return super()._located(deadline, again=again)
-
-    def ask(self, deadline: float) -> None:
-        """Ask the cluster where keys are."""
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise TimeoutError
-        try:
-            if self._client is None:
-                self._client = self._source.make(bounded)
-            elif self.is_due():
-                self._client.nodes_manager.initialize()
-                for pool in self.gone():
-                    pool.close()
-        finally:
-            self._lock.release()
-
-    def pool_of(self, client: Any, node: Any) -> Pool:
-        """The connections to a server."""
-        if node.name not in self._pools:
-            settings = client.get_redis_connection(node).connection_pool
-            pool = Pool(settings, node.name, self._most, self.breaker(node.name))
-            self._pools.setdefault(node.name, pool)  # another thread may have been faster
-        return cast("Pool", self._pools[node.name])
-
-    def close(self) -> None:
+    def close(self) -> Calls[None]:
         """Close all connections."""
-        client, self._client = self._client, None
         for pool in list(self._pools.values()):
-            pool.close()
-        if client is not None:
-            with suppress(Exception):
-                client.close()
+            yield from pool.close()
+
+    def _hop(
+        self, commands: Sequence[Command], pending: Mapping[int, _Redirection | None], deadline: float
+    ) -> Calls[dict[int, Reply]]:
+        """Send the commands of some places to their servers, all at a time. The replies are by place."""
+        replies: dict[int, Reply] = {}
+        shares: dict[Server, list[tuple[int | None, Command]]] = {}
+        for place, redirection in pending.items():
+            command = commands[place]
+            if redirection is None:
+                server = command.server or self._slots[key_slot(command.key)]
+            else:
+                server = redirection.server
+            if server is None:
+                replies[place] = StoreUnavailable("no server has the slot of the key", ambiguous=False)
+                continue
+            share = shares.setdefault(server, [])
+            if redirection is not None and redirection.asks:
+                share.append((None, _ASKING))
+            share.append((place, command))
+        # In one order, so that two callers never wait for each other's connections.
+        servers = sorted(shares)
+        exchanges = [
+            self._pool(server).exchange([command for _, command in shares[server]], deadline, pauses=True)
+            for server in servers
+        ]
+        for server, answer in zip(servers, (yield from together(exchanges)), strict=True):
+            for number, (its_place, _) in enumerate(shares[server]):
+                if its_place is not None:
+                    replies[its_place] = answer if isinstance(answer, StoreError) else answer[number]
+        return replies
+
+    def _locate(self, deadline: float) -> Calls[None]:
+        """Ask one server after another for the slots, until one tells them."""
+        is_renewal = bool(self._slots)
+        if is_renewal and time.monotonic() < self._renewed_at + _REST:
+            return
+        failure: StoreError | None = None
+        for server in dict.fromkeys([*self._primaries(), *self._seeds]):
+            try:
+                (reply,) = yield from self._pool(server).exchange([_ASK_FOR_SLOTS], deadline)
+                self._slots = _slots_in(done(reply), server.host)
+            except StoreError as error:
+                failure = error
+            else:
+                if is_renewal:
+                    self._renewed_at = time.monotonic()
+                for gone in self._pools.keys() - set(self._slots):
+                    yield from self._pools.pop(gone).close()
+                return
+        assert failure is not None
+        raise failure
+
+    def _primaries(self) -> list[Server]:
+        return [server for server in dict.fromkeys(self._slots) if server is not None]
+
+    def _pool(self, server: Server) -> Pool:
+        return self._pools.get(server) or self._pools.setdefault(server, self._make_pool(server))
 
 
-class AsyncCluster(AnyCluster):
-    """The same for one event loop."""
+def _slots_in(reply: Sequence[Any], asked: str) -> list[Server | None]:
+    """The server of each slot, in a reply to `CLUSTER SLOTS`."""
+    slots: list[Server | None] = [None] * _SLOTS
+    for first, last, (host, port, *_), *_replicas in reply:
+        # A server that does not know its address names none: it is the one that was asked.
+        name = host.decode() if host and host != b"?" else asked
+        slots[first : last + 1] = [Server(name, port)] * (last + 1 - first)
+    return slots
 
-    def __init__(self, source: Source, most: int, breakers: dict[str, Breaker]) -> None:
-        super().__init__(source, most, breakers)
-        self._lock = asyncio.Lock()
 
-    async def ask(self, _deadline: float) -> None:
-        """See `Cluster.ask`."""
-        async with self._lock:
-            if self._client is None:
-                client = self._source.make(lambda kind: kind)
-                try:
-                    await client.initialize()
-                except BaseException:
-                    with suppress(Exception):
-                        await client.aclose()
-                    raise
-                self._client = client
-            elif self.is_due():
-                await self._client.nodes_manager.initialize()
-                for pool in self.gone():
-                    await pool.close()
-
-    def pool_of(self, _client: Any, node: Any) -> AsyncPool:
-        """See `Cluster.pool_of`."""
-        if node.name not in self._pools:
-            self._pools[node.name] = AsyncPool(node, node.name, self._most, self.breaker(node.name))
-        return cast("AsyncPool", self._pools[node.name])
-
-    async def close(self) -> None:
-        """See `Cluster.close`."""
-        client, self._client = self._client, None
-        for pool in list(self._pools.values()):
-            await pool.close()
-        if client is not None:
-            with suppress(Exception):
-                await client.aclose()
+def _redirection(reply: Exception, *, asks: bool) -> _Redirection | None:
+    """The redirection in the text of a refusal: ``MOVED 3999 127.0.0.1:6381``, with or without its first word."""
+    host, _, port = str(reply).split()[-1].rpartition(":")
+    return _Redirection(Server(host, int(port)), asks) if host else None

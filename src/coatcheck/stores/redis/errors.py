@@ -1,6 +1,6 @@
-"""The failures of a Redis server, in our words. They are told by names, since valkey-py has classes of its own.
+"""The `StoreError` for each error of a driver. Classes are compared by name, since valkey-py has its own.
 
-No message repeats the text of a server or a driver: the arguments of a command may stand in it.
+No message repeats the text of a server or a driver, since it may contain arguments of a command.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ _CODES = {
     "AuthenticationError": "NOAUTH",
     "AuthenticationWrongNumberOfArgsError": "NOAUTH",
     "BusyLoadingError": "LOADING",
+    "ClusterCrossSlotError": "CROSSSLOT",
     "ClusterDownError": "CLUSTERDOWN",
     "MasterDownError": "MASTERDOWN",
     "MovedError": "MOVED",
@@ -23,12 +24,13 @@ _CODES = {
     "ReadOnlyError": "READONLY",
     "TryAgainError": "TRYAGAIN",
 }
-"""The drivers keep the code of some errors only as the name of a class."""
+"""For some errors, the drivers remove the code from the text: it is known by the class only."""
 
 _ACL = (
     "the user of the URL needs +get +mget +exists +set +getrange +del +evalsha +eval +zrange +zmscore +zscore +zadd"
     " +zrem +pexpire +persist +scan +info +ping, on the keys ~PREFIX*"
 )
+_IS_CLUSTER = "the server is part of a cluster: its URL begins with redis+cluster://"
 _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "OOM": (StoreFull, "the server's memory is full"),
     "READONLY": (StoreReadOnly, "the server is a replica, and takes no writes"),
@@ -40,7 +42,8 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "MASTERDOWN": (StoreUnavailable, "the replica has lost its primary"),
     "TRYAGAIN": (StoreUnavailable, "the cluster is moving the key"),
     "ASK": (StoreUnavailable, "the cluster is moving the key"),
-    "MOVED": (StoreUnavailable, "the server is part of a cluster: its URL begins with redis+cluster://"),
+    "MOVED": (StoreUnavailable, _IS_CLUSTER),
+    "CROSSSLOT": (StoreUnavailable, _IS_CLUSTER),
     "NOAUTH": (StoreUnavailable, "the server wants a password, or another one: redis://user:password@host"),
     "WRONGPASS": (StoreUnavailable, "the server knows no such user and password"),
     "NOPERM": (StoreUnavailable, f"the server does not permit it: {_ACL}"),
@@ -67,8 +70,6 @@ def code_of(error: Exception) -> str | None:
     for kind in type(error).__mro__:
         if kind.__name__ in _CODES:
             return _CODES[kind.__name__]
-    if _is_a(error, "RedisClusterException") and isinstance(error.__cause__, Exception):
-        return code_of(error.__cause__)
     return code_in(text) if is_reply(error) else None
 
 
@@ -81,7 +82,7 @@ def code_in(text: str) -> str:
 
 
 def refusal(code: str) -> StoreError:
-    """The meaning of an error with which the server answered a command. That command was not run."""
+    """The error for a command that the server refused, and so did not run."""
     kind, meaning = _MEANINGS.get(code, (StoreUnavailable, "the server refused a command"))
     error = kind(f"{meaning} ({code})")
     if isinstance(error, StoreUnavailable):
@@ -90,15 +91,13 @@ def refusal(code: str) -> StoreError:
 
 
 def failure(where: str, cause: Exception, *, ambiguous: bool) -> StoreError:
-    """The meaning of an exchange that did not come to its end.
+    """The error for an exchange that failed.
 
     Args:
         where: The server, for the message.
         cause: The driver's error.
-        ambiguous: Whether a write in it may have been done.
+        ambiguous: Whether the server may have run a write of it.
     """
-    if isinstance(cause, StoreError):
-        return cause
     if not ambiguous and (code := code_of(cause)) is not None:
         error = refusal(code)
     elif _is_a(cause, "TimeoutError"):

@@ -1,12 +1,18 @@
 """The index of users: a sorted set for each user, apart from the records.
 
-The score of a session's key is minus its sign-in, so that a page of the newest is read from the set's beginning. The
-score of ``u`` and the key is the entry's `until`, so that what is over is found at zero.
+A session has two members in it:
 
-A server may remove index keys when its memory is full. Under ``volatile-*`` it removes only keys with an expiry, so index
-keys have none, and `sweep` removes what is over. Under ``noeviction`` they have one. Under ``allkeys-*``, or where the
-policy can't be read, nothing helps. Since a policy can be changed, markers remember until when entries may be missing
-that were written under another one: a sorted set for each shard of users, with the latest `until` for each `Risk`.
+- its key, whose score is minus the time of the sign-in: read in order, the newest come first;
+- ``u`` and its key, whose score is the entry's `until`: above zero in order, the first to expire come first.
+
+A server may remove index keys when its memory is full, by its `maxmemory-policy`:
+
+- ``volatile-*`` removes only keys with an expiry. Index keys have none then, and `sweep` removes expired entries.
+- ``noeviction`` removes nothing. Index keys have an expiry.
+- ``allkeys-*`` may remove any key. So may a server that does not tell its policy.
+
+A policy can be changed while keys that were written under another one are there. Markers tell of these: a sorted set for
+each shard of users, with a member for each `Risk` under which entries were written, and the latest `until` as its score.
 """
 
 from __future__ import annotations
@@ -19,7 +25,6 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from coatcheck.errors import StoreError
 from coatcheck.model.ports import Entry
 from coatcheck.stores.redis.errors import code_of
 from coatcheck.stores.redis.records import pattern
@@ -47,13 +52,13 @@ INFO = Command(b"", packed(b"INFO", b"memory"), reads=True)
 _SHARDS = b"0123456789abcdef"
 _PAGE = b"5000"
 _TRIMMED = b"10"
-"""How many expired entries of the user each new one removes at most, so that an index does not grow without a sweep."""
+"""The largest number of the user's expired entries that a sign-in removes, so that indexes don't grow without a sweep."""
 _OVER = b""
-"""In place of a cursor: the sweep is through with that server."""
+"""In place of a cursor: the sweep has seen all keys of the server."""
 
 
 class Risk(Enum):
-    """The ways in which a policy can lose an index key. The value is what the scripts are given, and the markers hold."""
+    """How a server's policy can lose index keys. The value is the argument of the scripts, and the marker's member."""
 
     NONE = b""
     """``volatile-*``: the key has no expiry, and is never evicted."""
@@ -71,7 +76,8 @@ class UserIndex:
         self._risk: Risk | None = None
         self._warned = False
         self._pattern = pattern(b"%buser:{" % prefix) + b"?}*"
-        self._cursors: dict[str, bytes] = {}
+        self._cursors: dict[Any, bytes] = {}
+        """Where the sweep goes on, by server."""
         self._kept = True
 
     def name(self, user: str) -> bytes:
@@ -85,7 +91,7 @@ class UserIndex:
         return [b"%buser:{%b}%b" % (self._prefix, shard, digest[1:]), b"%busers:{%b}" % (self._prefix, shard)]
 
     def note(self, entries: Sequence[Entry], now: int) -> Steps[None]:
-        """Store entries, in the way that the server's policy asks for."""
+        """Store entries, with or without an expiry of the index keys as the server's policy needs it."""
         if not entries:
             return
         names = [self._names(entry.user) for entry in entries]
@@ -166,35 +172,17 @@ class UserIndex:
     def sweep(self, now: int, limit: int, stop: float) -> Steps[int]:
         """Remove expired entries: at most `limit`, until `stop` (monotonic seconds).
 
-        On the way it gives index keys the expiry that the policy asks for. The next sweep goes on where this one stops.
-        Once it has been everywhere and no index key had or needed an expiry, a change of the policy did no harm.
+        It also gives each index key the expiry, or none, that the policy needs. The next sweep goes on where this one
+        stops. If all policies were ``volatile-*`` from the beginning to the end of a whole sweep, no index key has an
+        expiry any more, and the markers of `Risk.LATER` are removed.
         """
         servers, removed = (yield SERVERS), 0
         before = _risks((yield _infos(servers)))
         self._kept = self._kept and before == [Risk.NONE] * len(servers)
         for server, risk in zip(servers, before, strict=True):
-            where = getattr(server, "name", "")
-            while (
-                (cursor := self._cursors.get(where, b"0")) != _OVER
-                and removed < limit
-                and time.monotonic() < stop
-            ):
-                scan = packed(b"SCAN", cursor, b"MATCH", self._pattern, b"COUNT", _PAGE)
-                cursor, names = done((yield [Command(b"", scan, reads=True, server=server)])[0])
-                while names and removed < limit:
-                    some, names = names[: limit - removed], names[limit - removed :]
-                    each = b"%d" % ((limit - removed) // len(some))
-                    replies = yield from run(
-                        [
-                            _tend(TEND_WHEN_FULL, [name], now, each, risk)._replace(server=server)
-                            for name in some
-                        ]
-                    )
-                    removed += sum(done(reply) for reply in replies)
-                if names:
-                    return removed  # the next sweep begins with this page
-                self._cursors[where] = _OVER if cursor == b"0" else cursor
-        if all(self._cursors.get(getattr(server, "name", "")) == _OVER for server in servers):
+            while self._cursors.get(server) != _OVER and removed < limit and time.monotonic() < stop:
+                removed += yield from self._sweep_page(server, risk, now, limit - removed)
+        if all(self._cursors.get(server) == _OVER for server in servers):
             kept = self._kept and before == _risks((yield _infos(servers)))
             self._cursors, self._kept = {}, True
             if kept:
@@ -204,11 +192,27 @@ class UserIndex:
                     done(reply)
         return removed
 
+    def _sweep_page(self, server: Any, risk: Risk, now: int, limit: int) -> Steps[int]:
+        """Remove expired entries from the index keys of one page of a server's keys."""
+        scan = packed(b"SCAN", self._cursors.get(server, b"0"), b"MATCH", self._pattern, b"COUNT", _PAGE)
+        cursor, names = done((yield [Command(b"", scan, reads=True, server=server)])[0])
+        removed = 0
+        while names:
+            left = limit - removed
+            if left <= 0:
+                return removed  # the next sweep begins with this page
+            some, names = names[:left], names[left:]
+            each = b"%d" % (left // len(some))
+            calls = [_tend(TEND_WHEN_FULL, [name], now, each, risk)._replace(server=server) for name in some]
+            removed += sum(done(reply) for reply in (yield from run(calls)))
+        self._cursors[server] = _OVER if cursor == b"0" else cursor
+        return removed
+
     def _markers(self) -> list[bytes]:
         return [b"%busers:{%c}" % (self._prefix, shard) for shard in _SHARDS]
 
     def _learn(self, infos: Sequence[Reply]) -> Risk:
-        """Remember the greatest risk of what servers tell; warn once of the one that nothing here can help."""
+        """Remember the greatest risk among the servers. The first `Risk.NOW` is logged as a warning."""
         self._risk = max(_risks(infos), key=list(Risk).index)
         if self._risk is Risk.NOW and not self._warned:
             self._warned = True
@@ -232,7 +236,7 @@ def _infos(servers: Sequence[Any]) -> list[Command]:
 def _risks(infos: Sequence[Reply]) -> list[Risk]:
     risks: list[Risk] = []
     for info in infos:
-        if isinstance(info, StoreError) or (isinstance(info, Exception) and code_of(info) != "NOPERM"):
+        if isinstance(info, Exception) and code_of(info) != "NOPERM":
             raise failed(info)
         # Where the server does not permit INFO, the policy is unknown.
         policy = bytes(info).partition(b"maxmemory_policy:")[2] if isinstance(info, bytes) else b""

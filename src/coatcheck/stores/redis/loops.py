@@ -1,75 +1,72 @@
-"""What belongs to one event loop: made for each loop anew, and ended with it."""
+"""An object for each event loop, which is closed with its loop."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 __all__ = ["PerLoop"]
 
-
-class _Servers(Protocol):
-    async def close(self) -> None: ...
-
-
-_S = TypeVar("_S", bound=_Servers)
+_T = TypeVar("_T")
 _inherited: list[object] = []
-"""The connections of a parent process. Kept, since their end would speak to the parent's event loops."""
+"""The objects of a parent process. They are kept, since their end would speak to the parent's event loops."""
 
 
-class PerLoop(Generic[_S]):
-    """The servers of each event loop of this process, made by `make`."""
+class PerLoop(Generic[_T]):
+    """The objects of this process's event loops, each made by `make` on first use and ended by `close`.
 
-    def __init__(self, make: Callable[[], _S]) -> None:
+    `stores.coalesce` has a simpler class for objects that neither refer to their loop nor have to be closed.
+    """
+
+    def __init__(self, make: Callable[[], _T], close: Callable[[_T], Awaitable[None]]) -> None:
         self._make = make
+        self._close = close
         self._start()
 
     def _start(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._servers: dict[asyncio.AbstractEventLoop, _S] = {}
+        self._objects: dict[asyncio.AbstractEventLoop, _T] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
-    def here(self) -> _S:
-        """Those of the running loop."""
+    def here(self) -> _T:
+        """The object of the running loop."""
         loop = asyncio.get_running_loop()
-        servers = self._servers.get(loop)
-        if servers is None or self._pid != os.getpid():
-            servers = self._made(loop)
-        return servers
+        found = self._objects.get(loop)
+        if found is None or self._pid != os.getpid():
+            found = self._made(loop)
+        return found
 
-    def _made(self, loop: asyncio.AbstractEventLoop) -> _S:
+    def _made(self, loop: asyncio.AbstractEventLoop) -> _T:
         if self._pid != os.getpid():
-            _inherited.append((self._servers, self._ends))
+            _inherited.append((self._objects, self._ends))
             self._start()
         with self._lock:
-            # A loop that was closed without notice would be kept for ever by its connections.
-            for other in [other for other in self._servers if other.is_closed()]:
-                del self._servers[other], self._ends[other]
-            servers = self._servers[loop] = self._make()
-            end = self._ends[loop] = self._at_the_end_of(loop, servers)
-        # A loop that is shut down in order (`asyncio.run` does so) closes its asynchronous generators, and so this one
-        # closes the connections in time. Its first step waits for nothing.
+            # A loop that was closed without notice would be kept for ever: its connections refer to it.
+            for other in [other for other in self._objects if other.is_closed()]:
+                del self._objects[other], self._ends[other]
+            made = self._objects[loop] = self._make()
+            end = self._ends[loop] = self._at_the_end_of(loop, made)
+        # `asyncio.run` and the like close a loop's asynchronous generators before the loop, and so this one. Its first
+        # step waits for nothing.
         with suppress(StopIteration):
             end.__anext__().send(None)
-        return servers
+        return made
 
-    async def _at_the_end_of(
-        self, loop: asyncio.AbstractEventLoop, servers: _S
-    ) -> AsyncGenerator[None, None]:
+    async def _at_the_end_of(self, loop: asyncio.AbstractEventLoop, made: _T) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            self._servers.pop(loop, None)
+            self._objects.pop(loop, None)
             self._ends.pop(loop, None)
-            await servers.close()
+            await self._close(made)
 
     async def close(self) -> None:
-        """Close the connections of the running loop, and have the other loops close theirs."""
+        """Close the object of the running loop, and have the other loops close theirs."""
         here = asyncio.get_running_loop()
         for loop, end in list(self._ends.items()):
             if loop is here:

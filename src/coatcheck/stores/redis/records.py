@@ -1,7 +1,7 @@
-"""Records in Redis: where they lie, the commands that load and write them, and how the replies are read.
+"""Records in Redis: their keys, the commands that load and write them, and the meaning of the replies.
 
-A record is one string with an expiry. Its value is the data and one more byte, which tells sessions from tombstones and
-epochs, so that `count` can leave those out.
+A record is one string with an expiry. Its value is the data and one more byte, by which `count` tells sessions from
+tombstones and epochs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Records", "loaded", "pattern", "ping"]
 
 _LIVE, _OTHER = b"\1", b"\0"
 _FOREIGN = Found(b"", b"")
-"""A key that holds no string. It is not ours: like a record that can't be read, it is left alone."""
+"""A key of another type. It is left alone, like a record that can't be read."""
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 _KEY_CHARACTERS = 22
 _PAGE = b"1000"
@@ -65,7 +65,7 @@ class Records:
         self._get = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b" % (len(self.prefix) + _KEY_CHARACTERS, self.prefix)
 
     def name(self, key: bytes) -> bytes:
-        """Where the record of a key lies: the prefix, and the key in base64url."""
+        """The name of a record in the server: the prefix, and the key in base64url."""
         return self.prefix + b2a_base64(key, newline=False)[:_KEY_CHARACTERS].translate(_URLSAFE)
 
     def get(self, key: bytes) -> bytes:
@@ -81,7 +81,7 @@ class Records:
         if not self._together or len(keys) < 2:
             replies = yield self._gets(keys, names)
             return [loaded(reply) for reply in replies]
-        # MGET says of a key that holds no string that it does not exist. EXISTS counts it: nearly always they agree.
+        # MGET takes a key of another type for absent, and EXISTS counts it. If they differ, such keys are asked for again.
         values, there = yield [
             Command(names[0], packed(b"MGET", *names), reads=True),
             Command(names[0], packed(b"EXISTS", *names), reads=True),
@@ -129,7 +129,7 @@ class Records:
         return [failed(reply) if isinstance(reply, Exception) else bool(reply) for reply in replies]
 
     def count(self) -> Steps[int]:
-        """How many sessions there are. It walks through all keys of the servers."""
+        """The number of sessions. It scans all keys of the servers."""
         match, live = pattern(self.prefix) + b"?" * _KEY_CHARACTERS, 0
         for server in (yield SERVERS):
             cursor = None
@@ -145,7 +145,7 @@ class Records:
 
 
 def ping() -> Steps[None]:
-    """Ask each server for a sign of life."""
+    """Raise a `StoreError` if a server does not answer."""
     servers = yield SERVERS
     for reply in (yield [Command(b"", packed(b"PING"), reads=True, server=server) for server in servers]):
         done(reply)

@@ -35,8 +35,8 @@ _T = TypeVar("_T")
 Reply: TypeAlias = Any
 """A server's reply: bytes, a number, a list, None; or an exception, the driver's for a refusal or a `StoreError`."""
 Steps: TypeAlias = "Generator[Sequence[Command], Sequence[Reply], _T]"
-"""An operation: it yields the commands of one round trip, is sent their replies, and returns its result. It may also
-yield `SERVERS`, and is sent what names each server that may be written to."""
+"""An operation: it yields the commands of one round trip, is sent their replies, and returns its result. If it yields
+`SERVERS`, it is sent the values of `Command.server` for all servers that take writes."""
 
 # KEYS: the records. ARGV, three of each: the revision that is expected (empty: nothing), the new value, its life in ms.
 # Answers of each: 1, stored; nil, nothing is there; a string, the value that is there; a list, the text of an error.
@@ -114,8 +114,14 @@ class Command(NamedTuple):
     arguments: Sequence[bytes] = ()
     server: Any = None
 
+    def in_full(self) -> Command:
+        """The same call with the script's text in place of its hash."""
+        assert self.script is not None
+        return self._replace(data=packed(b"EVAL", self.script.text, *self.arguments))
+
 
 SERVERS: Sequence[Command] = []
+"""Yielded in place of commands, see `Steps`."""
 
 
 def packed(*parts: bytes) -> bytes:
@@ -135,35 +141,30 @@ def call(script: Script, keys: Sequence[bytes], *arguments: bytes) -> Command:
 def run(calls: Sequence[Command]) -> Steps[Sequence[Reply]]:
     """The replies to calls of scripts. Those that the server did not know, and so did not run, are sent in full."""
     replies = list((yield calls))
-    unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
+    unknown = [
+        place
+        for place, reply in enumerate(replies)
+        if isinstance(reply, Exception) and code_of(reply) == "NOSCRIPT"
+    ]
     if unknown:
-        texts = [(calls[place], calls[place].script) for place in unknown]
-        in_full = [
-            command._replace(data=packed(b"EVAL", script.text, *command.arguments))
-            for command, script in texts
-            if script is not None
-        ]
+        in_full = [calls[place].in_full() for place in unknown]
         for place, reply in zip(unknown, (yield in_full), strict=True):
             replies[place] = reply
     return replies
 
 
-def _is_unknown(reply: Reply) -> bool:
-    return isinstance(reply, Exception) and not isinstance(reply, StoreError) and code_of(reply) == "NOSCRIPT"
-
-
 def failed(reply: Reply) -> StoreError:
-    """The failure that a reply is."""
+    """The error for a reply that is a refusal, or not what was expected."""
     if isinstance(reply, StoreError):
         return reply
     return refusal((isinstance(reply, Exception) and code_of(reply)) or "ERR")
 
 
 def done(reply: Reply) -> Reply:
-    """The reply, if it is no failure.
+    """The reply itself.
 
     Raises:
-        StoreError: It is one.
+        StoreError: The command was refused, or its exchange failed.
     """
     if isinstance(reply, Exception):
         raise failed(reply)

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.breaker import Breaker
-from coatcheck.stores.redis.clients import Source, source_of_client
-from coatcheck.stores.redis.clusters import AnyCluster, AsyncCluster, Cluster
+from coatcheck.stores.redis.address import address_of, no_host
+from coatcheck.stores.redis.calls import Calls, driven, driven_async
+from coatcheck.stores.redis.clients import Source, source_of_client, source_of_url
+from coatcheck.stores.redis.clusters import Cluster, Server
 from coatcheck.stores.redis.index import UserIndex
 from coatcheck.stores.redis.loops import PerLoop
-from coatcheck.stores.redis.pools import (
-    PATIENCE,
-    AnyPool,
-    AsyncPool,
-    Calls,
-    Pool,
-    Share,
-    driven,
-    driven_async,
-    exchanged,
-)
+from coatcheck.stores.redis.pools import Pool
 from coatcheck.stores.redis.records import Records, loaded, ping
 from coatcheck.stores.redis.scripts import SERVERS, Command, Steps
-from coatcheck.stores.redis.sockets import bounded
 
-__all__ = ["MAX_CONNECTIONS", "AsyncRedisStore", "RedisStore"]
+__all__ = ["AsyncRedisStore", "RedisStore"]
 
 _T = TypeVar("_T")
-MAX_CONNECTIONS = 50
+_PATIENCE = 2.0
+"""Seconds for which a failed server is tried by one caller only."""
+_CLOSING = 2.0
+"""Seconds for which closing waits for connections that say goodbye, as those with TLS do."""
 
 
-def _calls(steps: Steps[_T], servers: AnyPool | AnyCluster, deadline: float) -> Calls[_T]:
-    """The calls of an operation on some servers: a pool, or a cluster."""
+def _calls(steps: Steps[_T], servers: Pool | Cluster, deadline: float) -> Calls[_T]:
+    """The calls of an operation on some servers."""
     try:
         commands = next(steps)
         while True:
@@ -52,18 +46,59 @@ def _calls(steps: Steps[_T], servers: AnyPool | AnyCluster, deadline: float) -> 
 class _Store:
     _is_async: bool
 
-    def __init__(
-        self, client: Any, *, prefix: str = "coatcheck:", max_connections: int = MAX_CONNECTIONS
-    ) -> None:
+    def __init__(self, client: Any, *, prefix: str = "coatcheck:", max_connections: int = 50) -> None:
         if not isinstance(max_connections, int) or isinstance(max_connections, bool) or max_connections < 1:
             raise ConfigurationError("max_connections must be a number of connections, at least 1")
         if not isinstance(client, Source):
-            client = source_of_client(client, asynchronous=self._is_async)
+            client = source_of_client(client, is_async=self._is_async)
         self._source: Source = client
-        self._most = max_connections
-        self._breakers = {client.where: Breaker(client.where, patience=PATIENCE)}
-        self._records = Records(prefix, together=not client.is_cluster)
+        self._max_connections = max_connections
+        self._breakers: dict[str, Breaker] = {}
+        self._records = Records(prefix, together=not client.seeds)
         self._index = UserIndex(self._records.prefix)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        client: Any = None,
+        prefix: str = "coatcheck:",
+        max_connections: int = 50,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
+    ) -> Self:
+        """The store on the servers that a URL names. Nothing is connected before the first call.
+
+        Args:
+            url: See `docs/how-to/redis.md` for its forms.
+            client: A client of the application's own; the URL is then ``redis://`` alone. See `RedisStore`.
+            prefix: The text that all keys begin with.
+            max_connections: See `RedisStore`.
+            tls_ca: The file of certificates by which the server's is checked. None: those of the system.
+            tls_cert: The file of the certificate by which the server knows this client.
+            tls_key: The file of its key.
+            sentinel_username: The user at the Sentinels, if they ask for one.
+            sentinel_password: The password at the Sentinels.
+
+        Raises:
+            ConfigurationError: No store can be made of these settings.
+        """
+        options = {
+            "tls_ca": tls_ca,
+            "tls_cert": tls_cert,
+            "tls_key": tls_key,
+            "sentinel_username": sentinel_username,
+            "sentinel_password": sentinel_password,
+        }
+        if client is None:
+            client = source_of_url(address_of(url, options), is_async=cls._is_async)
+        else:
+            no_host(url, options)
+        return cls(client, prefix=prefix, max_connections=max_connections)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}, {self._source.where}>"
@@ -72,6 +107,16 @@ class _Store:
     def index(self) -> Index:
         """A list beside the records."""
         return "beside"
+
+    def _connected(self) -> Pool | Cluster:
+        """The servers, with connections of this process or event loop."""
+        return Cluster(self._source.seeds, self._pool) if self._source.seeds else self._pool(None)
+
+    def _pool(self, server: Server | None) -> Pool:
+        where = self._source.where if server is None else f"{server.host}:{server.port}"
+        breaker = self._breakers.setdefault(where, Breaker(where, patience=_PATIENCE))
+        settings = self._source.settings(server)
+        return Pool(settings, where, self._max_connections, breaker, is_async=self._is_async)
 
 
 class RedisStore(_Store):
@@ -93,26 +138,16 @@ class RedisStore(_Store):
 
     _is_async = False
 
-    def __init__(
-        self, client: Any, *, prefix: str = "coatcheck:", max_connections: int = MAX_CONNECTIONS
-    ) -> None:
+    def __init__(self, client: Any, *, prefix: str = "coatcheck:", max_connections: int = 50) -> None:
         super().__init__(client, prefix=prefix, max_connections=max_connections)
-        source, breakers = self._source, self._breakers
-        self._servers: Cluster | Pool
-        if source.is_cluster:
-            self._servers = Cluster(source, self._most, breakers)
-        else:
-            self._servers = Pool(source.make(bounded), source.where, self._most, breakers[source.where])
+        self._servers = self._connected()
 
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         """The data under each key, in one round trip; in a cluster, in one for each server."""
         if len(keys) == 1 and isinstance(self._servers, Pool):
-            # The same as below, in fewer calls: the budget of a WSGI read. `test_cost` holds them equal.
-            share = Share(self._servers, [Command(keys[0], self._records.get(keys[0]), reads=True)])
-            driven(exchanged([share], deadline), deadline)
-            if share.error is not None:
-                raise share.error
-            return [loaded(share.replies[0])]
+            # The same as below in fewer calls, for the budget of a WSGI read.
+            command = Command(keys[0], self._records.get(keys[0]), reads=True)
+            return [loaded(driven(self._servers.exchange([command], deadline), deadline)[0])]
         return self._do(self._records.load(keys), deadline)
 
     def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
@@ -158,7 +193,7 @@ class RedisStore(_Store):
 
     def close(self) -> None:
         """Close all connections. The next call opens new ones."""
-        self._servers.close()
+        driven(self._servers.close(), time.monotonic() + _CLOSING)
 
     def _do(self, steps: Steps[_T], deadline: float) -> _T:
         return driven(_calls(steps, self._servers, deadline), deadline)
@@ -169,17 +204,9 @@ class AsyncRedisStore(_Store):
 
     _is_async = True
 
-    def __init__(
-        self, client: Any, *, prefix: str = "coatcheck:", max_connections: int = MAX_CONNECTIONS
-    ) -> None:
+    def __init__(self, client: Any, *, prefix: str = "coatcheck:", max_connections: int = 50) -> None:
         super().__init__(client, prefix=prefix, max_connections=max_connections)
-        self._loops: PerLoop[AsyncCluster | AsyncPool] = PerLoop(self._made)
-
-    def _made(self) -> AsyncCluster | AsyncPool:
-        source, breakers = self._source, self._breakers
-        if source.is_cluster:
-            return AsyncCluster(source, self._most, breakers)
-        return AsyncPool(source.make(lambda kind: kind), source.where, self._most, breakers[source.where])
+        self._loops: PerLoop[Pool | Cluster] = PerLoop(self._connected, _closed)
 
     @property
     def loads_in_place(self) -> bool:
@@ -188,13 +215,10 @@ class AsyncRedisStore(_Store):
 
     async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         servers = self._loops.here()
-        if len(keys) == 1 and isinstance(servers, AsyncPool):
-            # As in `RedisStore`: the budget of an ASGI read.
-            share = Share(servers, [Command(keys[0], self._records.get(keys[0]), reads=True)])
-            await driven_async(exchanged([share], deadline), deadline)
-            if share.error is not None:
-                raise share.error
-            return [loaded(share.replies[0])]
+        if len(keys) == 1 and isinstance(servers, Pool):
+            # As in `RedisStore`, for the budget of an ASGI read (`tests/test_call_counts.py`).
+            command = Command(keys[0], self._records.get(keys[0]), reads=True)
+            return [loaded((await driven_async(servers.exchange([command], deadline), deadline))[0])]
         return await self._do(self._records.load(keys), deadline)
 
     async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
@@ -231,3 +255,7 @@ class AsyncRedisStore(_Store):
 
     async def _do(self, steps: Steps[_T], deadline: float) -> _T:
         return await driven_async(_calls(steps, self._loops.here(), deadline), deadline)
+
+
+async def _closed(servers: Pool | Cluster) -> None:
+    await driven_async(servers.close(), time.monotonic() + _CLOSING)

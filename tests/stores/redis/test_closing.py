@@ -1,0 +1,59 @@
+"""Closing a store closes every connection: those that are in use, and those that don't end by themselves."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from coatcheck.stores.redis import async_from_url, store
+from tests.servers.process import until
+from tests.stores.redis.scene import SYNC_AND_ASYNC, soon, staged
+
+pytestmark = [pytest.mark.servers, pytest.mark.promise("24")]
+
+
+@SYNC_AND_ASYNC
+def test_a_connection_that_is_in_use_is_closed_when_it_is_given_back(kind, redis_server, prefix):
+    with staged(kind, redis_server, prefix) as scene, ThreadPoolExecutor(1) as threads:
+        write = scene.put()
+        scene.load(write.key)
+        scene.proxy.latency = 0.2
+        loading = threads.submit(scene.load, write.key)
+        until(lambda: not idle_in(scene), "the connection is in use")
+        if kind == "sync":
+            scene.store.close()
+        else:
+            scene.store.portal.call(scene.store.store.close())
+        assert loading.result() == [write.data]
+        until(lambda: not scene.proxy._links, "it is closed")
+
+
+def idle_in(scene):
+    inner = getattr(scene.store, "store", scene.store)
+    servers = inner._servers if inner is scene.store else next(iter(inner._loops._objects.values()))
+    return servers.idle
+
+
+def test_one_that_does_not_say_goodbye_is_closed_all_the_same_and_so_are_the_others(
+    redis_server, prefix, monkeypatch
+):
+    monkeypatch.setattr(store, "_CLOSING", 0.1)
+
+    async def scenario():
+        its = async_from_url(redis_server.url, prefix=prefix)
+        await asyncio.gather(*(its.ping(soon()) for _ in range(4)))
+        connections = list(its._loops.here().idle)
+        assert len(connections) == 4
+        goodbye = type(connections[0]).disconnect
+
+        async def disconnect(connection, *, nowait=False):
+            if not nowait:
+                await asyncio.sleep(20)
+            await goodbye(connection, nowait=nowait)
+
+        for connection in connections[:2]:
+            monkeypatch.setattr(connection, "disconnect", disconnect.__get__(connection))
+        await its.close()
+        assert not any(connection.is_connected for connection in connections)
+
+    asyncio.run(scenario())
