@@ -14,7 +14,7 @@ PYTHONS := $(shell sed -n 's/.*"Programming Language :: Python :: \(3\.[0-9]*\)"
 OTHERS := $(filter-out $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),$(PYTHONS))
 PARALLEL = --numprocesses $(JOBS) --maxprocesses 4 --dist loadgroup
 # The tests that need only Coatcheck, pytest and Hypothesis, and no server, driver or framework.
-BARE := tests/core tests/http tests/model tests/test_runner.py tests/test_session.py tests/test_sessions.py \
+BARE := tests/core tests/http tests/model tests/session tests/sessions tests/test_runner.py \
         tests/stores/test_memory.py tests/stores/sqlite/test_contract.py
 QUICK := $(BARE) tests/test_runner_async.py tests/test_engine_bites.py tests/test_async_sessions.py \
          tests/test_async_cancelled.py tests/test_threads_of_a_request.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import ClassVar
 
@@ -118,14 +119,14 @@ class Cost:
                 assert site.asked == ["load"] * 5
 
     @pytest.mark.promise("4")
-    def test_a_day_of_a_request_a_minute_slides_once_an_hour(self, site: Site) -> None:
+    def test_four_hours_of_a_request_a_minute_slide_once_an_hour(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.forget()
-        for _ in range(24 * 60):
+        for _ in range(4 * 60):
             site.advance(MINUTE)
             browser.play("get a")
-        assert site.asked.count("write") == 24
-        assert site.asked.count("load") == 24 * 60
+        assert site.asked.count("write") == 4
+        assert site.asked.count("load") == 4 * 60
         site.advance(DAY - 1)
         assert site.is_live(browser)
 
@@ -139,7 +140,7 @@ class Cost:
         assert site.asked == ["load", "write", "load"]
 
     @pytest.mark.promise("5")
-    def test_a_thousand_anonymous_visits_store_nothing(self, site: Site) -> None:
+    def test_no_kind_of_anonymous_visit_stores_anything(self, site: Site) -> None:
         expired = site.browser("set a 1")
         site.advance(2 * DAY)
         gone = site.browser("set a 1")
@@ -169,10 +170,9 @@ class Cost:
             ("flash x", "take_flashes"),
         )
         site.forget()
-        for number in range(1_000):
-            header = headers[number % len(headers)]
-            reply = site.play(*visits[number % len(visits)], cookies=header)
-            assert reply.status == 200, (header, reply.raised)
+        for header, steps in itertools.product(headers, visits):
+            reply = site.play(*steps, cookies=header)
+            assert reply.status == 200, (header, steps, reply.raised)
             assert reply.all("set-cookie") == []
         assert "write" not in site.asked
         # Only what we signed is looked up.

@@ -9,19 +9,12 @@ from functools import partial
 import pytest
 
 from coatcheck.errors import StoreUnavailable
-from coatcheck.model.ports import Store
 from coatcheck.testing.races import Race
 from tests.behaviours.site import DAY, HOUR, OpenSite, Site
 
 __all__ = ["Limits"]
 
 SECOND = 1.0
-
-
-def _limited(open_site: OpenSite, limit: int, *, store: Store) -> Site:
-    if store.index == "none":
-        pytest.skip('this store finds no sessions by their user (index="none")')
-    return open_site(max_sessions_per_user=limit)
 
 
 class Limits:
@@ -128,9 +121,9 @@ class Limits:
 
     @pytest.mark.promise("17")
     def test_a_sign_in_beyond_the_limit_ends_the_session_that_signed_in_longest_ago(
-        self, open_site: OpenSite, store: Store
+        self, open_site: OpenSite
     ) -> None:
-        site = _limited(open_site, 2, store=store)
+        site = open_site(max_sessions_per_user=2)
         first, second, third = site.browser("set a 1"), site.browser(), site.browser()
         grace, anonymous = site.browser("sign_in grace"), site.browser("set a 1")
         for browser in (first, second):
@@ -156,9 +149,9 @@ class Limits:
 
     @pytest.mark.promise("17")
     def test_of_many_sign_ins_at_once_as_many_stand_as_may_and_they_are_the_newest(
-        self, open_site: OpenSite, store: Store
+        self, open_site: OpenSite
     ) -> None:
-        site = _limited(open_site, 3, store=store)
+        site = open_site(max_sessions_per_user=3)
         old = [site.browser("sign_in ada") for _ in range(3)]
         site.advance(1)
         browsers = [site.browser("set a 1") if number % 2 else site.browser() for number in range(20)]
@@ -174,9 +167,9 @@ class Limits:
 
     @pytest.mark.promise("17")
     def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_not_answered_and_leaves_nothing(
-        self, open_site: OpenSite, store: Store
+        self, open_site: OpenSite
     ) -> None:
-        site = _limited(open_site, 1, store=store)
+        site = open_site(max_sessions_per_user=1)
         device = site.browser("sign_in ada")
         for browser in (site.browser("set a 1"), site.browser()):
             site.advance(1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.demo.process import Demo, free_port
+from tests.demo.process import Demo
+from tests.servers.process import free_port
 
 FLAGS = [
     "--headless",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 
@@ -23,12 +22,6 @@ def run(*arguments, folder=None, **environment):
         timeout=60,
         check=False,
     )
-
-
-def free_port():
-    """A port that nobody listens on, and that can be listened on again after a restart."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Demo:

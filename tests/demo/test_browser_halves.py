@@ -12,7 +12,8 @@ __all__ = ["chromium", "device", "shop"]  # the fixtures that come from elsewher
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-STORES = pytest.mark.parametrize("shop", ["sqlite:///coatcheck-demo.db", "memory://"], indirect=True)
+SQLITE, MEMORY = "sqlite:///coatcheck-demo.db", "memory://"
+STORES = pytest.mark.parametrize("shop", [SQLITE, MEMORY], indirect=True)
 
 
 def to_counter(page):
@@ -31,8 +32,12 @@ def add(page, name, choice):
     expect(message(page)).to_contain_text(f"{name} ({choice}) is in your basket")
 
 
-@STORES
-@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
+@pytest.mark.parametrize(
+    ("shop", "script"),
+    [(SQLITE, True), (MEMORY, False)],
+    ids=["SQLite, with JavaScript", "memory, without JavaScript"],
+    indirect=["shop"],
+)
 def test_a_visit_of_both_halves(device, script):
     page = device(java_script_enabled=script)
     take(page, "Matinée mac", "L")

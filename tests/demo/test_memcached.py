@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 from coatcheck.demo.site import Site
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from tests.demo.halves import SiteVisitor
-from tests.demo.process import free_port, run
+from tests.demo.process import run
 from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.process import free_port
 
 pytestmark = pytest.mark.servers
 HALVES = ("/", "/express")

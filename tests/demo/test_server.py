@@ -12,7 +12,8 @@ import pytest
 
 from coatcheck import Sessions
 from coatcheck.demo.server import CannotListen, _listening, _shown, _welcome
-from tests.demo.process import Demo, free_port, run
+from tests.demo.process import Demo, run
+from tests.servers.process import free_port
 
 HALVES = ("/", "/express")
 

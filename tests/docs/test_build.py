@@ -16,6 +16,7 @@ pytestmark = pytest.mark.xdist_group("documentation")  # so that it is built onc
 def site(tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
+    command += ["-D", "html_theme=basic"]  # whose pages take a third less time to write
     built = subprocess.run([*command, str(DOCS), str(site)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return site

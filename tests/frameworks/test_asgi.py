@@ -2,11 +2,8 @@
 
 from contextlib import suppress
 
-import pytest
-
 from coatcheck import StoreError
 from coatcheck.frameworks.asgi import SessionMiddleware
-from coatcheck.stores.sqlite import SQLiteStore
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
 from tests.behaviours.app import looks
 
@@ -40,14 +37,3 @@ class TestOnDemand(AsyncHttpBehaviours):
 
     def build_async(self, sessions, portal):
         return build(sessions, portal, load="on_demand")
-
-
-class TestOnSQLite(AsyncHttpBehaviours):
-    def build_async(self, sessions, portal):
-        return build(sessions, portal)
-
-    @pytest.fixture
-    def store(self, tmp_path):
-        store = SQLiteStore(tmp_path / "sessions.db")
-        yield store
-        store.close()

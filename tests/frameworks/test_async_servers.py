@@ -22,6 +22,7 @@ from tests.behaviours.app import query_of
 from tests.frameworks.asgi_driver import House, body, head
 from tests.frameworks.test_servers import PATIENCE, ROOT, Visitor
 from tests.loops import Heartbeat, on_each_loop, quiet
+from tests.servers.process import free_port
 
 pytestmark = pytest.mark.xdist_group("async servers")
 
@@ -35,12 +36,6 @@ ASYNC = {
         *("--workers-kill-timeout", "3", "--ws", "tests.frameworks.served_pair:application", "--port"),
     ),
 }
-
-
-def free_port():
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @contextmanager

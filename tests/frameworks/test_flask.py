@@ -7,7 +7,6 @@ import pytest
 
 from coatcheck import Session
 from coatcheck.frameworks.flask import FlaskSession, SessionInterface
-from coatcheck.stores.sqlite import SQLiteStore
 from tests.behaviours import HttpBehaviours, WsgiClient, perform
 from tests.behaviours.app import LOOKS
 from tests.behaviours.headers import ways_to_look
@@ -30,17 +29,6 @@ def build(sessions):
 class TestInMemory(HttpBehaviours):
     def build(self, sessions):
         return build(sessions)
-
-
-class TestOnSQLite(HttpBehaviours):
-    def build(self, sessions):
-        return build(sessions)
-
-    @pytest.fixture
-    def store(self, tmp_path):
-        store = SQLiteStore(tmp_path / "sessions.db")
-        yield store
-        store.close()
 
 
 def test_flask_session_is_a_session_of_ours_also_through_the_proxy(app, client, sessions):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -113,3 +114,13 @@ values = st.recursive(
 """Every type, in any nesting."""
 
 ATOMS = {type(None), bool, int, float, str, bytes, date, datetime, time, timedelta, Decimal}
+
+
+def plain(value):
+    """Whether a value and all that it holds are of the types that a session can hold."""
+    if type(value) in ATOMS or type(value) is UUID:
+        return True
+    if type(value) is dict:
+        return all(plain(key) and plain(item) for key, item in value.items())
+    assert type(value) in (list, tuple, set, frozenset)
+    return all(map(plain, value))

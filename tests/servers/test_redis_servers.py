@@ -3,10 +3,7 @@
 import pytest
 import redis
 
-from tests.servers.fixtures_redis import IN_A_CLUSTER, UNDER_SENTINEL
-from tests.servers.process import HOST, until
 from tests.servers.redis import STORE, single
-from tests.servers.redis_sentinel import SERVICE
 
 pytestmark = pytest.mark.servers
 
@@ -45,35 +42,3 @@ def test_the_acl_allows_the_store_its_own_keys_and_commands_only(redis_tls, pref
         for forbidden in (("GET", "other"), ("FLUSHALL",), ("KEYS", "*"), ("CONFIG", "GET", "*")):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*forbidden)
-
-
-@UNDER_SENTINEL
-@pytest.mark.timeout(300)
-def test_under_sentinel_a_replica_takes_over_from_a_dead_primary_and_all_is_whole_again(redis_sentinels):
-    primary = redis_sentinels.primary
-    hosts = [(HOST, sentinel.port) for sentinel in redis_sentinels.sentinels]
-    finder = redis.Sentinel(hosts, socket_timeout=10)
-    try:
-        assert finder.discover_master(SERVICE) == (HOST, primary.port)
-        with redis_sentinels.hasty():
-            primary.kill()
-            until(lambda: redis_sentinels.primary is not primary, "another takes over")
-        assert finder.discover_master(SERVICE) == (HOST, redis_sentinels.primary.port)
-        assert len(redis_sentinels.replicas) == 2
-    finally:
-        for sentinel in finder.sentinels:
-            sentinel.close()
-
-
-@IN_A_CLUSTER
-@pytest.mark.timeout(300)
-def test_in_a_cluster_a_replica_takes_over_from_a_dead_node_and_all_is_whole_again(redis_cluster, prefix):
-    key = f"{prefix}{{a}}"
-    holder = redis_cluster.holder(key.encode())
-    holder.ask("SET", key, "1")
-    until(lambda: holder.ask("WAIT", 1, 1_000) == 1, "the replica has it")
-    with redis_cluster.hasty():
-        holder.kill()
-        until(lambda: redis_cluster.holder(key.encode()) is not holder, "another takes over")
-    assert redis_cluster.holder(key.encode()).ask("GET", key) == b"1"
-    assert len(redis_cluster.primaries) == 3

@@ -80,13 +80,14 @@ class Desk:
     async def fields(self, record):
         return (await self.state(record)).fields
 
-    async def edit(self, record, name, make, engine=None, rule=None):
-        """Do as a request does: load, edit one field in place, and write it back."""
+    async def edit(self, record, engine=None, rule=None, **changes):
+        """Do as a request does: load, edit fields in place by the function of each, and write them back."""
         held = await self.held(record, engine)
-        stored_bytes = held.state.fields.get(name)
-        data = codec.encode(make(None if stored_bytes is None else codec.decode(stored_bytes)))
-        edit = Edit(data, base=stored_bytes, stored=stored_bytes, rule=rule)
-        return await self.apply(self.update(record, edits={name: edit}), engine, held)
+        edits = {}
+        for name, change in changes.items():
+            before = held.state.fields[name]
+            edits[name] = Edit(codec.encode(change(codec.decode(before))), before, before, rule)
+        return await self.apply(self.update(record, edits=edits), engine, held)
 
     async def value(self, record, name):
         return codec.decode((await self.fields(record))[name])

@@ -151,3 +151,18 @@ class Visitor:
         self.response = self.leave(session)
         self.sent = {line.partition("=")[0] for line in self.response.headers.getall("Set-Cookie")}
         return self.told
+
+
+@pytest.fixture
+def backend():
+    return {}
+
+
+@pytest.fixture
+def visitor(backend):
+    return Visitor(backend=backend)
+
+
+def put(**values):
+    """A visit that sets these."""
+    return lambda session: session.update(values)

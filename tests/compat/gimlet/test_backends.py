@@ -1,4 +1,4 @@
-"""The backends on real servers ([KEEP] and [FIX] 1.9): Redis, Memcached, SQLite, PostgreSQL, MariaDB."""
+"""Every backend on its real server ([KEEP] and [FIX] 1.9), and what backends of one's own build on."""
 
 import os
 import pickle
@@ -6,31 +6,24 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
 from fractions import Fraction
 
 import pytest
-import redis
-import sqlalchemy
-from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheError, MemcacheServerError
 
 from coatcheck.compat.gimlet.backends.base import BaseBackend, Renewal, Write
-from coatcheck.compat.gimlet.backends.memcache import MemcacheBackend
-from coatcheck.compat.gimlet.backends.pyredis import RedisBackend
-from coatcheck.compat.gimlet.backends.sql import SQLBackend
 from coatcheck.compat.gimlet.middleware import SessionMiddleware
 from coatcheck.compat.gimlet.session import Session
-from coatcheck.errors import ConfigurationError, DecodeError, NotStorable, TooLarge
+from coatcheck.errors import DecodeError, NotStorable
 from tests.compat.gimlet.browser import SECRET, Actions, Browser
-from tests.compat.gimlet.conftest import Visitor, factory, new_backend, url_of
+from tests.compat.gimlet.conftest import Visitor, factory, put
 from tests.compat.test_pickles import ATTACKS
-from tests.servers.process import HOST, until
+from tests.servers.process import until
 
 pytestmark = pytest.mark.xdist_group("gimlet")
 
+
 KEY = OTHER = b""
-SQL = ["sqlite", "postgresql", "mariadb"]
+
 VALUE = {"cart": [1, {"b": (2.5, None)}], "raw": b"\0\xff", "uni": "héllo €"}
 
 
@@ -39,10 +32,6 @@ def ids_of_its_own():
     """In Memcached nothing else tells the tests' records apart."""
     global KEY, OTHER
     KEY, OTHER = (os.urandom(16).hex().encode() for _ in range(2))
-
-
-def put(**values):
-    return lambda session: session.update(values)
 
 
 class TestAll:
@@ -199,309 +188,6 @@ class TestAll:
             thread.join()
         assert failed == []
         assert len(stored.read_many([b"%032d" % turn for turn in range(5)])) == 5
-
-
-class TestRedis:
-    def test_the_key_is_gimlets_with_an_expiry_in_the_same_command(self, redis_backend, raw):
-        """[KEEP] 1.9: b'gimlet.' + 32 hex; [FIX] SET without TTL."""
-        visitor = Visitor(backend=redis_backend)
-        visitor.visit(put(a=1))
-        (key,) = raw.keys()
-        assert key == b"gimlet." + visitor.arrive().channels["nonperm"].id
-        assert 30 * 86400 - 60 < raw.ttl(key) <= 30 * 86400
-        redis_backend[key.removeprefix(b"gimlet.")] = {"a": 2}
-        assert raw.ttl(key) > 0
-
-    def test_an_empty_value_is_a_key_error(self, redis_backend, raw):
-        """[KEEP] 1.9."""
-        raw.set(b"gimlet." + KEY, b"")
-        with pytest.raises(KeyError, match="not found"):
-            redis_backend[KEY]
-
-    def test_fix_a_prefix_may_be_text(self, one_redis, database, raw):
-        """1.4: bytes + str."""
-        for prefix in ("mine.", b"mine."):
-            with closing(RedisBackend(HOST, str(one_redis.port), str(database), prefix)) as backend:
-                assert backend.prefix == b"mine."
-                assert backend.prefixed_key(b"x") == b"mine.x"
-                backend[KEY] = {"a": 1}
-            assert raw.keys() == [b"mine." + KEY]
-
-    def test_fix_threads_do_not_wait_for_each_other(self, one_redis, database, monkeypatch):
-        """1.9: one lock around every command. Here one thread hangs in a command, and the other gets its answer."""
-        with closing(RedisBackend(HOST, one_redis.port, database)) as backend:
-            backend[KEY] = {"a": 1}
-            hangs, released = threading.Event(), threading.Event()
-            original = redis.Redis.mget
-
-            def slow(client, keys):
-                if threading.current_thread() is thread:
-                    hangs.set()
-                    assert released.wait(30)
-                return original(client, keys)
-
-            monkeypatch.setattr(redis.Redis, "mget", slow)
-            thread = threading.Thread(target=backend.read_many, args=([KEY],))
-            thread.start()
-            assert hangs.wait(30)
-            assert backend.read_many([KEY]) == {KEY: {"a": 1}}
-            released.set()
-            thread.join()
-
-    def test_a_ready_client_is_used(self, one_redis, database, raw):
-        with redis.Redis(HOST, one_redis.port, database) as client:
-            backend = RedisBackend(client=client)
-            assert backend.client is client
-            backend[KEY] = {"a": 1}
-        assert raw.exists(b"gimlet." + KEY)
-
-    def test_a_client_that_decodes_is_refused(self):
-        with pytest.raises(ConfigurationError, match="decode_responses"):
-            RedisBackend(client=redis.Redis(decode_responses=True))
-
-    def test_a_server_that_is_away_is_an_error_and_no_empty_session(self, one_redis, database):
-        from tests.servers.proxy import Proxy
-
-        with Proxy(one_redis.port) as proxy, closing(RedisBackend(HOST, proxy.port, database)) as backend:
-            visitor = Visitor(backend=backend)
-            visitor.visit(put(a=1))
-            proxy.down()
-            with pytest.raises(redis.ConnectionError):
-                visitor.visit(dict)
-            visitor.visit()
-            proxy.up()
-            assert visitor.visit(dict) == {"a": 1}
-
-    def test_a_renewal_that_fails_fails_no_request(self, one_redis, database, clock, caplog):
-        from tests.servers.proxy import Proxy
-
-        with Proxy(one_redis.port) as proxy, closing(RedisBackend(HOST, proxy.port, database)) as backend:
-            visitor = Visitor(backend=backend, clock=clock)
-            visitor.visit(put(a=1))
-            clock.advance(4 * 86400)
-            session = visitor.arrive()
-            assert session["a"] == 1
-            proxy.down()
-            visitor.leave(session)
-            assert "is not renewed" in caplog.text
-
-
-class TestMemcached:
-    def test_the_key_is_the_bare_id(self, one_memcached):
-        """[KEEP] 1.9: the prefix is not used."""
-        with (
-            closing(MemcacheBackend([one_memcached.address])) as backend,
-            closing(Client(("127.0.0.1", one_memcached.port))) as client,
-        ):
-            backend[b"0123" * 8] = {"a": 1}
-            assert client.get(b"0123" * 8) == backend.serialize({"a": 1})
-            client.set(b"4567" * 8, pickle.dumps({"old": "é"}, 2), noreply=False)
-            assert backend[b"4567" * 8] == {"old": "é"}
-
-    def test_fix_hosts_may_be_text(self):
-        """1.4: it was iterated by character."""
-        for hosts in ("one two:11212", "one, two:11212", ["one", "two:11212"], ("one", "two:11212")):
-            backend = MemcacheBackend(hosts)
-            assert [pool.server for pool in backend.pools] == [("one", 11211), ("two", 11212)]
-        assert MemcacheBackend("/run/memcached.sock").pools[0].server == "/run/memcached.sock"
-        assert len(MemcacheBackend().pools) == 1
-        with pytest.raises(ValueError, match="no host"):
-            MemcacheBackend(" ")
-
-    def test_several_hosts_share_the_records_and_none_takes_over_anothers(self, one_memcached, tmp_path):
-        from tests.servers.memcached import Memcached
-
-        with (
-            Memcached(tmp_path) as second,
-            closing(MemcacheBackend([one_memcached.address, second.address])) as both,
-        ):
-            ids = [b"%032x" % number for number in range(40)]
-            for key in ids:
-                both[key] = {"k": key}
-            assert both.read_many(ids) == {key: {"k": key} for key in ids}
-            with closing(MemcacheBackend([second.address])) as alone:
-                here = list(alone.read_many(ids))
-            assert 5 < len(here) < 35
-            second.kill()
-            with pytest.raises((OSError, MemcacheError)):
-                both[here[0]]
-            assert len(both.read_many([key for key in ids if key not in here])) == 40 - len(here)
-
-    def test_fix_too_large_a_record_is_told(self, one_memcached):
-        with (
-            closing(MemcacheBackend([one_memcached.address])) as backend,
-            pytest.raises(TooLarge, match="-I"),
-        ):
-            backend[KEY] = {"a": "x" * (2 << 20)}
-
-    def test_another_error_of_the_server_is_raised_as_it_is(self, one_memcached, monkeypatch):
-        def refuse(*_, **__):
-            raise MemcacheServerError("out of memory storing object")
-
-        with closing(MemcacheBackend([one_memcached.address])) as backend:
-            monkeypatch.setattr(backend.pools[0], "set", refuse)
-            with pytest.raises(MemcacheServerError, match="out of memory"):
-                backend[KEY] = {"a": 1}
-
-    def test_a_lifetime_of_more_than_30_days_is_kept(self, one_memcached):
-        """Memcached takes a larger number for a date in 1970: the record would be gone at once."""
-        with closing(MemcacheBackend([one_memcached.address])) as backend:
-            backend.write_many([Write(KEY, {"a": 1}, 400 * 86400, there=False)], [], [])
-            assert backend[KEY] == {"a": 1}
-            backend.write_many([], [], [Renewal(KEY, 400 * 86400)])
-            assert backend[KEY] == {"a": 1}
-
-
-@pytest.fixture(params=SQL)
-def url(request):
-    return url_of(request, request.param)
-
-
-class TestSQL:
-    def test_the_table_is_gimlets_with_a_column_for_the_expiry(self, url, table):
-        """[KEEP] 1.9: id, key, data; created if it is missing; .table."""
-        with closing(SQLBackend(url, table)) as backend:
-            assert backend.table.name == table
-            columns = {
-                column["name"]: column for column in sqlalchemy.inspect(backend.engine).get_columns(table)
-            }
-            assert columns.keys() == {"id", "key", "data", "expires"}
-            assert not columns["key"]["nullable"]
-            assert columns["expires"]["nullable"], "an old server's INSERT does not name it"
-            backend[KEY] = {"a": 1}
-            with closing(SQLBackend(url, table)) as second:
-                assert second[KEY] == {"a": 1}
-
-    def test_the_name_of_the_table_is_gimlets_by_default(self, tmp_path):
-        with closing(SQLBackend(f"sqlite:///{tmp_path}/a.db")) as backend:
-            assert backend.table.name == "gimlet_channels"
-
-    def test_fix_no_table_is_made_unasked(self, url, table):
-        with pytest.raises(sqlalchemy.exc.NoSuchTableError):
-            SQLBackend(url, table, create=False)
-
-    def test_a_table_that_can_not_be_made_is_the_error_of_the_database(self, tmp_path):
-        (tmp_path / "empty.db").touch()
-        with pytest.raises(sqlalchemy.exc.OperationalError, match="readonly"):
-            SQLBackend(f"sqlite:///file:{tmp_path}/empty.db?mode=ro&uri=true")
-
-    def test_a_deadlock_is_retried_once(self, tmp_path):
-        """Simulated: which of two transactions a server ends is its own choice."""
-        failures, tried = [], []
-
-        def fail(*_):
-            tried.append(True)
-            if failures:
-                raise sqlalchemy.exc.OperationalError("SELECT", {}, failures.pop())
-
-        with closing(SQLBackend(f"sqlite:///{tmp_path}/a.db")) as backend:
-            backend[KEY] = {"a": 1}
-            sqlalchemy.event.listen(backend.engine, "before_cursor_execute", fail)
-            failures += [Exception(1213, "Deadlock found")]
-            assert backend[KEY] == {"a": 1}
-            assert len(tried) == 2
-            failures += [Exception(1213, "Deadlock found")] * 2
-            with pytest.raises(sqlalchemy.exc.OperationalError, match="Deadlock"):
-                backend[KEY]
-            assert len(tried) == 4
-
-    def test_any_other_error_of_the_database_is_raised_at_once(self, url, table):
-        with closing(SQLBackend(url, table)) as backend:
-            tried = []
-            backend.table.drop(backend.engine)
-            sqlalchemy.event.listen(backend.engine, "before_cursor_execute", lambda *_: tried.append(True))
-            with pytest.raises(sqlalchemy.exc.DBAPIError, match=table):
-                backend[KEY]
-            assert len(tried) == 1
-
-    def test_engine_arguments_are_passed_on(self, tmp_path):
-        with closing(SQLBackend(f"sqlite:///{tmp_path}/a.db", "t", echo=False, pool_size=3)) as backend:
-            assert backend.engine.pool.size() == 3
-
-    def test_sqlite_in_memory_works_from_several_threads(self):
-        """[TEST] 1.9: `sqlite://` must work with the pool."""
-        for url in ("sqlite://", "sqlite:///:memory:"):
-            with closing(SQLBackend(url)) as backend:
-                backend[KEY] = {"a": 1}
-                found = []
-                thread = threading.Thread(
-                    target=lambda backend=backend, found=found: found.append(backend[KEY])
-                )
-                thread.start()
-                thread.join()
-                assert found == [{"a": 1}]
-
-    def test_sweep_removes_what_has_expired(self, url, table):
-        with closing(SQLBackend(url, table)) as backend:
-            backend.write_many([Write(KEY, {}, -1, there=False), Write(OTHER, {}, 600, there=False)], [], [])
-            backend[b"ef" * 16] = {}
-            assert backend.sweep() == 1
-            assert backend.sweep() == 0
-            assert backend.read_many([OTHER, b"ef" * 16]) == {OTHER: {}, b"ef" * 16: {}}
-
-    def test_fix_a_connection_that_the_server_closed_is_replaced(self, request, table):
-        for kind, kill in (
-            (
-                "postgresql",
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%{}%'",
-            ),
-            ("mariadb", None),
-        ):
-            server = request.getfixturevalue(f"one_{kind}")
-            with closing(new_backend(request, kind, table)) as backend:
-                backend[KEY] = {"a": 1}
-                if kill is not None:
-                    server.execute(kill.format(table))
-                else:
-                    for row in server.execute("SHOW PROCESSLIST"):
-                        if row[4] == "Sleep":
-                            server.execute(f"KILL {row[0]}")
-                assert backend[KEY] == {"a": 1}
-
-    def test_a_table_that_gimlet_made_in_mariadb_takes_64_kib_and_the_error_says_what_to_do(
-        self, request, table, caplog
-    ):
-        server = request.getfixturevalue("one_mariadb")
-        server.execute(
-            f"CREATE TABLE {table} (id INTEGER NOT NULL AUTO_INCREMENT, `key` CHAR(32) NOT NULL, data BLOB NOT NULL, "
-            "PRIMARY KEY (id), UNIQUE (`key`))"
-        )
-        server.execute(
-            f"INSERT INTO {table} (`key`, data) VALUES (%s, %s)", (KEY, pickle.dumps({"old": 1}, 3))
-        )
-        with closing(new_backend(request, "mariadb", table)) as backend:
-            assert "expires" in caplog.text
-            assert backend[KEY] == {"old": 1}
-            assert (
-                backend.write_many([Write(KEY, {"new": 1}, 60, there=True)], [], [Renewal(KEY, 60)]) == set()
-            )
-            assert backend[KEY] == {"new": 1}
-            for there in (True, False):
-                with pytest.raises(TooLarge, match="MODIFY data LONGBLOB"):
-                    backend.write_many([Write(KEY, {"a": "x" * 70_000}, 60, there=there)], [], [])
-            assert backend[KEY] == {"new": 1}
-        server.execute(f"ALTER TABLE {table} MODIFY data LONGBLOB NOT NULL")
-        server.execute(f"ALTER TABLE {table} ADD COLUMN expires BIGINT NULL")
-        with closing(new_backend(request, "mariadb", table)) as backend:
-            backend.write_many([Write(KEY, {"a": "x" * 70_000}, 60, there=True)], [], [])
-            assert backend.sweep() == 0
-
-    def test_two_processes_may_make_the_table_at_once(self, url, table):
-        failed, start = [], threading.Barrier(4)
-
-        def make():
-            start.wait()
-            try:
-                SQLBackend(url, table).close()
-            except BaseException as error:  # noqa: BLE001 - told below
-                failed.append(error)
-
-        threads = [threading.Thread(target=make) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failed == []
 
 
 class TestBase:

@@ -24,7 +24,7 @@ from coatcheck.model import codec
 from coatcheck.model.sealing import Sealer, from_text, to_text
 from coatcheck.testing import ManualClock
 from tests.compat.gimlet.browser import OTHER_SECRET, SECRET, set_cookies
-from tests.compat.gimlet.conftest import Visitor, factory
+from tests.compat.gimlet.conftest import Visitor, factory, put
 from tests.compat.gimlet.test_data import unpadded
 from tests.compat.test_pickles import ATTACKS
 
@@ -44,10 +44,6 @@ class Price:
 
 def in_cents(cents):
     return cents
-
-
-def put(**values):
-    return lambda session: session.update(values)
 
 
 def old_cookie(data, secret=SECRET, key=None, created=1_700_000_000, pickled=None):

@@ -1,12 +1,18 @@
 """A Redis and a Memcached of our own, one of each per test process, and the applications that use them."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 import redis
 from pymemcache.client.base import Client
 
 from coatcheck.compat.pycket import driver
+from coatcheck.compat.pycket.notification import NotificationManager
+from coatcheck.compat.pycket.session import SessionManager
+from coatcheck.compat.pycket01.notification import NotificationManager as NotificationManager01
+from coatcheck.compat.pycket01.session import SessionManager as SessionManager01
+from tests.compat.pycket.site import StubHandler
 from tests.servers.process import HOST, Server, free_port
 from tests.servers.proxy import Proxy
 
@@ -82,6 +88,14 @@ def settings(request, redis_port, memcached_port):
     return settings_for(request.param, redis_port if request.param == "redis" else memcached_port)
 
 
+@pytest.fixture(params=["redis", "memcached", "0.1"])
+def each_settings(request, redis_port, memcached_port):
+    """Each generation on each of its engines."""
+    if request.param == "0.1":
+        return {"pycket_redis": {"host": HOST, "port": redis_port}}
+    return settings_for(request.param, redis_port if request.param == "redis" else memcached_port)
+
+
 @pytest.fixture
 def redis_settings(redis_port):
     return settings_for("redis", redis_port)
@@ -90,6 +104,31 @@ def redis_settings(redis_port):
 @pytest.fixture
 def memcached_settings(memcached_port):
     return settings_for("memcached", memcached_port)
+
+
+@pytest.fixture
+def kind(each_settings):
+    """The managers of a generation, settings for one of its engines, and the name of the session's attribute."""
+    if "pycket_redis" in each_settings:
+        managers = {"session": SessionManager01, "notifications": NotificationManager01, "name": "dataset"}
+    else:
+        managers = {"session": SessionManager, "notifications": NotificationManager, "name": "session"}
+    return SimpleNamespace(settings=each_settings, **managers)
+
+
+@pytest.fixture
+def handler(kind):
+    return StubHandler(kind.settings)
+
+
+@pytest.fixture
+def session(kind, handler):
+    return kind.session(handler)
+
+
+@pytest.fixture
+def notifications(kind, handler):
+    return kind.notifications(handler)
 
 
 def settings_for(engine, port, **more):

@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+import time
+from http.cookies import SimpleCookie
 from uuid import uuid4
 
 import httpx
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, create_signed_value, decode_signed_value
 
 from coatcheck.compat.pycket.notification import NotificationMixin
 from coatcheck.compat.pycket.session import SessionMixin
@@ -15,6 +17,7 @@ from coatcheck.compat.pycket01.notification import NotificationMixin as Notifica
 from coatcheck.compat.pycket01.session import SessionMixin as SessionMixin01
 
 SECRET = "Python rocks!"
+DAY = 86400
 
 
 class Site:
@@ -114,3 +117,46 @@ class StubVisitor(StubHandler):
 
     def set_secure_cookie(self, name, value, expires_days, expires):
         self.cookies.append((name, value, expires_days, expires))
+
+
+def with_cookies(settings, **cookies):
+    return (
+        {**settings, "pycket_cookies": cookies}
+        if "pycket_redis" in settings
+        else {**settings, "cookies": cookies}
+    )
+
+
+def site_of(settings, **acts):
+    return site(settings, "0.1" if "pycket_redis" in settings else "0.3", **acts)
+
+
+def cookies_of(answer):
+    return [SimpleCookie(line)["PYCKET_ID"] for line in answer.headers.get_list("set-cookie")]
+
+
+def cookie_of(answer):
+    (cookie,) = cookies_of(answer)
+    return cookie
+
+
+def id_of(cookie):
+    return decode_signed_value(SECRET, "PYCKET_ID", cookie.value).decode()
+
+
+def signed(session_id, *, days_ago=0, secret=SECRET):
+    then = time.time() - days_ago * DAY
+    return create_signed_value(secret, "PYCKET_ID", session_id, clock=lambda: then).decode()
+
+
+def put(self):
+    self.session["foo"] = 1
+
+
+def look(self):
+    return dict(self.session.items())
+
+
+def raw(manager):
+    """What really lies in the store."""
+    return manager._driver().load(manager.handler.session_id).raw

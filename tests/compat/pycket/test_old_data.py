@@ -12,9 +12,7 @@ from coatcheck.compat.pycket import _manager
 from coatcheck.compat.pycket.session import SessionManager, SideBySideWarning
 from coatcheck.compat.pycket01.session import SessionManager as SessionManager01
 from tests.compat.pycket.conftest import settings_for
-from tests.compat.pycket.site import SECRET, Site, StubHandler, handler, site
-from tests.compat.pycket.test_manager import raw
-from tests.compat.pycket.test_requests import cookies_of, look, signed
+from tests.compat.pycket.site import SECRET, Site, StubHandler, cookies_of, handler, look, raw, signed, site
 from tests.servers.process import HOST
 
 pytestmark = pytest.mark.servers

@@ -7,8 +7,7 @@ What was wrong: the dicts of settings were not closed, ``print`` was a statement
 import pytest
 import tornado.web
 
-from tests.compat.pycket.site import SECRET, Site
-from tests.compat.pycket.test_requests import cookie_of
+from tests.compat.pycket.site import SECRET, Site, cookie_of
 from tests.servers.process import HOST
 
 pytestmark = pytest.mark.servers

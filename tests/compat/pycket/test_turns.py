@@ -14,8 +14,17 @@ from coatcheck.compat.pycket.notification import NotificationMixin
 from coatcheck.compat.pycket.session import SessionMixin
 from coatcheck.errors import CannotSendCookie, StoreTimeout
 from tests.compat.pycket.conftest import settings_for
-from tests.compat.pycket.site import Site, StubHandler, StubVisitor, site
-from tests.compat.pycket.test_requests import cookies_of, id_of, look, put, signed
+from tests.compat.pycket.site import (
+    Site,
+    StubHandler,
+    StubVisitor,
+    cookies_of,
+    id_of,
+    look,
+    put,
+    signed,
+    site,
+)
 
 pytestmark = pytest.mark.servers
 

@@ -14,6 +14,7 @@ from coatcheck.errors import StoreError
 from coatcheck.model.ports import Write
 from coatcheck.model.record import Create, Destroy, Record, Update
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
+from tests.servers.process import HOST
 from tests.stores.engine import LIFETIMES, Engine
 from tests.visitor import SECRET, Blocking
 
@@ -28,6 +29,11 @@ def now():
 def soon(seconds=20.0):
     """A deadline; by default one that a busy machine keeps as well."""
     return time.monotonic() + seconds
+
+
+def at(proxy):
+    """The address of a proxy."""
+    return f"{HOST}:{proxy.port}"
 
 
 class Waited:

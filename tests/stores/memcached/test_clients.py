@@ -7,27 +7,15 @@ from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 
 from coatcheck.errors import ConfigurationError, StoreTimeout, StoreUnavailable
-from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.memcached import prefix
 from tests.servers.process import HOST, until
-from tests.servers.proxy import Proxy
 from tests.stores.memcached.scene import MODES, after, answer_to, get, new, opened, put, soon
 
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def proxy(memcached):  # noqa: F811
-    with Proxy(memcached.port) as proxy:
-        yield proxy
-
-
 @pytest.mark.promise("24")
-def test_a_ready_client_is_used_and_stays_the_applications(mode, memcached):  # noqa: F811
+def test_a_ready_client_is_used_and_stays_the_applications(mode, memcached):
     client = PooledClient((HOST, memcached.port), timeout=5, connect_timeout=5, max_pool_size=8)
     with opened(mode, client=client, prefix=prefix()) as store:
         write = put(store)
@@ -56,7 +44,7 @@ def test_a_ready_client_keeps_the_deadline_of_each_call(mode, proxy):
 
 
 @pytest.mark.promise("20")
-def test_a_ready_client_whose_connections_are_all_in_use_is_unavailable(memcached):  # noqa: F811
+def test_a_ready_client_whose_connections_are_all_in_use_is_unavailable(memcached):
     client = PooledClient((HOST, memcached.port), timeout=5, connect_timeout=5, max_pool_size=1)
     with opened("sync", client=client) as store, client.client_pool.get_and_release():
         answer = answer_to(store, new())
@@ -83,7 +71,7 @@ def test_a_ready_client_whose_server_is_down_is_unavailable(mode, proxy):
 
 
 @pytest.mark.promise("F-18", "24")
-def test_a_child_of_a_fork_makes_connections_of_its_own_with_a_ready_client(memcached):  # noqa: F811
+def test_a_child_of_a_fork_makes_connections_of_its_own_with_a_ready_client(memcached):
     client = PooledClient((HOST, memcached.port), timeout=5, connect_timeout=5)
     with opened("sync", client=client, prefix=prefix()) as store:
         write = put(store)

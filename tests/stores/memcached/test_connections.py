@@ -17,12 +17,12 @@ from coatcheck.model.ports import Conflict
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.stores.memcached.connections import TimedSocket
 from tests import loops
-from tests.servers.memcached import memcached, prefix  # noqa: F401 - fixtures
+from tests.servers.memcached import prefix
 from tests.servers.process import HOST, Server, until
-from tests.servers.proxy import Proxy
 from tests.stores.memcached.scene import (
     after,
     answer_to,
+    at,
     found,
     get,
     new,
@@ -35,21 +35,6 @@ from tests.stores.memcached.scene import (
 
 pytestmark = pytest.mark.servers
 KEY = bytes(16)
-
-
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def proxy(memcached):  # noqa: F811
-    with Proxy(memcached.port) as proxy:
-        yield proxy
-
-
-def at(proxy):
-    return f"{HOST}:{proxy.port}"
 
 
 # Cut
@@ -219,7 +204,7 @@ def test_a_write_whose_deadline_passes_before_it_is_sent_is_surely_not_done(mode
         assert counted.sent == 0
 
 
-def test_an_error_that_is_no_failure_of_the_store_is_raised_as_it_is(mode, memcached):  # noqa: F811
+def test_an_error_that_is_no_failure_of_the_store_is_raised_as_it_is(mode, memcached):
     with opened(mode, memcached.address) as store, pytest.raises(TypeError):
         store.write([new()], "not a time", soon())
 
@@ -246,6 +231,7 @@ def test_callers_that_are_cancelled_leave_no_reply_behind_for_others(proxy):
                 )
                 for write in turns.choices(writes, k=3)
             ]
+            # Seeded moments before, in and after the replies, which take 2 ms each way.
             await asyncio.sleep(turns.uniform(0, 0.012))
             for victim in victims:
                 victim.cancel()
@@ -283,7 +269,7 @@ def test_a_write_whose_caller_is_cancelled_is_done_all_the_same(proxy):
 
 
 @pytest.mark.promise("F-04")
-def test_a_timeout_in_the_middle_of_a_reply_leaves_nothing_for_the_next_caller(mode, memcached, proxy):  # noqa: F811
+def test_a_timeout_in_the_middle_of_a_reply_leaves_nothing_for_the_next_caller(mode, memcached, proxy):
     """Its reply comes when the next one asks, and would be taken for that one's."""
     its = prefix()
     with opened("sync", memcached.address, prefix=its) as patient:
@@ -301,7 +287,7 @@ def test_a_timeout_in_the_middle_of_a_reply_leaves_nothing_for_the_next_caller(m
 
 
 @pytest.mark.promise("24")
-def test_threads_share_connections_and_each_gets_its_own_data(memcached):  # noqa: F811
+def test_threads_share_connections_and_each_gets_its_own_data(memcached):
     its = prefix()
     with opened("sync", memcached.address, prefix=its) as store, ThreadPoolExecutor(8) as pool:
         writes = [put(store, new(b"%d" % number)) for number in range(8)]
@@ -315,7 +301,7 @@ def test_threads_share_connections_and_each_gets_its_own_data(memcached):  # noq
 
 
 @pytest.mark.promise("F-18", "24")
-def test_a_child_of_a_fork_talks_on_connections_of_its_own(memcached):  # noqa: F811
+def test_a_child_of_a_fork_talks_on_connections_of_its_own(memcached):
     with opened("sync", memcached.address, prefix=prefix()) as store:
         writes = [put(store, new(b"%d" % number)) for number in range(4)]
         (inherited,) = nodes_of(store)[0]._own.connections._idle
@@ -342,7 +328,7 @@ def test_a_child_of_a_fork_talks_on_connections_of_its_own(memcached):  # noqa: 
 
 
 @pytest.mark.promise("24")
-def test_a_store_is_closed_and_used_again(mode, memcached):  # noqa: F811
+def test_a_store_is_closed_and_used_again(mode, memcached):
     with opened(mode, memcached.address, prefix=prefix()) as store:
         write = put(store)
         for _ in range(3):
@@ -377,7 +363,7 @@ def test_a_connection_that_is_in_use_while_the_store_is_closed_is_closed_when_it
 
 
 @pytest.mark.promise("24")
-def test_a_store_is_used_from_one_loop_after_another(memcached):  # noqa: F811
+def test_a_store_is_used_from_one_loop_after_another(memcached):
     store, write = AsyncMemcachedStore(memcached.address, prefix=prefix()), new()
 
     async def once(change):
@@ -404,7 +390,7 @@ def test_a_unix_socket_serves_as_well(mode, tmp_path):
         store.ping(soon())
 
 
-def test_a_host_of_several_addresses_is_reached_at_the_one_that_answers(mode, memcached, monkeypatch):  # noqa: F811
+def test_a_host_of_several_addresses_is_reached_at_the_one_that_answers(mode, memcached, monkeypatch):
     """Such as localhost, where a server listens on 127.0.0.1 and not on ::1."""
     plain = socket.getaddrinfo
 

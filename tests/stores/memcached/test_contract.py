@@ -8,7 +8,7 @@ import pytest
 
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.testing.contract import Harness, StoreContract
-from tests.servers.memcached import Memcached, memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.memcached import Memcached, prefix
 from tests.stores.changes import Changes
 
 pytestmark = pytest.mark.servers
@@ -55,14 +55,8 @@ class AsyncMemcachedHarness(MemcachedHarness):
 
 class TestMemcached(StoreContract, index="none"):
     @pytest.fixture
-    def harness(self, memcached):  # noqa: F811
+    def harness(self, memcached):
         return MemcachedHarness(memcached)
-
-
-class TestAsyncMemcached(StoreContract, index="none"):
-    @pytest.fixture
-    def harness(self, memcached):  # noqa: F811
-        return AsyncMemcachedHarness(memcached)
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +68,15 @@ def another():
         yield server
 
 
-class TestTwoMemcached(StoreContract, index="none"):
-    @pytest.fixture
-    def harness(self, memcached, another):  # noqa: F811
-        return MemcachedHarness(memcached, another)
-
-
 class TestAsyncTwoMemcached(StoreContract, index="none"):
+    """The async store calls the sync one in threads, so each of them need not be tried on both."""
+
     @pytest.fixture
-    def harness(self, memcached, another):  # noqa: F811
+    def harness(self, memcached, another):
         return AsyncMemcachedHarness(memcached, another)
 
 
 class TestChangesOnMemcached(Changes):
     @pytest.fixture(params=[MemcachedHarness, AsyncMemcachedHarness], ids=["sync", "async"])
-    def harness(self, request, memcached):  # noqa: F811
+    def harness(self, request, memcached):
         return request.param(memcached)

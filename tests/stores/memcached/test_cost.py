@@ -8,22 +8,11 @@ import pytest
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.memcached import AsyncMemcachedStore
 from tests import loops
-from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.memcached import prefix
 from tests.servers.proxy import Proxy
 from tests.stores.memcached.scene import after, answer_to, ending, found, new, now, opened, put, soon
 
 pytestmark = [pytest.mark.servers, pytest.mark.promise("2", "3")]
-
-
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def proxy(memcached):  # noqa: F811
-    with Proxy(memcached.port) as proxy:
-        yield proxy
 
 
 def trips(proxy, work):
@@ -53,7 +42,7 @@ def test_each_call_takes_the_round_trips_that_the_page_names(proxy, mode):
         assert trips(proxy, lambda: store.load([], now(), soon())) == 0
 
 
-def test_a_batch_of_loads_is_one_command_to_each_server(memcached, proxy, mode):  # noqa: F811
+def test_a_batch_of_loads_is_one_command_to_each_server(memcached, proxy, mode):
     with Proxy(memcached.port) as another:
         servers = [f"127.0.0.1:{proxy.port}", f"127.0.0.1:{another.port}"]
         with opened(mode, servers, prefix=prefix()) as store:
@@ -78,7 +67,7 @@ def test_tokens_for_a_batch_of_revisions_are_read_in_one_round_trip(proxy, mode)
         assert counted.round_trips == 1
 
 
-def test_a_batch_is_one_hop_to_a_thread_for_each_server(memcached, proxy, monkeypatch):  # noqa: F811
+def test_a_batch_is_one_hop_to_a_thread_for_each_server(memcached, proxy, monkeypatch):
     hops = []
     submit = AsyncMemcachedStore.__mro__[1]._call
 

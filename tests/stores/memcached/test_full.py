@@ -11,9 +11,8 @@ from pymemcache.exceptions import MemcacheServerError
 
 from coatcheck.errors import StoreFull, StoreUnavailable, TooLarge
 from coatcheck.model.ports import Conflict, Found
-from tests.servers.memcached import a_memcached, memcached, prefix  # noqa: F401 - fixtures
+from tests.servers.memcached import prefix
 from tests.servers.process import HOST
-from tests.servers.proxy import Proxy
 from tests.stores.memcached.scene import (
     DAY,
     after,
@@ -32,22 +31,11 @@ from tests.stores.memcached.scene import (
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def proxy(memcached):  # noqa: F811
-    with Proxy(memcached.port) as proxy:
-        yield proxy
-
-
 # Memory
 
 
 @pytest.mark.promise("F-12")
-def test_what_is_evicted_ends_early_and_is_never_half_there(mode, a_memcached):  # noqa: F811
+def test_what_is_evicted_ends_early_and_is_never_half_there(mode, a_memcached):
     server = a_memcached("-m", "1", "-I", "512k")
     with opened(mode, server.address) as store:
         writes = [new(b"x" * 400) for _ in range(10_000)]
@@ -69,7 +57,7 @@ def test_what_is_evicted_ends_early_and_is_never_half_there(mode, a_memcached): 
 
 
 @pytest.fixture
-def full(mode, a_memcached):  # noqa: F811
+def full(mode, a_memcached):
     """A store on a server that does not evict, and what filled it."""
     server = a_memcached("-m", "1", "-I", "512k", "-M")
     with opened(mode, server.address) as store:
@@ -136,7 +124,7 @@ def at_no_memory(store, write):
 
 
 @pytest.fixture
-def without_memory(memcached, mode):  # noqa: F811
+def without_memory(memcached, mode):
     """A store on a server that has memory for nothing; `between` runs before each of its commands."""
     its = prefix()
     with (
@@ -277,7 +265,7 @@ def test_data_that_is_too_large_is_refused_before_it_is_sent_and_the_old_stays(m
 
 @pytest.mark.promise("21")
 @pytest.mark.parametrize("missing", [0, 1, 2, 100, 5_000])
-def test_every_size_that_is_let_through_the_server_takes(mode, memcached, missing):  # noqa: F811
+def test_every_size_that_is_let_through_the_server_takes(mode, memcached, missing):
     its = prefix()
     with opened(mode, memcached.address, prefix=its) as store:
         room = (1 << 20) - 256 - len(its) - 32 - 8
@@ -288,7 +276,7 @@ def test_every_size_that_is_let_through_the_server_takes(mode, memcached, missin
 
 
 @pytest.mark.promise("21")
-def test_a_server_with_smaller_items_than_it_was_said_to_have_is_told_of(mode, a_memcached):  # noqa: F811
+def test_a_server_with_smaller_items_than_it_was_said_to_have_is_told_of(mode, a_memcached):
     server = a_memcached("-I", "16k", "-o", "slab_chunk_max=8192")
     with opened(mode, server.address) as store:
         write = put(store)
@@ -311,7 +299,7 @@ def test_a_server_with_smaller_items_than_it_was_said_to_have_is_told_of(mode, a
 @pytest.mark.promise("16")
 @pytest.mark.parametrize("seconds", [30 * 86_400 - 1, 30 * 86_400, 30 * 86_400 + 1, 90 * 86_400, 20])
 @pytest.mark.parametrize("again", [False, True])
-def test_data_of_any_lifetime_is_there_and_has_an_end(mode, memcached, seconds, again):  # noqa: F811
+def test_data_of_any_lifetime_is_there_and_has_an_end(mode, memcached, seconds, again):
     its = prefix()
     with opened(mode, memcached.address, prefix=its) as store:
         write = put(store, new(expires=now() + seconds * 1_000))
@@ -324,7 +312,7 @@ def test_data_of_any_lifetime_is_there_and_has_an_end(mode, memcached, seconds, 
 
 
 @pytest.mark.promise("16")
-def test_data_that_has_expired_when_it_comes_is_not_kept(mode, memcached):  # noqa: F811
+def test_data_that_has_expired_when_it_comes_is_not_kept(mode, memcached):
     its = prefix()
     with opened(mode, memcached.address, prefix=its) as store:
         write = put(store, new(expires=now() - 1))
@@ -355,7 +343,7 @@ INJECTIONS = [
 
 @pytest.mark.promise("18")
 @pytest.mark.parametrize("text", INJECTIONS, ids=range(len(INJECTIONS)))
-def test_no_data_and_no_key_is_a_command(mode, memcached, text):  # noqa: F811
+def test_no_data_and_no_key_is_a_command(mode, memcached, text):
     its = prefix()
     with opened(mode, memcached.address, prefix=its) as store:
         bystander = put(store)
@@ -372,7 +360,7 @@ def test_no_data_and_no_key_is_a_command(mode, memcached, text):  # noqa: F811
 
 @pytest.mark.promise("F-22", "10")
 @pytest.mark.parametrize("data", [b"", b"short", b"\r\nEND\r\n", bytes(100)])
-def test_whatever_lies_there_is_given_back_as_it_is(mode, memcached, data):  # noqa: F811
+def test_whatever_lies_there_is_given_back_as_it_is(mode, memcached, data):
     its = prefix()
     with opened(mode, memcached.address, prefix=its) as store:
         write = put(store)
@@ -388,7 +376,7 @@ def test_whatever_lies_there_is_given_back_as_it_is(mode, memcached, data):  # n
 
 
 @pytest.mark.promise("7")
-def test_a_token_is_never_taken_for_a_revision_nor_a_revision_for_a_token(mode, memcached):  # noqa: F811
+def test_a_token_is_never_taken_for_a_revision_nor_a_revision_for_a_token(mode, memcached):
     """Eight digits can be both."""
     its = prefix()
     with opened(mode, memcached.address, prefix=its) as store:
@@ -406,7 +394,7 @@ def test_a_token_is_never_taken_for_a_revision_nor_a_revision_for_a_token(mode, 
 
 @pytest.mark.promise("6", "7")
 @pytest.mark.parametrize("knows", ["token", "revision", "nothing"])
-def test_of_writers_that_know_the_same_version_one_is_first(mode, memcached, knows):  # noqa: F811
+def test_of_writers_that_know_the_same_version_one_is_first(mode, memcached, knows):
     its, begin = prefix(), threading.Barrier(8)
     with opened("sync", memcached.address, prefix=its) as plain:
         write, expected = new(), None

@@ -12,28 +12,12 @@ from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict, Found
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from tests import loops
-from tests.servers.memcached import a_memcached, memcached, prefix  # noqa: F401 - fixtures
+from tests.servers.memcached import prefix
 from tests.servers.process import HOST, free_port, until
-from tests.servers.proxy import Proxy
-from tests.stores.memcached.scene import after, answer_to, ending, found, get, new, now, opened, put, soon
+from tests.stores.memcached.scene import after, answer_to, at, ending, found, get, new, now, opened, put, soon
 
 pytestmark = pytest.mark.servers
 KEY = bytes(16)
-
-
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def proxy(memcached):  # noqa: F811
-    with Proxy(memcached.port) as proxy:
-        yield proxy
-
-
-def at(proxy):
-    return f"{HOST}:{proxy.port}"
 
 
 # Not there
@@ -89,7 +73,7 @@ def test_a_host_that_has_no_address_is_a_store_that_can_not_be_reached(mode):
 
 
 @pytest.mark.promise("F-01", "20")
-def test_pinging_asks_every_server(mode, memcached):  # noqa: F811
+def test_pinging_asks_every_server(mode, memcached):
     with opened(mode, memcached.address) as store:
         store.ping(soon())
     dead = f"{HOST}:{free_port()}"
@@ -98,7 +82,7 @@ def test_pinging_asks_every_server(mode, memcached):  # noqa: F811
 
 
 @pytest.mark.promise("F-12", "F-01", "20")
-def test_a_dead_server_is_unavailable_for_its_keys_and_the_other_goes_on(mode, a_memcached):  # noqa: F811
+def test_a_dead_server_is_unavailable_for_its_keys_and_the_other_goes_on(mode, a_memcached):
     servers = [a_memcached(), a_memcached()]
     with opened(mode, [server.address for server in servers]) as store:
         writes = [new() for _ in range(40)]
@@ -251,7 +235,7 @@ def placed(servers, its):
 
 
 @pytest.mark.promise("F-02", "F-12", "20")
-def test_a_batch_that_meets_a_silent_server_is_answered_by_the_other(mode, memcached, proxy):  # noqa: F811
+def test_a_batch_that_meets_a_silent_server_is_answered_by_the_other(mode, memcached, proxy):
     servers, its = [memcached.address, at(proxy)], prefix()
     healthy, stuck = placed(servers, its)
     with opened(mode, servers, prefix=its) as store:
@@ -272,7 +256,7 @@ def test_a_batch_that_meets_a_silent_server_is_answered_by_the_other(mode, memca
 
 
 @pytest.mark.promise("F-02", "F-12", "20")
-def test_a_silent_server_holds_up_no_call_for_another_one(memcached, proxy):  # noqa: F811
+def test_a_silent_server_holds_up_no_call_for_another_one(memcached, proxy):
     """In one loop: the threads of each server are its own."""
     servers, its = [memcached.address, at(proxy)], prefix()
     healthy, stuck = placed(servers, its)
@@ -300,7 +284,7 @@ def test_a_silent_server_holds_up_no_call_for_another_one(memcached, proxy):  # 
 
 
 @pytest.mark.promise("F-12")
-def test_a_restart_under_load_gives_typed_errors_and_never_half_of_a_write(mode, a_memcached):  # noqa: F811
+def test_a_restart_under_load_gives_typed_errors_and_never_half_of_a_write(mode, a_memcached):
     server = a_memcached()
     seen, done = [], threading.Event()
 

@@ -18,7 +18,7 @@ from coatcheck.model.record import Create, Record, Refused, Rotation, SignIn, To
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.testing.contract.harness import contention
 from tests import loops
-from tests.servers.memcached import memcached, prefix  # noqa: F401 - a fixture
+from tests.servers.memcached import prefix
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
 from tests.stores.engine import AsyncEngine, Engine
@@ -45,18 +45,13 @@ CHILDREN = Path(__file__).with_name("children.py")
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
 @pytest.fixture
 def its():
     return prefix()
 
 
 @pytest.fixture
-def plain(memcached, its):  # noqa: F811
+def plain(memcached, its):
     """A store to prepare and to look with."""
     with opened("sync", memcached.address, prefix=its) as store:
         yield store
@@ -99,7 +94,7 @@ def all_at_once(mode, address, prefix, changes, *, stores=1):
 
 @pytest.mark.promise("6")
 @pytest.mark.parametrize("stores", [1, 4])
-def test_thirty_requests_that_change_a_field_each_lose_nothing(mode, memcached, its, plain, stores):  # noqa: F811
+def test_thirty_requests_that_change_a_field_each_lose_nothing(mode, memcached, its, plain, stores):
     record = create(plain)
     changes = [update(record, set={f"field {number}": b"1"}) for number in range(30)]
     results = all_at_once(mode, memcached.address, its, changes, stores=stores)
@@ -108,7 +103,7 @@ def test_thirty_requests_that_change_a_field_each_lose_nothing(mode, memcached, 
 
 
 @pytest.mark.promise("6")
-def test_two_processes_lose_nothing(memcached, its, plain):  # noqa: F811
+def test_two_processes_lose_nothing(memcached, its, plain):
     record = create(plain)
     names = [[f"{child} {number}" for number in range(50)] for child in range(2)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -135,7 +130,7 @@ def test_two_processes_lose_nothing(memcached, its, plain):  # noqa: F811
 
 
 @pytest.mark.promise("20")
-def test_a_change_that_always_finds_another_writer_first_is_told_in_time(memcached, its, plain):  # noqa: F811
+def test_a_change_that_always_finds_another_writer_first_is_told_in_time(memcached, its, plain):
     record = create(plain)
     number = 0
 
@@ -157,7 +152,7 @@ def test_a_change_that_always_finds_another_writer_first_is_told_in_time(memcach
 
 
 @pytest.mark.promise("11")
-def test_a_field_that_twelve_take_at_once_one_gets(mode, memcached, its, plain):  # noqa: F811
+def test_a_field_that_twelve_take_at_once_one_gets(mode, memcached, its, plain):
     for _ in range(5):
         record = create(plain)
         changes = [update(record, take=("cart",)) for _ in range(12)]
@@ -172,7 +167,7 @@ def test_a_field_that_twelve_take_at_once_one_gets(mode, memcached, its, plain):
 
 @pytest.mark.promise("F-03", "L")
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_write_whose_answer_is_lost_is_done_once_or_told(mode, memcached, its, plain, beside):  # noqa: F811
+def test_a_write_whose_answer_is_lost_is_done_once_or_told(mode, memcached, its, plain, beside):
     """With another writer in between, and without."""
     with Proxy(memcached.port) as proxy:
         for _ in range(4):
@@ -197,7 +192,7 @@ def test_a_write_whose_answer_is_lost_is_done_once_or_told(mode, memcached, its,
 
 
 @pytest.mark.promise("12")
-def test_no_late_writer_brings_back_a_session_that_logged_out(mode, memcached, its, plain):  # noqa: F811
+def test_no_late_writer_brings_back_a_session_that_logged_out(mode, memcached, its, plain):
     for _ in range(5):
         record = create(plain)
         writes = [update(record, set={f"late {number}": b"1"}) for number in range(11)]
@@ -209,7 +204,7 @@ def test_no_late_writer_brings_back_a_session_that_logged_out(mode, memcached, i
 
 
 @pytest.mark.promise("13")
-def test_no_late_writer_with_the_old_secret_gets_into_a_sign_in(mode, memcached, its, plain):  # noqa: F811
+def test_no_late_writer_with_the_old_secret_gets_into_a_sign_in(mode, memcached, its, plain):
     fresh = bytes([1]) * 32
     for _ in range(5):
         record = create(plain)
@@ -225,7 +220,7 @@ def test_no_late_writer_with_the_old_secret_gets_into_a_sign_in(mode, memcached,
 
 
 @pytest.mark.promise("15")
-def test_of_many_that_create_under_one_key_one_does(mode, memcached, its, plain):  # noqa: F811
+def test_of_many_that_create_under_one_key_one_does(mode, memcached, its, plain):
     record = a_record()
     others = [a_record(key=record.key, fields={"own": b"%d" % number}) for number in range(12)]
     results = all_at_once(mode, memcached.address, its, list(map(Create, others)), stores=4)
@@ -234,7 +229,7 @@ def test_of_many_that_create_under_one_key_one_does(mode, memcached, its, plain)
     assert results.count(Refused.EXISTS) == 11
 
 
-def test_a_batch_of_many_is_applied_each_by_itself(mode, memcached, its, plain):  # noqa: F811
+def test_a_batch_of_many_is_applied_each_by_itself(mode, memcached, its, plain):
     records = [create(plain) for _ in range(40)]
     with opened(mode, memcached.address, prefix=its) as store:
         changes = [update(record, set={"a": b"1"}) for record in records]

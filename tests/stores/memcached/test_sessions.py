@@ -13,7 +13,7 @@ from coatcheck.errors import ConfigurationError, StoreUnavailable, TooLarge
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.testing import ManualClock
 from tests import loops
-from tests.servers.memcached import a_memcached, memcached, prefix  # noqa: F401 - fixtures
+from tests.servers.memcached import prefix
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
 from tests.stores.memcached.scene import managed
@@ -23,24 +23,19 @@ pytestmark = pytest.mark.servers
 PATIENT = {"secret": SECRET, "deadline": timedelta(seconds=60)}
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
 @pytest.fixture
 def its():
     return prefix()
 
 
 @pytest.fixture
-def sessions(mode, memcached, its):  # noqa: F811
+def sessions(mode, memcached, its):
     with managed(mode, memcached.address, prefix=its) as sessions:
         yield sessions
 
 
 @pytest.fixture
-def epochs(memcached, its):  # noqa: F811
+def epochs(memcached, its):
     """The epochs that lie on the server, past the store."""
 
     class Epochs:
@@ -60,7 +55,7 @@ def epochs(memcached, its):  # noqa: F811
 
 
 @pytest.mark.promise("2", "3")
-def test_a_request_costs_the_round_trips_that_the_page_names(mode, memcached, its):  # noqa: F811
+def test_a_request_costs_the_round_trips_that_the_page_names(mode, memcached, its):
     with (
         Proxy(memcached.port) as proxy,
         managed(mode, f"{HOST}:{proxy.port}", prefix=its, insecure_http=True) as sessions,
@@ -95,7 +90,7 @@ def test_a_request_costs_the_round_trips_that_the_page_names(mode, memcached, it
 
 
 @pytest.mark.promise("6", "M")
-def test_forty_threads_that_each_append_to_one_list_leave_all(memcached, its):  # noqa: F811
+def test_forty_threads_that_each_append_to_one_list_leave_all(memcached, its):
     stores = [MemcachedStore(memcached.address, prefix=its) for _ in range(2)]
     managers = [Sessions(store, **PATIENT) for store in stores]
     first = Visitor(managers[0])
@@ -115,7 +110,7 @@ def test_forty_threads_that_each_append_to_one_list_leave_all(memcached, its):  
 
 @pytest.mark.promise("6", "M")
 @loops.on_each_loop
-async def test_a_hundred_tasks_that_each_append_to_one_list_leave_all(memcached):  # noqa: F811
+async def test_a_hundred_tasks_that_each_append_to_one_list_leave_all(memcached):
     its = prefix()
     managers = [
         AsyncSessions(AsyncMemcachedStore(memcached.address, prefix=its), **PATIENT) for _ in range(2)
@@ -201,7 +196,7 @@ def test_a_late_request_of_an_ended_session_writes_nothing_and_gets_no_cookie(se
 
 @pytest.mark.promise("17", "F-17")
 @pytest.mark.parametrize("apart", [300, -300])
-def test_clocks_that_disagree_neither_keep_nor_lose_a_session(mode, memcached, its, apart):  # noqa: F811
+def test_clocks_that_disagree_neither_keep_nor_lose_a_session(mode, memcached, its, apart):
     one_clock, other_clock = ManualClock(), ManualClock()
     other_clock.advance(apart)
     with (
@@ -237,7 +232,7 @@ def test_anonymous_sessions_need_no_epoch(sessions, epochs):
 
 
 @pytest.mark.promise("F-12", "20")
-def test_a_session_whose_epoch_is_out_of_reach_is_neither_good_nor_ended(mode, a_memcached):  # noqa: F811
+def test_a_session_whose_epoch_is_out_of_reach_is_neither_good_nor_ended(mode, a_memcached):
     servers = [a_memcached(), a_memcached()]
     addresses, its = [server.address for server in servers], prefix()
     with managed(mode, addresses, prefix=its) as sessions:
@@ -280,7 +275,7 @@ def test_what_needs_a_list_is_refused_by_name(sessions, purpose):
 
 
 @pytest.mark.promise("21")
-def test_a_request_that_makes_its_record_too_large_fails_and_changes_nothing(mode, memcached, its):  # noqa: F811
+def test_a_request_that_makes_its_record_too_large_fails_and_changes_nothing(mode, memcached, its):
     with managed(mode, memcached.address, prefix=its, max_bytes=4 << 20, insecure_http=True) as sessions:
         visitor = Visitor(sessions)
         with visitor.request() as session:

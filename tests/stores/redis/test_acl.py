@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from coatcheck.errors import StoreError, StoreUnavailable
-from coatcheck.testing.contract import StoreContract
 from tests.servers.redis import COMMANDS, STORE, tls_acl
-from tests.stores.redis.harness import RedisHarness
 from tests.stores.redis.scene import SYNC_AND_ASYNC, Scene, item, now_ms, opened, soon
 
 pytestmark = pytest.mark.servers
@@ -28,14 +26,6 @@ def guarded():
 def scene(guarded, kind, prefix):
     with opened(kind, guarded.url, prefix=prefix, **guarded.options) as store:
         yield Scene(None, store, store, 20)
-
-
-class TestBehindTlsAndAclSync(StoreContract, index="beside"):
-    """Async is in test_contract."""
-
-    @pytest.fixture
-    def harness(self, guarded):
-        return RedisHarness(guarded)
 
 
 def everything(scene, guarded, policy, tolerant):

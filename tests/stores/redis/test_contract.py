@@ -27,7 +27,7 @@ class TestChangesOnOneServer(_OneServer, IndexedChanges):
 
 
 class _BehindTlsAndAcl:
-    # In async only: each test makes new connections, which takes most of its time. Sync is in test_acl.
+    # In async only: each test makes new connections, which takes most of its time. test_acl calls in sync too.
     @pytest.fixture
     def harness(self, redis_tls):
         return AsyncRedisHarness(redis_tls)

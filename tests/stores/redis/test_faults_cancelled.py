@@ -57,7 +57,7 @@ async def test_after_a_cancelled_call_the_next_one_gets_its_own_answer(cancelled
         cut = 0
         for number in range(50):
             ours, theirs = writes[number % 8], writes[(number + 3) % 8]
-            moment = moments.uniform(0, 3 * DELAY)
+            moment = moments.uniform(0, 3 * DELAY)  # seeded; before, in and after the reply
             if number % 2:
                 answer = await cancelled(store.load([ours.key], scene.now, soon()), moment)
                 assert answer is None or answer[0].data == ours.data
@@ -118,6 +118,7 @@ def test_two_hundred_requests_that_are_cancelled_show_nobody_anothers_session(re
             nonlocal cut
             steps = (("get owner",), ("get owner", f"set turn {turn}"), ("set left 1", "get owner"))[turn % 3]
             try:
+                # Seeded moments in all parts of a request: it takes a load and a write, and waits for others.
                 async with asyncio.timeout(moments.uniform(0, 8 * DELAY)):
                     lines, _ = await play(cookies[number], *steps)
                 answered.append((number, lines))

@@ -3,14 +3,10 @@
 import asyncio
 import gc
 import os
-import subprocess
-import sys
 import threading
 import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,14 +16,15 @@ from tests.loops import on_each_loop
 from tests.servers.fixtures_redis import IN_A_CLUSTER
 from tests.servers.process import HOST
 from tests.servers.proxy import Proxy
+from tests.stores.editing import (
+    OPTIONS,
+    processes_keep_all_their_edits,
+    tasks_keep_all_their_edits,
+    threads_keep_all_their_edits,
+)
 from tests.stores.redis.scene import Scene, item, now_ms, soon
 
 pytestmark = pytest.mark.servers
-
-CHILDREN = Path(__file__).with_name("children.py")
-SECRET = "t3Kq9VnWcX0bRz7uYh2LdPfJ8sMgA5eQoTiN1rBxGvE"
-MANY = 100
-PATIENCE = timedelta(seconds=60)
 
 
 @pytest.fixture
@@ -220,91 +217,29 @@ def test_threads_share_as_many_connections_as_they_need_at_a_time(redis_server, 
 # Sessions
 
 
-def begin(sessions):
-    session = sessions.open(b"")
-    session["list"], session["set"], session["dict"] = [], set(), {}
-    sessions.save(session)
-    return session.handle
-
-
-def edit(session, number):
-    session["list"].append(number)
-    session["set"].add(number)
-    session["dict"][str(number)] = number
-    session[f"field {number}"] = number
-
-
-def holds(session, numbers):
-    assert sorted(session["list"]) == numbers
-    assert session["set"] == set(numbers)
-    assert session["dict"] == {str(number): number for number in numbers}
-    assert all(session[f"field {number}"] == number for number in numbers)
-
-
 @pytest.mark.promise("6", "M")
 def test_a_hundred_threads_of_two_stores_keep_all_their_edits(redis_server, prefix):
     with (
-        Sessions(from_url(redis_server.url, prefix=prefix), secret=SECRET, deadline=PATIENCE) as one,
-        Sessions(from_url(redis_server.url, prefix=prefix), secret=SECRET, deadline=PATIENCE) as other,
+        Sessions(from_url(redis_server.url, prefix=prefix), **OPTIONS) as one,
+        Sessions(from_url(redis_server.url, prefix=prefix), **OPTIONS) as other,
     ):
-        handle = begin(one)
-        barrier = threading.Barrier(MANY)
-
-        def request(number):
-            with (one, other)[number % 2].edit(handle) as session:
-                edit(session, number)
-                barrier.wait(60)
-
-        with ThreadPoolExecutor(MANY) as threads:
-            list(threads.map(request, range(MANY)))
-        with other.edit(handle) as session:
-            holds(session, list(range(MANY)))
+        threads_keep_all_their_edits(one, other)
 
 
 @pytest.mark.promise("6", "M")
 @on_each_loop
 async def test_a_hundred_tasks_of_two_stores_keep_all_their_edits(redis_server, prefix):
+    url = redis_server.url
     async with (
-        AsyncSessions(
-            async_from_url(redis_server.url, prefix=prefix), secret=SECRET, deadline=PATIENCE
-        ) as one,
-        AsyncSessions(
-            async_from_url(redis_server.url, prefix=prefix), secret=SECRET, deadline=PATIENCE
-        ) as other,
+        AsyncSessions(async_from_url(url, prefix=prefix), **OPTIONS) as one,
+        AsyncSessions(async_from_url(url, prefix=prefix), **OPTIONS) as other,
     ):
-        with Sessions(from_url(redis_server.url, prefix=prefix), secret=SECRET) as sync:
-            handle = begin(sync)
-        barrier = asyncio.Barrier(MANY)
-
-        async def request(number):
-            async with (one, other)[number % 2].edit(handle) as session:
-                edit(session, number)
-                await barrier.wait()
-
-        await asyncio.gather(*map(request, range(MANY)))
-        async with one.edit(handle) as session:
-            holds(session, list(range(MANY)))
+        await tasks_keep_all_their_edits(one, other, from_url(url, prefix=prefix))
 
 
 def two_processes(url, prefix):
-    with Sessions(from_url(url, prefix=prefix), secret=SECRET, deadline=PATIENCE) as sessions:
-        handle = begin(sessions)
-        command = [sys.executable, "-W", "error", str(CHILDREN), url, prefix, SECRET, handle]
-        children = [
-            subprocess.Popen([*command, str(start), str(MANY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            for start in (0, MANY)
-        ]
-        for child in children:
-            assert child.stdout.readline() == b"ready\n"
-        for child in children:
-            child.stdin.write(b"go\n")
-            child.stdin.flush()
-        for child in children:
-            with child:
-                child.communicate(timeout=90)
-            assert child.returncode == 0
-        with sessions.edit(handle) as session:
-            holds(session, list(range(2 * MANY)))
+    store = from_url(url, prefix=prefix)
+    processes_keep_all_their_edits(store, "tests.stores.redis.children", url, prefix)
 
 
 @pytest.mark.promise("6", "M")
@@ -320,7 +255,7 @@ def test_in_a_cluster_two_processes_keep_all_their_edits(redis_cluster, prefix):
 
 @pytest.mark.promise("11")
 def test_what_twenty_take_at_once_only_one_gets(redis_server, prefix):
-    with Sessions(from_url(redis_server.url, prefix=prefix), secret=SECRET, deadline=PATIENCE) as sessions:
+    with Sessions(from_url(redis_server.url, prefix=prefix), **OPTIONS) as sessions:
         for _ in range(5):
             session = sessions.open(b"")
             session["ticket"] = 1

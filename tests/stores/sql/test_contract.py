@@ -1,9 +1,8 @@
-"""The SQL store keeps the contract, and the promises about changes, sync and async, on each kind of database."""
+"""The SQL store keeps the contract, sync and async, on each kind of database."""
 
 import pytest
 
 from coatcheck.testing.contract import StoreContract
-from tests.stores.changes_indexed import IndexedChanges
 from tests.stores.sql.servers import (
     AsyncMariaDBHarness,
     AsyncPostgreSQLHarness,
@@ -43,15 +42,3 @@ class TestSQLiteThroughSQLAlchemy(StoreContract):
     @pytest.fixture
     def harness(self):
         return SQLiteThroughSQLAlchemyHarness()
-
-
-class TestChangesOnPostgreSQL(IndexedChanges):
-    @pytest.fixture(params=[PostgreSQLHarness, AsyncPostgreSQLHarness], ids=["sync", "async"])
-    def harness(self, request):
-        return request.param()
-
-
-class TestChangesOnMariaDB(IndexedChanges):
-    @pytest.fixture(params=[MariaDBHarness, AsyncMariaDBHarness], ids=["sync", "async"])
-    def harness(self, request):
-        return request.param()

@@ -1,20 +1,9 @@
-"""A process that edits a session many times: path, secret, handle, the first number, and how many."""
+"""A process that edits a session: path of the store, then handle and first number."""
 
-import signal
 import sys
-from datetime import timedelta
 
-from coatcheck import Sessions
 from coatcheck.stores.sqlite import SQLiteStore
+from tests.stores.editing import edit_as_told
 
-signal.alarm(90)
-path, secret, handle, start, many = sys.argv[1:]
-with Sessions(SQLiteStore(path, ballast=0), secret=secret, deadline=timedelta(seconds=60)) as sessions:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for number in range(int(start), int(start) + int(many)):
-        with sessions.edit(handle) as session:
-            session["list"].append(number)
-            session["set"].add(number)
-            session["dict"][str(number)] = number
-            session[f"field {number}"] = number
+path, *told = sys.argv[1:]
+edit_as_told(SQLiteStore(path, ballast=0), *told)

@@ -22,11 +22,6 @@ from tests.stores.sqlite.scene import NOW, Connections, after, ending, new, sign
 CHILDREN = Path(__file__).with_name("children_async.py")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sessions.db"
-
-
 @contextmanager
 def child(function, *arguments):
     """A process that runs the function until the block ends; it must end well."""

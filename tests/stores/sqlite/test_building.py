@@ -10,18 +10,7 @@ import pytest
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores.sqlite import SQLiteStore, async_from_url, from_url
-from tests.stores.sqlite.scene import NOW, Connections, ending, get, new, put, query, signed_in, soon, users
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
-def connections(monkeypatch):
-    return Connections(monkeypatch)
-
+from tests.stores.sqlite.scene import NOW, ending, get, new, put, query, signed_in, soon, users
 
 # Building
 

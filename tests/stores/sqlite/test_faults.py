@@ -20,11 +20,6 @@ from tests.stores.sqlite.scene import NOW, after, ending, get, new, put, query, 
 KIB = 1 << 10
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sessions.db"
-
-
 # A file that holds something else than it should
 
 

@@ -51,11 +51,6 @@ def at_once(*processes):
         assert (process.returncode, complaints) == (0, "")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sessions.db"
-
-
 def test_processes_that_build_the_store_at_once_all_get_one(path):
     at_once(*(start("build", path) for _ in range(6)))
     assert query(path, 'SELECT * FROM "coatcheck:meta"') == [(2,)]

@@ -11,7 +11,6 @@ from coatcheck.stores.sqlite import SQLiteStore
 from tests.stores.sqlite.scene import (
     DAY,
     NOW,
-    Connections,
     after,
     data_of,
     ending,
@@ -23,23 +22,6 @@ from tests.stores.sqlite.scene import (
     soon,
     users,
 )
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
-def store(path):
-    with closing(SQLiteStore(path, ballast=0)) as store:
-        yield store
-
-
-@pytest.fixture
-def connections(monkeypatch):
-    return Connections(monkeypatch)
-
 
 # What it costs
 

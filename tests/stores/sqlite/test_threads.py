@@ -15,7 +15,6 @@ from coatcheck.stores.sqlite import connections as connections_module
 from coatcheck.stores.sqlite.connections import Turns
 from tests.stores.sqlite.scene import (
     NOW,
-    Connections,
     after,
     append,
     ending,
@@ -27,23 +26,6 @@ from tests.stores.sqlite.scene import (
     users,
     words,
 )
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
-def store(path):
-    with closing(SQLiteStore(path, ballast=0)) as store:
-        yield store
-
-
-@pytest.fixture
-def connections(monkeypatch):
-    return Connections(monkeypatch)
-
 
 # Threads
 
