@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
 from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
@@ -68,6 +68,9 @@ class Connections:
     The one given back last goes out first: its cache holds the most recent pages.
     """
 
+    opening: ClassVar = threading.RLock()
+    """Held while a connection is opened, and across a fork."""
+
     def __init__(self, path: Path, synchronous: str, ballast: Ballast) -> None:
         self._path, self._synchronous, self._ballast = path, synchronous, ballast
         self._start()
@@ -78,8 +81,6 @@ class Connections:
         self._idle: list[sqlite3.Connection] = []
         self._open: set[sqlite3.Connection] = set()
         self._retired: set[sqlite3.Connection] = set()  # in use when the store was closed
-        self._held = False
-        self._opening = threading.Lock()
         self._turns = Turns()
 
     def read(self, sql: str, parameters: Sequence[object], deadline: float) -> list[Any]:
@@ -114,7 +115,6 @@ class Connections:
         deadline: float,
         *,
         writing: bool = False,
-        mode: str = "rw",
     ) -> _T:
         """The result of `work` on a connection.
 
@@ -130,7 +130,7 @@ class Connections:
                 try:
                     connection = self._idle.pop()
                 except IndexError:
-                    connection = self._connect(deadline, mode)
+                    connection = self._connect(deadline)
                 return work(connection)
             except sqlite3.Error as error:
                 failure = failure_of(self._path, error, ambiguous=writing and connection is not None)
@@ -148,7 +148,7 @@ class Connections:
                         self._disconnect(connection)
                     else:
                         self._idle.append(connection)
-                    if self._retired or self._held:
+                    if self._retired:
                         self._close_idle()
             time.sleep(random.uniform(0.0005, 0.001))  # noqa: S311 - not a secret
 
@@ -157,21 +157,11 @@ class Connections:
         self._retired |= self._open
         self._close_idle()
 
-    def hold(self) -> bool:
-        """Disconnect all and connect no more until `resume`; whether that has to be called."""
-        until = time.monotonic() + _FORK_PATIENCE
-        if not self._opening.acquire(timeout=_FORK_PATIENCE):
-            return False
-        self._held = True
-        self._close_idle()
+    def close_for_fork(self, until: float) -> None:
+        """Disconnect all, and wait for calls of other threads that use one, at most until then."""
+        self.close()
         while self._open and time.monotonic() < until:
-            time.sleep(0.0005)  # calls of other threads are under way
-        return True
-
-    def resume(self) -> None:
-        """Go on after a `hold`."""
-        self._held = False
-        self._opening.release()
+            time.sleep(0.0005)
 
     def start_anew(self) -> None:
         """In a child, leave what it inherited alone: closing it could delete the log that others write."""
@@ -180,8 +170,8 @@ class Connections:
                 _inherited.setdefault(self._path, set()).update(self._open)
             self._start()
 
-    def _connect(self, deadline: float, mode: str) -> sqlite3.Connection:
-        if not self._opening.acquire(timeout=max(deadline - time.monotonic(), 0)):
+    def _connect(self, deadline: float) -> sqlite3.Connection:
+        if not self.opening.acquire(timeout=max(deadline - time.monotonic(), 0)):
             raise StoreTimeout(
                 f"{self._path}: no connection could be made until the deadline", ambiguous=False
             )
@@ -193,7 +183,7 @@ class Connections:
                     ambiguous=False,
                 )
             connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode={mode}",
+                f"{self._path.as_uri()}?mode=rw",
                 uri=True,
                 timeout=0,
                 isolation_level=None,
@@ -201,7 +191,7 @@ class Connections:
             )
             self._open.add(connection)
         finally:
-            self._opening.release()
+            self.opening.release()
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         except BaseException:
@@ -239,20 +229,22 @@ def _in_transaction(
 # everything that the child commits afterwards is lost. So no connection may be open at the fork itself.
 _all: WeakSet[Connections] = WeakSet()
 _inherited: dict[Path, set[sqlite3.Connection]] = {}
-_held: dict[int, list[Connections]] = {}
 
 
 def _before_fork() -> None:
-    _held[threading.get_ident()] = [connections for connections in list(_all) if connections.hold()]
+    until = time.monotonic() + _FORK_PATIENCE
+    if Connections.opening.acquire(timeout=_FORK_PATIENCE):
+        for connections in list(_all):
+            connections.close_for_fork(until)
 
 
 def _after_fork_in_parent() -> None:
-    for connections in _held.pop(threading.get_ident(), ()):
-        connections.resume()
+    with suppress(RuntimeError):  # this thread could not get it
+        Connections.opening.release()
 
 
 def _after_fork_in_child() -> None:
-    _held.clear()
+    Connections.opening = threading.RLock()
     for connections in list(_all):
         connections.start_anew()
 
