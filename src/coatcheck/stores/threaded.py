@@ -73,5 +73,5 @@ class ThreadedStore(AsyncAdapter):
         finally:
             answer.cancel()
         if begun:
-            raise StoreTimeout(f"{self._name} did not answer within the deadline", ambiguous=changes)
+            raise StoreTimeout(f"{self._name} did not answer in time", ambiguous=changes)
         raise StoreTimeout(f"all threads of {self._name} were busy until the deadline", ambiguous=False)

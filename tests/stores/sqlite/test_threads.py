@@ -12,7 +12,7 @@ import pytest
 from coatcheck.errors import StoreTimeout
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.stores.sqlite import connections as connections_module
-from coatcheck.stores.sqlite.connections import Turns
+from coatcheck.stores.sqlite.turns import Turns
 from tests.stores.sqlite.scene import (
     NOW,
     Connections,

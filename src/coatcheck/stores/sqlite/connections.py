@@ -7,7 +7,6 @@ import random
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,47 +17,14 @@ from weakref import WeakSet
 from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
 from coatcheck.stores.sqlite.ballast import Ballast
 from coatcheck.stores.sqlite.failures import failure_of, no_room_to_open
+from coatcheck.stores.sqlite.turns import Turns
 
-__all__ = ["Connections", "Turns"]
+__all__ = ["Connections"]
 
 _Item = TypeVar("_Item")
 _T = TypeVar("_T")
 _FORK_PATIENCE = 5.0
 """How many seconds a fork waits for calls of other threads to end."""
-
-
-class Turns:
-    """A lock that threads get in the order in which they asked. The interpreter's own may leave one waiting."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
-        self._taken = False
-
-    def take(self, seconds: float) -> bool:
-        """Wait for the lock, but no longer than `seconds`; whether the caller has it now."""
-        with self._guard:
-            if not self._taken:
-                self._taken = True
-                return True
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
-        if turn.acquire(timeout=max(seconds, 0)):
-            return True
-        with self._guard:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-                return False
-            return True  # it came at the last moment
-
-    def give(self) -> None:
-        """Give the lock to the next caller."""
-        with self._guard:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
 
 
 class Connections:
@@ -109,13 +75,7 @@ class Connections:
         finally:
             turns.give()
 
-    def use(
-        self,
-        work: Callable[[sqlite3.Connection], _T],
-        deadline: float,
-        *,
-        writing: bool = False,
-    ) -> _T:
+    def use(self, work: Callable[[sqlite3.Connection], _T], deadline: float, *, writing: bool = False) -> _T:
         """The result of `work` on a connection.
 
         While SQLite is busy, which means that nothing was done, it is tried again until the deadline. SQLite's own busy
