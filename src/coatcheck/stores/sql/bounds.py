@@ -1,4 +1,4 @@
-"""Deadlines for drivers: what is done to a driver's connection while the store has borrowed it.
+"""Deadlines for drivers: changes to a driver's connection while the store has borrowed it.
 
 A driver waits for a reply for as long as it was told when it connected, or for ever, and starts anew with each piece
 of a reply. Here all waiting on a connection ends at one moment, also on a connection of an engine that the application

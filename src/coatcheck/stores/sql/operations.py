@@ -1,4 +1,4 @@
-"""The work of the store's methods on a connection, but for `changes`. Sync and async run the same code."""
+"""Reading, sweeping and making the tables, on a connection. Sync and async run the same code."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def count(connection: Connection, now: int) -> int:
 
 
 def sweep(connection: Connection, now: int, limit: int) -> int:
-    """Remove at most `limit` rows that have expired; the statement that finds them locks them, and skips locked ones."""
+    """Remove at most `limit` rows that have expired. Finding them locks them, and passes over locked ones."""
     if limit <= 0:
         return 0
     say, values = connection.say, {"b_now": now, "b_limit": limit}
