@@ -161,7 +161,7 @@ def test_an_end_of_all_whose_answer_was_lost_also_ends_what_another_one_kept_mea
     ending = world.until(world.admin.revoke_user("ada", NOW, None), Writes)
     next(ending)
     end_all(world, keep=kept)
-    look = ending.throw(StoreUnavailable("reset"))
+    look = ending.send([StoreUnavailable("reset")])
     world.run(_again(ending, look))
     assert alive(world, kept) == [False]
 

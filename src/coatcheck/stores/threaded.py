@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from coatcheck.errors import StoreError, StoreTimeout
-from coatcheck.model.ports import Entry, Index, Loaded, Store, Write, Written
+from coatcheck.errors import StoreTimeout
+from coatcheck.model.ports import Store
+from coatcheck.stores.adapter import AsyncAdapter
 
 __all__ = ["ThreadedStore"]
 
@@ -23,51 +24,21 @@ _WAY_BACK = 0.05
 """Seconds at most that a call's deadline lies earlier in the thread, so that the store's own answers come back first."""
 
 
-class ThreadedStore:
+class ThreadedStore(AsyncAdapter):
     """An `AsyncStore` made of a synchronous store.
 
-    A call that has begun goes on in its thread when its caller is cancelled, and gives its connection back whole.
+    A call that has begun goes on in its thread when its caller is cancelled, and gives its connection back whole. One
+    that no thread has begun is dropped.
     """
 
-    loads_in_place = False
-
-    def __init__(self, store: Store, *, threads: int = 8) -> None:
-        self.index: Index = store.index
-        self._store, self._threads = store, threads
+    def __init__(self, store: Store, *, threads: int = 8, name: str = "the store") -> None:
+        """Make it of `store`, with at most so many threads; `name` stands for the store in messages."""
+        self.index = store.index
+        self._store = store
+        self._threads = threads
+        self._name = name
         self._pool: ThreadPoolExecutor | None = None
         self._pid = 0
-
-    async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
-        return await self._call(self._store.load, keys, now, deadline=deadline)
-
-    async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
-        return await self._call(self._store.write, writes, now, deadline=deadline, changes=True)
-
-    async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
-        return await self._call(self._store.remove, keys, now, deadline=deadline, changes=True)
-
-    async def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
-        await self._call(self._store.note, entries, now, deadline=deadline, changes=True)
-
-    async def sessions_of(
-        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
-    ) -> Sequence[Entry]:
-        return await self._call(self._store.sessions_of, user, now, limit, after, deadline=deadline)
-
-    async def index_may_be_incomplete(self, deadline: float) -> str | None:
-        return await self._call(self._store.index_may_be_incomplete, deadline=deadline)
-
-    async def forget(self, entries: Sequence[Entry], deadline: float) -> None:
-        await self._call(self._store.forget, entries, deadline=deadline, changes=True)
-
-    async def count(self, now: int, deadline: float) -> int:
-        return await self._call(self._store.count, now, deadline=deadline)
-
-    async def sweep(self, now: int, limit: int, deadline: float) -> int:
-        return await self._call(self._store.sweep, now, limit, deadline=deadline, changes=True)
-
-    async def ping(self, deadline: float) -> None:
-        await self._call(self._store.ping, deadline=deadline)
 
     async def close(self) -> None:
         """Wait for the calls that run, end the threads, and close the store."""
@@ -102,5 +73,5 @@ class ThreadedStore:
         finally:
             answer.cancel()
         if begun:
-            raise StoreTimeout("the store did not answer within its deadline", ambiguous=changes)
-        raise StoreTimeout("all threads of the store were busy until the deadline", ambiguous=False)
+            raise StoreTimeout(f"{self._name} did not answer in time", ambiguous=changes)
+        raise StoreTimeout(f"all threads of {self._name} were busy until the deadline", ambiguous=False)

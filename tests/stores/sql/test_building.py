@@ -95,7 +95,8 @@ def test_two_prefixes_are_two_stores_in_one_database(place):
 @pytest.mark.parametrize("make", [SQLStore, AsyncSQLStore])
 def test_tls_of_postgresql_can_be_asked_for_in_the_url_and_nothing_else(make):
     store = make("postgresql://host/db?sslmode=verify-full&sslrootcert=/etc/ca.pem")
-    assert store._shared.name == "postgresql://host/db"
+    database = store._database if make is SQLStore else store._inside._spare
+    assert database.name == "postgresql://host/db"
     for url in ("postgresql://host/db?sslmode=require&pgbouncer=true", "mysql://host/db?ssl-mode=REQUIRED"):
         with pytest.raises(ConfigurationError, match=r"client=create_engine"):
             make(url)
@@ -176,7 +177,7 @@ def test_a_connection_that_is_in_use_when_the_store_is_closed_is_closed_when_it_
     rows = Connection.rows
 
     def lingering(connection, *args):
-        used.append(connection._connection.driver_connection)
+        used.append(connection._pooled.driver_connection)
         inside.set()
         assert leave.wait(30)
         return rows(connection, *args)
@@ -200,7 +201,7 @@ def test_a_thread_that_is_interrupted_while_it_connects_leaves_room_for_others(p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._engine, "raw_connection", interrupt)
+        patch.setattr(store._database.engine, "raw_connection", interrupt)
         for _ in range(CONNECTIONS):
             with pytest.raises(KeyboardInterrupt):
                 store.ping(soon())

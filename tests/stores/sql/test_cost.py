@@ -158,7 +158,7 @@ def test_a_page_of_a_user_s_sessions_begins_in_the_index(store, place):
     plan = "\n".join(
         row
         for (row,) in place.execute(
-            f"EXPLAIN {store._shared.statements.entries_after.text}",
+            f"EXPLAIN {store._database.statements.entries_after.text}",
             {
                 "b_user_id": b"user1",
                 "b_now": NOW,

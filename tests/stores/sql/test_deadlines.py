@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores.sql import AsyncSQLStore, SQLStore
@@ -92,7 +93,7 @@ def test_a_network_that_swallows_or_slows_everything_is_a_timeout_within_the_dea
         # The connection is not used again: what was asked before is not taken for the answer.
         other = put(store, after(other))
         assert get(store, other) == other.data
-    store._engine.dispose()
+    store._database.engine.dispose()
 
 
 @pytest.mark.promise("F-02", "20")
@@ -121,7 +122,7 @@ def test_in_async_a_network_that_swallows_or_slows_everything_is_a_timeout_too(p
             other = after(other)
             assert await store.write([other], NOW, soon()) == [None]
             assert await store.load([other.key], NOW, soon()) == [found(other)]
-        await store._engine().dispose()
+        await greenlet_spawn(store._inside._database.engine.dispose)
 
     asyncio.run(scenario())
 

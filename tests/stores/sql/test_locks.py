@@ -172,7 +172,7 @@ def in_a_file(file):
 def closed(in_a_file):
     """The connections that were closed."""
     closed = []
-    event.listen(in_a_file._engine, "close", lambda connection, _: closed.append(connection))
+    event.listen(in_a_file._database.engine, "close", lambda connection, _: closed.append(connection))
     return closed
 
 

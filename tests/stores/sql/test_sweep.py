@@ -106,7 +106,7 @@ def test_a_record_that_is_used_at_the_moment_of_sweeping_stays(place, store):
 def test_a_record_that_is_used_while_a_sweep_waits_for_it_stays(place, store):
     """A server that can't pass over locked rows waits, and looks again at what it then removes."""
     write = put(store, new(expires=NOW - 1))
-    store._shared.statements = without_skipping(store._shared.statements)
+    store._database.statements = without_skipping(store._database.statements)
     using = place.server.connect()
     cursor = using.cursor()
     cursor.execute("BEGIN")

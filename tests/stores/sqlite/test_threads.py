@@ -12,7 +12,7 @@ import pytest
 from coatcheck.errors import StoreTimeout
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.stores.sqlite import connections as connections_module
-from coatcheck.stores.sqlite.connections import Turns
+from coatcheck.stores.sqlite.turns import Turns
 from tests.stores.sqlite.scene import (
     NOW,
     after,
@@ -250,11 +250,23 @@ def test_a_call_that_is_under_way_when_the_store_is_closed_ends_well_and_then_it
 def test_a_fork_does_not_wait_for_ever_for_a_connection_that_is_being_made(store, monkeypatch):
     # The tests of several processes show what then happens in the child.
     monkeypatch.setattr(connections_module, "_FORK_PATIENCE", 0.01)
-    with store._connections._opening:
-        assert not store._connections.hold()
+    making, leave = threading.Event(), threading.Event()
+
+    def make():
+        with connections_module.Connections.opening:
+            making.set()
+            assert leave.wait(60)
+
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(make)
+        assert making.wait(60)
+        connections_module._before_fork()
+        connections_module._after_fork_in_parent()
         with pytest.raises(StoreTimeout, match="no connection could be made until the deadline") as raised:
             store.ping(soon(0.01))
         assert not raised.value.ambiguous
+        leave.set()
+        other.result()
     store.ping(soon())
 
 

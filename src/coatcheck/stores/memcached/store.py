@@ -9,7 +9,7 @@ from functools import partial
 from typing import NoReturn, TypeVar
 
 from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
+from coatcheck.model.ports import Index, Loaded, Write, Written
 from coatcheck.stores.memcached.connections import OwnConnections, ReadyConnections
 from coatcheck.stores.memcached.items import Items
 from coatcheck.stores.memcached.node import Node
@@ -98,20 +98,13 @@ class MemcachedStore:
         for node in self._nodes:
             node.close()
 
-    def note(self, entries: Sequence[Entry], now: int, deadline: float) -> NoReturn:
-        raise _no_index()
+    def _no_lists(self, *_: object, **__: object) -> NoReturn:
+        raise ConfigurationError(
+            "Memcached keeps no lists: sessions can't be counted, or listed by user. "
+            "Use SQLite, Redis, PostgreSQL, MySQL or MariaDB."
+        )
 
-    def sessions_of(self, user: str, now: int, limit: int, after: Entry | None, deadline: float) -> NoReturn:
-        raise _no_index()
-
-    def index_may_be_incomplete(self, deadline: float) -> NoReturn:
-        raise _no_index()
-
-    def forget(self, entries: Sequence[Entry], deadline: float) -> NoReturn:
-        raise _no_index()
-
-    def count(self, now: int, deadline: float) -> NoReturn:
-        raise _no_index()
+    note = sessions_of = index_may_be_incomplete = forget = count = _no_lists
 
     def _each(
         self,
@@ -152,10 +145,14 @@ class AsyncMemcachedStore(ThreadedStore):
     ) -> None:
         make = partial(MemcachedStore, prefix=prefix, max_item_bytes=max_item_bytes)
         whole = make(servers, client=client)
-        super().__init__(whole)
+        super().__init__(whole, name="Memcached")
         self._shares = whole.shares
-        parts = [whole] if client is not None else [make(server.name) for server in servers_of(servers)]
-        self._parts = [ThreadedStore(part) for part in parts]
+        named = (
+            {"Memcached": whole}
+            if client is not None
+            else {f"Memcached at {server.name}": make(server.name) for server in servers_of(servers)}
+        )
+        self._parts = [ThreadedStore(part, name=name) for name, part in named.items()]
 
     async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         return await self._all(keys, keys, lambda part, some: part.load(some, now, deadline))
@@ -193,10 +190,3 @@ class AsyncMemcachedStore(ThreadedStore):
             else:
                 answers.update(zip(some, reply, strict=True))
         return [answers[position] for position in range(len(items))]
-
-
-def _no_index() -> ConfigurationError:
-    return ConfigurationError(
-        "Memcached keeps no lists: sessions can't be counted, or listed by user. "
-        "Use SQLite, Redis, PostgreSQL, MySQL or MariaDB."
-    )

@@ -1,10 +1,10 @@
-"""Deadlines for drivers: what is done to a driver's connection while the store has borrowed it.
+"""Deadlines for drivers: changes to a driver's connection while the store has borrowed it.
 
 A driver waits for a reply for as long as it was told when it connected, or for ever, and starts anew with each piece
-of a reply. Here every wait ends at one moment. It works on any connection of these drivers, also on those of an
-engine that the application made, and is undone when the connection is given back.
+of a reply. Here all waiting on a connection ends at one moment, also on a connection of an engine that the application
+made. All of it is undone when the connection is given back.
 
-In async, the caller's `asyncio.timeout` ends the waiting. What remains to do is to let go of the connection at once.
+In async, the waiting is cancelled at the deadline. There, a driver is made to let go of the connection at once.
 """
 
 from __future__ import annotations
@@ -12,66 +12,52 @@ from __future__ import annotations
 import io
 import socket
 import time
+from collections.abc import Generator
 from typing import Any
 
 from sqlalchemy import Dialect
 
 __all__ = ["Bounds", "bounds_for"]
 
+_INTERVAL = 0.05  # seconds: how late psycopg may notice the end
+
 
 class Bounds:
     """A driver without special needs: its own timeouts count."""
 
     def __init__(self, driver: Any, until: float) -> None:
-        """Let all waiting on `driver` end at `until` (`time.monotonic`)."""
+        """Let all waiting on the driver's connection end at `until` (`time.monotonic`)."""
         self._driver = driver
         self._until = until
 
     def before_statement(self, left: float) -> None:
-        """A statement will be sent, with `left` seconds for its answer."""
+        """Called before each statement, whose answer must come within `left` seconds."""
 
     def undo(self) -> None:
         """Make the connection as it was."""
 
     def abort(self) -> None:
-        """Let nothing that ends the connection wait for the server."""
+        """Called before the connection is closed unfinished: closing it must not wait for the server."""
 
 
-class PyMySQLBounds(Bounds):
-    """PyMySQL has no deadline for a reply, only a timeout for each piece of it."""
+class _PyMySQL(Bounds):
+    """PyMySQL has no deadline for a reply, only a timeout for each piece of it, and no public way to set either."""
 
     def __init__(self, driver: Any, until: float) -> None:
         super().__init__(driver, until)
-        self._timeouts = driver._read_timeout, driver._write_timeout  # noqa: SLF001 - there is no public way
-        self._reader = driver._rfile  # noqa: SLF001
-        self._bounded = io.BufferedReader(_Reader(driver._sock, until))  # noqa: SLF001
-        driver._rfile = self._bounded  # noqa: SLF001
+        self._write_timeout, self._reader = driver._write_timeout, driver._rfile  # noqa: SLF001 - see above
+        self._bounded = driver._rfile = io.BufferedReader(_Reader(driver._sock, until))  # noqa: SLF001
 
     def before_statement(self, left: float) -> None:
-        """See `Bounds.before_statement`. The timeout of a write holds for all of it."""
-        self._driver._read_timeout = self._driver._write_timeout = left  # noqa: SLF001
+        self._driver._write_timeout = left  # noqa: SLF001 - it holds for all of what is written
 
     def undo(self) -> None:
-        """See `Bounds.undo`."""
         driver = self._driver
-        driver._read_timeout, driver._write_timeout = self._timeouts  # noqa: SLF001
+        driver._write_timeout = self._write_timeout  # noqa: SLF001
         if driver._rfile is self._bounded:  # noqa: SLF001
             driver._rfile = self._reader  # noqa: SLF001
         else:
             self._reader.close()  # PyMySQL has closed the connection; the socket stays open until this is closed, too
-
-
-class AiomysqlBounds(Bounds):
-    """aiomysql lets what is left to send be sent before it closes a connection, also when it is cancelled."""
-
-    def __init__(self, driver: Any, until: float) -> None:
-        super().__init__(driver, until)
-        self._transport = driver._writer.transport  # noqa: SLF001 - there is no public way
-
-    def abort(self) -> None:
-        """See `Bounds.abort`."""
-        self._transport.abort()
-        self._driver.close()
 
 
 class _Reader(io.RawIOBase):
@@ -93,10 +79,58 @@ class _Reader(io.RawIOBase):
         return self._sock.recv_into(buffer)
 
 
+class _Aiomysql(Bounds):
+    """When aiomysql is cancelled it closes the connection, but first waits until all is sent that is left to send."""
+
+    def __init__(self, driver: Any, until: float) -> None:
+        super().__init__(driver, until)
+        self._transport = driver._writer.transport  # noqa: SLF001 - there is no public way; it is gone once closed
+
+    def abort(self) -> None:
+        self._transport.abort()
+        self._driver.close()
+
+
+class _Psycopg(Bounds):
+    """psycopg waits in one documented method of its connections, `wait`, for as long as the connection stands."""
+
+    def __init__(self, driver: Any, until: float) -> None:
+        from psycopg import waiting  # imported by now; only its own dialects need it
+
+        super().__init__(driver, until)
+        self._waiting: Any = waiting
+        driver.wait = self._wait
+
+    def _wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:
+        del interval, timeout
+        return self._waiting.wait(_bounded(gen, self._until), self._driver.pgconn.socket, interval=_INTERVAL)
+
+    def undo(self) -> None:
+        del self._driver.wait
+
+
+class _AsyncPsycopg(_Psycopg):
+    """When psycopg's own `wait` is cancelled, it asks the server to cancel, too, and waits seconds for that."""
+
+    async def _wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - psycopg's own
+        del interval, timeout
+        return await self._waiting.wait_async(gen, self._driver.pgconn.socket, interval=_INTERVAL)
+
+
+def _bounded(gen: Any, until: float) -> Generator[Any, Any, Any]:
+    """Run psycopg's generator `gen`, until a moment. It is resumed at least once in each interval."""
+    try:
+        wish = next(gen)
+        while True:
+            ready = yield wish
+            if time.monotonic() > until:
+                raise TimeoutError
+            wish = gen.send(ready)
+    except StopIteration as stop:
+        return stop.value
+
+
 def bounds_for(dialect: Dialect) -> type[Bounds]:
     """The class for the connections of a dialect's driver."""
-    if dialect.driver == "psycopg":
-        from coatcheck.stores.sql.bounds_psycopg import AsyncPsycopgBounds, PsycopgBounds
-
-        return AsyncPsycopgBounds if dialect.is_async else PsycopgBounds
-    return {"pymysql": PyMySQLBounds, "aiomysql": AiomysqlBounds}.get(dialect.driver, Bounds)
+    psycopg = _AsyncPsycopg if dialect.is_async else _Psycopg
+    return {"psycopg": psycopg, "pymysql": _PyMySQL, "aiomysql": _Aiomysql}.get(dialect.driver, Bounds)

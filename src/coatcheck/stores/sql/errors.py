@@ -1,4 +1,4 @@
-"""What a database's error means, and what the caller is told of it."""
+"""The meaning of a database's errors, and the `StoreError` that each becomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Failed", "Kind", "failed", "failure"]
 
 
 class Kind(enum.Enum):
-    """What went wrong, in the words that the caller is told."""
+    """The meaning of a failure. The value stands in the message of the `StoreError`."""
 
     LOST = "the connection failed; is the server running, and can it be reached?"
     BUSY = "another transaction was in the way"
@@ -77,7 +77,7 @@ class Failed(Exception):
     """A statement failed, or a connection could not be had. The driver's own error is the ``__cause__``.
 
     Attributes:
-        kind: What it means.
+        kind: The meaning.
         definite: Whether the server itself said so: then the statement did nothing.
         told: The driver's exception type, and the server's code for the error.
     """

@@ -12,13 +12,14 @@ from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.sql import engines, operations
 from coatcheck.stores.sql.calls import Call
-from coatcheck.stores.sql.connection import Shared
-from coatcheck.stores.sql.operations import Changes
-from coatcheck.stores.sql.statements import Change, change_of
+from coatcheck.stores.sql.changes import Changes
+from coatcheck.stores.sql.database import Database
+from coatcheck.stores.sql.statements import Change
 
 __all__ = ["SQLStore"]
 
 _T = TypeVar("_T")
+_CREATING = 30.0  # seconds for making the tables
 
 
 class SQLStore:
@@ -36,15 +37,12 @@ class SQLStore:
     index: Index = "within"
 
     def __init__(self, where: str | Engine, *, prefix: str = "coatcheck:") -> None:
-        if isinstance(where, Engine):
-            self._engine: Engine = where
-        elif isinstance(where, str):
-            self._engine = engines.engine(engines.url_of(where))
-        else:
+        if not isinstance(where, str | Engine):
             raise ConfigurationError(
                 f"SQLStore takes a URL or an Engine, not {type(where).__name__}; an AsyncEngine is for AsyncSessions."
             )
-        self._shared = Shared(self._engine, prefix, own=isinstance(where, str))
+        own = isinstance(where, str)
+        self._only = Database(engines.engine(where) if isinstance(where, str) else where, prefix, own=own)
 
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         """The data under each key, by one query."""
@@ -52,14 +50,14 @@ class SQLStore:
 
     def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
         """Carry out each write by itself: one by one statement, several by few, or in one transaction."""
-        return self._change(deadline, [change_of(write) for write in writes])
+        return self._change(deadline, [Change.of_write(write) for write in writes])
 
     def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
         """Remove the row of each key."""
-        return self._change(deadline, [("remove", {"b_key": key}) for key in keys])
+        return self._change(deadline, [Change("remove", key, {"b_key": key}) for key in keys])
 
     def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
-        """Nothing to do: the index is in the rows."""
+        """Never called: an entry lies in the row of its data."""
 
     def sessions_of(
         self, user: str, now: int, limit: int, after: Entry | None, deadline: float
@@ -68,10 +66,10 @@ class SQLStore:
         return self._call(deadline, operations.sessions_of, user, now, limit, after)
 
     def index_may_be_incomplete(self, deadline: float) -> None:
-        """None: the index is in the rows."""
+        """Never called, like `note`."""
 
     def forget(self, entries: Sequence[Entry], deadline: float) -> None:
-        """Nothing to do: the index is in the rows."""
+        """Never called, like `note`."""
 
     def count(self, now: int, deadline: float) -> int:
         """How many live records there are, from an index of the database's."""
@@ -83,7 +81,7 @@ class SQLStore:
 
     def ping(self, deadline: float) -> None:
         """Return if the tables can be read, else raise a `StoreError`."""
-        self._call(deadline, operations.check_format, self._shared.prefix)
+        self._call(deadline, operations.check_format, self._database.prefix)
 
     def create_tables(self) -> None:
         """Make the tables, unless they are there.
@@ -91,17 +89,24 @@ class SQLStore:
         Raises:
             StoreError: They can't be made, or are of another format.
         """
-        shared, deadline = self._shared, time.monotonic() + operations.CREATING
-        self._call(deadline, operations.create_tables, shared.tables, shared.prefix, checked=False)
+        self._call(
+            time.monotonic() + _CREATING,
+            operations.create_tables,
+            self._database.tables,
+            self._database.prefix,
+            checked=False,
+        )
 
     def close(self) -> None:
         """Close the connections that are the store's own."""
-        if self._shared.own:
-            self._shared.close()
-            self._engine.dispose()
+        self._database.close()
+
+    @property
+    def _database(self) -> Database:
+        return self._only
 
     def _change(self, deadline: float, items: Sequence[Change]) -> list[Any]:
-        changes = Changes(items, self._shared.name)
+        changes = Changes(items, self._database.name)
         try:
             self._call(deadline, changes)
         except StoreError as error:
@@ -109,5 +114,4 @@ class SQLStore:
         return changes.answered()
 
     def _call(self, deadline: float, work: Callable[..., _T], *args: Any, checked: bool = True) -> _T:
-        call: Call[_T] = Call(self._shared, deadline, checked=checked)
-        return call.run(self._engine, work, *args)
+        return Call(self._database, deadline, checked=checked).run(work, *args)

@@ -1,130 +1,101 @@
 """The store in a database for an event loop.
 
-The work of a call is done by the same code as in the sync store, on SQLAlchemy's own bridge between the two: a greenlet,
-in which a driver's coroutine is awaited from within a plain function. One bridge serves a whole call.
+The synchronous store's code runs in a greenlet of SQLAlchemy's, in which a driver's coroutine is awaited from within a
+plain function.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import util
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.util import greenlet_spawn
 
-from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
-from coatcheck.stores.sql import engines, operations
+from coatcheck.errors import ConfigurationError
+from coatcheck.model.ports import Index
+from coatcheck.stores.adapter import AsyncAdapter
+from coatcheck.stores.sql import engines
 from coatcheck.stores.sql.calls import Call
-from coatcheck.stores.sql.connection import Shared
-from coatcheck.stores.sql.operations import Changes
-from coatcheck.stores.sql.statements import Change, change_of
+from coatcheck.stores.sql.database import Database
+from coatcheck.stores.sql.store import SQLStore
 
 __all__ = ["AsyncSQLStore"]
 
 _T = TypeVar("_T")
+_await: Callable[..., Any] = getattr(util, "await_", None) or util.await_only
+"""Waits for an awaitable inside a greenlet. SQLAlchemy 2.1 has renamed it."""
 
 
-class AsyncSQLStore:
+class AsyncSQLStore(AsyncAdapter):
     """`SQLStore`, with the same arguments, for asyncio; an engine is an `AsyncEngine`.
 
-    With a URL it may be used from several event loops: each gets an engine of its own.
+    With a URL it may be used from several event loops: each gets connections of its own.
     """
 
     index: Index = "within"
-    loads_in_place: bool = False
 
     def __init__(self, where: str | AsyncEngine, *, prefix: str = "coatcheck:") -> None:
         """See `SQLStore`."""
-        self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
-        self._given: AsyncEngine | None = None
-        self._spare: AsyncEngine | None = None
-        if isinstance(where, AsyncEngine):
-            self._given = engine = where
-        elif isinstance(where, str):
-            # The first loop's; made here, so that a missing driver is told of now.
-            self._url = engines.url_of(where)
-            self._spare = engine = engines.async_engine(self._url)
-        else:
+        if not isinstance(where, str | AsyncEngine):
             raise ConfigurationError(
                 f"AsyncSQLStore takes a URL or an AsyncEngine, not {type(where).__name__}; an Engine is for Sessions."
             )
-        self._shared = Shared(engine.sync_engine, prefix, own=self._given is None)
-
-    async def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
-        return await self._call(deadline, operations.load, keys)
-
-    async def write(self, writes: Sequence[Write], now: int, deadline: float) -> Sequence[Written]:
-        return await self._change(deadline, [change_of(write) for write in writes])
-
-    async def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[bool | StoreError]:
-        return await self._change(deadline, [("remove", {"b_key": key}) for key in keys])
-
-    async def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
-        pass
-
-    async def sessions_of(
-        self, user: str, now: int, limit: int, after: Entry | None, deadline: float
-    ) -> Sequence[Entry]:
-        return await self._call(deadline, operations.sessions_of, user, now, limit, after)
-
-    async def index_may_be_incomplete(self, deadline: float) -> str | None:
-        return None
-
-    async def forget(self, entries: Sequence[Entry], deadline: float) -> None:
-        pass
-
-    async def count(self, now: int, deadline: float) -> int:
-        return await self._call(deadline, operations.count, now)
-
-    async def sweep(self, now: int, limit: int, deadline: float) -> int:
-        return await self._call(deadline, operations.sweep, now, limit)
-
-    async def ping(self, deadline: float) -> None:
-        await self._call(deadline, operations.check_format, self._shared.prefix)
+        self._inside = self._store = _InGreenlet(where, prefix)
 
     async def create_tables(self) -> None:
-        """Make the tables, unless they are there.
-
-        Raises:
-            StoreError: They can't be made, or are of another format.
-        """
-        shared, deadline = self._shared, time.monotonic() + operations.CREATING
-        await self._call(deadline, operations.create_tables, shared.tables, shared.prefix, checked=False)
+        """See `SQLStore.create_tables`."""
+        await util.greenlet_spawn(self._inside.create_tables)
 
     async def close(self) -> None:
         """Close this loop's connections, where they are the store's own; those of other loops go with their loops."""
-        engine = self._engines.pop(asyncio.get_running_loop(), None)
-        if engine is not None:
-            self._shared.close()
-            await engine.dispose()
+        await util.greenlet_spawn(self._inside.close)
 
-    def _engine(self) -> AsyncEngine:
-        if self._given is not None:
-            return self._given
+    async def _call(self, call: Callable[..., _T], *args: Any, deadline: float, changes: bool = False) -> _T:
+        return await util.greenlet_spawn(call, *args, deadline)
+
+
+class _InGreenlet(SQLStore):
+    """The store on async drivers. Its methods are called in a greenlet, in a running loop."""
+
+    def __init__(self, where: str | AsyncEngine, prefix: str) -> None:
+        self._where = where
+        self._prefix = prefix
+        self._of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Database] = WeakKeyDictionary()
+        # The first loop's; made here, so that a missing driver is told of now.
+        self._spare: Database | None = self._made()
+
+    def close(self) -> None:
+        database = self._of_loops.pop(asyncio.get_running_loop(), None)
+        if database is not None:
+            database.close()
+
+    @property
+    def _database(self) -> Database:
         loop = asyncio.get_running_loop()
-        engine = self._engines.get(loop)
-        if engine is None:
-            engine = self._engines[loop] = self._spare or engines.async_engine(self._url)
+        database = self._of_loops.get(loop)
+        if database is None:
+            database = self._of_loops[loop] = self._spare or self._made()
             self._spare = None
-        return engine
+        return database
 
-    async def _change(self, deadline: float, items: Sequence[Change]) -> list[Any]:
-        changes = Changes(items, self._shared.name)
-        try:
-            await self._call(deadline, changes)
-        except StoreError as error:
-            return changes.answered(error)
-        return changes.answered()
+    def _made(self) -> Database:
+        where = self._where
+        engine = engines.async_engine(where) if isinstance(where, str) else where.sync_engine
+        return Database(engine, self._prefix, own=isinstance(where, str))
 
-    async def _call(self, deadline: float, work: Callable[..., _T], *args: Any, checked: bool = True) -> _T:
-        call: Call[_T] = Call(self._shared, deadline, checked=checked)
-        engine = self._engine().sync_engine
+    def _call(self, deadline: float, work: Callable[..., _T], *args: Any, checked: bool = True) -> _T:
+        call = Call(self._database, deadline, checked=checked)
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await greenlet_spawn(call.run, engine, work, *args)
+            answer: _T = _await(_until(deadline, call.run, work, *args))
         except TimeoutError as error:
             raise call.overdue() from error
+        return answer
+
+
+async def _until(deadline: float, work: Callable[..., _T], *args: Any) -> _T:
+    async with asyncio.timeout(deadline - time.monotonic()):
+        return await util.greenlet_spawn(work, *args)

@@ -7,7 +7,6 @@ trailing space is folded away, and a NUL is a byte like any other.
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -78,10 +77,10 @@ def _bytes(on_mysql: Any) -> Any:
 
 
 def making(made: Tables) -> list[Any]:
-    """The statements that make the tables, in order; the last says that they are complete."""
+    """The statements that make the tables, in order. The last says that they are complete."""
     indexes = sorted(made.sessions.indexes, key=lambda index: str(index.name))
-    number = sa.insert(made.meta).values(format=sa.literal_column(str(FORMAT))).inline()
-    return [CreateTable(made.sessions), *map(CreateIndex, indexes), CreateTable(made.meta), number]
+    complete = sa.insert(made.meta).values(format=sa.literal_column(str(FORMAT))).inline()
+    return [CreateTable(made.sessions), *map(CreateIndex, indexes), CreateTable(made.meta), complete]
 
 
 def dialect_named(name: str) -> sa.Dialect:
@@ -92,9 +91,7 @@ def dialect_named(name: str) -> sa.Dialect:
     """
     if name not in (*DIALECTS, "mariadb"):
         raise ConfigurationError(f"dialect must be one of {', '.join(DIALECTS)}, not {name!r}")
-    module: Any = import_module(f"sqlalchemy.dialects.{'mysql' if name == 'mariadb' else name}")
-    dialect: sa.Dialect = module.dialect()
-    return dialect
+    return sa.make_url(f"{name}://").get_dialect()()
 
 
 def ddl(dialect: str, prefix: str = "coatcheck:") -> str:

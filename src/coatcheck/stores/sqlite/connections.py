@@ -7,58 +7,24 @@ import random
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
 from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
 from coatcheck.stores.sqlite.ballast import Ballast
 from coatcheck.stores.sqlite.failures import failure_of, no_room_to_open
+from coatcheck.stores.sqlite.turns import Turns
 
-__all__ = ["Connections", "Turns"]
+__all__ = ["Connections"]
 
 _Item = TypeVar("_Item")
 _T = TypeVar("_T")
 _FORK_PATIENCE = 5.0
 """How many seconds a fork waits for calls of other threads to end."""
-
-
-class Turns:
-    """A lock that threads get in the order in which they asked. The interpreter's own may leave one waiting."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
-        self._taken = False
-
-    def take(self, seconds: float) -> bool:
-        """Wait for the lock, but no longer than `seconds`; whether the caller has it now."""
-        with self._guard:
-            if not self._taken:
-                self._taken = True
-                return True
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
-        if turn.acquire(timeout=max(seconds, 0)):
-            return True
-        with self._guard:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-                return False
-            return True  # it came at the last moment
-
-    def give(self) -> None:
-        """Give the lock to the next caller."""
-        with self._guard:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
 
 
 class Connections:
@@ -67,6 +33,9 @@ class Connections:
     They don't belong to threads, so a thread that ends leaves none behind; there are never more than calls at one time.
     The one given back last goes out first: its cache holds the most recent pages.
     """
+
+    opening: ClassVar = threading.RLock()
+    """Held while a connection is opened, and across a fork."""
 
     def __init__(self, path: Path, synchronous: str, ballast: Ballast) -> None:
         self._path, self._synchronous, self._ballast = path, synchronous, ballast
@@ -78,8 +47,6 @@ class Connections:
         self._idle: list[sqlite3.Connection] = []
         self._open: set[sqlite3.Connection] = set()
         self._retired: set[sqlite3.Connection] = set()  # in use when the store was closed
-        self._held = False
-        self._opening = threading.Lock()
         self._turns = Turns()
 
     def read(self, sql: str, parameters: Sequence[object], deadline: float) -> list[Any]:
@@ -108,14 +75,7 @@ class Connections:
         finally:
             turns.give()
 
-    def use(
-        self,
-        work: Callable[[sqlite3.Connection], _T],
-        deadline: float,
-        *,
-        writing: bool = False,
-        mode: str = "rw",
-    ) -> _T:
+    def use(self, work: Callable[[sqlite3.Connection], _T], deadline: float, *, writing: bool = False) -> _T:
         """The result of `work` on a connection.
 
         While SQLite is busy, which means that nothing was done, it is tried again until the deadline. SQLite's own busy
@@ -130,7 +90,7 @@ class Connections:
                 try:
                     connection = self._idle.pop()
                 except IndexError:
-                    connection = self._connect(deadline, mode)
+                    connection = self._connect(deadline)
                 return work(connection)
             except sqlite3.Error as error:
                 failure = failure_of(self._path, error, ambiguous=writing and connection is not None)
@@ -148,7 +108,7 @@ class Connections:
                         self._disconnect(connection)
                     else:
                         self._idle.append(connection)
-                    if self._retired or self._held:
+                    if self._retired:
                         self._close_idle()
             time.sleep(random.uniform(0.0005, 0.001))  # noqa: S311 - not a secret
 
@@ -157,21 +117,11 @@ class Connections:
         self._retired |= self._open
         self._close_idle()
 
-    def hold(self) -> bool:
-        """Disconnect all and connect no more until `resume`; whether that has to be called."""
-        until = time.monotonic() + _FORK_PATIENCE
-        if not self._opening.acquire(timeout=_FORK_PATIENCE):
-            return False
-        self._held = True
-        self._close_idle()
+    def close_for_fork(self, until: float) -> None:
+        """Disconnect all, and wait for calls of other threads that use one, at most until then."""
+        self.close()
         while self._open and time.monotonic() < until:
-            time.sleep(0.0005)  # calls of other threads are under way
-        return True
-
-    def resume(self) -> None:
-        """Go on after a `hold`."""
-        self._held = False
-        self._opening.release()
+            time.sleep(0.0005)
 
     def start_anew(self) -> None:
         """In a child, leave what it inherited alone: closing it could delete the log that others write."""
@@ -180,8 +130,8 @@ class Connections:
                 _inherited.setdefault(self._path, set()).update(self._open)
             self._start()
 
-    def _connect(self, deadline: float, mode: str) -> sqlite3.Connection:
-        if not self._opening.acquire(timeout=max(deadline - time.monotonic(), 0)):
+    def _connect(self, deadline: float) -> sqlite3.Connection:
+        if not self.opening.acquire(timeout=max(deadline - time.monotonic(), 0)):
             raise StoreTimeout(
                 f"{self._path}: no connection could be made until the deadline", ambiguous=False
             )
@@ -193,7 +143,7 @@ class Connections:
                     ambiguous=False,
                 )
             connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode={mode}",
+                f"{self._path.as_uri()}?mode=rw",
                 uri=True,
                 timeout=0,
                 isolation_level=None,
@@ -201,7 +151,7 @@ class Connections:
             )
             self._open.add(connection)
         finally:
-            self._opening.release()
+            self.opening.release()
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         except BaseException:
@@ -239,20 +189,22 @@ def _in_transaction(
 # everything that the child commits afterwards is lost. So no connection may be open at the fork itself.
 _all: WeakSet[Connections] = WeakSet()
 _inherited: dict[Path, set[sqlite3.Connection]] = {}
-_held: dict[int, list[Connections]] = {}
 
 
 def _before_fork() -> None:
-    _held[threading.get_ident()] = [connections for connections in list(_all) if connections.hold()]
+    until = time.monotonic() + _FORK_PATIENCE
+    if Connections.opening.acquire(timeout=_FORK_PATIENCE):
+        for connections in list(_all):
+            connections.close_for_fork(until)
 
 
 def _after_fork_in_parent() -> None:
-    for connections in _held.pop(threading.get_ident(), ()):
-        connections.resume()
+    with suppress(RuntimeError):  # this thread could not get it
+        Connections.opening.release()
 
 
 def _after_fork_in_child() -> None:
-    _held.clear()
+    Connections.opening = threading.RLock()
     for connections in list(_all):
         connections.start_anew()
 

@@ -74,15 +74,13 @@ class SQLiteStore:
         self._ballast.grow()
 
     def _set_up(self, prefix: str) -> None:
-        new = not self._path.exists()
-
-        def work(connection: sqlite3.Connection) -> None:
-            if new:  # before anything is in it; SQLite gives -wal and -shm the same mode
-                self._path.chmod(0o600)
-            prepare(connection, self._path, prefix)
-
+        with suppress(OSError):  # it is there; or SQLite says why it can't be opened
+            self._path.touch(0o600, exist_ok=False)  # SQLite gives -wal and -shm the same mode
         try:
-            self._connections.use(work, time.monotonic() + _SET_UP_PATIENCE, mode="rwc")
+            self._connections.use(
+                lambda connection: prepare(connection, self._path, prefix),
+                time.monotonic() + _SET_UP_PATIENCE,
+            )
         finally:
             self._connections.close()  # a server may fork now, even one whose forks run no hooks of Python
 
