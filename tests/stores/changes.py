@@ -80,11 +80,14 @@ class Changes:
         containers = {"list": [], "set": set(), "dict": {}}
         record = await desk.create(fields={name: codec.encode(value) for name, value in containers.items()})
         engines = [desk.engine, await desk.another()]
+        # Half of them have loaded the same version: also where nothing runs at the same time, they have to be merged.
+        together = [await desk.held(record), None]
 
         def request(number):
             return desk.edit(
                 record,
                 engines[number % 2],
+                held=together[number // 2 % 2],
                 list=lambda seen: [*seen, number],
                 set=lambda seen: {*seen, number},
                 dict=lambda seen: {**seen, f"{number}": number},

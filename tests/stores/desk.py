@@ -80,9 +80,12 @@ class Desk:
     async def fields(self, record):
         return (await self.state(record)).fields
 
-    async def edit(self, record, engine=None, rule=None, **changes):
-        """Do as a request does: load, edit fields in place by the function of each, and write them back."""
-        held = await self.held(record, engine)
+    async def edit(self, record, engine=None, rule=None, held=None, **changes):
+        """Do as a request does: load, edit fields in place by the function of each, and write them back.
+
+        With `held`, it has loaded that before.
+        """
+        held = held or await self.held(record, engine)
         edits = {}
         for name, change in changes.items():
             before = held.state.fields[name]
