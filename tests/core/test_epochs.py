@@ -456,6 +456,31 @@ def test_a_sign_in_that_another_users_has_replaced_notes_nothing():
     assert epoch_of(world) is None
 
 
+@pytest.mark.promise("12")
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_request_under_way_that_changes_the_limits_does_not_bring_back_a_session_that_has_ended(lost):
+    world = World(BY_EPOCH, "none")
+    record = signed_in(world, 1)
+    visit = world.request(a_token(1))
+    visit.state.limits, visit.state.acted = (HOUR, 300 * DAY), True
+    world.now += 1
+    if lost:
+        plant(world, None)
+    else:
+        end_all(world)
+    visit.close()
+    assert alive(world, record) == [False]
+
+
+def test_a_change_of_the_limits_makes_the_epoch_last_as_long():
+    world = World(BY_EPOCH, "none")
+    signed_in(world, 1)
+    visit = world.request(a_token(1))
+    visit.state.limits, visit.state.acted = (HOUR, 300 * DAY), True
+    visit.close()
+    assert epoch_of(world).expires == NOW + 300 * DAY
+
+
 def test_a_change_of_the_limits_of_an_anonymous_session_notes_nothing(world):
     world.put(a_record())
     visit = world.request(a_token())

@@ -59,6 +59,14 @@ def test_what_was_edited_before_everything_was_cleared_or_it_was_removed_does_no
         assert (change.set, change.edits) == ({}, {})
 
 
+def test_what_was_read_and_cleared_is_set_again_even_to_its_old_value():
+    scene = Scene().holds(a_record(fields={"a": [1]}))
+    value = scene.session["a"]
+    clear_fields(scene.state)
+    scene.session["a"] = value
+    assert changed(scene).set == packed(a=[1])
+
+
 def test_what_was_cleared_and_stored_is_not_cleared_again():
     scene = Scene().holds(a_record(fields={"a": 1}))
     clear_fields(scene.state)
