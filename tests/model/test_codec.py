@@ -316,6 +316,13 @@ def test_an_int_of_any_size_comes_back_or_is_refused(number):
     assert decode(data) == [number]
 
 
+def test_only_an_int_beyond_64_bits_is_written_in_another_way():
+    # Elsewhere the same int would have other bytes, and reading would write.
+    beyond = Ext(4, b"10000000000000000")
+    assert encode([2**64, 2**64 - 1, -(2**63), 5]) == pack([beyond, 2**64 - 1, -(2**63), 5])
+    assert decode(encode([-(2**63) - 1])) == [-(2**63) - 1]
+
+
 # What is read
 
 _SHAPES = st.one_of(
@@ -386,6 +393,11 @@ def test_a_kind_that_this_release_does_not_know_is_a_decode_error(code):
 def test_a_zone_that_this_machine_does_not_know_is_a_decode_error(name):
     with pytest.raises(DecodeError):
         decode(pack(Ext(5, pack([2026, 1, 1, 0, 0, 0, 0, 0, name]))))
+
+
+def test_a_span_beyond_all_bounds_is_a_decode_error():
+    with pytest.raises(DecodeError):
+        decode(pack(Ext(8, pack([10**12, 0, 0]))))
 
 
 @pytest.mark.parametrize("inner", [b"\x90", b"\xc0"], ids=["list", "none"])
