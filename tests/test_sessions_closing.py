@@ -1,10 +1,10 @@
-"""A session that is closed when the head of its response leaves, and used after that."""
+"""Closing: a session that is used after the head of its response has left, and one that is edited from outside."""
 
 from __future__ import annotations
 
 import pytest
 
-from coatcheck.errors import CannotSendCookie, StoreUnavailable
+from coatcheck.errors import CannotSendCookie, SessionGone, StoreUnavailable
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import FailingStore
 from tests.visitor import Blocking, Visitor, make_sessions
@@ -48,6 +48,22 @@ def test_what_is_edited_inside_after_the_head_is_stored_by_the_next_close(visito
     assert visitor.read() == {"basket": ["hat"]}
 
 
+def test_an_edit_that_takes_longer_than_its_session_lives_is_not_stored(visitor):
+    with visitor.request() as session:
+        session["a"] = 1
+    clock = visitor.sessions.settings.clock
+
+    def edit_slowly():
+        with visitor.sessions.edit(visitor.handle) as session:
+            session["a"] = 2
+            clock.advance(30 * 86_400)
+
+    with pytest.raises(SessionGone):
+        edit_slowly()
+    clock.advance(-30 * 86_400)
+    assert visitor.read() == {"a": 1}
+
+
 @pytest.mark.promise("20")
 def test_the_outage_policy_of_a_request_is_that_of_its_path():
     store = FailingStore(MemoryStore())
@@ -56,13 +72,3 @@ def test_the_outage_policy_of_a_request_is_that_of_its_path():
     assert visitor.sessions.open(visitor.cookie.encode(), path="/shop/hats").user is None
     with pytest.raises(StoreUnavailable):
         visitor.sessions.open(visitor.cookie.encode(), path="/account").user  # noqa: B018
-
-
-@pytest.mark.promise("20")
-def test_a_ping_asks_the_store():
-    store = FailingStore(MemoryStore())
-    sessions = make_sessions(store)
-    sessions.ping()
-    store.fail("ping", error=StoreUnavailable("down"))
-    with pytest.raises(StoreUnavailable):
-        sessions.ping()
