@@ -203,9 +203,9 @@ def test_keeping_a_session_that_had_ended_does_not_bring_it_back():
 
 def test_a_session_of_another_user_is_not_kept_though_its_sign_in_is_as_late():
     world = World(BY_EPOCH, "none")
-    other = signed_in(world, 1, user="grace")
-    world.now += 1
-    signed_in(world, 2)
+    signed_in(world, 1)
+    other = signed_in(world, 2, user="grace", at=NOW + 1)
+    signed_in(world, 3, at=NOW + 2)
     end_all(world, keep=other)
     assert epoch_of(world).kept == b""
 
