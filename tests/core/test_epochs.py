@@ -316,6 +316,14 @@ def test_an_epoch_never_moves_back(world):
     assert after.revoked == before.revoked
 
 
+@pytest.mark.promise("F-17")
+def test_a_sign_in_by_a_clock_that_is_behind_ends_no_later_one(world):
+    records = [
+        signed_in(world, number, at=at) for number, at in ((1, NOW - HOUR), (2, NOW), (3, NOW - MINUTE))
+    ]
+    assert alive(world, *records) == [True, True, True]
+
+
 # Losing the epoch
 
 

@@ -181,8 +181,8 @@ class Epochs:
                     record, kept = None if keep is None else held_of(keep, spared[0]).state, b""
                     if isinstance(record, Record) and record.user == user and epoch.admits(record):
                         kept = record.key
-                    newest, revoked = max(epoch.ended, epoch.newest), max(epoch.revoked, now)
-                    ended = replace(epoch, ended=newest, revoked=revoked, kept=kept)
+                    revoked = max(epoch.revoked, now)
+                    ended = replace(epoch, ended=epoch.newest, revoked=revoked, kept=kept)
                 try:
                     stored = yield from self._put_epoch(user, ended, epoch_found)
                 except StoreFull:
