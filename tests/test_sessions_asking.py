@@ -7,9 +7,12 @@ import asyncio
 import pytest
 
 from coatcheck import AsyncSessions, Sessions
+from coatcheck.config import Settings
 from coatcheck.errors import StoreUnavailable
+from coatcheck.session import failure_met
 from coatcheck.sessions import _log_failure
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
+from tests.core.scene import a_token
 from tests.loops import on_each_loop
 from tests.visitor import SECRET
 
@@ -35,6 +38,22 @@ async def test_taking_loads_the_session_first():
 async def test_asking_whether_it_is_live_loads_the_session_first():
     sessions, cookie = await a_visit()
     assert await sessions.is_live(sessions.open(cookie))
+
+
+@pytest.mark.promise("20")
+def test_the_failure_that_a_session_raised_is_remembered():
+    error = StoreUnavailable("down")
+
+    class Down(MemoryStore):
+        def load(self, *_):
+            raise error
+
+    cookie = b"__Host-session=" + Settings(secret=SECRET).ring.sign(a_token()).encode()
+    session = Sessions(Down(), secret=SECRET).open(cookie)
+    assert failure_met(session) is None
+    with pytest.raises(StoreUnavailable):
+        session.get("a")
+    assert failure_met(session) is error
 
 
 @pytest.mark.promise("20")

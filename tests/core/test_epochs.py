@@ -237,6 +237,7 @@ def test_a_user_who_never_signed_in_can_be_ended(world):
     end_all(world)
     epoch = epoch_of(world)
     assert epoch.ended == epoch.newest == epoch.revoked == NOW
+    assert epoch.expires == NOW + 90 * DAY
     assert alive(world, signed_in(world, 1)) == [True]
 
 

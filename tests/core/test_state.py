@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coatcheck.core.calls import Apply
-from coatcheck.core.state import clear_fields, remove_field
+from coatcheck.core.state import Status, clear_fields, remove_field
 from coatcheck.errors import TooLarge
 from coatcheck.model import codec
 from coatcheck.model.record import APPLIED
@@ -43,6 +43,14 @@ def test_what_the_ended_session_held_can_be_put_into_the_next_one():
     scene.session["cart"] = cart
     create, _ = close(scene, [APPLIED, APPLIED]).changes()
     assert create.record.fields == packed(cart=[1])
+
+
+@pytest.mark.parametrize("limits", [(HOUR, DAY), (DAY, HOUR)])
+def test_a_new_session_ends_at_the_nearer_of_its_own_limits(limits):
+    scene = Scene().is_in(Status.NEW)
+    scene.session["a"] = 1
+    scene.state.limits = limits
+    assert changed(scene).record.expires == NOW + HOUR
 
 
 # Clearing
