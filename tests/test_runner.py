@@ -124,6 +124,13 @@ def held_in_memory(number=1):
     return done.held
 
 
+@pytest.mark.promise("20")
+def test_a_change_that_is_not_stored_by_the_deadline_asks_the_store_nothing_more():
+    (result,) = a_runner(object(), patience=0).run(applied(created()), NOW)
+    assert isinstance(result, StoreTimeout)
+    assert not result.ambiguous
+
+
 # Turns
 
 

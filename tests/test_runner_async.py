@@ -7,7 +7,7 @@ import pytest
 
 from coatcheck.core.calls import Apply, Count, Done, Load, Writes
 from coatcheck.core.swap import held_of
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.model.record import Refused
@@ -240,6 +240,33 @@ async def test_of_two_batches_none_changes_a_record_that_the_other_is_changing()
     await store.go_on()
     await asyncio.gather(first, both, alone)
     assert (store.count(1), store.count(2), store.conflicts) == (2, 2, 0)
+
+
+@pytest.mark.promise("20")
+@on_each_loop
+async def test_changes_that_are_not_stored_by_the_deadline_ask_the_store_nothing_more():
+    store = Noted()
+    change = created()
+    (result,) = await a_runner(store).send_changes([(change.key, change, None)], NOW, time.monotonic())
+    assert isinstance(result, StoreTimeout)
+    assert (result.ambiguous, store.calls) == (False, [])
+
+
+@pytest.mark.promise("L")
+@on_each_loop
+async def test_a_lost_answer_is_looked_up():
+    class Loses(Parked):
+        async def write(self, *how):
+            await AsyncMemoryStore.write(self, *how)
+            raise StoreTimeout("lost")
+
+        async def _park(self):
+            pass
+
+    store = Loses()
+    (known,) = store.put(created(count=0))
+    (result,) = await a_runner(store).run(applied(one_more(known), known=[known]), NOW)
+    assert (isinstance(result, Done), store.count(), len(store.loaded)) == (True, 1, 1)
 
 
 @pytest.mark.promise("F-05", "L")

@@ -11,7 +11,7 @@ from coatcheck.core.epochs import Epoch, epoch_key
 from coatcheck.errors import RevocationIncomplete
 from coatcheck.model.record import TOMBSTONE_LIFE, Tombstone
 from tests.core.epochs import BY_EPOCH, alive, end_all, epoch_of, signed_in
-from tests.core.scene import HOUR, NOW, World, a_token, play
+from tests.core.scene import DAY, HOUR, NOW, World, a_token, play
 
 pytestmark = pytest.mark.promise("17")
 
@@ -131,9 +131,9 @@ def test_keeping_a_session_that_had_ended_does_not_bring_it_back():
 
 def test_a_session_of_another_user_is_not_kept_though_its_sign_in_is_as_late():
     world = World(BY_EPOCH, "none")
-    other = signed_in(world, 1, user="grace")
-    world.now += 1
-    signed_in(world, 2)
+    signed_in(world, 1)
+    other = signed_in(world, 2, user="grace", at=NOW + 1)
+    signed_in(world, 3, at=NOW + 2)
     end_all(world, keep=other)
     assert epoch_of(world).kept == b""
 
@@ -165,6 +165,7 @@ def test_a_user_who_never_signed_in_can_be_ended(world):
     end_all(world)
     epoch = epoch_of(world)
     assert epoch.ended == epoch.newest == epoch.revoked == NOW
+    assert epoch.expires == NOW + 90 * DAY
     assert alive(world, signed_in(world, 1)) == [True]
 
 

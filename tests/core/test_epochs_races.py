@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from coatcheck.core.calls import Apply, Writes
 from coatcheck.model.record import TOMBSTONE_LIFE, Create, Destroy, Tombstone
-from tests.core.epochs import BY_EPOCH, KEY, alive, end_all, epoch_of, signed_in, unnoted
+from tests.core.epochs import BY_EPOCH, KEY, alive, end_all, epoch_of, plant, signed_in, unnoted
 from tests.core.scene import DAY, HOUR, MINUTE, NOW, STORES, World, a_record, a_token, held
 
 pytestmark = pytest.mark.promise("17")
@@ -72,6 +72,14 @@ def test_an_epoch_never_moves_back(world):
     assert after.revoked == before.revoked
 
 
+@pytest.mark.promise("F-17")
+def test_a_sign_in_by_a_clock_that_is_behind_ends_no_later_one(world):
+    records = [
+        signed_in(world, number, at=at) for number, at in ((1, NOW - HOUR), (2, NOW), (3, NOW - MINUTE))
+    ]
+    assert alive(world, *records) == [True, True, True]
+
+
 # Races
 
 
@@ -118,6 +126,31 @@ def test_a_sign_in_that_another_users_has_replaced_notes_nothing():
     world.run(created(replace(record, user="grace")))
     world.run(rest)
     assert epoch_of(world) is None
+
+
+@pytest.mark.promise("12")
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_request_under_way_that_changes_the_limits_does_not_bring_back_a_session_that_has_ended(lost):
+    world = World(BY_EPOCH, "none")
+    record = signed_in(world, 1)
+    visit = world.request(a_token(1))
+    visit.state.limits, visit.state.acted = (HOUR, 300 * DAY), True
+    world.now += 1
+    if lost:
+        plant(world, None)
+    else:
+        end_all(world)
+    visit.close()
+    assert alive(world, record) == [False]
+
+
+def test_a_change_of_the_limits_makes_the_epoch_last_as_long():
+    world = World(BY_EPOCH, "none")
+    signed_in(world, 1)
+    visit = world.request(a_token(1))
+    visit.state.limits, visit.state.acted = (HOUR, 300 * DAY), True
+    visit.close()
+    assert epoch_of(world).expires == NOW + 300 * DAY
 
 
 def test_a_change_of_the_limits_of_an_anonymous_session_notes_nothing(world):

@@ -102,3 +102,4 @@ def test_an_explicit_save_while_the_store_fails_is_an_error(outage):
     load(scene, DOWN)
     with pytest.raises(StoreUnavailable):
         save(scene)
+    assert scene.state.met is DOWN

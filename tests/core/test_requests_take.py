@@ -224,6 +224,15 @@ def test_whether_a_session_is_live_is_not_known_while_the_store_fails(outage):
     load(scene, DOWN)
     with pytest.raises(StoreUnavailable):
         play(scene.requests.is_live(scene.state, NOW))
+    assert scene.state.met is DOWN
+
+
+@pytest.mark.promise("20")
+def test_a_store_that_fails_while_it_is_asked_whether_a_session_is_live_is_remembered():
+    scene = Scene().holds(a_record())
+    with pytest.raises(StoreUnavailable):
+        play(scene.requests.is_live(scene.state, NOW), DOWN)
+    assert scene.state.met is DOWN
 
 
 def test_a_session_held_from_outside_is_live_whatever_its_secret():

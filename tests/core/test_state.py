@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coatcheck.core.calls import Apply
-from coatcheck.core.state import clear_fields, remove_field
+from coatcheck.core.state import Status, clear_fields, remove_field
 from coatcheck.errors import TooLarge
 from coatcheck.model import codec
 from coatcheck.model.record import APPLIED
@@ -45,6 +45,14 @@ def test_what_the_ended_session_held_can_be_put_into_the_next_one():
     assert create.record.fields == packed(cart=[1])
 
 
+@pytest.mark.parametrize("limits", [(HOUR, DAY), (DAY, HOUR)])
+def test_a_new_session_ends_at_the_nearer_of_its_own_limits(limits):
+    scene = Scene().is_in(Status.NEW)
+    scene.session["a"] = 1
+    scene.state.limits = limits
+    assert changed(scene).record.expires == NOW + HOUR
+
+
 # Clearing
 
 
@@ -57,6 +65,14 @@ def test_what_was_edited_before_everything_was_cleared_or_it_was_removed_does_no
         assert ("a" in scene.session, list(scene.session), scene.session.get("a")) == (False, [], None)
         change = changed(scene)
         assert (change.set, change.edits) == ({}, {})
+
+
+def test_what_was_read_and_cleared_is_set_again_even_to_its_old_value():
+    scene = Scene().holds(a_record(fields={"a": [1]}))
+    value = scene.session["a"]
+    clear_fields(scene.state)
+    scene.session["a"] = value
+    assert changed(scene).set == packed(a=[1])
 
 
 def test_what_was_cleared_and_stored_is_not_cleared_again():

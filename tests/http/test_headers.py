@@ -22,6 +22,7 @@ def of(headers, name):
 def test_a_response_that_has_nothing_to_say_keeps_its_headers_as_they_are():
     headers = [("Vary", "Accept"), ("Set-Cookie", "a=1"), ("Cache-Control", "public"), ("set-cookie", "b=2")]
     assert changed(*headers, vary=None) == headers
+    assert changed(*headers[1:], vary=None) == headers[1:]
 
 
 def test_a_response_that_looked_at_its_session_varies_by_cookie_and_may_be_cached():
@@ -30,6 +31,13 @@ def test_a_response_that_looked_at_its_session_varies_by_cookie_and_may_be_cache
         ("Content-Type", "text/html"),
         ("Cache-Control", "private, max-age=60"),
         ("Vary", "Cookie"),
+    ]
+
+
+def test_a_response_that_varies_already_varies_by_cookie_in_the_same_line():
+    assert changed(("Vary", "Accept"), ("X-Other", "stays")) == [
+        ("X-Other", "stays"),
+        ("Vary", "Accept, Cookie"),
     ]
 
 
@@ -49,6 +57,7 @@ def test_our_cookie_goes_out_once_and_last_beside_the_application_s_own():
         ("Set-Cookie", "__Host-session=planted; Path=/"),
         ("set-cookie", " __Host-session=again"),
         ("Set-Cookie", "__Host-session2=other"),
+        ("X-Note", "__Host-session=is no cookie here"),
         ("Set-Cookie", "__host-session=another case is another cookie"),
         set_cookie=COOKIE,
     )
@@ -58,6 +67,7 @@ def test_our_cookie_goes_out_once_and_last_beside_the_application_s_own():
         "__host-session=another case is another cookie",
         COOKIE,
     ]
+    assert of(headers, "x-note") == ["__Host-session=is no cookie here"]
 
 
 def test_without_a_cookie_of_ours_the_application_s_cookies_stay():

@@ -80,6 +80,11 @@ def test_a_zone_that_this_machine_does_not_know_is_a_decode_error(name):
         decode(pack(Ext(5, pack([2026, 1, 1, 0, 0, 0, 0, 0, name]))))
 
 
+def test_a_span_beyond_all_bounds_is_a_decode_error():
+    with pytest.raises(DecodeError):
+        decode(pack(Ext(8, pack([10**12, 0, 0]))))
+
+
 @pytest.mark.parametrize("inner", [b"\x90", b"\xc0"], ids=["list", "none"])
 @pytest.mark.parametrize(
     "bomb",

@@ -15,7 +15,9 @@ from types import MappingProxyType, SimpleNamespace
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
+from msgspec.msgpack import Ext
 
 from coatcheck.errors import NotStorable
 from coatcheck.model.codec import decode, encode
@@ -135,6 +137,13 @@ def test_an_int_of_any_size_comes_back_or_is_refused(number):
     except NotStorable:
         return
     assert decode(data) == [number]
+
+
+def test_only_an_int_beyond_64_bits_is_written_in_another_way():
+    # Elsewhere the same int would have other bytes, and reading would write.
+    beyond = Ext(4, b"10000000000000000")
+    assert encode([2**64, 2**64 - 1, -(2**63), 5]) == msgspec.msgpack.encode([beyond, 2**64 - 1, -(2**63), 5])
+    assert decode(encode([-(2**63) - 1])) == [-(2**63) - 1]
 
 
 @pytest.mark.promise("18")

@@ -414,6 +414,12 @@ class TestSettle:
         assert settled.answer == Applied({"b": b"2"})
         assert settled.state.fields == {"a": b"1", "b": b"3"}
 
+    def test_what_was_taken_is_given_back_beside_what_was_merged(self):
+        base, theirs, ours = (codec.encode([1, *more]) for more in ((), (2,), (3,)))
+        it = record(fields={"a": b"1", "list": theirs})
+        answer = settle(it, update(take=("a",), edits={"list": Edit(ours, base, base)})).answer
+        assert answer == Applied({"a": b"1"}, merged=("list",))
+
     def test_after_clearing_nothing_is_taken(self):
         assert settle(record(), update(clear=True, take=("b",))).answer == Applied({})
 

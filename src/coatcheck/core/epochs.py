@@ -111,8 +111,11 @@ class Epochs:
             epochs[user] = _epoch(_checked(found))
         return [_judged(held, epochs) for held in helds]
 
-    def note(self, record: Record, until: int) -> _Steps[Held | None]:
-        """Note a sign-in that is stored, and is not answered yet, in its user's epoch.
+    def note(self, record: Record, until: int, *, answered: bool) -> _Steps[Held | None]:
+        """Note a sign-in that is stored in its user's epoch.
+
+        One that is not `answered` yet is made to count. One that was answered before, and whose session got other limits
+        now, is noted only if it still counts.
 
         Returns what lies under the record's key, if the sign-in had to be moved; None: it was not.
         """
@@ -129,6 +132,8 @@ class Epochs:
                 if not isinstance(current, Record) or current.user != user:
                     return moved  # it has ended already, or became another user's, whose sign-in notes itself
                 epoch = _epoch(epoch_found)
+                if answered and (epoch is None or not epoch.admits(current)):
+                    return moved
                 # The limit counts from the sign-in as well.
                 ends = until - record.signed_in + current.signed_in
                 if epoch is None:
@@ -176,8 +181,8 @@ class Epochs:
                     record, kept = None if keep is None else held_of(keep, spared[0]).state, b""
                     if isinstance(record, Record) and record.user == user and epoch.admits(record):
                         kept = record.key
-                    newest, revoked = max(epoch.ended, epoch.newest), max(epoch.revoked, now)
-                    ended = replace(epoch, ended=newest, revoked=revoked, kept=kept)
+                    revoked = max(epoch.revoked, now)
+                    ended = replace(epoch, ended=epoch.newest, revoked=revoked, kept=kept)
                 try:
                     stored = yield from self._put_epoch(user, ended, epoch_found)
                 except StoreFull:

@@ -262,9 +262,7 @@ class Requests(Loading):
         held = done.held
         if not self._holds(held, token, now):
             # Another request's sign-in or ending went out in the same write, behind this change.
-            state.blank()
-            state.status = Status.LATE
-            state.cookie_set = None
+            state.lose()
             return
         record = record_of(held)
         if change.sign_in is not None:
@@ -273,8 +271,7 @@ class Requests(Loading):
             yield event_of("signed_in", now, record)
         else:
             if change.limits is not None:
-                held = yield from self._users.noted(held)
-                record = record_of(held)
+                yield from self._users.noted(held, answered=True)
             if change.rotate is not None:
                 yield event_of("rotated", now, record, reason="periodic" if change.rotate.derived else "")
         if done.answer.merged:
@@ -327,9 +324,7 @@ class Requests(Loading):
     def _lose(self, state: State, now: int, refusal: Refused) -> Flow[None]:
         """The session ended, or got another secret, under this request: it is anonymous, its writes are dropped."""
         record = state.record
-        state.blank()
-        state.status = Status.LATE
-        state.cookie_set = None
+        state.lose()
         handle = handle_of(state.tokens[0].key) if state.tokens else None
         yield event_of("dropped", now, record, handle=handle, reason=refusal.value)
 
@@ -387,8 +382,7 @@ class Requests(Loading):
                 elif name in later:
                     values[name] = codec.decode(taken[name])
             if not self._holds(result.held, state.token, now):
-                state.blank()
-                state.status = Status.LATE
+                state.lose()
                 return values
             state.held, state.record = result.held, record_of(result.held)
         for name in present:

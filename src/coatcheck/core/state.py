@@ -183,6 +183,12 @@ class State:
         self.doubt = None
         self.generation += 1
 
+    def lose(self) -> None:
+        """Forget the session, which another request has ended or given another secret. No cookie of it goes out."""
+        self.blank()
+        self.status = Status.LATE
+        self.cookie_set = None
+
     def sent(self) -> Sent:
         """The intentions as they are about to be sent to the store, without the bytes of the fields."""
         return Sent(

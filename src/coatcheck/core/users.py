@@ -65,10 +65,10 @@ class Users:
             raise
         return held
 
-    def noted(self, held: Held) -> Flow[Held]:
+    def noted(self, held: Held, *, answered: bool = False) -> Flow[Held]:
         """Enter a record's sign-in into the index or epoch, until the latest moment at which it can be alive.
 
-        Returns what lies there now: an epoch may have moved the sign-in.
+        Returns what lies there now: an epoch may have moved a sign-in that is not `answered` yet.
         """
         record = record_of(held)
         user = record.user
@@ -76,7 +76,7 @@ class Users:
             return held
         until = self._until(record)
         if self._epochs is not None:
-            held = (yield from self._epochs.note(record, until)) or held
+            held = (yield from self._epochs.note(record, until, answered=answered)) or held
         if self.index == "beside":
             yield Note([Entry(user, record.key, record_of(held).signed_in, until)])
         return held

@@ -23,6 +23,7 @@ def amend(
     """
     amended = list(headers)
     if set_cookie is None and vary is not None:
+        # The budget of calls per read: nothing to join.
         for name, _ in amended:
             if name.lower() == "vary":
                 break
@@ -45,14 +46,12 @@ def amend(
     return amended
 
 
-def _joined(
-    headers: list[tuple[str, str]], name: str, change: Callable[[str | None], str]
-) -> list[tuple[str, str]]:
+def _joined(headers: list[tuple[str, str]], name: str, change: Callable[[str], str]) -> list[tuple[str, str]]:
     """The headers, with all headers called `name` joined into one and changed."""
     lowered = name.lower()
     values = [value for other, value in headers if other.lower() == lowered]
     kept = [header for header in headers if header[0].lower() != lowered]
-    return [*kept, (name, change(", ".join(values) if values else None))]
+    return [*kept, (name, change(", ".join(values)))]
 
 
 def add_vary(existing: str | None, field: str) -> str:

@@ -300,7 +300,7 @@ class Record(Struct, frozen=True):
 
     def until(self, lifetimes: Lifetimes) -> int:
         """The latest moment at which it can be alive, however it is used."""
-        _, absolute = lifetimes.limits(permanent=self.permanent, idle=self.idle, absolute=self.absolute)
+        _, absolute = lifetimes.limits(permanent=self.permanent, absolute=self.absolute)
         return self.start + absolute
 
     def apply(self, change: Update) -> Record | Refused:
