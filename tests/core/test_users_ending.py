@@ -9,7 +9,7 @@ from coatcheck.errors import RevocationIncomplete, StoreReadOnly, StoreUnavailab
 from coatcheck.http.token import handle_of
 from coatcheck.model.record import APPLIED, Refused, Tombstone
 from tests.core.entries import ENTRIES, INDEXES, ends, many_entries
-from tests.core.scene import NOW, Scene, World, a_record, a_token, play
+from tests.core.scene import DAY, NOW, Scene, World, a_record, a_token, play
 
 pytestmark = pytest.mark.promise("17")
 
@@ -44,6 +44,44 @@ def test_revoking_a_user_can_leave_one_session_alone():
     handle = handle_of(ENTRIES[1].key)
     played = play(Scene().admin.revoke_user("ada", NOW, handle), ENTRIES[:3], [APPLIED] * 2)
     assert [change.key for change in played.changes(1)] == [ENTRIES[0].key, ENTRIES[2].key]
+
+
+@pytest.mark.promise("F-23")
+def test_an_index_beside_the_records_that_lacks_the_session_to_keep_is_incomplete():
+    world = World(index="beside")
+    records = [world.put(a_record(a_token(number), user="ada", signed_in=NOW)) for number in (1, 2)]
+    entries = world.store.sessions_of("ada", NOW, 10, None, 0)
+    assert {entry.key for entry in entries} == {record.key for record in records}
+    keep = handle_of(records[0].key)
+    world.store.forget(entries, 0)  # by hand, or by another program
+    with pytest.raises(RevocationIncomplete, match='revocation="epoch"') as caught:
+        world.run(world.admin.revoke_user("ada", NOW, keep))
+    assert caught.value.ended == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        {"user": None, "signed_in": 0},
+        {"user": "grace"},
+        {"last_used": NOW - DAY},
+        Tombstone(bytes(16), NOW + 1),
+    ],
+    ids=["nothing", "anonymous", "another user's", "expired", "ended"],
+)
+def test_a_session_to_keep_that_is_not_the_user_s_says_nothing_of_the_index(other):
+    if isinstance(other, dict):
+        other = a_record(**{"user": "ada", "signed_in": NOW, **other})
+    played = play(
+        Scene(index="beside").admin.revoke_user("ada", NOW, handle_of(a_token().key)), [], None, [other]
+    )
+    assert (played.calls, played.result) == (["SessionsOf", "CheckIndex", "Load"], 0)
+
+
+def test_where_the_session_to_keep_can_not_be_read_it_is_unknown_whether_all_have_ended():
+    with pytest.raises(StoreUnavailable):
+        play(Scene(index="beside").admin.revoke_user("ada", NOW, handle_of(a_token().key)), [], None, [DOWN])
 
 
 def test_revoking_a_user_without_sessions_asks_once():

@@ -23,6 +23,10 @@ from coatcheck.model.record import Destroy, Holder, Record
 __all__ = ["Users", "event_of", "raise_failure", "record_of"]
 
 _PAGE = 100
+_LACKS_ONE = (
+    "The index of users does not have the session to keep, so something other than Coatcheck has removed entries, and more"
+    ' may be missing. Set revocation="epoch": it ends every sign-in that it has not noted itself.'
+)
 
 
 class Users:
@@ -155,11 +159,13 @@ class Users:
                 yield event_of("revoked", now, user=user, reason="the user's all")
                 return 0
         ended = 0
+        keeps = False
         failure: StoreError | TooLarge | None = None
         after: Entry | None = None
         while page := (yield SessionsOf(user, _PAGE, after)):
             after = page[-1]
             ending = [(entry, None) for entry in page if entry.key != keep]
+            keeps = keeps or len(ending) < len(page)
             results = yield from self._end(ending, now)
             for (entry, _), result in zip(ending, results, strict=True):
                 if isinstance(result, Done):
@@ -174,9 +180,23 @@ class Users:
             raise failure
         if self.index == "beside" and self._epochs is None:
             doubt: str | None = yield CheckIndex()
+            if doubt is None and keep is not None and not keeps and (yield from self._is_of(user, keep, now)):
+                doubt = _LACKS_ONE
             if doubt is not None:
                 raise RevocationIncomplete(doubt, ended=ended)
         return ended
+
+    def _is_of(self, user: str, key: bytes, now: int) -> Flow[bool]:
+        """Whether `user` is signed in to the session `key`."""
+        answers: Sequence[Loaded] = yield Load([key])
+        if isinstance(answers[0], StoreError):
+            raise answers[0]
+        record = held_of(key, answers[0]).state
+        return (
+            isinstance(record, Record)
+            and record.user == user
+            and record.is_alive(now, self._settings.lifetimes)
+        )
 
     def _end(self, ending: Sequence[tuple[Entry, Held | None]], now: int) -> Flow[Sequence[Result]]:
         """End sessions, each as long as it has the sign-in of its entry; with what is known to lie there."""
