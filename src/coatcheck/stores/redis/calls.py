@@ -36,7 +36,8 @@ def driven(calls: Calls[_T], deadline: float) -> _T:
             else:
                 call, arguments = calls.send(result)
     except StopIteration as end:
-        return cast("_T", end.value)
+        answer: _T = end.value
+        return answer
 
 
 async def driven_async(calls: Calls[_T], deadline: float) -> _T:
@@ -56,7 +57,8 @@ async def driven_async(calls: Calls[_T], deadline: float) -> _T:
                 else:
                     call, arguments = calls.send(result)
         except StopIteration as end:
-            return cast("_T", end.value)
+            answer: _T = end.value
+            return answer
 
 
 def together(exchanges: Sequence[Calls[_T]]) -> Calls[list[_T | StoreError]]:
@@ -88,7 +90,8 @@ def _until_sent(exchange: Calls[_T]) -> Calls[_T | StoreError | None]:
             else:
                 call = exchange.send(result)
     except StopIteration as end:
-        return cast("_T", end.value)
+        answer: _T = end.value
+        return answer
     except StoreError as error:
         return error
     return None

@@ -44,11 +44,13 @@ class _Socket:
 
     def recv(self, *arguments: Any) -> bytes:
         self._bound()
-        return cast("bytes", self._socket.recv(*arguments))
+        data: bytes = self._socket.recv(*arguments)
+        return data
 
     def recv_into(self, *arguments: Any) -> int:
         self._bound()
-        return cast("int", self._socket.recv_into(*arguments))
+        size: int = self._socket.recv_into(*arguments)
+        return size
 
     def sendall(self, data: bytes) -> None:
         self._bound()

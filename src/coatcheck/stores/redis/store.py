@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
@@ -40,7 +40,8 @@ def _calls(steps: Steps[_T], servers: Pool | Cluster, deadline: float) -> Calls[
                 replies = yield from servers.exchange(commands, deadline)
             commands = steps.send(replies)
     except StopIteration as end:
-        return cast("_T", end.value)
+        answer: _T = end.value
+        return answer
 
 
 class _Store:
