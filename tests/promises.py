@@ -157,7 +157,7 @@ STORES = {
 }
 COLUMNS = ("memory or none", "SQLite", "Redis", "Redis Sentinel", "Redis Cluster")
 COLUMNS += ("PostgreSQL", "MariaDB", "Memcached")
-COLLECT = ("--collect-only", "--assert=plain", "-qqq", "-m", "", "-p", "no:cacheprovider")
+COLLECT = ("--collect-only", "--assert=plain", "-qqq", "-m", "", "-W", "ignore", "-p", "no:cacheprovider")
 ASYNC = ("async", "asgi", "coalesce", "fastapi", "starlette", "uvloop", "websocket")
 
 
