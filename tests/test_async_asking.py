@@ -9,8 +9,8 @@ import pytest
 from coatcheck import AsyncSessions, Sessions
 from coatcheck.config import Settings
 from coatcheck.errors import StoreUnavailable
-from coatcheck.session import failure_met
-from coatcheck.sessions import _log_failure
+from coatcheck.session import failure_met, state_of
+from coatcheck.sessions import _log_failure, _turn_of
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from tests.core.scene import a_token
 from tests.loops import on_each_loop
@@ -85,3 +85,18 @@ async def test_work_that_is_cancelled_with_its_caller_is_no_failure_to_log(caplo
     await asyncio.wait([task])
     _log_failure(task)
     assert caplog.records == []
+
+
+@on_each_loop
+async def test_a_request_is_closed_at_the_time_of_its_turn():
+    now = [1_000.0]
+    sessions = AsyncSessions(AsyncMemoryStore(), secret=SECRET, clock=lambda: now[0])
+    session = sessions.open(b"")
+    await sessions.load(session)
+    session.sign_in("ada")
+    async with _turn_of(state_of(session)):
+        closing = asyncio.create_task(sessions.close(session))
+        await asyncio.sleep(0)
+        now[0] = 2_000.0
+    await closing
+    assert session.signed_in_at.timestamp() == 2_000.0

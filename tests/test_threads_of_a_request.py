@@ -183,3 +183,31 @@ def test_many_threads_that_save_at_once_begin_one_session(kind, tmp_path):
             cookies = cookie_of(sessions.close(session))
             assert dict(sessions.open(cookies)) == dict.fromkeys("abcd", 1)
             assert sessions.count() == number + 1
+
+
+@pytest.mark.promise("9")
+@pytest.mark.parametrize(
+    "change", [lambda session: None, lambda session: session.update(b=2)], ids=["read", "changed"]
+)
+def test_a_request_is_closed_behind_what_its_threads_store_and_at_the_time_of_its_turn(change):
+    asked = []
+
+    def clock():
+        asked.append(1_000.0)
+        return asked[-1]
+
+    sessions = Sessions(MemoryStore(), secret=SECRET, clock=clock)
+    first = sessions.open(b"")
+    first["a"] = 1
+    session = sessions.open(cookie_of(sessions.close(first)))
+    assert session["a"] == 1
+    change(session)
+    state_of(session).turn = turn = Turn()
+    closing = threading.Thread(target=sessions.close, args=(session,))
+    with turn.lock:
+        asked.clear()
+        closing.start()
+        turn.wait_for(1)
+        assert (closing.is_alive(), asked) == (True, [])
+    closing.join(PATIENCE)
+    assert asked

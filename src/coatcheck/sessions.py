@@ -250,13 +250,14 @@ class Sessions(_Manager):
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
-        now = int(self.settings.clock() * 1000)
-        if not (state.changes or state.mutable_reads or state.acted) and (
-            session._head_sent or self._requests.nothing_is_due(state, now)
-        ):
-            session._head_sent = True
-            return LOOKED_AT
+        # Within the turn: another thread of the request may be storing something, and its time comes first.
         with state.turn:
+            now = int(self.settings.clock() * 1000)
+            if not (state.changes or state.mutable_reads or state.acted) and (
+                session._head_sent or self._requests.nothing_is_due(state, now)
+            ):
+                session._head_sent = True
+                return LOOKED_AT
             flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
             outcome = self._run(flow, now)
             session._head_sent = True
@@ -509,21 +510,21 @@ class AsyncSessions(_Manager):
         if state is None or not state.looked_at:
             session._head_sent = True
             return UNTOUCHED
-        now = int(self.settings.clock() * 1000)
         if not (state.changes or state.mutable_reads or state.acted) and (
-            session._head_sent or self._requests.nothing_is_due(state, now)
+            session._head_sent or self._requests.nothing_is_due(state, int(self.settings.clock() * 1000))
         ):
             session._head_sent = True
             return LOOKED_AT
-        closing = self._close(state, session, now, failed=failed)
+        closing = self._close(state, session, failed=failed)
         # An ending is carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
 
-    async def _close(self, state: State, session: Session, now: int, *, failed: bool) -> Outcome:
+    async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
         async with _turn_of(state):
+            now = int(self.settings.clock() * 1000)  # other tasks of the request may have been first
             flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
             outcome = await self._run(flow, now)
             session._head_sent = True

@@ -25,6 +25,7 @@ from tests.core.scene import (
     cookie_of,
     held,
     make_settings,
+    save,
     sets,
 )
 
@@ -319,3 +320,21 @@ def test_a_request_that_asks_nothing_by_the_short_way_would_have_asked_nothing_b
         assert maintenance_of(state, scene.settings, now) is None
         assert pending_token(state, scene.settings) is None
     assert outcome_of(state, scene.settings, now) == LOOKED_AT
+
+
+def test_a_cookie_that_is_still_to_be_sent_stays_where_another_ring_has_rotated():
+    scene = Scene(ROTATING).holds(a_record(settings=ROTATING))
+    scene.session.permanent = True
+    save(scene, [APPLIED])
+    scene.session["a"] = 1
+    theirs = a_record(a_token(secret=7), previous=TOKEN.secret_hash, fields={"a": 1}, permanent=True)
+    played = close(scene, [Done(Applied(), held(theirs))])
+    assert "Max-Age" in cookie_of(played)
+
+
+@pytest.mark.promise("2")
+def test_what_is_due_is_done_also_behind_edits_that_may_be_stored():
+    scene = Scene().holds(a_record())
+    scene.state.doubt = DOWN
+    played = close(scene, [APPLIED], now=NOW + HOUR)
+    assert (played.calls, played.result) == (["Apply"], LOOKED_AT)

@@ -238,3 +238,10 @@ def test_a_store_that_fails_while_it_is_asked_whether_a_session_is_live_is_remem
 def test_a_session_held_from_outside_is_live_whatever_its_secret():
     scene = Scene().edits(a_record())
     assert play(scene.requests.is_live(scene.state, NOW), [a_record(a_token(secret=2))]).result is True
+
+
+@pytest.mark.parametrize("name", [["a", "b"], 5, None, b"a"], ids=repr)
+def test_a_name_that_is_no_str_is_refused_by_its_type(name):
+    scene = Scene().holds(a_record(fields={"a": 1}))
+    with pytest.raises(TypeError, match=type(name).__name__):
+        take(scene, [name])

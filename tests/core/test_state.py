@@ -9,7 +9,7 @@ from coatcheck.core.state import Status, clear_fields, remove_field
 from coatcheck.errors import TooLarge
 from coatcheck.model import codec
 from coatcheck.model.record import APPLIED
-from tests.core.scene import DAY, HOUR, NOW, Scene, a_record, answered, close, packed, save
+from tests.core.scene import DAY, HOUR, NOW, Scene, a_record, a_token, answered, close, packed, save
 
 
 def changed(scene):
@@ -159,3 +159,12 @@ def test_a_field_may_be_as_large_as_a_whole_session_to_the_byte():
     with pytest.raises(TooLarge):
         scene.session["name"] = text + "x"
     assert scene.session["name"] == text
+
+
+@pytest.mark.promise("12")
+def test_a_request_that_lost_its_session_sends_neither_a_new_nor_a_deleting_cookie():
+    scene = Scene().holds(a_record())
+    scene.state.cookie_set, scene.state.cookie_cleared = a_token(), True
+    scene.state.lose()
+    assert (scene.state.cookie_set, scene.state.cookie_cleared) == (None, False)
+    assert scene.state.status is Status.LATE

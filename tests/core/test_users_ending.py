@@ -49,7 +49,7 @@ def test_revoking_a_user_can_leave_one_session_alone():
 @pytest.mark.promise("F-23")
 def test_an_index_beside_the_records_that_lacks_the_session_to_keep_is_incomplete():
     world = World(index="beside")
-    records = [world.put(a_record(a_token(number), user="ada", signed_in=NOW)) for number in (1, 2)]
+    records = [world.put(a_record(a_token(number), user="ada", signed_in=NOW - 1)) for number in (1, 2)]
     entries = world.store.sessions_of("ada", NOW, 10, None, 0)
     assert {entry.key for entry in entries} == {record.key for record in records}
     keep = handle_of(records[0].key)
@@ -66,13 +66,14 @@ def test_an_index_beside_the_records_that_lacks_the_session_to_keep_is_incomplet
         {"user": None, "signed_in": 0},
         {"user": "grace"},
         {"last_used": NOW - DAY},
+        {"signed_in": NOW},
         Tombstone(bytes(16), NOW + 1),
     ],
-    ids=["nothing", "anonymous", "another user's", "expired", "ended"],
+    ids=["nothing", "anonymous", "another user's", "expired", "signed in during the call", "ended"],
 )
 def test_a_session_to_keep_that_is_not_the_user_s_says_nothing_of_the_index(other):
     if isinstance(other, dict):
-        other = a_record(**{"user": "ada", "signed_in": NOW, **other})
+        other = a_record(**{"user": "ada", "signed_in": NOW - 1, **other})
     played = play(
         Scene(index="beside").admin.revoke_user("ada", NOW, handle_of(a_token().key)), [], None, [other]
     )

@@ -58,7 +58,9 @@ class Requests(Loading):
                 state.changes = {}  # told once, however often the session is closed
                 yield event_of("dropped", now, reason="the store is unavailable")
             return lifecycle.LOOKED_AT
-        changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
+        changed = False
+        if state.changes or state.mutable_reads or state.acted:
+            changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
         record, token = state.record, state.token
         if not (changed or failed or head_sent or record is None or token is None):
             yield from self._maintain(state, record, token, now)
@@ -290,7 +292,7 @@ class Requests(Loading):
             state.cookie_set = token
         elif token is not None and (not token.current or token.secret_hash != record.secret_hash):
             # The request still holds the session: what is pending can go out.
-            state.cookie_set = lifecycle.pending_token(state, self._settings)
+            state.cookie_set = lifecycle.pending_token(state, self._settings) or state.cookie_set
         state.settled(sent)
 
     def _maintain(self, state: State, record: Record, token: Token, now: int) -> Flow[None]:
@@ -332,6 +334,9 @@ class Requests(Loading):
 
     def take(self, state: State, now: int, names: Sequence[str]) -> Flow[dict[str, Any]]:
         """Remove fields and give back their values, so that no other request gets them too."""
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"take takes the names of fields, each as a str, not {type(name).__name__}")
         own = [name for name in names if not is_private(name)]
         return (yield from self._take(state, now, own))
 

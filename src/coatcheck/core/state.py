@@ -184,10 +184,10 @@ class State:
         self.generation += 1
 
     def lose(self) -> None:
-        """Forget the session, which another request has ended or given another secret. No cookie of it goes out."""
+        """Forget the session, which another request has ended or given another secret. No cookie goes out."""
         self.blank()
         self.status = Status.LATE
-        self.cookie_set = None
+        self.cookie_set, self.cookie_cleared = None, False
 
     def sent(self) -> Sent:
         """The intentions as they are about to be sent to the store, without the bytes of the fields."""

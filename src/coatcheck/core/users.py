@@ -187,7 +187,7 @@ class Users:
         return ended
 
     def _is_of(self, user: str, key: bytes, now: int) -> Flow[bool]:
-        """Whether `user` is signed in to the session `key`."""
+        """Whether `user` signed in to the session `key` before this call."""
         answers: Sequence[Loaded] = yield Load([key])
         if isinstance(answers[0], StoreError):
             raise answers[0]
@@ -195,6 +195,7 @@ class Users:
         return (
             isinstance(record, Record)
             and record.user == user
+            and record.signed_in < now
             and record.is_alive(now, self._settings.lifetimes)
         )
 
