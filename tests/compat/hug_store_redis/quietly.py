@@ -6,8 +6,9 @@ import warnings
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "'cgi' is deprecated", DeprecationWarning)
     warnings.filterwarnings("ignore", "The distutils package is deprecated", DeprecationWarning)
-    warnings.filterwarnings("ignore", "invalid escape sequence", DeprecationWarning)
-    warnings.filterwarnings("ignore", '"is" with a literal', SyntaxWarning)
+    for kind in (DeprecationWarning, SyntaxWarning):  # the second one since Python 3.12
+        warnings.filterwarnings("ignore", "invalid escape sequence", kind)
+    warnings.filterwarnings("ignore", '"is" with', SyntaxWarning)
     import hug
     from hug.store import InMemoryStore
 
