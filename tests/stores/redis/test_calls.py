@@ -1,13 +1,19 @@
 """Work that waits for servers: its limit in time, and several exchanges at a time."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import time
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import StoreTimeout, StoreUnavailable
+from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.redis.calls import SENT, driven, driven_async, together
+from coatcheck.stores.redis.pools import Pool
 from coatcheck.stores.redis.scripts import Command, packed
 from tests.stores.redis.scene import soon, staged
 
@@ -82,3 +88,76 @@ def test_in_async_all_calls_of_some_work_together_end_with_the_deadline():
     start = time.monotonic()
     assert asyncio.run(driven_async(work(), soon(0.1))) == 3
     assert time.monotonic() - start < 5
+
+
+class Line:
+    """A connection that gives these replies; an exception is raised."""
+
+    made: ClassVar[list[Line]] = []
+
+    def __init__(self, *replies):
+        self.replies, self.is_open = list(replies), True
+        self.made.append(self)
+
+    def connect(self):
+        pass
+
+    def can_read(self):
+        return False
+
+    def send_packed_command(self, _data):
+        pass
+
+    def read_response(self):
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def disconnect(self):
+        self.is_open = False
+
+
+def a_pool():
+    settings = SimpleNamespace(connection_class=Line, connection_kwargs={})
+    return Pool(settings, "redis://a", 1, Breaker("redis://a", failures=2), is_async=False)
+
+
+READ = [Command(b"", b"GET", reads=True)]
+
+
+@pytest.mark.promise("F-06")
+def test_an_exchange_that_fails_while_others_wait_for_replies_is_not_repeated_with_their_turns_taken():
+    pool = a_pool()
+    for _ in range(3):
+        pool.idle.append(Line(ConnectionResetError()))
+        Line.made.clear()
+        (failed,) = driven(together([pool.exchange(READ, soon(), pauses=True)]), soon())
+        assert isinstance(failed, StoreUnavailable)
+        assert not failed.ambiguous
+        assert Line.made == []
+        assert pool.turns.acquire(blocking=False)
+        pool.turns.release()
+    pool.idle.append(Line(b"found"))  # an old connection that was closed is no failure of the server
+    assert driven(pool.exchange(READ, soon()), soon()) == [b"found"]
+
+
+@pytest.mark.promise("20")
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_reply_for_which_another_server_left_no_time_is_no_failure_of_this_one(reads):
+    pool = a_pool()
+    for _ in range(3):
+        connection = Line(b"found")
+        pool.idle.append(connection)
+        deadline = time.monotonic() + 0.05
+        exchange = pool.exchange([Command(b"", b"SET", reads=reads)], deadline, pauses=True)
+        call, arguments = next(exchange)
+        while (call, arguments) != SENT:
+            call, arguments = exchange.send(call(*arguments))
+        time.sleep(0.06)
+        with pytest.raises(StoreTimeout, match="no time was left to read the reply of redis://a") as caught:
+            next(exchange)
+        assert caught.value.ambiguous is not reads
+        assert not connection.is_open
+    pool.idle.append(Line(b"found"))
+    assert driven(pool.exchange(READ, soon()), soon()) == [b"found"]

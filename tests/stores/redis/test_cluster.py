@@ -3,15 +3,16 @@
 import asyncio
 import os
 import subprocess
+import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
 import redis
 import redis.asyncio
 from redis.crc import key_slot
-from redis.exceptions import MovedError, ResponseError
+from redis.exceptions import ClusterDownError, MovedError, ResponseError
 
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.redis import AsyncRedisStore, RedisStore, async_from_url
 from coatcheck.stores.redis.calls import driven
@@ -219,6 +220,91 @@ def test_a_server_that_can_not_tell_where_keys_are_is_passed_over():
 
     replies, _ = asked(reply, Command(b"key", b"GET"), seeds=(A, B))
     assert replies == [b"found"]
+
+
+def test_a_server_that_knows_of_no_slots_is_passed_over_and_replaces_no_known_ones():
+    empty = set()
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            return [] if server in empty else [[0, 16_383, [b"b", 2]]]
+        return StoreUnavailable("it is down", ambiguous=False) if empty == {A, B} else b"found"
+
+    empty.add(A)
+    cluster = Cluster([A, B], lambda server: Scripted(server, reply))
+    assert driven(cluster.exchange([Command(b"key", b"GET")], soon()), soon()) == [b"found"]
+    empty.add(B)
+    (answer,) = driven(cluster.exchange([Command(b"key", b"GET")], soon()), soon())
+    assert str(answer) == "it is down"
+    assert driven(cluster.servers(soon()), soon()) == [B]
+    cluster = Cluster([A, B], lambda server: Scripted(server, reply))
+    with pytest.raises(StoreUnavailable, match="no server of the cluster has any slots"):
+        driven(cluster.servers(soon()), soon())
+
+
+def test_the_slots_of_the_server_that_knows_the_most_are_taken():
+    def reply(server, command):
+        if not asks_for_slots(command):
+            return b"found"
+        return [[0, 99 if server == A else 9_999, [b"c", 3]]]
+
+    cluster = Cluster([A, B], lambda server: Scripted(server, reply))
+    assert driven(cluster.servers(soon()), soon()) == [Server("c", 3)]
+    assert len([each for each in cluster._slots if each]) == 10_000
+
+
+def test_a_cluster_that_is_down_is_asked_again_for_its_slots():
+    moved = []
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            return [[0, 16_383, [b"b" if moved else b"a", 1]]]
+        moved.append(server)
+        return b"found" if server.host == "b" else ClusterDownError("Hash slot not served")
+
+    cluster = Cluster([A], lambda server: Scripted(server, reply))
+    driven(cluster.exchange([Command(b"key", b"GET")], soon()), soon())
+    assert driven(cluster.exchange([Command(b"key", b"GET")], soon()), soon()) == [b"found"]
+
+
+def test_where_the_time_is_over_the_cause_is_told_and_nothing_more_is_tried():
+    tries = []
+
+    def reply(server, command):
+        if asks_for_slots(command) and len(tries) < 1:
+            return [[0, 16_383, [b"a", 1]]]
+        tries.append(server)
+        time.sleep(0.06)
+        return StoreTimeout("a did not answer", ambiguous=False)
+
+    deadline = time.monotonic() + 0.05
+    cluster = Cluster([A, B], lambda server: Scripted(server, reply))
+    (answer,) = driven(cluster.exchange([Command(b"key", b"GET")], deadline), deadline)
+    assert str(answer) == "a did not answer"
+    assert len(tries) <= 2
+
+
+def test_two_callers_may_take_out_a_server_that_has_left_at_the_same_time():
+    servers = [Server("x", 1), Server("y", 2)]
+    moved = []
+
+    def reply(server, command):
+        if asks_for_slots(command):
+            return [[0, 16_383, [b"c", 3]]] if moved else [[0, 8_191, [b"x", 1]], [8_192, 16_383, [b"y", 2]]]
+        if server.host != "c":
+            moved.append(server)
+            return MovedError("7 c:3")
+        return b"found"
+
+    class Twice(Scripted):
+        def close(self):
+            for other in servers:
+                cluster._pools.pop(other, None)  # as another caller does meanwhile
+            yield from super().close()
+
+    cluster = Cluster([servers[0]], lambda server: Twice(server, reply))
+    commands = [Command(b"%d" % number, b"GET") for number in range(8)]
+    assert driven(cluster.exchange(commands, soon()), soon()) == [b"found"] * 8
 
 
 def test_while_a_server_is_down_the_others_are_not_asked_for_the_slots_by_every_call():

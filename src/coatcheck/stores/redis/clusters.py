@@ -82,12 +82,14 @@ class Cluster:
                 if isinstance(reply, StoreError):
                     is_outdated = True
                     was_not_run = isinstance(reply, StoreUnavailable) and not reply.ambiguous
-                    if was_not_run and place not in repeated:
+                    if was_not_run and place not in repeated and deadline > time.monotonic():
                         repeated.add(place)  # another server may have taken over
                         pending[place] = None
-                elif isinstance(reply, Exception) and (code := code_of(reply)) in {"MOVED", "ASK"}:
-                    is_outdated |= code == "MOVED"
-                    pending[place] = _redirection(reply, asks=code == "ASK")
+                elif isinstance(reply, Exception):
+                    code = code_of(reply)
+                    is_outdated |= code in {"MOVED", "CLUSTERDOWN"}
+                    if code in {"MOVED", "ASK"}:
+                        pending[place] = _redirection(reply, asks=code == "ASK")
             if is_outdated:
                 with suppress(StoreError):
                     yield from self._locate(deadline)
@@ -142,27 +144,41 @@ class Cluster:
         is_renewal = bool(self._slots)
         if is_renewal and time.monotonic() < self._renewed_at + _REST:
             return
-        failure: StoreError | None = None
+        failure: StoreError = StoreUnavailable("no server of the cluster has any slots", ambiguous=False)
+        best: list[Server | None] = []
         for server in dict.fromkeys([*self._primaries(), *self._seeds]):
             try:
                 (reply,) = yield from self._pool(server).exchange([_ASK_FOR_SLOTS], deadline)
-                self._slots = _slots_in(done(reply), server.host)
+                slots = _slots_in(done(reply), server.host)
             except StoreError as error:
                 failure = error
-            else:
-                if is_renewal:
-                    self._renewed_at = time.monotonic()
-                for gone in self._pools.keys() - set(self._slots):
-                    yield from self._pools.pop(gone).close()
-                return
-        assert failure is not None
-        raise failure
+                if deadline <= time.monotonic():
+                    break  # the next one could only say that it is too late
+                continue
+            # One that came back empty, or is on its way into the cluster, knows of few slots or of none.
+            if _covered(slots) > _covered(best):
+                best = slots
+            if _covered(best) == _SLOTS:
+                break
+        if not best:
+            raise failure
+        self._slots = best
+        if is_renewal:
+            self._renewed_at = time.monotonic()
+        for gone in self._pools.keys() - set(best):
+            pool = self._pools.pop(gone, None)
+            if pool is not None:  # another caller was faster
+                yield from pool.close()
 
     def _primaries(self) -> list[Server]:
         return [server for server in dict.fromkeys(self._slots) if server is not None]
 
     def _pool(self, server: Server) -> Pool:
         return self._pools.get(server) or self._pools.setdefault(server, self._make_pool(server))
+
+
+def _covered(slots: Sequence[Server | None]) -> int:
+    return len(slots) - slots.count(None)
 
 
 def _slots_in(reply: Sequence[Any], asked: str) -> list[Server | None]:

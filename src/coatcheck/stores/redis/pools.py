@@ -48,10 +48,11 @@ class Pool:
         self._start()
 
     def _start(self) -> None:
-        self._pid = os.getpid()
         self.idle: list[Any] = []
         """The connections that are not lent. Closing replaces the list: those that are lent then are not put back."""
         self.turns: Any = (asyncio if self._is_async else threading).Semaphore(self._most)
+        # The last: another thread of a forked process that sees it uses what was made before.
+        self._pid = os.getpid()
 
     def exchange(
         self, commands: Sequence[Command], deadline: float, *, pauses: bool = False
@@ -59,7 +60,8 @@ class Pool:
         """The replies to commands, in one round trip. A refusal is a reply: an exception in the list.
 
         A failed exchange is repeated once, on a fresh connection, if nothing was run or the commands only read: the
-        server may have closed the first connection, or have become a replica.
+        server may have closed the first connection, or have become a replica. After `SENT` it is for the caller to
+        repeat it: it may have the turns of other servers, and to wait for one more could be in a circle.
 
         Args:
             commands: At least one.
@@ -70,7 +72,7 @@ class Pool:
             StoreError: There are no replies.
         """
         data = commands[0].data if len(commands) == 1 else b"".join([command.data for command in commands])
-        fresh = False
+        fresh = has_paused = False
         while True:
             self._breaker.admit()
             if self._pid != os.getpid():
@@ -109,8 +111,14 @@ class Pool:
                 yield connection.send_packed_command, ([data],)
                 sent = True
                 if pauses:
-                    pauses = False
+                    has_paused = True
                     yield SENT
+                    if deadline <= time.monotonic():
+                        # Another server was waited for. It says nothing of this one.
+                        raise StoreTimeout(  # noqa: TRY301 - like any other failure
+                            f"no time was left to read the reply of {self._where}",
+                            ambiguous=not all(command.reads for command in commands),
+                        )
                 for _ in commands:
                     try:
                         reply = yield connection.read_response, ()
@@ -122,8 +130,8 @@ class Pool:
             except BaseException as error:
                 self._close(connection)
                 turns.release()
-                if not isinstance(error, Exception):
-                    raise  # the caller was cancelled
+                if not isinstance(error, Exception) or isinstance(error, StoreError):
+                    raise  # the caller was cancelled, or had no time left
                 may_be_run = sent and (bool(replies) or code_of(error) is None)
                 ambiguous = may_be_run and not all(command.reads for command in commands)
                 if fresh or ambiguous or deadline <= time.monotonic():
@@ -132,6 +140,8 @@ class Pool:
                 while idle:
                     with suppress(IndexError):  # another thread was faster
                         self._close(idle.pop())
+                if has_paused:
+                    raise failure(self._where, error, ambiguous=False) from error
             else:
                 self._breaker.succeeded()
                 if idle is self.idle:
