@@ -161,3 +161,26 @@ def test_a_reply_for_which_another_server_left_no_time_is_no_failure_of_this_one
         assert not connection.is_open
     pool.idle.append(Line(b"found"))
     assert driven(pool.exchange(READ, soon()), soon()) == [b"found"]
+
+
+@pytest.mark.promise("F-06")
+def test_a_turn_that_comes_too_late_is_given_back_and_nothing_is_sent():
+    class Late:
+        released = 0
+
+        def acquire(self, _blocking, timeout):
+            time.sleep(timeout * 0.97)
+            return True
+
+        def release(self):
+            self.released += 1
+
+    pool, turns = a_pool(), Late()
+    pool.turns = turns
+    for number in range(1, 4):
+        Line.made.clear()
+        deadline = time.monotonic() + 0.1
+        with pytest.raises(StoreTimeout, match="max_connections") as caught:
+            driven(pool.exchange(READ, deadline), deadline)
+        assert not caught.value.ambiguous
+        assert (turns.released, Line.made) == (number, [])

@@ -85,6 +85,10 @@ class Pool:
                 has_turn = yield turns.acquire, () if self._is_async else (True, left)
             except TimeoutError:
                 has_turn = False
+            if has_turn and deadline - time.monotonic() < left / 20:
+                # What is sent now would only time out, and be counted as a failure of the server.
+                turns.release()
+                has_turn = False
             if not has_turn:
                 raise StoreTimeout(
                     f"all {self._most} connections to {self._where} are taken; see max_connections",
