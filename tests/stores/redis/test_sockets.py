@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from coatcheck.stores.redis.sockets import _Socket, this_call_ends_at
+from coatcheck.stores.redis.sockets import _Socket, bounded, this_call_ends_at
 
 pytestmark = pytest.mark.promise("20")
 
@@ -19,57 +19,57 @@ def pair():
 
 def test_it_waits_until_the_deadline_however_many_pieces_arrive(pair):
     ours, theirs = pair
-    bounded = _Socket(ours, None)
+    bound = _Socket(ours, None)
     start = time.monotonic()
     this_call_ends_at(start + 0.2)
     with pytest.raises(TimeoutError):  # noqa: PT012 - the last one is what is waited for
         while True:
             theirs.sendall(b"x")
-            assert bounded.recv(1) == b"x"
+            assert bound.recv(1) == b"x"
             time.sleep(0.01)
     assert 0.15 < time.monotonic() - start < 2
     with pytest.raises(TimeoutError):
-        bounded.sendall(b"x")
+        bound.sendall(b"x")
 
 
 def test_a_look_does_not_wait(pair):
     """So redis-py's parser in Python looked, up to release 7, whether something can be read."""
     ours, _ = pair
-    bounded = _Socket(ours, None)
+    bound = _Socket(ours, None)
     this_call_ends_at(time.monotonic() + 20)
-    bounded.settimeout(0)
+    bound.settimeout(0)
     with pytest.raises(BlockingIOError):
-        bounded.recv_into(bytearray(1))
-    bounded.settimeout(None)
+        bound.recv_into(bytearray(1))
+    bound.settimeout(None)
     this_call_ends_at(time.monotonic() + 0.05)
     with pytest.raises(TimeoutError):
-        bounded.recv_into(bytearray(1))
+        bound.recv_into(bytearray(1))
 
 
 def test_a_time_out_of_its_own_that_is_shorter_counts(pair):
     ours, _ = pair
-    bounded = _Socket(ours, 0.05)
+    bound = _Socket(ours, 0.05)
     this_call_ends_at(time.monotonic() + 20)
     start = time.monotonic()
     with pytest.raises(TimeoutError):
-        bounded.recv(1)
+        bound.recv(1)
     assert time.monotonic() - start < 5
 
 
 def test_the_time_out_of_the_socket_is_set_only_when_it_differs(pair):
     ours, theirs = pair
-    bounded = _Socket(ours, None)
+    bound = _Socket(ours, None)
     theirs.sendall(b"x" * 100)
     set_to = []
-    bounded._socket = Noting(ours, set_to)
+    bound._socket = Noting(ours, set_to)
     for _ in range(50):
         this_call_ends_at(time.monotonic() + 2)
-        bounded.recv(1)
+        bound.recv(1)
     assert len(set_to) == 1
     this_call_ends_at(time.monotonic() + 1)
-    bounded.recv(1)
+    bound.recv(1)
     assert set_to[1:] == [pytest.approx(1, abs=0.5)]
-    assert bounded.fileno() == ours.fileno()
+    assert bound.fileno() == ours.fileno()
 
 
 class Noting:
@@ -82,3 +82,16 @@ class Noting:
     def settimeout(self, limit):
         self._set_to.append(limit)
         self._inner.settimeout(limit)
+
+
+@pytest.mark.promise("F-02")
+def test_after_the_deadline_no_connection_is_begun():
+    class Kind:
+        socket_connect_timeout = socket_timeout = None
+
+        def _connect(self):
+            raise AssertionError
+
+    this_call_ends_at(time.monotonic() - 1)
+    with pytest.raises(TimeoutError, match="the deadline is over"):
+        bounded(Kind)()._connect()
