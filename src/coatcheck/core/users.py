@@ -227,7 +227,7 @@ class Users:
 
 
 def record_of(held: Held) -> Record:
-    """What is held, where it is known to be a record."""
+    """The record that is held. The caller knows that it is one."""
     assert isinstance(held.state, Record)
     return held.state
 

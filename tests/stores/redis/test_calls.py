@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from types import SimpleNamespace
 from typing import ClassVar
@@ -184,3 +185,22 @@ def test_a_turn_that_comes_too_late_is_given_back_and_nothing_is_sent():
             driven(pool.exchange(READ, deadline), deadline)
         assert not caught.value.ambiguous
         assert (turns.released, Line.made) == (number, [])
+
+
+@pytest.mark.promise("24")
+def test_in_a_forked_process_all_is_made_anew_before_another_thread_can_see_it(monkeypatch):
+    pool, seen, made = a_pool(), [], threading.Semaphore
+    pool._pid = -1  # the parent's
+
+    def make(most):
+        seen.append(pool._pid)
+        return made(most)
+
+    monkeypatch.setattr(threading, "Semaphore", make)
+    parents = pool.turns
+    pool.idle.append(Line(b"the parent's"))
+    with pytest.raises(StoreUnavailable):  # a new connection, which has no reply to give
+        driven(pool.exchange(READ, soon()), soon())
+    assert seen == [-1]
+    assert pool.turns is not parents
+    assert pool._pid == os.getpid()

@@ -86,7 +86,7 @@ class Pool:
             except TimeoutError:
                 has_turn = False
             if has_turn and deadline - time.monotonic() < left / 20:
-                # What is sent now would only time out, and be counted as a failure of the server.
+                # A command sent now would only time out, and count as a failure of the server.
                 turns.release()
                 has_turn = False
             if not has_turn:
