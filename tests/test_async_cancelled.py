@@ -20,7 +20,7 @@ pytestmark = pytest.mark.promise("F-05")
 
 
 @pytest.mark.promise("12")
-@pytest.mark.parametrize("how", ["close", "abandon", "both"])
+@pytest.mark.parametrize("how", ["close", "fail", "both"])
 @pytest.mark.parametrize("point", ["before", "after"])
 @BY_ANY_WAY
 @on_each_loop
@@ -35,14 +35,14 @@ async def test_a_sign_out_is_carried_out_although_its_request_is_cancelled(cance
 
     async def end():
         """As a middleware does."""
-        if how == "abandon":
-            await sessions.abandon(session)
+        if how == "fail":
+            await sessions.fail(session)
             return
         try:
             await sessions.close(session)
         except asyncio.CancelledError:
             if how == "both":
-                await sessions.abandon(session)
+                await sessions.fail(session)
             raise
 
     with store.hold("write", point) as gate:
@@ -153,7 +153,7 @@ async def test_a_request_that_is_cancelled_anywhere_leaves_a_whole_session_of_be
             try:
                 outcomes.append(await sessions.close(session))
             except BaseException:
-                await sessions.abandon(session)
+                await sessions.fail(session)
                 raise
 
         task = asyncio.create_task(request())

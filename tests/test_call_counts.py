@@ -55,7 +55,7 @@ def assert_exactly(counted, calls):
 
 
 @pytest.mark.promise("1", "2", "3")
-@pytest.mark.parametrize(("mode", "calls"), [("none", 8), ("read", 31), ("write", 75)])
+@pytest.mark.parametrize(("mode", "calls"), [("none", 8), ("read", 31), ("write", 74)])
 def test_wsgi_on_sqlite(mode, calls, tmp_path):
     with Sessions.from_url(f"sqlite:///{tmp_path}/s.db", secret=SECRET, insecure_http=True) as sessions:
         visitor = Visitor(sessions)

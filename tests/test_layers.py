@@ -38,6 +38,7 @@ LAYERS = [
     ["session"],
     ["urls"],
     ["sessions"],
+    ["responder"],
 ]
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
 EVERYTHING = [*ROW, "frameworks.*", "stores.*", "testing.*", "demo.*", "demo", "cli"]

@@ -101,7 +101,8 @@ class Visitor:
         try:
             yield session
         except BaseException:
-            self.receive(sessions.abandon(session))
+            sessions.fail(session)
+            self.receive(sessions.close(session))
             raise
         self.receive(sessions.close(session))
 

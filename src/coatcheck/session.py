@@ -77,13 +77,18 @@ class Session(MutableMapping[str, Any]):
     """
 
     # The managers in `coatcheck.sessions` read and write these directly, since calls cost time on each request.
-    __slots__ = ("_begin", "_head_sent", "_state")
+    __slots__ = ("_begin", "_failed", "_head_sent", "_state", "sessions")
 
-    def __init__(self, begin: Callable[[Session], State]) -> None:
+    sessions: Any
+    """The manager that opened it."""
+
+    def __init__(self, begin: Callable[[Session], State], sessions: object = None) -> None:
         # Many requests never use their session, so its state is made on first use.
         self._begin = begin
+        self.sessions = sessions
         self._state: State | None = None
         self._head_sent = False
+        self._failed = False
 
     def _look(self) -> State:
         state = self._state

@@ -24,7 +24,7 @@ from coatcheck.core.admin import Admin
 from coatcheck.core.calls import Flow
 from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
 from coatcheck.core.requests import Requests
-from coatcheck.core.state import State
+from coatcheck.core.state import State, Status
 from coatcheck.core.swap import Swap
 from coatcheck.core.users import Users
 from coatcheck.errors import ConfigurationError, InsecureTransportWarning, StoreError
@@ -47,6 +47,7 @@ T = TypeVar("T")
 SessionT = TypeVar("SessionT", bound=Session)
 Method = TypeVar("Method", bound=Callable[..., object])
 _SWEPT_AT_A_TIME = 1000
+_NOT_ENDED = "the store failed to end a session that a failed request had ended"
 log: logging.Logger = logging.getLogger("coatcheck")
 
 
@@ -113,6 +114,17 @@ class _Manager:
                 self.settings.on_event(event)
             except Exception:
                 log.exception("on_event failed for a %r event", event.kind)
+
+    def _is_ending(self, session: Session) -> bool:
+        """Note that the handler raised. Whether it had ended a session before."""
+        session._failed = True
+        state = session._state
+        if state is None:
+            return False
+        if state.failure is not None:
+            # What still runs (a middleware, an error page) must not fail by the same outage again.
+            state.status = Status.OUTAGE
+        return bool(state.to_destroy)
 
     def _warn_of_http(self) -> None:
         if self._warned or self.settings.insecure_http:
@@ -210,7 +222,7 @@ class Sessions(_Manager):
             path: The request's decoded path within the application, for an `outage` by path.
             session_type: The class of the session.
         """
-        return session_type(partial(self._begin, cookies, client, path))
+        return session_type(partial(self._begin, cookies, client, path), self)
 
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
         # Threads that share a session may use it at once, but it must have one state, loaded once.
@@ -229,7 +241,7 @@ class Sessions(_Manager):
                 now = int(self.settings.clock() * 1000)
                 self._run(self._requests.load(state, now), now)
 
-    def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
+    def close(self, session: Session, *, secure: bool = True) -> Outcome:
         """Store the request's changes. Returns the cookie and headers for its response.
 
         Called before the response's headers are sent, and again when the response ends: changes made in between are
@@ -237,7 +249,6 @@ class Sessions(_Manager):
 
         Args:
             session: The session from `open`.
-            failed: Whether the handler raised. If so, only the ending of a session is carried out.
             secure: Whether the request came by https.
 
         Raises:
@@ -258,23 +269,24 @@ class Sessions(_Manager):
             ):
                 session._head_sent = True
                 return LOOKED_AT
-            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+            flow = self._requests.close(state, now, failed=session._failed, head_sent=session._head_sent)
             outcome = self._run(flow, now)
             session._head_sent = True
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
 
-    def abandon(self, session: Session) -> Outcome:
-        """Close the session after its handler raised: an ending is stored, every other change is dropped.
+    def fail(self, session: Session) -> None:
+        """The request's handler raised: store its endings now, and drop every other change.
 
-        A `StoreError` is logged, not raised, so that the handler's own error is the one that propagates.
+        From now on nothing is stored but endings and what `save` and `take` are called for, whatever the framework
+        answers. A `StoreError` is logged, not raised, so that the handler's own error is the one that propagates.
         """
-        try:
-            return self.close(session, failed=True)
-        except StoreError:
-            log.exception("the store failed to end a session that a failed request had ended")
-            return UNTOUCHED
+        if self._is_ending(session):
+            try:
+                self._in_turn(session, self._requests.fail)
+            except StoreError:
+                log.exception(_NOT_ENDED)
 
     # For a session that a handler holds
 
@@ -496,7 +508,7 @@ class AsyncSessions(_Manager):
         path: str = "",
         session_type: type[Session] = Session,
     ) -> Session:
-        return session_type(partial(self._begin, cookies, client, path))
+        return session_type(partial(self._begin, cookies, client, path), self)
 
     def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
         raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
@@ -505,7 +517,7 @@ class AsyncSessions(_Manager):
         return state
 
     @_as(Sessions.close)
-    async def close(self, session: Session, *, failed: bool = False, secure: bool = True) -> Outcome:
+    async def close(self, session: Session, *, secure: bool = True) -> Outcome:
         state = session._state
         if state is None or not state.looked_at:
             session._head_sent = True
@@ -515,28 +527,29 @@ class AsyncSessions(_Manager):
         ):
             session._head_sent = True
             return LOOKED_AT
-        closing = self._close(state, session, failed=failed)
+        closing = self._close(state, session)
         # An ending is carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
 
-    async def _close(self, state: State, session: Session, *, failed: bool) -> Outcome:
+    async def _close(self, state: State, session: Session) -> Outcome:
         async with _turn_of(state):
             now = int(self.settings.clock() * 1000)  # other tasks of the request may have been first
-            flow = self._requests.close(state, now, failed=failed, head_sent=session._head_sent)
+            flow = self._requests.close(state, now, failed=session._failed, head_sent=session._head_sent)
             outcome = await self._run(flow, now)
             session._head_sent = True
             return outcome
 
-    @_as(Sessions.abandon)
-    async def abandon(self, session: Session) -> Outcome:
-        try:
-            return await self.close(session, failed=True)
-        except StoreError:
-            log.exception("the store failed to end a session that a failed request had ended")
-            return UNTOUCHED
+    @_as(Sessions.fail)
+    async def fail(self, session: Session) -> None:
+        if self._is_ending(session):
+            try:
+                # In its own task: an ending is carried out even if its request is cancelled.
+                await self._alone(self._in_turn(session, self._requests.fail))
+            except StoreError:
+                log.exception(_NOT_ENDED)
 
     async def preload(self, session: Session) -> None:
         """Load the session before its handler runs. This does not count as use of the session.

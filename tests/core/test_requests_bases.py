@@ -215,7 +215,9 @@ def test_a_session_whose_edit_may_be_stored_can_be_ended(failed):
         visitor.sessions.save(session)
     store.recover()
     session.sign_out()
-    assert "Max-Age=0" in visitor.sessions.close(session, failed=failed).set_cookie
+    if failed:
+        visitor.sessions.fail(session)
+    assert "Max-Age=0" in visitor.sessions.close(session).set_cookie
     assert visitor.sessions.count() == 0
 
 

@@ -74,8 +74,8 @@ def test_every_way_to_look_at_flasks_session_makes_the_response_depend_on_the_co
         "take_flashes": lambda session: session.take_flashes(),
         "is_live": lambda session: session.is_live(),
     }
-    # `abandon` is what the interface calls when a view has failed.
-    assert ways_to_look(FlaskSession) - {"abandon"} == set(looks)
+    # `fail` is what the interface calls when a view has failed.
+    assert ways_to_look(FlaskSession) - {"fail"} == set(looks)
     looks |= {
         "_flashes in": lambda session: "_flashes" in session,
         "get _flashes": lambda session: session.get("_flashes"),

@@ -98,7 +98,7 @@ def test_an_outage_in_an_async_view_is_a_503_and_an_error_writes_nothing(session
     async def handle(error):
         await asyncio.sleep(0)
         handled.append(error)
-        flask.session.abandon()
+        flask.session.fail()
         return "sorry", 500
 
     async def broken():

@@ -118,9 +118,9 @@ def test_an_apps_own_error_handler_can_drop_what_the_view_had_set_but_not_that_i
 
     @app.errorhandler(ZeroDivisionError)
     def handle(error):
-        flask.session.abandon()
+        flask.session.fail()
         flask.session["b"] = 1
-        flask.session.abandon()
+        flask.session.fail()
         return "handled", 500
 
     client.get("/put")

@@ -131,7 +131,7 @@ def test_a_second_start_with_exc_info_replaces_the_head_while_it_has_not_left():
     assert server.status == "500 Oops"
     assert isinstance(server.exc_info[1], ZeroDivisionError)
     assert server.journal == ["head", "body"]
-    assert server.value("a") == "1"
+    assert server.value("a") == "None"  # the handler raised, though a framework in between has caught it
 
 
 def test_a_second_start_with_exc_info_after_the_head_left_raises_it():

@@ -12,7 +12,7 @@ COOKIE = "__Host-session=new; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
 def changed(*headers, set_cookie=None, vary="Cookie"):
-    return amend(headers, cookie_name="__Host-session", set_cookie=set_cookie, vary=vary)
+    return amend(headers, set_cookie, vary=vary)
 
 
 def of(headers, name):

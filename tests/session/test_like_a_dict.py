@@ -177,7 +177,8 @@ class OneVisitor(RuleBasedStateMachine):
     def fail(self):
         self.work, self.wish, self.signing, self.cleared = self.fresh_copy(), None, None, False
         self.carry_out()
-        self.respond(self.sessions.abandon(self.session))
+        self.sessions.fail(self.session)
+        self.respond(self.sessions.close(self.session))
         self.begin()
 
     @rule()

@@ -1,4 +1,4 @@
-"""Calls in the middle of a request: take, is_live, save after the head, abandon."""
+"""Calls in the middle of a request: take, is_live, save after the head, fail."""
 
 from __future__ import annotations
 
@@ -85,21 +85,23 @@ def test_after_the_head_what_needs_a_cookie_is_an_error_and_the_rest_is_stored(v
         sessions.close(session)
 
 
-def test_abandoning_never_raises_not_even_after_the_head(visitor, sessions):
+def test_failing_never_raises_not_even_after_the_head(visitor, sessions):
     visitor.signed_in("ada")
     session = sessions.open(visitor.cookie)
     sessions.close(session)
     session.sign_in("grace")
     session["a"] = [1]
     session["a"].append(object())
-    sessions.abandon(session)
+    sessions.fail(session)
+    assert sessions.close(session).set_cookie is None
     with visitor.request() as session:
         assert session.user == "ada"
 
 
-def test_abandoning_does_not_mind_what_can_not_be_stored(visitor, sessions):
+def test_failing_does_not_mind_what_can_not_be_stored(visitor, sessions):
     visitor.signed_in("ada", a=[1])
     session = sessions.open(visitor.cookie)
     session["a"].append(object())
-    sessions.abandon(session)
+    sessions.fail(session)
+    assert sessions.close(session).set_cookie is None
     assert visitor.read() == {"a": [1]}

@@ -108,7 +108,8 @@ def test_an_async_end_that_fails_in_a_request_that_fails_is_logged(caplog):
         await sessions.load(session)
         session.sign_out()
         sessions.store.failing = {"write"}
-        assert (await sessions.abandon(session)).set_cookie is None
+        await sessions.fail(session)
+        assert (await sessions.close(session)).set_cookie is None
 
     asyncio.run(scenario())
     assert "failed to end a session" in caplog.text

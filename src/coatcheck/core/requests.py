@@ -70,6 +70,15 @@ class Requests(Loading):
         state.cookie_set, state.cookie_cleared = None, False
         return outcome
 
+    def fail(self, state: State, now: int) -> Flow[None]:
+        """Carry out the endings of a handler that raised. A cookie that is to go out waits for the head, if there is one."""
+        if state.failure is None:
+            try:
+                yield from self._commit(state, now, failed=True, head_sent=True)
+            except StoreError:
+                state.to_destroy = ()  # tried and told once: the handler's own error is what is answered
+                raise
+
     def save(self, state: State, now: int, *, head_sent: bool) -> Flow[None]:
         """Store the changes so far. A new cookie goes out with the head of the response."""
         if state.failure is not None:
@@ -266,7 +275,8 @@ class Requests(Loading):
             # Another request's sign-in or ending went out in the same write, behind this change.
             state.lose()
             return
-        record = record_of(held)
+        record = held.state
+        assert isinstance(record, Record)
         if change.sign_in is not None:
             held = yield from self._users.entered(held, now)
             record = record_of(held)

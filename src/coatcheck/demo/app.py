@@ -118,7 +118,7 @@ def _guard(response: flask.Response) -> flask.Response:
 def _unavailable(error: StoreError) -> flask.Response:
     session = visitor()
     # What failed is over: it must not be tried again behind the visitor's back when this page leaves.
-    session.outcome = session.sessions.abandon(session)
+    session.fail()
     return unavailable_page(error.retry_after)
 
 

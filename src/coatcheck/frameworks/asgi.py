@@ -20,12 +20,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.http.headers import amend, unavailable
+from coatcheck.http.headers import amend
 from coatcheck.http.paths import Prefixes
-from coatcheck.session import Session, failure_met
+from coatcheck.responder import AsyncResponder
+from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions
 
 __all__ = ["SessionMiddleware", "cookies_of", "path_of"]
@@ -40,6 +41,7 @@ SCOPE_KEY = "session"
 _HEADS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 log: logging.Logger = logging.getLogger("coatcheck")
 _SECURE = frozenset({"https", "wss"})
+_SERVER_ERROR = 500
 
 
 class SessionMiddleware:
@@ -48,6 +50,9 @@ class SessionMiddleware:
     A `StoreError` that the application lets through becomes a 503 with Retry-After, or closes a websocket with 1013
     ("try again later"). When the server shuts down (lifespan), the manager is shut down too.
     """
+
+    session_type: type[Session] = Session
+    """The class of the sessions, with what the framework's users expect of one."""
 
     def __init__(
         self,
@@ -92,26 +97,21 @@ class SessionMiddleware:
             return
         cookies, client = cookies_of(scope)
         path = path_of(scope) if self._by_path or self._exclude is not None else ""
-        session = scope[SCOPE_KEY] = self.open(cookies, client, path)
+        session = self.sessions.open(cookies, client=client, path=path, session_type=self.session_type)
+        scope[SCOPE_KEY] = session
         if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
-        response = _Response(self.sessions, session, scope, send)
+        response = _Response(self.sessions, session)
+        response.scope, response.forward = scope, send
         try:
             await self.app(scope, receive, response.send)
         except BaseException as error:
-            failure = response.failure_behind(error)
-            if failure is None:
-                # Also a cancelled request ends a session that its handler ended.
-                await self.sessions.abandon(session)
+            # Also a cancelled request ends a session that its handler ended.
+            if not await response.refuse(error):
                 raise
-            await response.refuse(failure)
         else:
-            if not response.refused:
+            if not response.over:
                 await self.sessions.close(session)
-
-    def open(self, cookies: bytes, client: str, path: str = "") -> Session:
-        """The session of a connection. Subclasses give it what their framework's users expect of it."""
-        return self.sessions.open(cookies, client=client, path=path)
 
     def _closing(self, send: Send) -> Send:
         sweeping: asyncio.Task[None] | None = None
@@ -163,125 +163,86 @@ def path_of(scope: Scope) -> str:
     return path or "/"
 
 
-class _Response:
+class _Response(AsyncResponder):
     """One response: the session is stored before its head leaves, and again before its end."""
 
-    # Every request makes one of these: what it starts with stands in the class.
-    _failure: StoreError | None = None
+    scope: Scope
+    forward: Send
     _streaming = False
     _closed = False
-    head_sent: bool = False
-    refused: bool = False
-
-    def __init__(self, sessions: AsyncSessions, session: Session, scope: Scope, send: Send) -> None:
-        self._sessions = sessions
-        self._session = session
-        self._scope = scope
-        self._send = send
+    _refused = False
 
     async def send(self, message: Message) -> None:
         """What the application calls as ``send``."""
         kind = message["type"]
-        if self.refused:
+        if self._refused:
             return
         if kind in _HEADS and not self.head_sent:
-            if message.get("status") == 500 and (failure := failure_met(self._session)):
-                # What the store's failure raised, a framework in between has made a 500 of.
-                await self.refuse(failure)
-                return
-            secure = self._scope.get("scheme", "http") in _SECURE
+            status = message.get("status", 0)
+            secure = self.scope.get("scheme", "http") in _SECURE
             try:
-                outcome = await self._sessions.close(self._session, secure=secure)
+                outcome = await self.head(status, secure=secure)
             except StoreError as error:
-                self._failure = error
-                raise
+                # The application is told, unless it answers an error already.
+                if status != _SERVER_ERROR or not await self.refuse(error):
+                    raise
+                return
             if outcome.vary:
                 # A copy: the application may send one and the same head to everybody.
-                message = {
-                    **message,
-                    "headers": self._amended(message.get("headers") or (), outcome.set_cookie),
-                }
+                message = {**message, "headers": _amended(message.get("headers") or (), outcome.set_cookie)}
             self.head_sent = True
         elif kind == "http.response.body":
             if message.get("more_body", False):
                 self._streaming = True
             elif self._streaming:
-                await self._sessions.close(self._session)
+                await self.end()
         elif kind == "websocket.close":
             self._closed = True
-        await self._send(message)
+        await self.forward(message)
 
-    def failure_behind(self, error: BaseException) -> StoreError | None:
-        """The store's failure that `error`, which the application let through, stands for."""
-        # A group is of the handler's own tasks. If another kind is among its errors, that is what went wrong.
-        if (failure := _only_failures(error)) is not None:
-            return failure
-        # Starlette calls its handlers of exceptions also for what the sending of the head raises, when it is too late
-        # for them: it raises a RuntimeError from it.
-        cause = error.__cause__
-        while cause is not None and cause is not self._failure:
-            cause = cause.__cause__
-        return self._failure if cause is not None else None
+    async def refuse(self, error: BaseException) -> bool:
+        """Answer 503 in place of `error`, or close the websocket. False: it must be raised again."""
+        failure = self.failure_behind(error)
+        if self._refused and failure is not None:
+            return True
+        refusal = await self.failed(error)
+        kind = "http.response"
+        if self.scope["type"] == "websocket" and failure is not None:
+            kind = "websocket.http.response"
+            if self.head_sent or kind not in (self.scope.get("extensions") or ()):
+                return await self._close_websocket()
+        if refusal is None:
+            return False
+        self.head_sent = self._refused = True
+        headers = [(name.lower().encode(), value.encode()) for name, value in refusal.headers]
+        await self.forward({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+        await self.forward({"type": f"{kind}.body", "body": refusal.body})
+        return True
 
-    async def refuse(self, error: StoreError) -> None:
-        """Answer 503 where nothing was sent yet; a websocket can also be closed later."""
-        if self.refused:
-            return
-        await self._sessions.abandon(self._session)
-        if self._scope["type"] == "websocket":
-            await self._refuse_websocket(error)
-            return
-        if self.head_sent:
-            raise error
-        await self._send_503(error, "http.response")
-
-    async def _refuse_websocket(self, error: StoreError) -> None:
+    async def _close_websocket(self) -> bool:
         if self._closed:
-            raise error
-        http = "websocket.http.response"
-        if not self.head_sent and http in (self._scope.get("extensions") or ()):
-            await self._send_503(error, http)
-            return
-        self.head_sent = self.refused = True
+            return False
+        self.head_sent = self._refused = True
         # 1013: try again later (RFC 6455 registry). Before the handshake, servers make a 403 of it.
         close = {"type": "websocket.close", "code": 1013, "reason": "session store unavailable"}
         try:
-            await self._send(close)
-        except Exception:  # noqa: BLE001 - as it says
-            # Servers differ in what they raise where the client has gone; what matters is why he was to go.
-            raise error from None
-
-    async def _send_503(self, error: StoreError, kind: str) -> None:
-        self.head_sent = self.refused = True
-        status, headers, body = unavailable(error.retry_after)
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers]
-        await self._send({"type": f"{kind}.start", "status": int(status[:3]), "headers": raw})
-        await self._send({"type": f"{kind}.body", "body": body})
-
-    def _amended(
-        self, headers: Iterable[tuple[bytes, bytes]], set_cookie: str | None
-    ) -> list[tuple[bytes, bytes]]:
-        headers = list(headers)
-        if set_cookie is None:
-            for name, _ in headers:
-                if name.lower() == b"vary":
-                    break
-            else:
-                headers.append((b"vary", b"Cookie"))
-                return headers
-        amended = amend(
-            ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers),
-            cookie_name=self._sessions.settings.template.name,
-            set_cookie=set_cookie,
-            vary="Cookie",
-        )
-        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in amended]
+            await self.forward(close)
+        except Exception:  # noqa: BLE001 - servers differ in what they raise where the client has gone
+            return False
+        return True
 
 
-def _only_failures(error: BaseException) -> StoreError | None:
-    """The first failure of a group (of groups) in which there is nothing else."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error if isinstance(error, StoreError) else None
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    firsts = [_only_failures(each) for each in group.exceptions]
-    return None if None in firsts else firsts[0]
+def _amended(headers: Iterable[tuple[bytes, bytes]], set_cookie: str | None) -> list[tuple[bytes, bytes]]:
+    headers = list(headers)
+    if set_cookie is None:
+        # The budget of calls per read.
+        for name, _ in headers:
+            if name.lower() == b"vary":
+                break
+        else:
+            headers.append((b"vary", b"Cookie"))
+            return headers
+    amended = amend(
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers], set_cookie
+    )
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in amended]

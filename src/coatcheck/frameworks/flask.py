@@ -27,14 +27,14 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
         "coatcheck.frameworks.flask needs Flask: pip install 'coatcheck[flask]'"
     ) from _error
 
-from coatcheck.core.lifecycle import Outcome
-from coatcheck.core.state import Status, names_in, remove_field
+from coatcheck.core.state import names_in, remove_field
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
 from coatcheck.frameworks.flask_settings import merged
 from coatcheck.http.headers import amend, unavailable
 from coatcheck.model.fields import FLASH
-from coatcheck.session import Flash, Session, failure_met, state_of
+from coatcheck.responder import Refusal, Responder
+from coatcheck.session import Flash, Session
 from coatcheck.sessions import Sessions
 
 __all__ = ["FlaskSession", "SessionInterface"]
@@ -50,14 +50,9 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
     """
 
     sessions: Sessions
+    responder: Responder
     accessed = False
     """Set by Flask; what counts for the headers is whether the session was looked at."""
-    saved: Outcome | None = None
-    """What the response has to say, once the session is stored."""
-    outcome: Outcome | None = None
-    """What the response has to say, once the request has failed."""
-    refusal: StoreError | None = None
-    """Why the response must be a 503, whatever Flask makes of it."""
 
     modified = True
     """What Flask's documentation tells people to set. Changes are found without it."""
@@ -123,24 +118,12 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
             message = str(message)
         super().flash(message, category)
 
-    def abandon(self, error: BaseException | None = None) -> None:
+    def fail(self) -> None:
         """Drop the changes of this request, but for ending the session: for an application's own error handlers.
 
         Flask does so by itself for an exception that nobody handles, and for a `StoreError` that only we handle.
         """
-        if self.outcome is not None:
-            return
-        outcome = self.sessions.abandon(self)
-        if outcome.set_cookie is None and self.saved is not None:
-            # It failed after the session was stored: the response that comes instead must have the cookie.
-            outcome = self.saved
-        self.outcome = outcome
-        if isinstance(error, StoreError):
-            self.refusal = error
-        state = state_of(self)
-        if state.failure is not None:
-            # What still runs (`after_request`, an error page) must not fail by the same outage again.
-            state.status = Status.OUTAGE
+        self.responder.fail()
 
     def save(self) -> None:
         """Store the changes so far; see `Sessions.save`."""
@@ -200,38 +183,30 @@ class SessionInterface(FlaskSessionInterface):
             path=request.path,
             session_type=FlaskSession,
         )
-        session.sessions = manager
+        session.responder = Responder(manager, session)
         return session
 
     def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
         """Store what was changed, and write the headers; where it can't be stored, the response becomes a 503."""
         if not isinstance(session, FlaskSession):
             return
-        failure = failure_met(session) if response.status_code == 500 else None
-        if failure is not None and session.outcome is None:
-            # An error handler of the application's own, a blueprint's say, has made a 500 of it.
-            session.abandon(failure)
-        if session.refusal is not None:
-            _refuse(response, session.refusal)
+        responder = session.responder
+        try:
+            outcome = responder.head(response.status_code, secure=flask.request.is_secure)
+        except StoreError as error:
+            _refuse(response, responder.failed(error))
             return
-        outcome = session.outcome
-        if outcome is None:
-            try:
-                outcome = session.saved = session.sessions.close(session, secure=flask.request.is_secure)
-            except StoreError as error:
-                _refuse(response, error)
-                return
-            if response.is_streamed and not response.direct_passthrough:
-                response.response = _Stream(session, cast("Iterable[bytes]", response.response))
-        if outcome.vary:
-            amended = amend(
-                response.headers.to_wsgi_list(),
-                cookie_name=session.sessions.settings.template.name,
-                set_cookie=outcome.set_cookie,
-                vary="Cookie",
-            )
-            response.headers.clear()
-            response.headers.extend(amended)
+        if response.is_streamed and not (response.direct_passthrough or responder.over):
+            response.response = _Stream(responder, cast("Iterable[bytes]", response.response))
+        headers = response.headers
+        if not outcome.vary:
+            return
+        if outcome.set_cookie is None and "Vary" not in headers:
+            headers.add("Vary", "Cookie")  # the budget of a read: nothing to join
+            return
+        amended = amend(headers.to_wsgi_list(), outcome.set_cookie)
+        headers.clear()
+        headers.extend(amended)
 
     def _manager(self, app: flask.Flask) -> Sessions:
         manager = self._managers.get(app)
@@ -246,36 +221,36 @@ class SessionInterface(FlaskSessionInterface):
 
     def _set_up(self, app: flask.Flask) -> Sessions:
         manager = merged(self.sessions, app)
-        flask.got_request_exception.connect(_abandon, app)
+        flask.got_request_exception.connect(_failed, app)
         if StoreError not in app.error_handler_spec[None][None]:
             app.register_error_handler(StoreError, _answer)
         self._managers[app] = manager
         return manager
 
 
-def _abandon(_app: flask.Flask, *, exception: BaseException | None = None, **_: object) -> None:
+def _failed(_app: flask.Flask, *, exception: BaseException, **_: object) -> None:
     """Something raised, and nobody handled it."""
     session = flask.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     if isinstance(session, FlaskSession):
-        session.abandon(exception)
+        session.responder.failed(exception)
 
 
 def _answer(error: StoreError) -> flask.Response:
     """A handler let a failing store's error through."""
-    _abandon(flask.current_app)
+    _failed(flask.current_app, exception=error)
     status, headers, body = unavailable(error.retry_after)
     return flask.Response(body, status, headers)
 
 
-def _refuse(response: flask.Response, error: StoreError) -> None:
+def _refuse(response: flask.Response, refusal: Refusal | None) -> None:
     """Make the response a 503."""
+    assert refusal is not None  # Flask sends the head when all is said
     replaced = response.response
-    status, headers, body = unavailable(error.retry_after)
     response.direct_passthrough = False
-    response.response = [body]
-    response.status = status
+    response.response = [refusal.body]
+    response.status = f"{refusal.status} {refusal.reason}"
     response.headers.clear()
-    response.headers.extend(headers)
+    response.headers.extend(refusal.headers)
     _close_body(replaced)
 
 
@@ -288,11 +263,10 @@ def _close_body(body: object) -> None:
 class _Stream:
     """A body that is made while it is sent: its end stores what changed meanwhile."""
 
-    def __init__(self, session: FlaskSession, body: Iterable[bytes]) -> None:
-        self._session = session
+    def __init__(self, responder: Responder, body: Iterable[bytes]) -> None:
+        self._responder = responder
         self._body = body
         self._chunks = iter(body)
-        self._over = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -301,10 +275,10 @@ class _Stream:
         try:
             return next(self._chunks)
         except StopIteration:
-            self._end()
+            self._responder.end()
             raise
         except BaseException:
-            self._abandon()
+            self._responder.fail()
             raise
 
     def close(self) -> None:
@@ -312,16 +286,4 @@ class _Stream:
         try:
             _close_body(self._body)
         finally:
-            self._end()
-
-    def _end(self) -> None:
-        if not self._over:
-            try:
-                self._session.sessions.close(self._session)
-            except BaseException:
-                self._abandon()
-                raise
-
-    def _abandon(self) -> None:
-        self._over = True
-        self._session.sessions.abandon(self._session)
+            self._responder.end()

@@ -50,8 +50,4 @@ class StarletteSession(Session):
 class SessionMiddleware(asgi.SessionMiddleware):
     """`coatcheck.frameworks.asgi.SessionMiddleware`, handing out a `StarletteSession`."""
 
-    def open(self, cookies: bytes, client: str, path: str = "") -> StarletteSession:
-        """The session of a connection, which knows its manager."""
-        session = self.sessions.open(cookies, client=client, path=path, session_type=StarletteSession)
-        session.sessions = self.sessions
-        return session
+    session_type: type[Session] = StarletteSession

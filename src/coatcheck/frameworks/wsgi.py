@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from coatcheck.errors import StoreError
-from coatcheck.http.headers import amend, unavailable
-from coatcheck.session import Session, failure_met
+from coatcheck.http.headers import amend
+from coatcheck.responder import Responder
 from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -61,27 +60,25 @@ class SessionMiddleware:
             environ.get("HTTP_COOKIE", ""), client=environ.get("HTTP_USER_AGENT", ""), path=path
         )
         environ[ENVIRON_KEY] = session
-        response = _Response(self.sessions, session, environ, start_response)
+        response = _Response(self.sessions, session)
+        response.environ, response.start_response = environ, start_response
         body: Iterable[bytes] = ()
         try:
             body = self.app(environ, response.start)
-            if response.head_sent or not _has_run(body, environ):
+            if response.head_sent or not (isinstance(body, list | tuple) or _is_file(body, environ)):
                 return _Body(response, body)
             response.send_head()
-        except StoreError as error:
+        except BaseException as error:
+            refusal = response.refuse(error)
             _close_body(body)
-            return response.refuse(error)
-        except BaseException:
-            response.abandon()
-            _close_body(body)
-            raise
+            if refusal is None:
+                raise
+            return refusal
         return body
 
 
-def _has_run(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
-    """Whether no code of the application runs any more when `body` is sent: then it needs no wrapping."""
-    if isinstance(body, list | tuple):
-        return True
+def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
+    """Whether the server sends `body` itself: like a list, it runs no code of the application, and needs no wrapping."""
     file_wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
@@ -98,39 +95,23 @@ def _path_of(environ: WSGIEnvironment) -> str:
     return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-class _Response:
+class _Response(Responder):
     """One response: what the application said of it, held back until the session is stored."""
 
-    __slots__ = (
-        "_environ",
-        "_exc_info",
-        "_head",
-        "_session",
-        "_sessions",
-        "_start",
-        "_write",
-        "head_sent",
-        "over",
-    )
-
-    def __init__(
-        self, sessions: Sessions, session: Session, environ: WSGIEnvironment, start: StartResponse
-    ) -> None:
-        self._sessions = sessions
-        self._session = session
-        self._environ = environ
-        self._start = start
-        self._head: tuple[str, _Headers] | None = None
-        self._exc_info: Any = None
-        self._write: _Write | None = None
-        self.head_sent = False
-        self.over = False
+    environ: WSGIEnvironment
+    start_response: StartResponse
+    _head: tuple[str, _Headers] | None = None
+    _exc_info: Any = None
+    _write: _Write
 
     def start(self, status: str, headers: _Headers, exc_info: _ExcInfo = None, /) -> _Write:
         """What the application calls as ``start_response``."""
+        if exc_info is not None:
+            # A framework in between has caught what the handler raised (PEP 3333, "Error Handling").
+            self.fail()
         if self.head_sent:
             # Too late for another head: the server raises `exc_info`, as PEP 3333 wants it.
-            return self._start(status, headers, exc_info)
+            return self.start_response(status, headers, exc_info)
         if self._head is not None and exc_info is None:
             raise AssertionError("start_response was called a second time without exc_info")
         self._head, self._exc_info = (status, headers), exc_info
@@ -139,7 +120,6 @@ class _Response:
     def write(self, data: bytes) -> None:
         """The old way to send a body: the head leaves first."""
         self.send_head()
-        assert self._write is not None
         self._write(data)
 
     def send_head(self) -> None:
@@ -149,47 +129,24 @@ class _Response:
         if self._head is None:
             raise AssertionError("the application sent a body before it called start_response")
         status, headers = self._head
-        if status[:3] == "500" and (failure := failure_met(self._session)) is not None:
-            # What the store's failure raised, a framework inside has made a 500 of.
-            raise failure
-        secure = self._environ.get("wsgi.url_scheme") == "https"
-        outcome = self._sessions.close(self._session, secure=secure)
+        secure = self.environ.get("wsgi.url_scheme") == "https"
+        outcome = self.head(int(status[:3]), secure=secure)
         if outcome.vary:
-            headers = amend(
-                headers,
-                cookie_name=self._sessions.settings.template.name,
-                set_cookie=outcome.set_cookie,
-                vary="Cookie",
-            )
+            headers = amend(headers, outcome.set_cookie)
         self.head_sent = True
         if self._exc_info is None:
-            self._write = self._start(status, headers)
+            self._write = self.start_response(status, headers)
         else:
-            self._write = self._start(status, headers, self._exc_info)
+            self._write = self.start_response(status, headers, self._exc_info)
 
-    def end(self) -> None:
-        """The body has ended, or the client has gone: store what changed since the head left."""
-        if not self.over:
-            try:
-                self._sessions.close(self._session)
-            except BaseException:
-                self.abandon()
-                raise
-
-    def abandon(self) -> None:
-        """The application raised: only ending the session is carried out."""
-        self.over = True
-        self._sessions.abandon(self._session)
-
-    def refuse(self, error: StoreError) -> list[bytes]:
-        """Answer 503, where nothing was sent yet."""
-        self.abandon()
-        if self.head_sent:
-            raise error
-        status, headers, body = unavailable(error.retry_after)
+    def refuse(self, error: BaseException) -> list[bytes] | None:
+        """The body of the 503 that is sent in place of `error`; None: it is raised again."""
+        refusal = self.failed(error)
+        if refusal is None:
+            return None
         self.head_sent = True
-        self._start(status, headers)
-        return [body]
+        self.start_response(f"{refusal.status} {refusal.reason}", refusal.headers)
+        return [refusal.body]
 
 
 class _Body:
@@ -218,13 +175,12 @@ class _Body:
                 # An empty chunk sends nothing, so the head can still wait (PEP 3333).
                 chunk = next(self._chunks, None)
             response.send_head()
-        except StoreError as error:
+        except BaseException as error:
             self._done = True
-            return response.refuse(error)[0]
-        except BaseException:
-            self._done = True
-            response.abandon()
-            raise
+            refusal = response.refuse(error)
+            if refusal is None:
+                raise
+            return refusal[0]
         if chunk is None:
             self._done = True
             # Now, and not in `close`: who has received the end of the body sees what it has stored.

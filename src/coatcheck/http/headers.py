@@ -10,15 +10,14 @@ _PAST = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
 def amend(
-    headers: Iterable[tuple[str, str]], *, cookie_name: str, set_cookie: str | None, vary: str | None
+    headers: Iterable[tuple[str, str]], set_cookie: str | None, *, vary: str | None = "Cookie"
 ) -> list[tuple[str, str]]:
     """The headers of a response, completed for its session.
 
     Args:
         headers: The application's headers, in order. Its other cookies are kept unchanged.
-        cookie_name: The session cookie's name. With `set_cookie`, other Set-Cookie headers of this name are removed.
-        set_cookie: The value of the session's Set-Cookie header, or None. It also sets ``Cache-Control: no-store`` and
-            an ``Expires`` in the past.
+        set_cookie: The value of the session's Set-Cookie header, or None. It takes the place of other Set-Cookie headers
+            of its name, and sets ``Cache-Control: no-store`` and an ``Expires`` in the past.
         vary: The request header that the response depends on, or None.
     """
     amended = list(headers)
@@ -33,7 +32,7 @@ def amend(
     if vary is not None:
         amended = _joined(amended, "Vary", lambda existing: add_vary(existing, vary))
     if set_cookie is not None:
-        ours = f"{cookie_name}="
+        ours = set_cookie[: set_cookie.index("=") + 1]
         amended = [
             (name, value)
             for name, value in amended

@@ -273,15 +273,14 @@ class Session(PyramidSession):
         sending = [(key, channel) for key, channel in self.channels.items() if self._must_send(channel)]
         cookies = {channel.id: self._set_cookie(request, key, channel) for key, channel in sending}
         ended = self._store([channel for _, channel in sending])
-        for key, channel in sending:
+        for _, channel in sending:
             if channel.id in ended:
                 continue
-            name = self.channel_names[key]
             headers: list[tuple[str, str]] = response.headerlist
-            response.headerlist = amend(headers, cookie_name=name, set_cookie=cookies[channel.id], vary=None)
+            response.headerlist = amend(headers, cookies[channel.id], vary=None)
             channel.sent, channel.client_dirty, channel.renew = True, False, False
         if self._used or sending:
-            response.headerlist = amend(response.headerlist, cookie_name="", set_cookie=None, vary="Cookie")
+            response.headerlist = amend(response.headerlist, None)
 
     def response_callback(self, request: Any, response: Any) -> None:
         """Does nothing. Applications for gimlet before 0.5.2 register it."""

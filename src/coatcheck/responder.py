@@ -1,0 +1,162 @@
+"""The end of a request: what is stored when, what its response says of the session, and what is answered instead.
+
+A framework module asks for the `head` before it leaves, tells the `end` of the body, and says where its handler has
+`failed`. What is decided on the way stands here once, for every framework; the rest of such a module is its idiom.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar, cast
+
+from msgspec import Struct
+
+from coatcheck.core.lifecycle import Outcome
+from coatcheck.errors import StoreError
+from coatcheck.http.headers import unavailable
+from coatcheck.session import Session, failure_met
+from coatcheck.sessions import AsyncSessions, Sessions
+
+__all__ = ["AsyncResponder", "Refusal", "Responder"]
+
+Manager = TypeVar("Manager", Sessions, AsyncSessions)
+_SERVER_ERROR = 500
+
+
+class Refusal(Struct, frozen=True):
+    """What is answered instead while the store fails: 503 with Retry-After (RFC 9110 §15.6.4)."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class _Responder(Generic[Manager]):
+    """The common part: everything that is decided.
+
+    Attributes:
+        head_sent: No header can be sent any more.
+        over: The handler has failed: nothing more is stored at the end.
+    """
+
+    head_sent: bool = False
+    over: bool = False
+    _failure: StoreError | None = None
+    _kept: Outcome | None = None
+
+    def __init__(self, sessions: Manager, session: Session) -> None:
+        self.sessions: Manager = sessions
+        self.session = session
+
+    def _check(self) -> None:
+        """Raise the store's failure that a framework in between has made a 500 of."""
+        failure = self._failure
+        if failure is None and not self.over:
+            failure = failure_met(self.session)
+        if failure is not None:
+            raise failure
+
+    def failure_behind(self, error: BaseException) -> StoreError | None:
+        """The store's failure that `error` stands for, which the handler or the head raised."""
+        if (failure := _only_failures(error)) is not None:
+            return failure
+        # Starlette calls its handlers of exceptions also for what the sending of the head raises, when it is too late
+        # for them: it raises a RuntimeError from it.
+        cause = error.__cause__
+        while cause is not None and cause is not self._failure:
+            cause = cause.__cause__
+        return self._failure if cause is not None else None
+
+    def _refusal(self, error: BaseException) -> Refusal | None:
+        failure = self.failure_behind(error)
+        if failure is None or self.head_sent:
+            return None
+        self._failure = failure
+        line, headers, body = unavailable(failure.retry_after)
+        return Refusal(int(line[:3]), line[4:], headers, body)
+
+
+class Responder(_Responder[Sessions]):
+    """The end of one synchronous request."""
+
+    def head(self, status: int, *, secure: bool) -> Outcome:
+        """Store what was changed. Returns what the head of the response must say of the session.
+
+        Args:
+            status: The status of the response.
+            secure: Whether the request came by https.
+
+        Raises:
+            StoreError: It is not stored, or it failed before and the status is 500. `failed` has the answer.
+        """
+        if status == _SERVER_ERROR:
+            self._check()
+        try:
+            outcome = self.sessions.close(self.session, secure=secure)
+        except StoreError as error:
+            self._failure = error
+            raise
+        if outcome.set_cookie is not None:
+            self._kept = outcome
+        # Else a head may have been made before, and another response come in its place: its cookie goes out with this.
+        return self._kept or outcome
+
+    def end(self) -> None:
+        """Store what was changed since the head: the body has ended, or the client has gone."""
+        if not self.over:
+            try:
+                self.sessions.close(self.session)
+            except BaseException:
+                self.fail()
+                raise
+
+    def fail(self) -> None:
+        """The handler raised: store its endings, and from now on nothing but endings and explicit saves."""
+        self.over = True
+        self.sessions.fail(self.session)
+
+    def failed(self, error: BaseException) -> Refusal | None:
+        """The handler, or `head`, raised `error`. Returns the answer; None: raise the error again."""
+        self.fail()
+        return self._refusal(error)
+
+
+class AsyncResponder(_Responder[AsyncSessions]):
+    """The end of one asynchronous request; see `Responder`."""
+
+    async def head(self, status: int, *, secure: bool) -> Outcome:
+        """See `Responder.head`."""
+        if status == _SERVER_ERROR:
+            self._check()
+        try:
+            outcome = await self.sessions.close(self.session, secure=secure)
+        except StoreError as error:
+            self._failure = error
+            raise
+        if outcome.set_cookie is not None:
+            self._kept = outcome
+        return self._kept or outcome
+
+    async def end(self) -> None:
+        """See `Responder.end`."""
+        if not self.over:
+            await self.sessions.close(self.session)
+
+    async def fail(self) -> None:
+        """See `Responder.fail`."""
+        self.over = True
+        await self.sessions.fail(self.session)
+
+    async def failed(self, error: BaseException) -> Refusal | None:
+        """See `Responder.failed`."""
+        await self.fail()
+        return self._refusal(error)
+
+
+def _only_failures(error: BaseException) -> StoreError | None:
+    """The first failure of a group (of groups) in which there is nothing else."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, StoreError) else None
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    firsts = [_only_failures(each) for each in group.exceptions]
+    return None if None in firsts else firsts[0]
