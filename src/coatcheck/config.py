@@ -13,7 +13,7 @@ from coatcheck.events import Event
 from coatcheck.http.cookie import CookieTemplate
 from coatcheck.http.paths import Prefixes
 from coatcheck.http.token import Ring
-from coatcheck.model.lifetimes import Lifetimes, milliseconds
+from coatcheck.model.lifetimes import LONGEST_COOKIE, Lifetimes, milliseconds
 from coatcheck.model.merges import MergeRule
 
 __all__ = ["CookieSettings", "Options", "OutagePolicy", "Revocation", "Settings"]
@@ -21,7 +21,6 @@ __all__ = ["CookieSettings", "Options", "OutagePolicy", "Revocation", "Settings"
 OutagePolicy = Literal["closed", "anonymous"]
 _POLICIES = get_args(OutagePolicy)
 Revocation = Literal["index", "epoch"]
-_LONGEST_COOKIE = timedelta(days=400)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +226,7 @@ class Settings:
             )
         if self.remember_idle > self.remember_absolute:
             raise ConfigurationError("remember_idle must not be longer than remember_absolute.")
-        if max(self.absolute_timeout, self.remember_absolute) > _LONGEST_COOKIE:
+        if max(self.absolute_timeout, self.remember_absolute) > LONGEST_COOKIE:
             raise ConfigurationError(
                 "absolute_timeout and remember_absolute must not exceed 400 days: "
                 "browsers keep no cookie longer (RFC 6265bis §5.5)."

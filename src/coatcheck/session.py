@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from secrets import token_bytes
+from types import EllipsisType
 from typing import Any, Self, TypeVar, overload
 
 from coatcheck.core.state import (
@@ -28,7 +29,7 @@ from coatcheck.core.state import (
 from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, flash_from, is_private, stored_flash
-from coatcheck.model.lifetimes import moment
+from coatcheck.model.lifetimes import LONGEST_COOKIE, milliseconds, moment
 from coatcheck.model.record import SignIn
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
 
 _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
+_SHORTEST_LIMIT = timedelta(seconds=1)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]+")
 _Default = TypeVar("_Default")
 
@@ -230,6 +232,37 @@ class Session(MutableMapping[str, Any]):
         state = self._look()
         state.permanent, state.acted = bool(value), True
 
+    def set_lifetime(
+        self,
+        *,
+        idle: timedelta | EllipsisType | None = ...,
+        absolute: timedelta | EllipsisType | None = ...,
+        persistent: bool | EllipsisType = ...,
+    ) -> None:
+        """Give this session limits of its own, shorter or longer than those of the settings. They act at once.
+
+        They are kept in the record, and stay through a sign-in. What is left out stays as it is.
+
+        Args:
+            idle: How long it lives without use; None: as the settings say.
+            absolute: How long it lives at most, counted from its sign-in, or from its creation without one; None: as the
+                settings say. At most 400 days, since browsers keep no cookie longer (RFC 6265bis §5.5).
+            persistent: Whether it outlives the browser; the same as `permanent`.
+
+        Raises:
+            TypeError: A limit is no `timedelta`.
+            ValueError: A limit is shorter than one second, or longer than 400 days.
+        """
+        state = self._look()
+        if state.limits is not None:
+            own = state.limits
+        else:
+            own = (0, 0) if state.record is None else (state.record.idle, state.record.absolute)
+        state.limits = (_limit("idle", idle, own[0]), _limit("absolute", absolute, own[1]))
+        if not isinstance(persistent, EllipsisType):
+            state.permanent = bool(persistent)
+        state.acted = True
+
     # Actions
 
     def sign_in(self, user: str) -> None:
@@ -331,3 +364,18 @@ class Session(MutableMapping[str, Any]):
             write_field(state, CSRF, urlsafe_b64encode(token_bytes(32)).rstrip(b"=").decode())
         token: str = read_field(state, CSRF)
         return token
+
+
+def _limit(name: str, span: timedelta | EllipsisType | None, now: int) -> int:
+    """A limit of a session's own in milliseconds; 0: that of the settings."""
+    if isinstance(span, EllipsisType):
+        return now
+    if span is None:
+        return 0
+    if not isinstance(span, timedelta):
+        raise TypeError(
+            f"{name} must be a timedelta or None, not {type(span).__name__}: write timedelta(hours=1)."
+        )
+    if not _SHORTEST_LIMIT <= span <= LONGEST_COOKIE:
+        raise ValueError(f"{name} must be between one second and 400 days.")
+    return milliseconds(span)

@@ -111,11 +111,27 @@ class Epochs:
             epochs[user] = _epoch(_checked(found))
         return [_judged(held, epochs) for held in helds]
 
-    def note(self, record: Record, until: int, *, answered: bool) -> _Steps[Held | None]:
-        """Note a sign-in that is stored in its user's epoch.
+    def keep(self, record: Record, span: int) -> _Steps[None]:
+        """Keep the epoch of a record's user for `span` (ms) from the sign-in. Whether that counts is another matter."""
+        user = record.user
+        assert user is not None
+        for _ in range(_MOST_LOST):
+            while True:
+                (answer,) = yield Load([epoch_key(user)])
+                found = _checked(answer)
+                epoch = _epoch(found)
+                if epoch is None or epoch.expires >= record.signed_in + span:
+                    return
+                longer = replace(epoch, expires=record.signed_in + span)
+                stored = yield from self._put_epoch(user, longer, found)
+                if stored:
+                    return
+                if stored is None:
+                    break  # the answer was lost: look, and go on from what is there
+        raise StoreUnavailable("the answers to several writes were lost")
 
-        One that is not `answered` yet is made to count. One that was answered before, and whose session got other limits
-        now, is noted only if it still counts.
+    def note(self, record: Record) -> _Steps[Held | None]:
+        """Note a sign-in that is stored and not answered yet in its user's epoch, and make it count.
 
         Returns what lies under the record's key, if the sign-in had to be moved; None: it was not.
         """
@@ -132,10 +148,7 @@ class Epochs:
                 if not isinstance(current, Record) or current.user != user:
                     return moved  # it has ended already, or became another user's, whose sign-in notes itself
                 epoch = _epoch(epoch_found)
-                if answered and (epoch is None or not epoch.admits(current)):
-                    return moved
-                # The limit counts from the sign-in as well.
-                ends = until - record.signed_in + current.signed_in
+                ends = current.signed_in + current.covered
                 if epoch is None:
                     # The first, or the one before it is lost. All earlier sign-ins count as over.
                     noted = Epoch(ended=current.signed_in - 1, newest=current.signed_in, expires=ends)

@@ -33,6 +33,7 @@ from coatcheck.core.calls import Held
 from coatcheck.core.state import State, Status, Wanted
 from coatcheck.http.token import SECRET_BYTES, SELECTOR_BYTES, Token
 from coatcheck.model.fields import CSRF
+from coatcheck.model.lifetimes import USUALLY_COVERED
 from coatcheck.model.record import (
     MARK_BYTES,
     Create,
@@ -169,6 +170,7 @@ def fresh(
         client="" if sign_in is None else sign_in.client,
         idle=own_idle,
         absolute=own_absolute,
+        covered=USUALLY_COVERED if sign_in is None else settings.lifetimes.longest(own_absolute),
         fields=newest_flashes(fields, settings.max_flashes),
     )
     return Create(record), token
@@ -182,6 +184,9 @@ def _update(
         return None, None  # another thread of the request has ended the session just now
     permanent = None if state.permanent == record.permanent else state.permanent
     limits = None if state.limits == (record.idle, record.absolute) else state.limits
+    covers = None
+    if record.user is not None or state.sign_in is not None:
+        covers = _covers(record, settings, state.limits, entering=state.sign_in is not None)
     secret_changes = state.rotate or state.sign_in is not None
     removing = wanted.remove
     if state.sign_in is not None:
@@ -226,6 +231,7 @@ def _update(
         max_flashes=settings.max_flashes if state.flashes else 0,
         permanent=permanent,
         limits=limits,
+        covers=covers,
         sign_in=state.sign_in,
         rotate=rotate,
         seen=maintenance is not None and maintenance.seen,
@@ -255,9 +261,21 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
         lifetimes=settings.lifetimes,
         grace=settings.rotation_grace_ms,
         secret_hash=token.secret_hash,
+        covers=None if record.user is None else _covers(record, settings, None),
         rotate=rotate,
         seen=seen,
     )
+
+
+def _covers(
+    record: Record, settings: Settings, limits: tuple[int, int] | None, *, entering: bool = False
+) -> int | None:
+    """How long the index entry must stand; None: as long as it does. A sign-in is `entering` it anew.
+
+    The settings may have got longer limits since the entry was made, and the session limits of its own.
+    """
+    needed = settings.lifetimes.longest(record.absolute if limits is None else limits[1])
+    return needed if entering or needed > record.covered else None
 
 
 def pending_token(state: State, settings: Settings) -> Token | None:

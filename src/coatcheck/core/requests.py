@@ -125,6 +125,13 @@ class Requests(Loading):
             changes.append(lifecycle.ending_of(record_of(held), now))
             known.append(held)
         try:
+            if (
+                isinstance(change, Update)
+                and change.covers is not None
+                and change.sign_in is None
+                and before is not None
+            ):
+                yield from self._users.covered(before, change.covers)
             results: Sequence[Result] = yield Apply(changes, known)
             state.met = None
             if competing:
@@ -281,11 +288,8 @@ class Requests(Loading):
             held = yield from self._users.entered(held, now)
             record = record_of(held)
             yield event_of("signed_in", now, record)
-        else:
-            if change.limits is not None:
-                yield from self._users.noted(held, answered=True)
-            if change.rotate is not None:
-                yield event_of("rotated", now, record, reason="periodic" if change.rotate.derived else "")
+        elif change.rotate is not None:
+            yield event_of("rotated", now, record, reason="periodic" if change.rotate.derived else "")
         if done.answer.merged:
             yield event_of("merged", now, record, reason=", ".join(done.answer.merged))
         if done.answer.unmerged:
@@ -298,7 +302,7 @@ class Requests(Loading):
             )
             return
         state.token, state.record, state.held = token, record, held
-        if change.rotate is not None or change.permanent is not None:
+        if change.rotate is not None or change.permanent is not None or (change.limits and record.permanent):
             state.cookie_set = token
         elif token is not None and (not token.current or token.secret_hash != record.secret_hash):
             # The request still holds the session: what is pending can go out.
@@ -319,6 +323,8 @@ class Requests(Loading):
                 if (yield from self._is_still_held(state, now)):
                     state.cookie_set = pending
                 return
+            if update.covers is not None:
+                yield from self._users.covered(record, update.covers)
             (result,) = yield Apply([update], [state.held])
             raise_failure([result])
         except StoreError as error:

@@ -54,7 +54,7 @@ class Users:
 
         If that fails, so has the sign-in: no user gets more sessions than the limit. Returns what lies there now.
         """
-        held = yield from self.noted(held)
+        held = yield from self._noted(held)
         record = record_of(held)
         limit = self._settings.max_sessions_per_user
         if limit is None or record.user is None:
@@ -64,31 +64,28 @@ class Users:
         except StoreError as error:
             yield event_of("unavailable", now, record, reason=f"limit: {type(error).__name__}")
             # No browser will have its cookie: it must not count, nor stand in the list of devices.
-            entry = Entry(record.user, record.key, record.signed_in, self._until(record))
-            yield from self._end([(entry, None)], now)
+            yield from self._end([(_entry(record, record.covered), None)], now)
             raise
         return held
 
-    def noted(self, held: Held, *, answered: bool = False) -> Flow[Held]:
-        """Enter a record's sign-in into the index or epoch, until the latest moment at which it can be alive.
-
-        Returns what lies there now: an epoch may have moved a sign-in that is not `answered` yet.
-        """
+    def _noted(self, held: Held) -> Flow[Held]:
+        """Enter a sign-in that is stored and not answered yet. Returns what lies there now: an epoch may have moved it."""
         record = record_of(held)
-        user = record.user
-        if user is None:
+        if record.user is None:
             return held
-        until = self._until(record)
         if self._epochs is not None:
-            held = (yield from self._epochs.note(record, until, answered=answered)) or held
+            held = (yield from self._epochs.note(record)) or held
+            record = record_of(held)
         if self.index == "beside":
-            yield Note([Entry(user, record.key, record_of(held).signed_in, until)])
+            yield Note([_entry(record, record.covered)])
         return held
 
-    def _until(self, record: Record) -> int:
-        """The latest moment at which a record can be alive. Sliding and becoming permanent do not change it."""
-        lifetimes = self._settings.lifetimes
-        return record.start + max(lifetimes.absolute, lifetimes.remember_absolute, record.absolute)
+    def covered(self, record: Record, span: int) -> Flow[None]:
+        """Let a record's entry stand, and its epoch be kept, for `span` (ms) from the sign-in: before that is stored."""
+        if self._epochs is not None:
+            yield from self._epochs.keep(record, span)
+        if self.index == "beside":
+            yield Note([_entry(record, span)])
 
     def _end_surplus(self, user: str, now: int, limit: int) -> Flow[None]:
         live = 0
@@ -153,8 +150,7 @@ class Users:
         """
         if self._epochs is not None:
             lifetimes = self._settings.lifetimes
-            longest = max(lifetimes.absolute, lifetimes.remember_absolute)
-            yield from self._epochs.end_all(user, now, now + longest, keep)
+            yield from self._epochs.end_all(user, now, now + lifetimes.longest(), keep)
             if self.index == "none":
                 yield event_of("revoked", now, user=user, reason="the user's all")
                 return 0
@@ -241,6 +237,11 @@ def raise_failure(results: Sequence[Result]) -> None:
     for result in results:
         if isinstance(result, StoreError | TooLarge):
             raise result
+
+
+def _entry(record: Record, span: int) -> Entry:
+    """The index entry of a record's sign-in, standing for `span` (ms) from then."""
+    return Entry(record.user or "", record.key, record.signed_in, record.signed_in + span)
 
 
 def event_of(

@@ -4,7 +4,8 @@ All integers are big-endian; u48 is 6 bytes; times are whole milliseconds since 
 
     8       revision: random, new with every write
     u8      format = 1
-    u8      flags: 1 signed in, 2 permanent, 4 in grace, 8 limits of its own, 16 sealed bookkeeping, 128 tombstone
+    u8      flags: 1 signed in, 2 permanent, 4 in grace, 8 limits of its own, 16 sealed bookkeeping,
+            32 an index entry that does not stand for 90 days, 128 tombstone
     16      key
     32      SHA-256 of the current secret                    (a tombstone: zeros)
     u48     when that secret was set                         (a tombstone: zero)
@@ -16,6 +17,7 @@ All integers are big-endian; u48 is 6 bytes; times are whole milliseconds since 
     if in grace:    32 SHA-256 of the previous secret, u48 when its successor was first seen (0: not yet)
     if limits:      u48 idle limit, u48 absolute limit (0: that of the settings)
     if sealed:      u16 length, that many bytes
+    if not 90 days: u48 how long, from the sign-in, its index entry stands
     the rest        a MessagePack map of field name (str) to the field's encoded value (bin); a tombstone has none
 """
 
@@ -26,19 +28,20 @@ from struct import error as LayoutError
 
 import msgspec
 
-from coatcheck.model.lifetimes import LATEST
+from coatcheck.model.lifetimes import LATEST, USUALLY_COVERED
 from coatcheck.model.ports import revision_of
 from coatcheck.model.record import Record, Tombstone
 
 __all__ = ["FORMAT", "RecordError", "decode", "encode"]
 
 FORMAT = 1
-_SIGNED_IN, _PERMANENT, _GRACE, _LIMITS, _SEALED, _TOMBSTONE = 1, 2, 4, 8, 16, 128
-_KNOWN = _SIGNED_IN | _PERMANENT | _GRACE | _LIMITS | _SEALED
+_SIGNED_IN, _PERMANENT, _GRACE, _LIMITS, _SEALED, _COVERED, _TOMBSTONE = 1, 2, 4, 8, 16, 32, 128
+_KNOWN = _SIGNED_IN | _PERMANENT | _GRACE | _LIMITS | _SEALED | _COVERED
 _HEAD = Layout(">8sBB16s32sHIHIHIHI4s")
 _SIGNED = Layout(">HIHH")
 _PREVIOUS = Layout(">32sHI")
 _OWN_LIMITS = Layout(">HIHI")
+_SPAN = Layout(">HI")
 _SIZE = Layout(">H")
 _NO_MARK = bytes(4)
 _NO_SECRET = bytes(32)
@@ -73,6 +76,9 @@ def encode(state: Record | Tombstone, revision: bytes) -> bytes:
     if state.sealed:
         flags |= _SEALED
         tail += _SIZE.pack(len(state.sealed)) + state.sealed
+    if state.covered != USUALLY_COVERED:
+        flags |= _COVERED
+        tail += _SPAN.pack(*divmod(state.covered, 1 << 32))
     secret_at, created, last_used, expires = state.secret_at, state.created, state.last_used, state.expires
     head = _HEAD.pack(
         revision,
@@ -119,7 +125,7 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
             raise RecordError("the record is damaged, or of a newer release")
         offset = _HEAD.size
         signed_in, user, client = 0, None, ""
-        previous, seen, idle, absolute, sealed = None, 0, 0, 0, b""
+        previous, seen, idle, absolute, sealed, covered = None, 0, 0, 0, b"", USUALLY_COVERED
         if flags & _SIGNED_IN:
             high, low, user_size, client_size = _SIGNED.unpack_from(data, offset)
             signed_in = high << 32 | low
@@ -143,6 +149,10 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
             offset += _SIZE.size
             sealed = data[offset : offset + size]
             offset += size
+        if flags & _COVERED:
+            high, low = _SPAN.unpack_from(data, offset)
+            covered = high << 32 | low
+            offset += _SPAN.size
         fields = _decode_fields(data[offset:])
     except (LayoutError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise RecordError("the record is damaged") from error
@@ -164,5 +174,6 @@ def decode(key: bytes, data: bytes) -> Record | Tombstone:
         idle=idle,
         absolute=absolute,
         sealed=sealed,
+        covered=covered,
         fields=fields,
     )

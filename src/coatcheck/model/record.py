@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coatcheck.model.fields import FLASH
-from coatcheck.model.lifetimes import LATEST, LONGEST_SLIDE, Lifetimes
+from coatcheck.model.lifetimes import LATEST, LONGEST_SLIDE, USUALLY_COVERED, Lifetimes
 from coatcheck.model.merges import MergeRule, merged, ruled
 
 __all__ = [
@@ -135,6 +135,7 @@ class Update(Struct, frozen=True, tag=True):
         max_flashes: How many flash messages stay; the oldest go first. 0: all.
         permanent: Whether the longer limits apply from now on; None: as it is.
         limits: The session's own idle and absolute limit (0: that of the settings); None: as they are.
+        covers: How long, from the sign-in, the index entry stands, or the epoch is kept; None: as it is.
         sign_in: Who signs in.
         rotate: The new secret.
         seen: The request came with the current secret: the grace of the previous one begins.
@@ -155,6 +156,7 @@ class Update(Struct, frozen=True, tag=True):
     max_flashes: int = 0
     permanent: bool | None = None
     limits: tuple[int, int] | None = None
+    covers: int | None = None
     sign_in: SignIn | None = None
     rotate: Rotation | None = None
     seen: bool = False
@@ -247,6 +249,7 @@ class Record(Struct, frozen=True):
         idle: The session's own idle limit; 0: that of the settings.
         absolute: Its own absolute limit; 0: that of the settings.
         sealed: Bookkeeping that only the application's secrets open; kept as it is.
+        covered: How long (ms), from the sign-in, its index entry stands, or its user's epoch is kept.
         fields: The fields.
     """
 
@@ -266,6 +269,7 @@ class Record(Struct, frozen=True):
     idle: int = 0
     absolute: int = 0
     sealed: bytes = b""
+    covered: int = USUALLY_COVERED
     fields: Mapping[str, bytes] = {}
 
     def __repr__(self) -> str:
@@ -400,6 +404,10 @@ def _updated(record: Record, change: Update) -> Settled:
     idle_limit = idle or (limits.remember_idle if permanent else limits.idle)
     absolute_limit = absolute or (limits.remember_absolute if permanent else limits.absolute)
     expires = min(last_used + idle_limit, (signed_in or record.created) + absolute_limit, LATEST)
+    covered = record.covered if change.covers is None else change.covers
+    if user is not None and expires > signed_in + covered:
+        # No record outlives its index entry, or `revoke_user` would miss it.
+        expires = signed_in + covered
     # Some arguments by place: CPython makes a dict of more than 15 keywords, which takes three times as long.
     after = Record(
         record.key,
@@ -418,6 +426,7 @@ def _updated(record: Record, change: Update) -> Settled:
         idle=idle,
         absolute=absolute,
         sealed=record.sealed,
+        covered=covered,
         fields=fields,
     )
     return Settled(answer, after)
