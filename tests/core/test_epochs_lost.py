@@ -106,7 +106,7 @@ def test_where_the_epoch_can_not_be_read_the_session_is_unknown_and_not_absent(a
 def test_an_epoch_lasts_as_long_as_any_session_of_its_user(world):
     signed_in(world, 1)
     assert epoch_of(world).expires == NOW + 90 * DAY
-    world.put(a_record(a_token(2), user="ada", signed_in=NOW, absolute=300 * DAY))
+    world.put(a_record(a_token(2), user="ada", signed_in=NOW, absolute=300 * DAY, covered=300 * DAY))
     assert epoch_of(world).expires == NOW + 300 * DAY
     world.now += HOUR
     signed_in(world, 3)

@@ -167,7 +167,7 @@ def test_noting_a_kept_session_once_more_leaves_its_sign_in_and_the_epoch_as_the
     kept = signed_in(world, 1)
     end_all(world, keep=kept)
     before = world.store.load([kept.key, KEY], NOW, 0)
-    noted = world.run(world.users.noted(held(kept)))
+    noted = world.run(world.users.entered(held(kept), NOW))
     assert noted.state == kept
     assert world.store.load([kept.key, KEY], NOW, 0) == before
 

@@ -188,8 +188,9 @@ def test_updating_a_user_with_more_than_a_session_may_hold_asks_nothing(values):
 def test_a_session_that_gets_longer_limits_of_its_own_renews_its_entry_before_the_answer():
     scene = Scene(index="beside").holds(a_record(user="ada", signed_in=NOW))
     scene.state.limits, scene.state.acted = (DAY, 300 * DAY), True
-    played = close(scene, [APPLIED], None)
-    assert played.asked[1] == Note([Entry("ada", TOKEN.key, NOW, NOW + 300 * DAY)])
+    played = close(scene, None, [APPLIED])
+    assert played.asked[0] == Note([Entry("ada", TOKEN.key, NOW, NOW + 300 * DAY)])
+    assert played.calls == ["Note", "Apply"]  # never a record that its entry does not outlast
     anonymous = Scene(index="beside").holds(a_record())
     anonymous.state.limits, anonymous.state.acted = (DAY, 300 * DAY), True
     assert close(anonymous, [APPLIED]).calls == ["Apply"]
@@ -197,7 +198,7 @@ def test_a_session_that_gets_longer_limits_of_its_own_renews_its_entry_before_th
 
 def test_an_entry_lasts_as_long_as_its_session_can_be_made_to_last():
     world = World()
-    world.put(a_record(user="ada", signed_in=NOW, idle=DAY, absolute=300 * DAY))
+    world.put(a_record(user="ada", signed_in=NOW, idle=DAY, absolute=300 * DAY, covered=300 * DAY))
     (entry,) = world.store.sessions_of("ada", NOW, 10, None, 0)
     assert entry.until == NOW + 300 * DAY
 
