@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from coatcheck.errors import StoreTimeout
-from coatcheck.model.ports import Store
+from coatcheck.model.ports import Index, Store
 from coatcheck.stores.adapter import AsyncAdapter
 
 __all__ = ["ThreadedStore"]
@@ -33,7 +33,7 @@ class ThreadedStore(AsyncAdapter):
 
     def __init__(self, store: Store, *, threads: int = 8, name: str = "the store") -> None:
         """Make it of `store`, with at most so many threads; `name` stands for the store in messages."""
-        self.index = store.index
+        self.index: Index = store.index
         self._store = store
         self._threads = threads
         self._name = name

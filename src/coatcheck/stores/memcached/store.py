@@ -104,7 +104,11 @@ class MemcachedStore:
             "Use SQLite, Redis, PostgreSQL, MySQL or MariaDB."
         )
 
-    note = sessions_of = index_may_be_incomplete = forget = count = _no_lists
+    note: Callable[..., NoReturn] = _no_lists
+    sessions_of: Callable[..., NoReturn] = _no_lists
+    index_may_be_incomplete: Callable[..., NoReturn] = _no_lists
+    forget: Callable[..., NoReturn] = _no_lists
+    count: Callable[..., NoReturn] = _no_lists
 
     def _each(
         self,

@@ -6,9 +6,11 @@ batch. The index of users lies beside the records.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from coatcheck.stores.redis.store import AsyncRedisStore, RedisStore
 
 __all__ = ["AsyncRedisStore", "RedisStore", "async_from_url", "from_url"]
 
-from_url = RedisStore.from_url
-async_from_url = AsyncRedisStore.from_url
+from_url: Callable[..., RedisStore] = RedisStore.from_url
+async_from_url: Callable[..., AsyncRedisStore] = AsyncRedisStore.from_url

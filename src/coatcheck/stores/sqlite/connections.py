@@ -34,7 +34,7 @@ class Connections:
     The one given back last goes out first: its cache holds the most recent pages.
     """
 
-    opening: ClassVar = threading.RLock()
+    opening: ClassVar[threading.RLock] = threading.RLock()
     """Held while a connection is opened, and across a fork."""
 
     def __init__(self, path: Path, synchronous: str, ballast: Ballast) -> None:
