@@ -6,8 +6,7 @@ The changes are stored at the end of the request, or by an explicit `save`.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime, timedelta
 from secrets import token_bytes
 from types import EllipsisType
@@ -18,6 +17,7 @@ from coatcheck.core.state import (
     Status,
     check_name,
     clear_fields,
+    flashes_in,
     has_field,
     is_text,
     names_in,
@@ -27,8 +27,9 @@ from coatcheck.core.state import (
     write_field,
 )
 from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
+from coatcheck.http.csrf import SECRET_BYTES, is_masked, masked
 from coatcheck.http.token import handle_of
-from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, flash_from, is_private, stored_flash
+from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, is_private, stored_flash
 from coatcheck.model.lifetimes import LONGEST_COOKIE, milliseconds, moment
 from coatcheck.model.record import SignIn
 
@@ -183,6 +184,15 @@ class Session(MutableMapping[str, Any]):
         return None if record is None else handle_of(record.key)
 
     @property
+    def mark(self) -> str | None:
+        """8 hexadecimal digits that change with each sign-in and `rotate`, and only then. None while nothing is stored.
+
+        With the handle it names one sign-in, and opens nothing either.
+        """
+        record = self._look().record
+        return None if record is None else record.mark.hex()
+
+    @property
     def is_new(self) -> bool:
         """Whether no record is stored for this visitor yet."""
         return self._look().record is None
@@ -265,13 +275,15 @@ class Session(MutableMapping[str, Any]):
 
     # Actions
 
-    def sign_in(self, user: str) -> None:
+    def sign_in(self, user: str, *, keep: Iterable[str] = ()) -> None:
         """Sign `user` in, with a new secret, new lifetimes and a new CSRF token (OWASP: renew the session id).
 
-        The fields of an anonymous session are kept. If another user was signed in, every field is cleared first.
+        The fields of an anonymous session are kept. If another user was signed in, every field is cleared first, but for
+        those to keep.
 
         Args:
             user: The application's id of the user: a str of 1 to 255 characters.
+            keep: Names of fields that say nothing of the other user: ``keep=("language",)``.
 
         Raises:
             TypeError: `user` is anything else.
@@ -284,9 +296,11 @@ class Session(MutableMapping[str, Any]):
             )
         before = self.user
         if before is not None and before != user:
+            kept = {name: self[name] for name in ((keep,) if isinstance(keep, str) else keep) if name in self}
             clear_fields(state)
             # Fields that a parallel request sets meanwhile belong to the other user, and are cleared too.
             state.cleared = state.record is not None
+            self.update(kept)
         elif has_field(state, CSRF):
             remove_field(state, CSRF)
             state.reads.pop(CSRF, None)
@@ -332,38 +346,55 @@ class Session(MutableMapping[str, Any]):
             )
         return state
 
-    def flash(self, message: Any, category: str = "info") -> None:
+    def flash(self, message: Any, category: str = "info", *, tags: str = "") -> None:
         """Store a message for the next page that shows messages. Messages of parallel requests are all kept.
 
         An object with an ``__html__`` method (MarkupSafe, Django's `mark_safe`) is kept as markup. Beyond
         ``max_flashes`` the oldest messages are dropped.
+
+        Args:
+            message: The message: any value that a field can hold.
+            category: The word for its kind: Flask's category, Pyramid's queue, the tag of Django's level.
+            tags: Further words, separated by spaces: Django's `extra_tags`.
         """
         state = self._look()
         markup = hasattr(message, "__html__")
-        value = stored_flash(Flash(category, str(message.__html__()) if markup else message, markup))
+        value = stored_flash(Flash(category, str(message.__html__()) if markup else message, markup, tags))
         # The names sort by time, and the random part makes those of parallel requests distinct.
         name = f"{FLASH}{int(state.settings.clock() * 1000):012x}{state.flashes:04x}{token_bytes(4).hex()}"
         write_field(state, name, value)
         state.flashes += 1
 
-    def peek_flashes(self) -> list[Flash]:
-        """The waiting messages, the oldest first, without removing them. To show messages, use `take_flashes`."""
-        state = self._look()
-        return [
-            flash_from(read_field(state, name)) for name in sorted(names_in(state)) if name.startswith(FLASH)
-        ]
+    def peek_flashes(self, category: str | None = None) -> list[Flash]:
+        """The waiting messages, of one category or all, the oldest first, without removing them.
+
+        To show messages, use `take_flashes`.
+        """
+        return [flash for _, flash in flashes_in(self._look(), category)]
 
     def csrf_token(self) -> str:
-        """The CSRF token for forms: 256 random bits as 43 ASCII characters. The first call creates and stores it.
+        """A CSRF token for a form or an ``X-CSRF-Token`` header (OWASP: synchronizer token); see `check_csrf`.
 
-        A sign-in renews it. Compare the form's token by `hmac.compare_digest`, and encode both first, since it accepts
-        no non-ASCII str.
+        The first call makes a secret of 256 bits, which a sign-in renews. Each call masks it with other random bytes, so
+        that what a page's compressed length tells of it is worth nothing (BREACH). Earlier tokens stay good.
+
+        Returns:
+            86 ASCII characters.
         """
         state = self._look()
         if not has_field(state, CSRF):
-            write_field(state, CSRF, urlsafe_b64encode(token_bytes(32)).rstrip(b"=").decode())
-        token: str = read_field(state, CSRF)
-        return token
+            write_field(state, CSRF, token_bytes(SECRET_BYTES))
+        return masked(read_field(state, CSRF), token_bytes(SECRET_BYTES))
+
+    def new_csrf_token(self) -> str:
+        """A CSRF token of a new secret. Earlier ones are not good any more."""
+        write_field(self._look(), CSRF, token_bytes(SECRET_BYTES))
+        return self.csrf_token()
+
+    def check_csrf(self, token: str | bytes | None) -> bool:
+        """Whether `token`, as a form or header brought it, is one that this session gave out. In constant time."""
+        state = self._look()
+        return has_field(state, CSRF) and is_masked(token, read_field(state, CSRF))
 
 
 def _limit(name: str, span: timedelta | EllipsisType | None, now: int) -> int:

@@ -115,6 +115,16 @@ class _Manager:
             except Exception:
                 log.exception("on_event failed for a %r event", event.kind)
 
+    def cookie_of(self, session: Session) -> dict[str, str]:
+        """The cookie that the session's visitor has, as name and value, for test clients: what opens the session.
+
+        Empty while nothing is stored, and for a session that was found by its public name.
+        """
+        token = state_of(session).token
+        if token is None:
+            return {}
+        return {self.settings.template.name: self.settings.ring.sign(token)}
+
     def _is_ending(self, session: Session) -> bool:
         """Note that the handler raised. Whether it had ended a session before."""
         session._failed = True
@@ -298,16 +308,34 @@ class Sessions(_Manager):
         """
         session.is_new  # noqa: B018 - the access loads it  # pyright: ignore[reportUnusedExpression]
 
-    def save(self, session: Session) -> None:
+    def save(self, session: Session, *, create: bool = False) -> bool:
         """Store the changes so far, before the request ends. A new cookie is sent with the response's headers.
+
+        Args:
+            session: The session.
+            create: Make a record also without a field, so that the session has a handle.
+
+        Returns:
+            Whether there were changes, and they are stored: not those of a session that ended meanwhile.
 
         Raises:
             StoreError: The changes are not stored.
             CannotSendCookie: The changes need a new cookie, but the headers were already sent.
         """
-        self._in_turn(
-            session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
+        return self._in_turn(
+            session,
+            lambda state, now: self._requests.save(state, now, head_sent=session._head_sent, create=create),
         )
+
+    def reload(self, session: Session) -> bool:
+        """Read what other requests have stored since this one loaded the session. Its own changes stay.
+
+        A value that was read before is another object afterwards. Returns whether the session still exists.
+
+        Raises:
+            StoreError: The session can't be read.
+        """
+        return self._in_turn(session, self._requests.reload)
 
     def take(self, session: Session, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically: no other request gets the same values.
@@ -316,9 +344,12 @@ class Sessions(_Manager):
         """
         return self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
 
-    def take_flashes(self, session: Session) -> list[Flash]:
-        """Remove the waiting messages and return them, the oldest first. Each message is returned to one request only."""
-        return self._in_turn(session, self._requests.take_flashes)
+    def take_flashes(self, session: Session, category: str | None = None) -> list[Flash]:
+        """Remove the waiting messages and return them, the oldest first. Each message is returned to one request only.
+
+        With a `category`, only its messages are taken.
+        """
+        return self._in_turn(session, partial(self._requests.take_flashes, category=category))
 
     def is_live(self, session: Session) -> bool:
         """Whether the session still exists. Asks the store each time, for long connections."""
@@ -342,7 +373,7 @@ class Sessions(_Manager):
 
         Args:
             user: The id that was given to `Session.sign_in`.
-            current: The session to mark as the current one.
+            current: The session to mark as the current one. A sign-in of its own request is in the list, too.
             limit: The largest number of sessions to return.
             after: The last handle of the previous page; the list continues after it. If that session has ended since,
                 the list is empty.
@@ -350,17 +381,38 @@ class Sessions(_Manager):
         Raises:
             ConfigurationError: The store has no index of users (Memcached).
         """
+        if current is not None:
+            self.load(current)
         now = self._now()
-        records = self._run(self._admin.of_user(_checked_user(user), now, limit, after), now)
-        return _infos(records, _handle_or_none(current))
+        state = None if current is None else state_of(current)
+        return _infos(
+            self._run(self._admin.of_user(_checked_user(user), now, limit, after, state), now), state
+        )
 
-    def revoke(self, handle: str) -> bool:
-        """End a session by its public name. Returns whether it existed.
+    def revoke(self, handle: str, user: str | None = None) -> bool:
+        """End a session by its public name. Returns whether it did.
 
-        The application must check that the caller may end it: compare with `of_user`.
+        Args:
+            handle: The public name.
+            user: End it only if this user is signed in to it. For a user's own list of devices give it: a handle that
+                comes from a form may be anybody's. None: whoever has it.
         """
         now = self._now()
-        return self._run(self._admin.revoke(handle, now), now)
+        return self._run(self._admin.revoke(handle, now, None if user is None else _checked_user(user)), now)
+
+    def find(self, handle: str) -> Session | None:
+        """The session of a public name, to read and change it; None: there is none. For administration only.
+
+        A handle that came from a client must never be given to it: it proves nothing. This does not count as use of the
+        session. `save` stores changes, and answers False where the session has ended meanwhile.
+        """
+        session = self.open(b"")
+        now = self._now()
+        return session if self._run(self._admin.find(state_of(session), now, handle), now) else None
+
+    def exists(self, handle: str) -> bool:
+        """Whether a session of this public name is alive. For administration only."""
+        return self.find(handle) is not None
 
     def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
         """End every session of a user that signed in before this call (ASVS 7.4.2, 7.4.3).
@@ -572,21 +624,28 @@ class AsyncSessions(_Manager):
         session.is_new  # noqa: B018 - the access raises a failure of the load  # pyright: ignore[reportUnusedExpression]
 
     @_as(Sessions.save)
-    async def save(self, session: Session) -> None:
+    async def save(self, session: Session, *, create: bool = False) -> bool:
         # In its own task: if the caller is cancelled but still responds, its response has the new cookie.
-        await self._alone(
+        return await self._alone(
             self._in_turn(
-                session, lambda state, now: self._requests.save(state, now, head_sent=session._head_sent)
+                session,
+                lambda state, now: self._requests.save(
+                    state, now, head_sent=session._head_sent, create=create
+                ),
             )
         )
+
+    @_as(Sessions.reload)
+    async def reload(self, session: Session) -> bool:
+        return await self._in_turn(session, self._requests.reload)
 
     @_as(Sessions.take)
     async def take(self, session: Session, *names: str) -> dict[str, Any]:
         return await self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
 
     @_as(Sessions.take_flashes)
-    async def take_flashes(self, session: Session) -> list[Flash]:
-        return await self._in_turn(session, self._requests.take_flashes)
+    async def take_flashes(self, session: Session, category: str | None = None) -> list[Flash]:
+        return await self._in_turn(session, partial(self._requests.take_flashes, category=category))
 
     @_as(Sessions.is_live)
     async def is_live(self, session: Session) -> bool:
@@ -607,14 +666,28 @@ class AsyncSessions(_Manager):
     async def of_user(
         self, user: str, *, current: Session | None = None, limit: int = 100, after: str | None = None
     ) -> list[SessionInfo]:
+        if current is not None:
+            await self.load(current)
         now = self._now()
-        records = await self._run(self._admin.of_user(_checked_user(user), now, limit, after), now)
-        return _infos(records, _handle_or_none(current))
+        state = None if current is None else state_of(current)
+        flow = self._admin.of_user(_checked_user(user), now, limit, after, state)
+        return _infos(await self._run(flow, now), state)
 
     @_as(Sessions.revoke)
-    async def revoke(self, handle: str) -> bool:
+    async def revoke(self, handle: str, user: str | None = None) -> bool:
         now = self._now()
-        return await self._run(self._admin.revoke(handle, now), now)
+        flow = self._admin.revoke(handle, now, None if user is None else _checked_user(user))
+        return await self._run(flow, now)
+
+    @_as(Sessions.find)
+    async def find(self, handle: str) -> Session | None:
+        session = self.open(b"")
+        now = self._now()
+        return session if await self._run(self._admin.find(state_of(session), now, handle), now) else None
+
+    @_as(Sessions.exists)
+    async def exists(self, handle: str) -> bool:
+        return await self.find(handle) is not None
 
     @_as(Sessions.revoke_user)
     async def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
@@ -703,11 +776,14 @@ def _handle_or_none(session: Session | str | None) -> str | None:
     return session.handle if isinstance(session, Session) else session
 
 
-def _infos(records: Sequence[Record], current: str | None) -> list[SessionInfo]:
+def _infos(records: Sequence[Record], current: State | None) -> list[SessionInfo]:
     """The records as entries of a list of devices."""
+    own = None
+    if current is not None:
+        own = current.selector if current.record is None else current.record.key
     return [
         SessionInfo(
-            handle=(handle := handle_of(record.key)),
+            handle=handle_of(record.key),
             user=record.user or "",
             created_at=moment(record.created),
             signed_in_at=moment(record.signed_in),
@@ -715,7 +791,7 @@ def _infos(records: Sequence[Record], current: str | None) -> list[SessionInfo]:
             expires_at=moment(record.expires),
             permanent=record.permanent,
             client=record.client,
-            current=handle == current,
+            current=record.key == own,
         )
         for record in records
     ]

@@ -70,3 +70,32 @@ def test_messages_of_parallel_requests_all_stay(visitor):
 def test_a_message_that_can_not_be_stored_is_refused_by_name(visitor):
     with visitor.request() as session, pytest.raises(NotStorable, match=r"this message.*object"):
         session.flash(object())
+
+
+@pytest.mark.promise("11")
+def test_the_messages_of_one_category_can_be_taken_and_the_others_wait_on(visitor):
+    with visitor.request() as session:
+        for number, category in enumerate(["error", "info", "error", ""]):
+            session.flash(number, category)
+    with visitor.request() as session:
+        assert [flash.message for flash in session.peek_flashes("error")] == [0, 2]
+        assert session.peek_flashes("none") == []
+        assert [flash.message for flash in visitor.sessions.take_flashes(session, "error")] == [0, 2]
+        assert visitor.sessions.take_flashes(session, category="error") == []
+        assert [flash.message for flash in session.peek_flashes()] == [1, 3]
+        assert [flash.message for flash in visitor.sessions.take_flashes(session, "")] == [3]
+    with visitor.request() as session:
+        assert [flash.message for flash in visitor.sessions.take_flashes(session)] == [1]
+
+
+def test_a_message_keeps_its_tags(visitor):
+    with visitor.request() as session:
+        session.flash("saved", "success", tags="sticky big")
+    with visitor.request() as session:
+        (flash,) = session.peek_flashes()
+        assert (flash.category, flash.message, flash.markup, flash.tags) == (
+            "success",
+            "saved",
+            False,
+            "sticky big",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -40,11 +41,14 @@ LOOKS = {
     "flash": lambda session: session.flash("hello"),
     "peek_flashes": lambda session: session.peek_flashes(),
     "csrf_token": lambda session: session.csrf_token(),
+    "new_csrf_token": lambda session: session.new_csrf_token(),
+    "check_csrf": lambda session: session.check_csrf("x"),
+    "set_lifetime": lambda session: session.set_lifetime(idle=timedelta(hours=1)),
     "permanent=": lambda session: setattr(session, "permanent", True),
     **{
         name: lambda session, name=name: getattr(session, name)
         for name in (
-            *("handle", "is_new", "created_at", "signed_in_at", "last_used_at", "expires_at"),
+            *("handle", "mark", "is_new", "created_at", "signed_in_at", "last_used_at", "expires_at"),
             *("user", "permanent"),
         )
     },

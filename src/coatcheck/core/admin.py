@@ -14,7 +14,7 @@ from coatcheck.core.users import Users, event_of, raise_failure
 from coatcheck.errors import SessionGone, StoreError
 from coatcheck.http.token import key_of
 from coatcheck.model.ports import Entry, Loaded
-from coatcheck.model.record import Destroy, Record, Refused, Update
+from coatcheck.model.record import Destroy, Holder, Record, Refused, Update
 
 __all__ = ["Admin"]
 
@@ -31,17 +31,27 @@ class Admin:
         self._users = users
         self._requests = requests
 
-    def open_for_edit(self, state: State, now: int, handle: str) -> Flow[None]:
-        """Hold the session `handle` without being its visitor."""
+    def find(self, state: State, now: int, handle: str) -> Flow[bool]:
+        """Hold the session `handle` without being its visitor; whether there is one."""
         key = key_of(handle)
-        if key is None:
-            # Not repeated: it may be a token, taken for a handle by mistake.
-            raise SessionGone("That is not the handle of a session.", handle="")
-        held = yield from self._live_under(key, now)
+        held = None if key is None else (yield from self._live_under(key, now))
         if held is None:
-            raise SessionGone(f"There is no session {handle!r}, or no longer.", handle=handle)
+            return False
         state.hold(None, held)
         state.detached = True
+        return True
+
+    def open_for_edit(self, state: State, now: int, handle: str) -> Flow[None]:
+        """The same; an error where there is none."""
+        if not (yield from self.find(state, now, handle)):
+            # What is no handle is not repeated: it may be a token, taken for one by mistake.
+            shown = handle if key_of(handle) is not None else ""
+            raise SessionGone(
+                f"There is no session {shown!r}, or no longer."
+                if shown
+                else "That is not the handle of a session.",
+                handle=shown,
+            )
 
     def _live_under(self, key: bytes, now: int) -> Flow[Held | None]:
         answers: Sequence[Loaded] = yield Load([key])
@@ -59,12 +69,13 @@ class Admin:
         if state.status is Status.LATE:
             raise SessionGone(f"The session {handle!r} ended before its changes were stored.", handle=handle)
 
-    def revoke(self, handle: str, now: int) -> Flow[bool]:
-        """End a session from outside; whether there was one."""
+    def revoke(self, handle: str, now: int, user: str | None = None) -> Flow[bool]:
+        """End a session from outside, with a `user` only if it is signed in as that one; whether it did."""
         key = key_of(handle)
         if key is None:
             return False
-        results: Sequence[Result] = yield Apply([Destroy(key=key, at=now)], [None])
+        holder = None if user is None else Holder(user)
+        results: Sequence[Result] = yield Apply([Destroy(key=key, at=now, holder=holder)], [None])
         raise_failure(results)
         if isinstance(results[0], Refused):
             return False
@@ -110,8 +121,13 @@ class Admin:
             used=False,
         )
 
-    def of_user(self, user: str, now: int, limit: int, after: str | None) -> Flow[list[Record]]:
-        """The live records of `user`, the newest sign-in first: at most `limit`, behind the one called `after`."""
+    def of_user(
+        self, user: str, now: int, limit: int, after: str | None, current: State | None = None
+    ) -> Flow[list[Record]]:
+        """The live records of `user`, the newest sign-in first: at most `limit`, behind the one called `after`.
+
+        A sign-in that the `current` request has not stored yet is the newest.
+        """
         self._users.need_index("find the sessions of a user")
         position: Entry | None = None
         if after is not None:
@@ -120,7 +136,10 @@ class Admin:
             if held is None or not isinstance(held.state, Record) or held.state.user != user:
                 return []
             position = self.position_of(held.state)
-        return _records_in((yield from self._users.live_of(user, now, limit, position)))
+        records = _records_in((yield from self._users.live_of(user, now, limit, position)))
+        if current is not None and after is None and (mine := self._requests.signing_in(current, user, now)):
+            records = [mine, *(record for record in records if record.key != mine.key)][:limit]
+        return records
 
     @staticmethod
     def position_of(record: Record) -> Entry:

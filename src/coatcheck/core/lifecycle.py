@@ -30,7 +30,7 @@ from msgspec import Struct
 
 from coatcheck.config import Settings
 from coatcheck.core.calls import Held
-from coatcheck.core.state import State, Status, Wanted
+from coatcheck.core.state import NOTHING_WANTED, State, Status, Wanted
 from coatcheck.http.token import SECRET_BYTES, SELECTOR_BYTES, Token
 from coatcheck.model.fields import CSRF
 from coatcheck.model.lifetimes import USUALLY_COVERED
@@ -61,6 +61,7 @@ __all__ = [
     "needs_cookie",
     "outcome_of",
     "pending_token",
+    "signing_in",
 ]
 
 Random = Callable[[int], bytes]
@@ -133,9 +134,23 @@ def change_of(
     """
     if state.status is Status.LIVE:
         return _update(state, settings, now, random, wanted)
-    if state.sign_in is None and (state.status is not Status.NEW or not (wanted.set or wanted.edits)):
+    if state.sign_in is None and (
+        state.status is not Status.NEW or not (wanted.set or wanted.edits or state.create)
+    ):
         return None, None
     return fresh(state, settings, now, random, wanted.fields)
+
+
+def signing_in(state: State, user: str, settings: Settings, now: int, random: Random) -> Record | None:
+    """The record that the sign-in of `user`, which this request has not stored yet, will make; None: there is none."""
+    if state.sign_in is None or state.sign_in.user != user:
+        return None
+    change, _ = change_of(state, settings, now, random, NOTHING_WANTED)
+    if isinstance(change, Create):
+        state.selector = change.key  # it stands in a list from now on
+        return change.record
+    applied = None if change is None or state.record is None else state.record.apply(change)
+    return applied if isinstance(applied, Record) else None
 
 
 def needs_cookie(state: State, change: Create | Update | None) -> bool:
@@ -151,7 +166,8 @@ def fresh(
     state: State, settings: Settings, now: int, random: Random, fields: dict[str, bytes]
 ) -> tuple[Create, Token]:
     """A new record with what this request set, and its token."""
-    token = Token(random(SELECTOR_BYTES), random(SECRET_BYTES))
+    selector, state.selector = state.selector or random(SELECTOR_BYTES), None
+    token = Token(selector, random(SECRET_BYTES))
     permanent = bool(state.permanent)
     sign_in = state.sign_in
     own_idle, own_absolute = state.limits or (0, 0)

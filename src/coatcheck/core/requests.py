@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from coatcheck.core import lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
 from coatcheck.core.loading import Loading, held_under
-from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, names_in, read_field
+from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status, flashes_in, names_in, read_field
 from coatcheck.core.users import event_of, raise_failure, record_of
 from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token, handle_of
 from coatcheck.model import codec
-from coatcheck.model.fields import FLASH, Flash, flash_from, is_private
+from coatcheck.model.fields import Flash, flash_from, is_private
 from coatcheck.model.ports import Loaded
 from coatcheck.model.record import Change, Create, Record, Refused, Update
 
@@ -79,12 +79,43 @@ class Requests(Loading):
                 state.to_destroy = ()  # tried and told once: the handler's own error is what is answered
                 raise
 
-    def save(self, state: State, now: int, *, head_sent: bool) -> Flow[None]:
-        """Store the changes so far. A new cookie goes out with the head of the response."""
+    def save(self, state: State, now: int, *, head_sent: bool, create: bool = False) -> Flow[bool]:
+        """Store the changes so far; whether there were any that are stored now.
+
+        A new cookie goes out with the head of the response. With `create`, a record is made also without a field.
+        """
         if state.failure is not None:
             state.met = state.failure
             raise state.failure
-        yield from self._commit(state, now, failed=False, head_sent=head_sent)
+        state.create = create
+        try:
+            stored = yield from self._commit(state, now, failed=False, head_sent=head_sent)
+        finally:
+            state.create = False
+        return stored and state.status is not Status.LATE
+
+    def reload(self, state: State, now: int) -> Flow[bool]:
+        """Read what other requests have stored since; whether the session is still held. What is wanted here stays."""
+        if state.failure is not None:
+            state.met = state.failure
+            raise state.failure
+        if state.record is None:
+            return False
+        # What was edited inside a value is found by encoding it, before its base is forgotten.
+        kept = {*state.changes, *state.wanted(self._settings.merge).edits}
+        try:
+            held = yield from self._still_held(state, now)
+        except StoreError as error:
+            state.met = error
+            raise
+        if held is None:
+            state.lose()
+            return False
+        state.held, state.record = held, record_of(held)
+        for known in (state.values, state.reads, state.before):
+            for name in known.keys() - kept:
+                known.pop(name, None)
+        return True
 
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any."""
@@ -320,7 +351,7 @@ class Requests(Loading):
             if update is None:
                 # The pending cookie names a secret that was good when the request was loaded. If a sign-in came since,
                 # sending it would undo that.
-                if (yield from self._is_still_held(state, now)):
+                if (yield from self._still_held(state, now)) is not None:
                     state.cookie_set = pending
                 return
             if update.covers is not None:
@@ -348,6 +379,10 @@ class Requests(Loading):
 
     # During a request
 
+    def signing_in(self, state: State, user: str, now: int) -> Record | None:
+        """The record that this request's sign-in of `user` will make, if it is not stored yet."""
+        return lifecycle.signing_in(state, user, self._settings, now, self._random)
+
     def take(self, state: State, now: int, names: Sequence[str]) -> Flow[dict[str, Any]]:
         """Remove fields and give back their values, so that no other request gets them too."""
         for name in names:
@@ -356,9 +391,9 @@ class Requests(Loading):
         own = [name for name in names if not is_private(name)]
         return (yield from self._take(state, now, own))
 
-    def take_flashes(self, state: State, now: int) -> Flow[list[Flash]]:
-        """The messages that wait, the oldest first; no other response shows them."""
-        names = sorted(name for name in names_in(state) if name.startswith(FLASH))
+    def take_flashes(self, state: State, now: int, category: str | None = None) -> Flow[list[Flash]]:
+        """The messages that wait, of one category or all, the oldest first; no other response shows them."""
+        names = [name for name, _ in flashes_in(state, category)]
         taken = yield from self._take(state, now, names)
         return [flash_from(taken[name]) for name in names if name in taken]
 
@@ -426,23 +461,26 @@ class Requests(Loading):
         try:
             if state.failure is not None:
                 raise state.failure
-            return (yield from self._is_still_held(state, now))
+            return (yield from self._still_held(state, now)) is not None
         except StoreError as error:
             state.met = error
             raise
 
-    def _is_still_held(self, state: State, now: int) -> Flow[bool]:
+    def _still_held(self, state: State, now: int) -> Flow[Held | None]:
+        """What lies there now of the session that the request holds; None: it has ended, or is held no longer."""
         record, token = state.record, state.token
         if record is None:
-            return False
+            return None
         answers: Sequence[Loaded] = yield Load([record.key])
         (held,) = yield from self._users.judged([held_under(record.key, answers[0])])
         found = held.state
-        return (
+        if (
             self._holds(held, token, now)
             and isinstance(found, Record)
             and found.is_alive(now, self._settings.lifetimes)
-        )
+        ):
+            return held
+        return None
 
 
 def _assigned(state: State, fields: dict[str, bytes]) -> dict[str, bytes]:

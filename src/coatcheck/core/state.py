@@ -14,7 +14,7 @@ from coatcheck.core.calls import Held
 from coatcheck.errors import DecodeError, NotStorable, StoreError, TooLarge
 from coatcheck.http.token import Token
 from coatcheck.model import codec
-from coatcheck.model.fields import FLASH, PRIVATE
+from coatcheck.model.fields import FLASH, PRIVATE, Flash, flash_from
 from coatcheck.model.merges import MergeRule
 from coatcheck.model.record import NO_FIELDS, Edit, Record, SignIn
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_size",
     "clear_fields",
     "encode_field",
+    "flashes_in",
     "has_field",
     "is_text",
     "names_in",
@@ -140,6 +141,8 @@ class State:
     rotate: int = 0
     generation: int = 0
     flashes: int = 0
+    selector: bytes | None = None  # the key of the next new record, if it has been told already
+    create: bool = False  # a record is wanted, also without a field
     turn: Any = None  # serialises commits of this session; created on first use
 
     def __init__(
@@ -180,6 +183,7 @@ class State:
         self.limits = None
         self.sign_in = None
         self.rotate = 0
+        self.create = False
         self.doubt = None
         self.generation += 1
 
@@ -401,6 +405,16 @@ def set_default(state: State, name: str, default: Any) -> Any:
     if data is not None and name not in state.base:
         state.reads[name] = Read(default, data, None)
     return default
+
+
+def flashes_in(state: State, category: str | None) -> list[tuple[str, Flash]]:
+    """The waiting messages, each with its field's name, the oldest first; with a `category`, those alone."""
+    flashes = [
+        (name, flash_from(read_field(state, name)))
+        for name in sorted(names_in(state))
+        if name.startswith(FLASH)
+    ]
+    return [each for each in flashes if category is None or each[1].category == category]
 
 
 def remove_field(state: State, name: str) -> None:

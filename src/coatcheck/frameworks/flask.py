@@ -108,7 +108,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         taken = [_shown(flash) for flash in self.take_flashes()]
         return taken or (default[0] if default else [])
 
-    def flash(self, message: Any, category: str = "message") -> None:
+    def flash(self, message: Any, category: str = "message", *, tags: str = "") -> None:
         """Leave a message; markup stays markup, a lazily translated text becomes the text that it is now."""
         if (
             not hasattr(message, "__html__")
@@ -116,7 +116,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
             and (isinstance(message, str) or not isinstance(message, _PLAIN))
         ):
             message = str(message)
-        super().flash(message, category)
+        super().flash(message, category, tags=tags)
 
     def fail(self) -> None:
         """Drop the changes of this request, but for ending the session: for an application's own error handlers.

@@ -1,0 +1,37 @@
+"""CSRF tokens: a secret, masked anew for each page.
+
+A page that is compressed tells by its length which parts of it repeat (BREACH). A token that is different in each page
+repeats nothing.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hmac import compare_digest
+
+__all__ = ["SECRET_BYTES", "is_masked", "masked"]
+
+SECRET_BYTES = 32
+_LENGTH = 86
+
+
+def masked(secret: bytes, mask: bytes) -> str:
+    """The token of `secret`: the mask, and the secret combined with it, as base64url."""
+    return urlsafe_b64encode(mask + _combined(secret, mask)).rstrip(b"=").decode()
+
+
+def is_masked(token: str | bytes | None, secret: bytes) -> bool:
+    """Whether `token` is one of `secret`. What a client sends may be anything."""
+    if isinstance(token, str):
+        token = token.encode("ascii", "replace")
+    if not isinstance(token, bytes) or len(token) != _LENGTH:
+        return False
+    both = urlsafe_b64decode(token + b"==")
+    if len(both) != 2 * SECRET_BYTES:
+        return False  # it had characters that are none of base64's
+    mask, rest = both[:SECRET_BYTES], both[SECRET_BYTES:]
+    return compare_digest(_combined(rest, mask), secret)
+
+
+def _combined(one: bytes, other: bytes) -> bytes:
+    return bytes([a ^ b for a, b in zip(one, other, strict=True)])
