@@ -30,7 +30,10 @@ from tests.loops import on_each_loop, run
 from tests.visits import SECRET, look, visit
 
 ONLY_ASYNC = {"preload"}  # what the middleware needs, since a mapping can't wait
-IN_PLACE = {"open", "from_url", "with_settings", "counts", "cookie_of", "preload"}
+IN_PLACE = {
+    *("open", "from_url", "with_settings", "counts", "cookie_of", "preload"),
+    *("agrees_with", "share", "note_failure"),  # for framework modules
+}
 
 
 # The same as Sessions

@@ -55,7 +55,7 @@ def test_everything_defined_is_exported_in_order():
     assert errors.__all__ == sorted(DEFINED)
 
 
-@pytest.mark.parametrize("name", sorted(set(DEFINED) - {"InsecureTransportWarning"}))
+@pytest.mark.parametrize("name", sorted(set(DEFINED) - {"ForeignSessionWarning", "InsecureTransportWarning"}))
 def test_every_error_can_be_caught_as_ours(name):
     assert issubclass(DEFINED[name], CoatcheckError)
     assert DEFINED[name].__doc__
@@ -101,6 +101,7 @@ def test_errors_carry_their_evidence():
 
 def test_the_warning_about_plain_http_can_be_filtered_by_itself():
     assert issubclass(errors.InsecureTransportWarning, UserWarning)
+    assert issubclass(errors.ForeignSessionWarning, UserWarning)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ __all__ = [
     "CoatcheckError",
     "ConfigurationError",
     "DecodeError",
+    "ForeignSessionWarning",
     "InsecureTransportWarning",
     "NotLoaded",
     "NotStorable",
@@ -178,6 +179,10 @@ class RevocationIncomplete(StoreError):
     def __init__(self, message: str, *, ended: int = 0) -> None:
         super().__init__(message)
         self.ended = ended
+
+
+class ForeignSessionWarning(UserWarning):
+    """Another session middleware, or one of ours with other settings, stands in the way of this one."""
 
 
 class InsecureTransportWarning(UserWarning):

@@ -6,17 +6,31 @@ A framework module asks for the `head` before it leaves, tells the `end` of the 
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct
 
-from coatcheck.core.lifecycle import Outcome
+from coatcheck.core.lifecycle import UNTOUCHED, Outcome
 from coatcheck.errors import StoreError
 from coatcheck.http.headers import unavailable
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import AsyncSessions, Sessions
 
-__all__ = ["AsyncResponder", "Refusal", "Responder"]
+__all__ = [
+    "ENVIRON_KEY",
+    "SCOPE_KEY",
+    "AsyncResponder",
+    "Refusal",
+    "Responder",
+    "SharedResponder",
+    "session_in",
+]
+
+ENVIRON_KEY = "coatcheck.session"
+"""Where a WSGI environment has the session."""
+SCOPE_KEY = "session"
+"""Where an ASGI scope has it."""
 
 Manager = TypeVar("Manager", Sessions, AsyncSessions)
 _SERVER_ERROR = 500
@@ -151,6 +165,36 @@ class AsyncResponder(_Responder[AsyncSessions]):
         """See `Responder.failed`."""
         await self.fail()
         return self._refusal(error)
+
+
+class SharedResponder(Responder):
+    """The end of a request whose session an outer layer of ours stores."""
+
+    def __init__(self, sessions: Sessions, session: Session, outer: Session) -> None:
+        super().__init__(sessions, session)
+        self._outer = outer
+
+    def head(self, status: int, *, secure: bool) -> Outcome:
+        """See `Responder.head`."""
+        if status == _SERVER_ERROR:
+            self._check()
+        return UNTOUCHED
+
+    def end(self) -> None:
+        """Nothing: the outer layer sees the same end."""
+
+    def fail(self) -> None:
+        """See `Responder.fail`."""
+        self.over = True
+        self._outer.sessions.note_failure(self._outer)
+
+
+def session_in(environ: Mapping[str, Any]) -> Session | None:
+    """The session that an outer layer of ours has put into a WSGI environment, or into the ASGI scope behind it."""
+    for session in (environ.get(ENVIRON_KEY), environ.get("asgi.scope", {}).get(SCOPE_KEY)):
+        if isinstance(session, Session):
+            return session
+    return None
 
 
 def _only_failures(error: BaseException) -> StoreError | None:

@@ -26,7 +26,7 @@ from coatcheck.core.state import (
     set_default,
     write_field,
 )
-from coatcheck.errors import CannotSendCookie, NotLoaded, StoreError
+from coatcheck.errors import CannotSendCookie, StoreError
 from coatcheck.http.csrf import SECRET_BYTES, is_masked, masked
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, is_private, stored_flash
@@ -37,6 +37,7 @@ __all__ = [
     "Flash",
     "Session",
     "failure_met",
+    "has_ended",
     "is_untouched",
     "state_of",
 ]
@@ -58,6 +59,12 @@ def is_untouched(session: Session) -> bool:
     """Whether the request has not used the session."""
     state = session._state  # noqa: SLF001
     return state is None or not state.looked_at
+
+
+def has_ended(session: Session) -> bool:
+    """Whether the head of the session's response has left: it is of an earlier request, or can take no cookie any more."""
+    state = session._state  # noqa: SLF001
+    return session._head_sent if state is None else state.head_sent  # noqa: SLF001
 
 
 def failure_met(session: Session) -> StoreError | None:
@@ -99,11 +106,6 @@ class Session(MutableMapping[str, Any]):
             state = self._begin(self)
         state.looked_at = True
         if not state.ready:
-            if state.load is None:
-                raise NotLoaded(
-                    "The session is not loaded yet: `await sessions.load(session)` first, or use "
-                    'load="eager" in the middleware.'
-                )
             state.load(state)
         if state.failure is not None and state.status is not Status.OUTAGE:
             state.met = state.failure

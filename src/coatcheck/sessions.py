@@ -27,7 +27,14 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status
 from coatcheck.core.swap import Swap
 from coatcheck.core.users import Users
-from coatcheck.errors import ConfigurationError, InsecureTransportWarning, StoreError
+from coatcheck.errors import (
+    ConfigurationError,
+    ForeignSessionWarning,
+    InsecureTransportWarning,
+    NotLoaded,
+    StoreError,
+    StoreTimeout,
+)
 from coatcheck.events import Event
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import Flash
@@ -35,7 +42,7 @@ from coatcheck.model.lifetimes import moment
 from coatcheck.model.ports import AsyncStore, Index, Store
 from coatcheck.model.record import Record
 from coatcheck.runner import Runner
-from coatcheck.session import Session, state_of
+from coatcheck.session import Session, has_ended, state_of
 from coatcheck.urls import StoreOptions, async_store_from_url, split_options, store_from_url
 
 if TYPE_CHECKING:
@@ -47,6 +54,16 @@ T = TypeVar("T")
 SessionT = TypeVar("SessionT", bound=Session)
 Method = TypeVar("Method", bound=Callable[..., object])
 _SWEPT_AT_A_TIME = 1000
+_LOOP_PATIENCE = 5.0
+"""Seconds that an event loop has, beyond the deadline of the store, to answer a thread."""
+_LOAD_IT = (
+    "The session is not loaded yet, and loading it here would block the event loop: `await sessions.load(session)` "
+    'first, or use load="eager" in the middleware.'
+)
+_AWAIT_IT = (
+    "This session belongs to an async manager, and storing it here would block its event loop: write `await` and the "
+    "method of the async manager, or call this from a thread."
+)
 _NOT_ENDED = "the store failed to end a session that a failed request had ended"
 log: logging.Logger = logging.getLogger("coatcheck")
 
@@ -80,6 +97,7 @@ class _Manager:
         self._counted: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._warned = False
+        self._rival_named = False
         self._use(settings, index)
 
     def _use(self, settings: Settings, index: Index) -> None:
@@ -125,12 +143,41 @@ class _Manager:
             return {}
         return {self.settings.template.name: self.settings.ring.sign(token)}
 
-    def _is_ending(self, session: Session) -> bool:
-        """Note that the handler raised. Whether it had ended a session before."""
-        session._failed = True
+    def agrees_with(self, outer: Session) -> bool:
+        """Whether a session that another layer of ours opened for this request can be used here: one cookie, one life."""
+        mine, theirs = self.settings, outer.sessions.settings
+        if mine.template.name != theirs.template.name or has_ended(outer):
+            return False
+        agree = (
+            mine.template.clear() == theirs.template.clear()
+            and mine.ring.has_secrets_of(theirs.ring)
+            and mine.lifetimes == theirs.lifetimes
+        )
+        if not agree and not self._rival_named:
+            self._rival_named = True
+            warnings.warn(
+                f"Two session layers serve one request, both with the cookie {mine.template.name}, and their settings differ: "
+                "they overwrite each other's cookie. Give both the same secret, cookie and limits, and they share one "
+                "session; or give one of them another cookie name.",
+                ForeignSessionWarning,
+                stacklevel=3,
+            )
+        return agree
+
+    def share(self, outer: Session, session_type: type[SessionT]) -> SessionT:
+        """The session of an outer layer as `session_type`. Its outer layer stores it."""
+        return session_type(partial(_state_of_outer, outer), self)
+
+    def note_failure(self, session: Session) -> bool:
+        """Note that the handler raised. Whether it had ended a session before.
+
+        From now on nothing is stored but endings and what `save` and `take` are called for.
+        """
         state = session._state
         if state is None:
+            session._failed = True
             return False
+        state.failed = True
         if state.failure is not None:
             # What still runs (a middleware, an error page) must not fail by the same outage again.
             state.status = Status.OUTAGE
@@ -240,7 +287,8 @@ class Sessions(_Manager):
             if (state := session._state) is None:
                 raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
                 state = session._state = State(raw, client, self._load, self.settings)
-                state.path = path
+                state.path, state.owner = path, self
+                state.head_sent, state.failed = session._head_sent, session._failed
                 # Reentrant, since an event listener runs while its thread holds the lock, and may use the session.
                 state.turn = threading.RLock()
             return state
@@ -268,20 +316,23 @@ class Sessions(_Manager):
             CannotSendCookie: A change needs a new cookie after the headers were sent; nothing was stored.
         """
         state = session._state
-        if state is None or not state.looked_at:
+        if state is None:
             session._head_sent = True
+            return UNTOUCHED
+        if not state.looked_at:
+            state.head_sent = True
             return UNTOUCHED
         # Within the turn: another thread of the request may be storing something, and its time comes first.
         with state.turn:
             now = int(self.settings.clock() * 1000)
             if not (state.changes or state.mutable_reads or state.acted) and (
-                session._head_sent or self._requests.nothing_is_due(state, now)
+                state.head_sent or self._requests.nothing_is_due(state, now)
             ):
-                session._head_sent = True
+                state.head_sent = True
                 return LOOKED_AT
-            flow = self._requests.close(state, now, failed=session._failed, head_sent=session._head_sent)
+            flow = self._requests.close(state, now, failed=state.failed, head_sent=state.head_sent)
             outcome = self._run(flow, now)
-            session._head_sent = True
+            state.head_sent = True
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
@@ -292,7 +343,7 @@ class Sessions(_Manager):
         From now on nothing is stored but endings and what `save` and `take` are called for, whatever the framework
         answers. A `StoreError` is logged, not raised, so that the handler's own error is the one that propagates.
         """
-        if self._is_ending(session):
+        if self.note_failure(session):
             try:
                 self._in_turn(session, self._requests.fail)
             except StoreError:
@@ -324,7 +375,7 @@ class Sessions(_Manager):
         """
         return self._in_turn(
             session,
-            lambda state, now: self._requests.save(state, now, head_sent=session._head_sent, create=create),
+            lambda state, now: self._requests.save(state, now, head_sent=state.head_sent, create=create),
         )
 
     def reload(self, session: Session) -> bool:
@@ -360,6 +411,9 @@ class Sessions(_Manager):
     def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
         self.load(session)
         state = state_of(session)
+        if state.loop is not None:
+            owner: AsyncSessions = state.owner
+            return owner._from_a_thread(state, flow, RuntimeError(_AWAIT_IT))
         with state.turn:
             now = self._now()
             return self._run(flow(state, now), now)
@@ -514,7 +568,11 @@ class AsyncSessions(_Manager):
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
-        from coatcheck.runner_async import AsyncRunner  # imports asyncio, which sync applications don't need
+        import asyncio  # which sync applications don't need
+
+        from coatcheck.runner_async import AsyncRunner
+
+        self._running_loop = asyncio.get_running_loop
 
         patience = settings.deadline.total_seconds()
         self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._tasks)
@@ -560,43 +618,58 @@ class AsyncSessions(_Manager):
         path: str = "",
         session_type: type[Session] = Session,
     ) -> Session:
-        return session_type(partial(self._begin, cookies, client, path), self)
+        try:
+            loop = self._running_loop()
+        except RuntimeError:
+            loop = None
+        return session_type(partial(self._begin, cookies, client, path, loop), self)
 
-    def _begin(self, cookies: bytes | str, client: str, path: str, session: Session) -> State:
+    def _begin(
+        self,
+        cookies: bytes | str,
+        client: str,
+        path: str,
+        loop: asyncio.AbstractEventLoop | None,
+        session: Session,
+    ) -> State:
         raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
-        state = session._state = State(raw, client, None, self.settings)
-        state.path = path
+        state = session._state = State(raw, client, self._load_for_thread, self.settings)
+        state.path, state.owner, state.loop = path, self, loop
+        state.head_sent, state.failed = session._head_sent, session._failed
         return state
 
     @_as(Sessions.close)
     async def close(self, session: Session, *, secure: bool = True) -> Outcome:
         state = session._state
-        if state is None or not state.looked_at:
+        if state is None:
             session._head_sent = True
             return UNTOUCHED
+        if not state.looked_at:
+            state.head_sent = True
+            return UNTOUCHED
         if not (state.changes or state.mutable_reads or state.acted) and (
-            session._head_sent or self._requests.nothing_is_due(state, int(self.settings.clock() * 1000))
+            state.head_sent or self._requests.nothing_is_due(state, int(self.settings.clock() * 1000))
         ):
-            session._head_sent = True
+            state.head_sent = True
             return LOOKED_AT
-        closing = self._close(state, session)
+        closing = self._close(state)
         # An ending is carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
 
-    async def _close(self, state: State, session: Session) -> Outcome:
+    async def _close(self, state: State) -> Outcome:
         async with _turn_of(state):
             now = int(self.settings.clock() * 1000)  # other tasks of the request may have been first
-            flow = self._requests.close(state, now, failed=session._failed, head_sent=session._head_sent)
+            flow = self._requests.close(state, now, failed=state.failed, head_sent=state.head_sent)
             outcome = await self._run(flow, now)
-            session._head_sent = True
+            state.head_sent = True
             return outcome
 
     @_as(Sessions.fail)
     async def fail(self, session: Session) -> None:
-        if self._is_ending(session):
+        if self.note_failure(session):
             try:
                 # In its own task: an ending is carried out even if its request is cancelled.
                 await self._alone(self._in_turn(session, self._requests.fail))
@@ -613,8 +686,37 @@ class AsyncSessions(_Manager):
         if state is None:
             state = session._begin(session)
         if not state.ready:
+            if isinstance(state.owner, Sessions):
+                await self._in_a_thread(partial(state.owner._load, state))
+                return
             now = int(self.settings.clock() * 1000)
             await self._run(self._requests.load(state, now), now)
+
+    # For handlers that run in threads
+
+    def _load_for_thread(self, state: State) -> None:
+        """Load a session that is looked at before it was loaded."""
+        self._from_a_thread(state, self._requests.load, NotLoaded(_LOAD_IT))
+
+    def _from_a_thread(self, state: State, flow: Callable[[State, int], Flow[T]], refusal: Exception) -> T:
+        """Run a flow in the session's event loop, for a caller in another thread. `refusal` is raised in the loop's own."""
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            if state.loop is None:
+                raise refusal from None
+        else:
+            raise refusal
+        work = asyncio.run_coroutine_threadsafe(self._taking_turns(state, flow), state.loop)
+        try:
+            return work.result(self.settings.deadline.total_seconds() + _LOOP_PATIENCE)
+        except TimeoutError:
+            raise StoreTimeout(
+                "the event loop did not answer the thread of a handler: it is blocked, or has ended",
+                ambiguous=True,
+            ) from None
 
     # For a session that a handler holds
 
@@ -629,9 +731,7 @@ class AsyncSessions(_Manager):
         return await self._alone(
             self._in_turn(
                 session,
-                lambda state, now: self._requests.save(
-                    state, now, head_sent=session._head_sent, create=create
-                ),
+                lambda state, now: self._requests.save(state, now, head_sent=state.head_sent, create=create),
             )
         )
 
@@ -656,6 +756,17 @@ class AsyncSessions(_Manager):
     async def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
         await self.load(session)
         state = state_of(session)
+        if isinstance(state.owner, Sessions):
+            return await self._in_a_thread(partial(state.owner._in_turn, session, flow))
+        return await self._taking_turns(state, flow)
+
+    async def _in_a_thread(self, work: Callable[[], T]) -> T:
+        """What a session that a synchronous manager opened waits for must not block the loop."""
+        import asyncio
+
+        return await asyncio.to_thread(work)
+
+    async def _taking_turns(self, state: State, flow: Callable[[State, int], Flow[T]]) -> T:
         async with _turn_of(state):
             now = self._now()
             return await self._run(flow(state, now), now)
@@ -733,6 +844,11 @@ class AsyncSessions(_Manager):
         except asyncio.CancelledError:
             task.add_done_callback(_log_failure)
             raise
+
+
+def _state_of_outer(outer: Session, session: Session) -> State:
+    state = session._state = state_of(outer)
+    return state
 
 
 def _turn_of(state: State) -> asyncio.Lock:

@@ -242,7 +242,11 @@ class BesideStore(MemoryStore):
             self.entries[entry.user, entry.key] = entry
 
     def sessions_of(self, user, now, limit, after, deadline):
-        rank = sorted((-entry.signed_in, entry.key) for (of, _), entry in self.entries.items() if of == user)
+        rank = sorted(
+            (-entry.signed_in, entry.key)
+            for (of, _), entry in self.entries.items()
+            if of == user and entry.until > now
+        )
         start = None if after is None else (-after.signed_in, after.key)
         behind = [key for at, key in rank if start is None or (at, key) > start]
         return [self.entries[user, key] for key in islice(behind, limit)]

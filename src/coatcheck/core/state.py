@@ -144,9 +144,13 @@ class State:
     selector: bytes | None = None  # the key of the next new record, if it has been told already
     create: bool = False  # a record is wanted, also without a field
     turn: Any = None  # serialises commits of this session; created on first use
+    head_sent: bool = False
+    failed: bool = False  # the handler raised: nothing but endings and explicit saves is stored
+    owner: Any = None  # the manager that opened the session
+    loop: Any = None  # the event loop of an async manager, to which the threads of its request turn
 
     def __init__(
-        self, cookies: bytes, client: str, load: Callable[[State], None] | None, settings: Settings
+        self, cookies: bytes, client: str, load: Callable[[State], None], settings: Settings
     ) -> None:
         self.cookies = cookies
         self.client = client

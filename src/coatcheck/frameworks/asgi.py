@@ -18,14 +18,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
-from coatcheck.errors import ConfigurationError, StoreError
+from coatcheck.errors import ConfigurationError, ForeignSessionWarning, StoreError
 from coatcheck.http.headers import amend
 from coatcheck.http.paths import Prefixes
-from coatcheck.responder import AsyncResponder
+from coatcheck.responder import ENVIRON_KEY, SCOPE_KEY, AsyncResponder
 from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions
 
@@ -37,7 +38,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-SCOPE_KEY = "session"
 _HEADS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 log: logging.Logger = logging.getLogger("coatcheck")
 _SECURE = frozenset({"https", "wss"})
@@ -89,20 +89,35 @@ class SessionMiddleware:
         self._by_path = bool(sessions.settings.outage_by_path)
         self._shutdown = shutdown
         self._sweep_every = sweep_every
+        self._foreign_named = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
             return
-        cookies, client = cookies_of(scope)
         path = path_of(scope) if self._by_path or self._exclude is not None else ""
-        session = self.sessions.open(cookies, client=client, path=path, session_type=self.session_type)
+        outer = scope[SCOPE_KEY] if SCOPE_KEY in scope else scope.get("wsgi_environ", {}).get(ENVIRON_KEY)
+        shared = isinstance(outer, Session) and self.sessions.agrees_with(outer)
+        if shared:
+            session = self.sessions.share(outer, self.session_type)
+        else:
+            if outer is not None:
+                self._name_foreign(outer, "outside", "its session is hidden from what is inside")
+            cookies, client = cookies_of(scope)
+            session = self.sessions.open(cookies, client=client, path=path, session_type=self.session_type)
         scope[SCOPE_KEY] = session
         if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
+        if shared:
+            try:
+                await self.app(scope, receive, send)  # the outer layer stores it
+            except BaseException:
+                self.sessions.note_failure(outer)
+                raise
+            return
         response = _Response(self.sessions, session)
-        response.scope, response.forward = scope, send
+        response.scope, response.forward, response.layer = scope, send, self
         try:
             await self.app(scope, receive, response.send)
         except BaseException as error:
@@ -111,7 +126,40 @@ class SessionMiddleware:
                 raise
         else:
             if not response.over:
+                if scope.get(SCOPE_KEY) is not session:
+                    await self.settle(scope, session)
                 await self.sessions.close(session)
+
+    async def settle(self, scope: Scope, session: Session) -> None:
+        """Notice what has been put in place of the session in the scope."""
+        found = scope.get(SCOPE_KEY)
+        if isinstance(found, Session):
+            return  # ours, or the same one as an inner layer of ours shares it
+        if "litestar_app" not in scope:
+            self._name_foreign(found, "inside", "what is stored in it does not reach ours")
+            return
+        # Litestar's `set_session` and `clear_session` replace it; its users clear the session to log out.
+        await self.sessions.load(session)
+        if isinstance(found, Mapping) and found:
+            for name in session.keys() - found.keys():
+                del session[name]
+            session.update(found)
+        else:
+            session.destroy()
+        scope[SCOPE_KEY] = session
+
+    def _name_foreign(self, found: object, where: str, effect: str) -> None:
+        """Say once that another session middleware stands in the way."""
+        if self._foreign_named:
+            return
+        self._foreign_named = True
+        kind = type(found)
+        warnings.warn(
+            f"Another session middleware, {where} of Coatcheck's, uses scope['session'] (it has a {kind.__module__}."
+            f"{kind.__qualname__}): {effect}. Remove one of them.",
+            ForeignSessionWarning,
+            stacklevel=2,
+        )
 
     def _closing(self, send: Send) -> Send:
         sweeping: asyncio.Task[None] | None = None
@@ -168,6 +216,7 @@ class _Response(AsyncResponder):
 
     scope: Scope
     forward: Send
+    layer: SessionMiddleware
     _streaming = False
     _closed = False
     _refused = False
@@ -181,6 +230,8 @@ class _Response(AsyncResponder):
             status = message.get("status", 0)
             secure = self.scope.get("scheme", "http") in _SECURE
             try:
+                if self.scope.get(SCOPE_KEY) is not self.session:
+                    await self.layer.settle(self.scope, self.session)
                 outcome = await self.head(status, secure=secure)
             except StoreError as error:
                 # The application is told, unless it answers an error already.

@@ -33,7 +33,7 @@ from coatcheck.frameworks.flask_login import bind as bind_flask_login
 from coatcheck.frameworks.flask_settings import merged
 from coatcheck.http.headers import amend, unavailable
 from coatcheck.model.fields import FLASH
-from coatcheck.responder import Refusal, Responder
+from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
 from coatcheck.session import Flash, Session
 from coatcheck.sessions import Sessions
 
@@ -177,6 +177,10 @@ class SessionInterface(FlaskSessionInterface):
         """The session of a request. Asks the store nothing before it is looked at."""
         manager = self._manager(app)
         environ = request.environ
+        if (outer := session_in(environ)) is not None and manager.agrees_with(outer):
+            session = manager.share(outer, FlaskSession)
+            session.responder = SharedResponder(manager, session, outer)
+            return session
         session = manager.open(
             environ.get("HTTP_COOKIE", ""),
             client=environ.get("HTTP_USER_AGENT", ""),
@@ -184,6 +188,7 @@ class SessionInterface(FlaskSessionInterface):
             session_type=FlaskSession,
         )
         session.responder = Responder(manager, session)
+        environ[ENVIRON_KEY] = session  # for an application that a view calls
         return session
 
     def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coatcheck.http.headers import amend
-from coatcheck.responder import Responder
+from coatcheck.responder import ENVIRON_KEY, Responder, session_in
 from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionMiddleware"]
 
-ENVIRON_KEY = "coatcheck.session"
 _Headers: TypeAlias = list[tuple[str, str]]
 _ExcInfo: TypeAlias = (
     tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
@@ -54,6 +53,15 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
+        if ENVIRON_KEY in environ or "asgi.scope" in environ:
+            outer = session_in(environ)
+            if outer is not None and self.sessions.agrees_with(outer):
+                environ[ENVIRON_KEY] = outer
+                try:
+                    return self.app(environ, start_response)  # the outer layer stores it
+                except BaseException:
+                    self.sessions.note_failure(outer)
+                    raise
         path = _path_of(environ) if self._by_path else ""
         # The Cookie header as it came (PEP 3333: its bytes as latin-1 text), not as a framework has parsed it.
         session = self.sessions.open(
@@ -106,9 +114,9 @@ class _Response(Responder):
 
     def start(self, status: str, headers: _Headers, exc_info: _ExcInfo = None, /) -> _Write:
         """What the application calls as ``start_response``."""
-        if exc_info is not None:
+        if exc_info is not None and exc_info[1] is not None:
             # A framework in between has caught what the handler raised (PEP 3333, "Error Handling").
-            self.fail()
+            self.failed(exc_info[1])
         if self.head_sent:
             # Too late for another head: the server raises `exc_info`, as PEP 3333 wants it.
             return self.start_response(status, headers, exc_info)

@@ -96,6 +96,10 @@ class Ring:
     def __repr__(self) -> str:
         return f"<Ring of {len(self._signing)}>"
 
+    def has_secrets_of(self, other: Ring) -> bool:
+        """Whether both have the same secrets, in the same order."""
+        return hmac.compare_digest(b"".join(self._rotating), b"".join(other._rotating))
+
     def sign(self, token: Token) -> str:
         """The text form of `token`, signed by the newest secret."""
         body = token.key + token.secret

@@ -1,0 +1,288 @@
+"""Two session layers of ours in one request: the inner one shares the session of the outer one."""
+
+from __future__ import annotations
+
+import flask
+import pytest
+from a2wsgi import ASGIMiddleware, WSGIMiddleware
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from coatcheck import AsyncSessions, Sessions, StoreUnavailable
+from coatcheck.frameworks import asgi, starlette, wsgi
+from coatcheck.frameworks.flask import SessionInterface
+from coatcheck.stores.memory import MemoryStore
+from coatcheck.testing import FailingStore, ManualClock
+from coatcheck.testing.shim import awaitable
+from tests.behaviours.aio import AsgiClient, Portal
+from tests.behaviours.client import Browser, WsgiClient
+from tests.behaviours.site import SECRET
+
+HEADERS = [("Content-Type", "text/plain")]
+
+
+class Managers:
+    """A synchronous and an asynchronous manager on one store."""
+
+    def __init__(self, **options):
+        self.store = FailingStore(MemoryStore())
+        self.clock = ManualClock()
+        options = {"secret": SECRET, "clock": self.clock, **options}
+        self.sync = Sessions(self.store, **options)
+        self.asynchronous = AsyncSessions(awaitable(self.store, threads=True), **options)
+
+    @property
+    def records(self):
+        return self.sync.count()
+
+
+@pytest.fixture
+def managers():
+    return Managers()
+
+
+@pytest.fixture
+def portal():
+    portal = Portal()
+    yield portal
+    portal.close()
+
+
+# The inner application: what it does with its session, by the query
+
+
+def act(session, query):
+    """What the innermost handler does; it answers with all that it sees."""
+    if "inner" in query:
+        session["inner"] = 2
+    if "list" in query:
+        session.setdefault("list", []).append("inner")
+    if "sign_in" in query:
+        session.sign_in("ada")
+    if "sign_out" in query:
+        session.sign_out()
+    if "raise" in query:
+        raise ZeroDivisionError
+    return repr((sorted(session.items()), session.user)) if "untouched" not in query else ""
+
+
+def inner_wsgi(managers):
+    def app(environ, start_response):
+        text = act(environ["coatcheck.session"], environ["QUERY_STRING"])
+        if "save" in environ["QUERY_STRING"]:
+            managers.sync.save(environ["coatcheck.session"])
+        start_response("200 OK", HEADERS)
+        return [text.encode()]
+
+    return wsgi.SessionMiddleware(app, managers.sync)
+
+
+def inner_flask(managers):
+    app = flask.Flask(__name__)
+    SessionInterface(managers.sync).init_app(app)
+
+    @app.route("/play")
+    @app.route("/")
+    def play():
+        text = act(flask.session, flask.request.query_string.decode())
+        if "save" in flask.request.query_string.decode():
+            flask.session.save()
+        return text
+
+    return app.wsgi_app
+
+
+def inner_asgi(managers, middleware=asgi.SessionMiddleware):
+    async def app(scope, receive, send):
+        query, session = scope["query_string"].decode(), scope["session"]
+        text = act(session, query)
+        if "save" in query:
+            await managers.asynchronous.save(session)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    return middleware(app, managers.asynchronous)
+
+
+def inner_starlette(managers):
+    async def play(request):
+        text = act(request.session, request.url.query)
+        if "save" in request.url.query:
+            await request.session.save()
+        return PlainTextResponse(text)
+
+    return Starlette(
+        routes=[Route("/play", play), Route("/", play)],
+        middleware=[Middleware(starlette.SessionMiddleware, sessions=managers.asynchronous)],
+    )
+
+
+# The outer layers, each around any inner one
+
+
+def outer_touch(session, query):
+    if "outer" in query:
+        session["outer"] = 1
+    if "list" in query:
+        session.setdefault("list", []).append("outer")
+
+
+def outer_wsgi(inner, managers):
+    def app(environ, start_response):
+        outer_touch(environ["coatcheck.session"], environ["QUERY_STRING"])
+        return inner(environ, start_response)
+
+    return wsgi.SessionMiddleware(app, managers.sync)
+
+
+def outer_flask(inner, managers):
+    app = flask.Flask(__name__)
+    SessionInterface(managers.sync).init_app(app)
+
+    @app.route("/play")
+    def play():
+        outer_touch(flask.session, flask.request.query_string.decode())
+        return flask.Response.from_app(inner, flask.request.environ)
+
+    return app.wsgi_app
+
+
+def outer_asgi(inner, managers, middleware=asgi.SessionMiddleware, **options):
+    async def app(scope, receive, send):
+        query = scope["query_string"].decode()
+        if options and "untouched" not in query:
+            await managers.asynchronous.load(scope["session"])
+        outer_touch(scope["session"], query)
+        await inner(scope, receive, send)
+
+    return middleware(app, managers.asynchronous, **options)
+
+
+def outer_starlette(inner, managers):
+    class Touch:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            if scope["type"] == "http":
+                outer_touch(scope["session"], scope["query_string"].decode())
+            await self.app(scope, receive, send)
+
+    return Starlette(
+        routes=[Mount("/", inner)],
+        middleware=[
+            Middleware(starlette.SessionMiddleware, sessions=managers.asynchronous),
+            Middleware(Touch),
+        ],
+    )
+
+
+def on_demand(inner, managers):
+    return outer_asgi(inner, managers, load="on_demand")
+
+
+INNER = {"wsgi": inner_wsgi, "flask": inner_flask, "asgi": inner_asgi, "starlette": inner_starlette}
+OUTER = {
+    "wsgi": outer_wsgi,
+    "flask": outer_flask,
+    "asgi": outer_asgi,
+    "on demand": on_demand,
+    "starlette": outer_starlette,
+}
+SYNC = {"wsgi", "flask"}
+
+
+class Both:
+    """An inner application in an outer one, and a browser."""
+
+    def __init__(self, outer, inner, managers, portal):
+        self.managers = managers
+        app = INNER[inner](managers)
+        if outer in SYNC and inner not in SYNC:
+            app = ASGIMiddleware(app)
+        if outer not in SYNC and inner in SYNC:
+            app = WSGIMiddleware(app)
+        app = OUTER[outer](app, managers)
+        self.client = WsgiClient(app) if outer in SYNC else AsgiClient(app, portal)
+        self.browser = Browser(lambda request: self.client.send(request, lambda _: None))
+
+    def play(self, *steps):
+        reply = self.browser.play(*steps)
+        assert len(reply.cookies("__Host-session")) <= 1, reply.headers
+        return reply
+
+
+@pytest.fixture(params=[(outer, inner) for outer in OUTER for inner in INNER], ids=" around ".join)
+def both(request, managers, portal):
+    return Both(*request.param, managers, portal)
+
+
+@pytest.mark.promise("H")
+def test_both_use_one_session_and_one_cookie_is_sent(both):
+    reply = both.play("outer", "inner")
+    assert reply.body == b"([('inner', 2), ('outer', 1)], None)", reply.raised
+    assert len(reply.cookies("__Host-session")) == 1
+    assert both.managers.records == 1
+    assert both.play("look").body == reply.body
+    assert both.play("inner").cookies("__Host-session") == []
+
+
+@pytest.mark.promise("H")
+def test_one_value_that_both_edit_has_both_edits(both):
+    both.play("outer")
+    both.play("list")
+    assert b"('list', ['outer', 'inner'])" in both.play("look").body
+
+
+@pytest.mark.promise("H")
+def test_the_inner_layer_signs_in_and_out_for_both(both):
+    both.play("outer")
+    before = dict(both.browser.cookies)
+    assert b"'ada'" in both.play("sign_in").body
+    assert both.browser.cookies != before
+    assert both.managers.records == 1
+    assert b"'ada'" in both.play("look").body
+    reply = both.play("sign_out")
+    assert "Max-Age=0" in reply.cookies("__Host-session")[0]
+    assert both.browser.cookies == {}
+    assert both.managers.records == 0
+
+
+@pytest.mark.promise("H", "23")
+def test_an_inner_handler_that_raises_stores_nothing_of_either_layer_but_an_ending(both):
+    both.play("outer", "sign_in")
+    both.play("inner", "raise")
+    assert b"'inner'" not in both.play("look").body
+    both.play("sign_out", "raise")
+    assert both.managers.records == 0
+
+
+@pytest.mark.promise("H")
+def test_the_inner_layer_can_save_at_once(both):
+    both.play("outer", "inner", "save")
+    assert both.managers.records == 1
+    both.play("list", "save")
+    assert b"('list', ['outer', 'inner'])" in both.play("look").body
+
+
+@pytest.mark.promise("H", "20")
+def test_an_outage_is_a_503_of_the_inner_layer_or_the_outer_one_and_keeps_the_cookie(both):
+    both.play("outer")
+    cookies = dict(both.browser.cookies)
+    for operation, step in (("load", "look"), ("load", "inner"), ("write", "inner"), ("write", "sign_out")):
+        both.managers.store.fail(operation, error=StoreUnavailable("the test says so"))
+        reply = both.play(step)
+        assert (reply.status, reply.cookies("__Host-session")) == (503, []), (operation, step)
+        both.managers.store.recover()
+        both.managers.clock.advance(60)
+    assert both.browser.cookies == cookies
+    assert both.play("look").body == b"([('outer', 1)], None)"
+
+
+@pytest.mark.promise("H", "1")
+def test_a_request_that_neither_touches_says_nothing(both):
+    both.play("outer")
+    reply = both.play("untouched")
+    assert (reply.status, reply.cookies("__Host-session"), reply.all("vary")) == (200, [], [])
