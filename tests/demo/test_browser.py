@@ -55,18 +55,21 @@ def test_a_visit_from_the_first_look_to_the_goodbye(device, shop, script):
 
 
 def test_the_lights_change_the_colours_and_stay_over_a_restart(device, shop):
+    def set_lights(name):
+        page.get_by_role("button", name=name).click()
+        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+        page.wait_for_load_state()  # the style sheet comes after the button
+
     page = device(color_scheme="light")
     ground = "getComputedStyle(document.body).backgroundColor"
     bright = page.evaluate(ground)
-    page.get_by_role("button", name="Down").click()
-    expect(page.get_by_role("button", name="Down")).to_have_attribute("aria-pressed", "true")
+    set_lights("Down")
     dark = page.evaluate(ground)
     assert dark != bright
     shop.restart()
     page.reload()
     assert page.evaluate(ground) == dark
-    page.get_by_role("button", name="Auto").click()
-    expect(page.get_by_role("button", name="Auto")).to_have_attribute("aria-pressed", "true")
+    set_lights("Auto")
     assert page.evaluate(ground) == bright
     page.emulate_media(color_scheme="dark")
     assert page.evaluate(ground) == dark
