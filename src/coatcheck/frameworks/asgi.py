@@ -24,13 +24,14 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from coatcheck.errors import ConfigurationError, ForeignSessionWarning, StoreError
+from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
 from coatcheck.http.paths import Prefixes
 from coatcheck.responder import ENVIRON_KEY, SCOPE_KEY, AsyncResponder
 from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions
 
-__all__ = ["SessionMiddleware", "cookies_of", "path_of"]
+__all__ = ["SessionMiddleware", "check_csrf", "cookies_of", "path_of"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -187,6 +188,23 @@ class SessionMiddleware:
                 await self.sessions.sweep()
             except StoreError as error:
                 log.warning("expired sessions could not be removed: %s", error)
+
+
+def check_csrf(scope: Scope, value: str | None = None) -> bool:
+    """Whether a request may change something: its method is safe, or it brings a CSRF token of its session.
+
+    A websocket has no safe method: it is refused unless it brings one.
+
+    Args:
+        scope: The request, behind the middleware, with its session loaded.
+        value: The token that its form or its first message brought, if any. A token in the ``X-CSRF-Token`` header
+            counts as well.
+    """
+    if scope.get("method") in SAFE_METHODS and scope["type"] == "http":
+        return True
+    session: Session = scope[SCOPE_KEY]
+    sent = [content.decode("latin-1") for name, content in scope["headers"] if name == b"x-csrf-token"]
+    return any(session.check_csrf(token) for token in (value, *sent))
 
 
 def cookies_of(scope: Scope) -> tuple[bytes, str]:

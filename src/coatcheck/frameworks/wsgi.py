@@ -18,14 +18,16 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Responder, session_in
+from coatcheck.session import Session
 from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["SessionMiddleware"]
+__all__ = ["SessionMiddleware", "check_csrf"]
 
 _Headers: TypeAlias = list[tuple[str, str]]
 _ExcInfo: TypeAlias = (
@@ -83,6 +85,19 @@ class SessionMiddleware:
                 raise
             return refusal
         return body
+
+
+def check_csrf(environ: WSGIEnvironment, value: str | None = None) -> bool:
+    """Whether a request may change something: its method is safe, or it brings a CSRF token of its session.
+
+    Args:
+        environ: The request, behind the middleware.
+        value: The token that its form brought, if any. A token in the ``X-CSRF-Token`` header counts as well.
+    """
+    if environ["REQUEST_METHOD"] in SAFE_METHODS:
+        return True
+    session: Session = environ[ENVIRON_KEY]
+    return session.check_csrf(value) or session.check_csrf(environ.get("HTTP_X_CSRF_TOKEN"))
 
 
 def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:

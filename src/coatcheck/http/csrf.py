@@ -9,8 +9,10 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hmac import compare_digest
 
-__all__ = ["SECRET_BYTES", "is_masked", "masked"]
+__all__ = ["SAFE_METHODS", "SECRET_BYTES", "is_masked", "masked"]
 
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""The methods that change nothing (RFC 9110 §9.2.1), and need no token."""
 SECRET_BYTES = 32
 _LENGTH = 86
 
