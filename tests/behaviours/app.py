@@ -126,7 +126,7 @@ STEPS: Mapping[str, Step] = {
 
 _RESPONSE = frozenset({"status", "header", "raise"})
 
-WAITING = frozenset({"load", "save", "take", "take_flashes", "is_live"})
+WAITING = frozenset({"load", "save", "reload", "take", "take_flashes", "is_live"})
 """What waits for the store: the manager's methods of these names."""
 
 

@@ -127,17 +127,21 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         """
         self.responder.fail()
 
-    def save(self) -> None:
+    def save(self, *, create: bool = False) -> bool:
         """Store the changes so far; see `Sessions.save`."""
-        self.sessions.save(self)
+        return self.sessions.save(self, create=create)
+
+    def reload(self) -> bool:
+        """Read what other requests have stored since; see `Sessions.reload`."""
+        return self.sessions.reload(self)
 
     def take(self, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically; see `Sessions.take`."""
         return self.sessions.take(self, *names)
 
-    def take_flashes(self) -> list[Flash]:
+    def take_flashes(self, category: str | None = None) -> list[Flash]:
         """The messages that wait, taken; see `Sessions.take_flashes`."""
-        return self.sessions.take_flashes(self)
+        return self.sessions.take_flashes(self, category)
 
     def is_live(self) -> bool:
         """Whether the session still exists; see `Sessions.is_live`."""
