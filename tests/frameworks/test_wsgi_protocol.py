@@ -134,6 +134,26 @@ def test_a_second_start_with_exc_info_replaces_the_head_while_it_has_not_left():
     assert server.value("a") == "None"  # the handler raised, though a framework in between has caught it
 
 
+def test_a_redirect_that_the_handler_raises_is_a_response_like_any_other():
+    """As WebOb's `HTTPExceptionMiddleware` answers it."""
+
+    class Found(Exception):
+        pass
+
+    def app(environ, start_response):
+        try:
+            environ[ENVIRON_KEY].sign_in("ada")
+            raise Found
+        except Found:
+            start_response("302 Found", [("Location", "/")], sys.exc_info())
+        return []
+
+    server = Server(app)
+    server.get()
+    assert isinstance(server.exc_info[1], Found)
+    assert server.sessions.count() == len(server.ours) == 1
+
+
 def test_a_second_start_with_exc_info_after_the_head_left_raises_it():
     def app(environ, start_response):
         start_response("200 OK", HEADERS)
