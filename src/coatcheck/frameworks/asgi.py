@@ -127,10 +127,9 @@ class SessionMiddleware:
             if not await response.refuse(error):
                 raise
         else:
-            if not response.over:
-                if scope.get(SCOPE_KEY) is not session:
-                    await self.settle(scope, session)
-                await self.sessions.close(session)
+            if scope.get(SCOPE_KEY) is not session and not response.over:
+                await self.settle(scope, session)
+            await response.end()
 
     async def settle(self, scope: Scope, session: Session) -> None:
         """Notice what has been put in place of the session in the scope."""
@@ -249,10 +248,12 @@ class _Response(AsyncResponder):
         if kind in _HEADS and not self.head_sent:
             status = message.get("status", 0)
             secure = self.scope.get("scheme", "http") in _SECURE
-            if status >= _SERVER_ERROR and (caught := sys.exc_info()[1]) is not None:
-                # A framework within ours answers what its handler raised, before it lets that through (Starlette).
-                await self.failed(caught)
             try:
+                if status == _SERVER_ERROR:
+                    self._check()
+                if status >= _SERVER_ERROR and (caught := sys.exc_info()[1]) is not None:
+                    # A framework within ours answers what its handler raised, before it lets that through (Starlette).
+                    await self.failed(caught)
                 if self.scope.get(SCOPE_KEY) is not self.session:
                     await self.layer.settle(self.scope, self.session)
                 outcome = await self.head(status, secure=secure)
