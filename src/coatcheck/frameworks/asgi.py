@@ -104,7 +104,7 @@ class SessionMiddleware:
         if shared is not None:
             session = self.sessions.share(shared, self.session_type)
         else:
-            if outer is not None:
+            if outer is not None and not isinstance(outer, Session):
                 self._name_foreign(outer, "outside", "its session is hidden from what is inside")
             cookies, client = cookies_of(scope)
             session = self.sessions.open(cookies, client=client, path=path, session_type=self.session_type)
@@ -125,6 +125,7 @@ class SessionMiddleware:
         except BaseException as error:
             # Also a cancelled request ends a session that its handler ended.
             if not await response.refuse(error):
+                await response.end()  # what tries the request again, with the same scope, gets another session
                 raise
         else:
             if scope.get(SCOPE_KEY) is not session and not response.over:

@@ -82,6 +82,7 @@ class SessionMiddleware:
             refusal = response.refuse(error)
             _close_body(body)
             if refusal is None:
+                response.end()  # what tries the request again, with the same environ, gets another session
                 raise
             return refusal
         return body
