@@ -125,12 +125,14 @@ class SessionMiddleware:
         except BaseException as error:
             # Also a cancelled request ends a session that its handler ended.
             if not await response.refuse(error):
-                await response.end()  # what tries the request again, with the same scope, gets another session
+                await (
+                    response.end()
+                )  # what tries the request again, with the same scope, gets another session
                 raise
         else:
             if scope.get(SCOPE_KEY) is not session and not response.over:
                 await self.settle(scope, session)
-            await response.end()
+            await self.sessions.close(session)
 
     async def settle(self, scope: Scope, session: Session) -> None:
         """Notice what has been put in place of the session in the scope."""
