@@ -81,10 +81,15 @@ class AsgiClient:
         return self.portal.call(self._send(request, note))
 
     async def _send(self, request: Request, note: Callable[[str], None]) -> Reply:
-        reply = Reply()
+        reply, over = Reply(), asyncio.Event()
+        incoming = [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
+            if incoming:
+                return incoming.pop()
+            # As servers do: there is nothing more to receive before the response is complete.
+            await over.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -97,6 +102,7 @@ class AsgiClient:
                 reply.body += message.get("body", b"")
                 if not message.get("more_body", False):
                     note("end")
+                    over.set()
 
         try:
             await self.app(scope_of(request), receive, send)
