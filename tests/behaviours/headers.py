@@ -15,7 +15,12 @@ from tests.behaviours.site import DAY, HOUR, OpenSite, Site
 __all__ = ["Headers", "ways_to_look"]
 
 # What a class has that is no way to look at an instance.
-NO_LOOKS = frozenset({"__init__", "__repr__", "__subclasshook__", "__class_getitem__", "__init_subclass__"})
+NO_LOOKS = frozenset(
+    {
+        *("__init__", "__repr__", "__subclasshook__", "__class_getitem__", "__init_subclass__"),
+        *("__implemented__", "__provides__", "__providedBy__"),  # zope.interface.implementer adds them
+    }
+)
 
 
 def ways_to_look(kind: type) -> set[str]:
