@@ -109,7 +109,12 @@ class ErrorPages:
     def test_the_page_of_a_failed_request_clears_the_cookie_of_the_session_that_it_ended(
         self, site: Site
     ) -> None:
-        for steps in (("sign_out",), ("set a 2", "destroy", "set b 1"), ("sign_out", "sign_in grace")):
+        for steps in (
+            ("sign_out",),
+            ("set a 2", "destroy", "set b 1"),
+            ("sign_out", "sign_in grace"),
+            ("sign_out", "push_unstorable l"),
+        ):
             browser = site.browser("set a 1", "sign_in ada")
             late = browser.twin()
             reply = browser.play(*steps, "raise")
