@@ -7,6 +7,7 @@ from coatcheck.frameworks import asgi, wsgi
 from tests.behaviours import (
     AsgiClient,
     AsyncHttpBehaviours,
+    ErrorPages,
     HttpBehaviours,
     WsgiClient,
     perform,
@@ -16,7 +17,7 @@ from tests.behaviours.forbidden import forbids
 
 
 def fill(resp, answer):
-    """Falcon's response of an answer."""
+    """Make Falcon's response of an answer."""
     resp.status = answer.status
     for name, value in answer.headers:
         resp.append_header(name, value)
@@ -26,7 +27,12 @@ def fill(resp, answer):
         resp.stream = answer.body
 
 
-class TestWsgi(HttpBehaviours):
+def say_sorry(resp, session):
+    session["page"] = "seen"
+    resp.status, resp.text = 500, "sorry"
+
+
+class TestWsgi(ErrorPages, HttpBehaviours):
     def build(self, sessions):
         class Play:
             def on_get(self, req, resp):
@@ -34,7 +40,7 @@ class TestWsgi(HttpBehaviours):
 
         def failed(req, resp, error, params):
             sessions.fail(req.env["coatcheck.session"], error)
-            resp.status = 500
+            say_sorry(resp, req.env["coatcheck.session"])
 
         app = falcon.App()
         app.add_error_handler(Exception, failed)
@@ -47,7 +53,7 @@ class TestWsgi(HttpBehaviours):
         "Falcon's ASGI application can't be mounted: it routes by the whole path, root_path included"
     )
 )
-class TestAsgi(AsyncHttpBehaviours):
+class TestAsgi(ErrorPages, AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
         class Play:
             async def on_get(self, req, resp):
@@ -55,7 +61,7 @@ class TestAsgi(AsyncHttpBehaviours):
 
         async def failed(req, resp, error, params):
             await sessions.fail(req.scope["session"], error)
-            resp.status = 500
+            say_sorry(resp, req.scope["session"])
 
         app = falcon.asgi.App()
         app.add_error_handler(Exception, failed)

@@ -1,12 +1,13 @@
-"""Litestar in the plain ASGI middleware: the shared list. A hook tells that a handler raised."""
+"""Litestar with the plain ASGI middleware: the shared list. A hook tells that a handler raised."""
 
 import litestar
 from litestar.exceptions import HTTPException, LitestarException
+from litestar.middleware import DefineMiddleware
 from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
 
 from coatcheck.frameworks.asgi import SessionMiddleware
-from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
 
 
 def response_of(answer):
@@ -22,25 +23,41 @@ class LitestarClient(AsgiClient):
 
     def send(self, request, note):
         reply = super().send(request, note)
-        while isinstance(reply.raised, ExceptionGroup) or type(reply.raised) is LitestarException:
-            reply.raised = (
-                reply.raised.exceptions[0]
-                if isinstance(reply.raised, ExceptionGroup)
-                else reply.raised.__cause__
-            )
+        while type(error := reply.raised) in (ExceptionGroup, LitestarException):
+            reply.raised = error.__cause__ if isinstance(error, LitestarException) else error.exceptions[0]
         return reply
 
 
-class TestLitestar(AsyncHttpBehaviours):
+def application(sessions, middleware=()):
+    @litestar.get("/play")
+    async def play(request: litestar.Request) -> ASGIResponse:
+        query = request.scope["query_string"].decode()
+        return response_of(await perform_async(query, request.session, sessions))
+
+    async def failed(exc, scope):
+        if not isinstance(exc, HTTPException):
+            await sessions.fail(scope["coatcheck.session"], exc)
+
+    def sorry(request, exc):
+        request.session["page"] = "seen"
+        return litestar.Response("sorry", status_code=500, media_type="text/plain")
+
+    return litestar.Litestar(
+        [play],
+        middleware=middleware,
+        after_exception=[failed],
+        exception_handlers={500: sorry},
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+class TestAround(ErrorPages, AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
-        @litestar.get("/play")
-        async def play(request: litestar.Request) -> ASGIResponse:
-            query = request.scope["query_string"].decode()
-            return response_of(await perform_async(query, request.session, sessions))
+        return LitestarClient(SessionMiddleware(application(sessions), sessions), portal)
 
-        async def failed(exc, scope):
-            if not isinstance(exc, HTTPException):
-                await sessions.fail(scope["coatcheck.session"], exc)
 
-        app = litestar.Litestar([play], after_exception=[failed], openapi_config=None, logging_config=None)
-        return LitestarClient(SessionMiddleware(app, sessions), portal)
+class TestInside(ErrorPages, AsyncHttpBehaviours):
+    def build_async(self, sessions, portal):
+        layer = DefineMiddleware(SessionMiddleware, sessions=sessions)
+        return LitestarClient(application(sessions, [layer]), portal)

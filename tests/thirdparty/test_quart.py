@@ -3,10 +3,10 @@
 import quart
 
 from coatcheck.frameworks.asgi import SessionMiddleware
-from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
 
 
-class TestQuart(AsyncHttpBehaviours):
+class TestQuart(ErrorPages, AsyncHttpBehaviours):
     refused_bytes = b"\r\n"  # werkzeug's Headers raise a ValueError; a server has refused the request before
 
     def build_async(self, sessions, portal):
@@ -24,4 +24,10 @@ class TestQuart(AsyncHttpBehaviours):
         async def failed(sender, exception, **_):
             await sessions.fail(quart.request.scope["session"], exception)
 
-        return AsgiClient(SessionMiddleware(app, sessions), portal)
+        @app.errorhandler(500)
+        async def sorry(error):
+            quart.request.scope["session"]["page"] = "seen"
+            return "sorry", 500
+
+        app.asgi_app = SessionMiddleware(app.asgi_app, sessions)
+        return AsgiClient(app, portal)
