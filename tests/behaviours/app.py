@@ -126,7 +126,7 @@ STEPS: Mapping[str, Step] = {
 
 _RESPONSE = frozenset({"status", "header", "raise"})
 
-WAITING = frozenset({"load", "save", "take", "take_flashes", "is_live"})
+WAITING = frozenset({"load", "save", "reload", "take", "take_flashes", "is_live"})
 """What waits for the store: the manager's methods of these names."""
 
 
@@ -174,8 +174,8 @@ LOOKS: Mapping[str, Callable[[Session], object]] = {
     "csrf_token": lambda session: session.csrf_token(),
     "new_csrf_token": lambda session: session.new_csrf_token(),
     "check_csrf": lambda session: session.check_csrf("x"),
-    "mark": lambda session: session.mark,
     "set_lifetime": lambda session: session.set_lifetime(idle=timedelta(hours=1)),
+    "mark": lambda session: session.mark,
 }
 """Every way to look at a session, by the name of what does it: a response after any of them depends on the cookie."""
 

@@ -51,6 +51,8 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
     sessions: Sessions
     responder: Responder
+    app: flask.Flask | None = None
+    """The application that opened it."""
     accessed = False
     """Set by Flask; what counts for the headers is whether the session was looked at."""
 
@@ -125,17 +127,21 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         """
         self.responder.fail()
 
-    def save(self) -> None:
+    def save(self, *, create: bool = False) -> bool:
         """Store the changes so far; see `Sessions.save`."""
-        self.sessions.save(self)
+        return self.sessions.save(self, create=create)
+
+    def reload(self) -> bool:
+        """Read what other requests have stored since; see `Sessions.reload`."""
+        return self.sessions.reload(self)
 
     def take(self, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically; see `Sessions.take`."""
         return self.sessions.take(self, *names)
 
-    def take_flashes(self) -> list[Flash]:
+    def take_flashes(self, category: str | None = None) -> list[Flash]:
         """The messages that wait, taken; see `Sessions.take_flashes`."""
-        return self.sessions.take_flashes(self)
+        return self.sessions.take_flashes(self, category)
 
     def is_live(self) -> bool:
         """Whether the session still exists; see `Sessions.is_live`."""
@@ -177,7 +183,10 @@ class SessionInterface(FlaskSessionInterface):
         """The session of a request. Asks the store nothing before it is looked at."""
         manager = self._manager(app)
         environ = request.environ
-        if (outer := session_in(environ)) is not None and manager.agrees_with(outer):
+        outer = session_in(environ)
+        # A test client's `session_transaction` opens a session twice for one request of the same application.
+        again = isinstance(outer, FlaskSession) and outer.app is app
+        if outer is not None and not again and manager.agrees_with(outer):
             session = manager.share(outer, FlaskSession)
             session.responder = SharedResponder(manager, session, outer)
             return session
@@ -188,6 +197,7 @@ class SessionInterface(FlaskSessionInterface):
             session_type=FlaskSession,
         )
         session.responder = Responder(manager, session)
+        session.app = app
         environ[ENVIRON_KEY] = session  # for an application that a view calls
         return session
 
