@@ -39,8 +39,6 @@ class TestWsgiWithExcInfo(ErrorPages, HttpBehaviours):
 
 
 class TestAsgiWithFail(ErrorPages, AsyncHttpBehaviours):
-    tells_the_error = False
-
     def build_async(self, sessions, portal):
         async def respond(scope, send):
             answer = await perform_async(scope["query_string"].decode(), scope["session"], sessions)
@@ -62,13 +60,15 @@ class TestAsgiWithFail(ErrorPages, AsyncHttpBehaviours):
 
             try:
                 await respond(scope, send_and_note)
-            except Exception:
-                await sessions.fail(scope["session"])
+                return
+            except Exception as error:
+                await sessions.fail(scope["session"], error)
                 if started:
                     raise
-                scope["session"]["page"] = "seen"
-                await send(head_of(500, PAGE))
-                await send({"type": "http.response.body", "body": b"sorry"})
+            # Not while the exception is being handled: the middleware would see it.
+            scope["session"]["page"] = "seen"
+            await send(head_of(500, PAGE))
+            await send({"type": "http.response.body", "body": b"sorry"})
 
         return AsgiClient(asgi.SessionMiddleware(handler, sessions), portal)
 

@@ -28,36 +28,34 @@ class LitestarClient(AsgiClient):
         return reply
 
 
-def application(sessions, middleware=()):
+def application(sessions, **options):
     @litestar.get("/play")
     async def play(request: litestar.Request) -> ASGIResponse:
         query = request.scope["query_string"].decode()
         return response_of(await perform_async(query, request.session, sessions))
 
-    async def failed(exc, scope):
-        if not isinstance(exc, HTTPException):
-            await sessions.fail(scope["coatcheck.session"], exc)
-
-    def sorry(request, exc):
-        request.session["page"] = "seen"
-        return litestar.Response("sorry", status_code=500, media_type="text/plain")
-
-    return litestar.Litestar(
-        [play],
-        middleware=middleware,
-        after_exception=[failed],
-        exception_handlers={500: sorry},
-        openapi_config=None,
-        logging_config=None,
-    )
+    return litestar.Litestar([play], openapi_config=None, logging_config=None, **options)
 
 
-class TestAround(ErrorPages, AsyncHttpBehaviours):
+class TestAround(AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
         return LitestarClient(SessionMiddleware(application(sessions), sessions), portal)
 
 
-class TestInside(ErrorPages, AsyncHttpBehaviours):
+class TestInsideWithAPageThatUsesTheSession(ErrorPages, AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
-        layer = DefineMiddleware(SessionMiddleware, sessions=sessions)
-        return LitestarClient(application(sessions, [layer]), portal)
+        async def failed(exc, scope):
+            if not isinstance(exc, HTTPException):
+                await sessions.fail(scope["coatcheck.session"], exc)
+
+        def sorry(request, exc):
+            request.session["page"] = "seen"
+            return litestar.Response("sorry", status_code=500, media_type="text/plain")
+
+        app = application(
+            sessions,
+            middleware=[DefineMiddleware(SessionMiddleware, sessions=sessions)],
+            after_exception=[failed],
+            exception_handlers={500: sorry},
+        )
+        return LitestarClient(app, portal)
