@@ -249,8 +249,10 @@ class _Response(AsyncResponder):
         if kind in _HEADS and not self.head_sent:
             status = message.get("status", 0)
             secure = self.scope.get("scheme", "http") in _SECURE
-            if status >= _SERVER_ERROR and (caught := sys.exc_info()[1]) is not None:
-                # A framework within ours answers what its handler raised, before it lets that through (Starlette).
+            caught = sys.exc_info()[1] if status >= _SERVER_ERROR else None
+            # A framework within ours answers what its handler raised, before it lets that through (Starlette). Not an
+            # exception that stands for a response, such as `HTTPException(503)`.
+            if caught is not None and getattr(caught, "status_code", None) != status:
                 await self.failed(caught)
             try:
                 if self.scope.get(SCOPE_KEY) is not self.session:
