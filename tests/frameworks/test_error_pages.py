@@ -4,10 +4,15 @@ Each page also puts something into the session, as a middleware of the framework
 """
 
 import sys
+from contextlib import suppress
 
 import flask
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from coatcheck.frameworks import asgi, wsgi
+from coatcheck import StoreError
+from coatcheck.frameworks import asgi, starlette, wsgi
 from coatcheck.frameworks.flask import SessionInterface
 from tests.behaviours import (
     AsgiClient,
@@ -18,6 +23,7 @@ from tests.behaviours import (
     perform,
     perform_async,
 )
+from tests.frameworks.test_starlette import response_of
 
 PAGE = [("Content-Type", "text/plain")]
 
@@ -71,6 +77,20 @@ class TestAsgiWithFail(ErrorPages, AsyncHttpBehaviours):
             await send({"type": "http.response.body", "body": b"sorry"})
 
         return AsgiClient(asgi.SessionMiddleware(handler, sessions), portal)
+
+
+class TestStarletteWithin(ErrorPages, AsyncHttpBehaviours):
+    def build_async(self, sessions, portal):
+        async def play(request):
+            return response_of(await perform_async(request.url.query, request.session, sessions))
+
+        async def sorry(request, error):
+            with suppress(StoreError):
+                request.session["page"] = "seen"
+            return PlainTextResponse("sorry", 500)
+
+        app = Starlette(routes=[Route("/play", play)], exception_handlers={Exception: sorry})
+        return AsgiClient(starlette.SessionMiddleware(app, sessions), portal)
 
 
 class TestFlaskWithAHandlerOfExceptions(ErrorPages, HttpBehaviours):
