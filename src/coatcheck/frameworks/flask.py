@@ -51,6 +51,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
     sessions: Sessions
     responder: Responder
+    request: flask.Request
     accessed = False
     """Set by Flask; what counts for the headers is whether the session was looked at."""
 
@@ -177,7 +178,13 @@ class SessionInterface(FlaskSessionInterface):
         """The session of a request. Asks the store nothing before it is looked at."""
         manager = self._manager(app)
         environ = request.environ
-        if (outer := session_in(environ)) is not None and manager.agrees_with(outer):
+        outer = session_in(environ)
+        # Flask's `session_transaction` opens two sessions for one request: neither is an outer layer's.
+        if (
+            outer is not None
+            and getattr(outer, "request", None) is not request
+            and manager.agrees_with(outer)
+        ):
             session = manager.share(outer, FlaskSession)
             session.responder = SharedResponder(manager, session, outer)
             return session
@@ -187,7 +194,7 @@ class SessionInterface(FlaskSessionInterface):
             path=request.path,
             session_type=FlaskSession,
         )
-        session.responder = Responder(manager, session)
+        session.responder, session.request = Responder(manager, session), request
         environ[ENVIRON_KEY] = session  # for an application that a view calls
         return session
 
