@@ -25,7 +25,7 @@ LAYERS = [
     ["model.merges"],
     ["model.record"],
     ["model.format"],
-    ["http.token", "http.cookie", "http.headers", "http.paths"],
+    ["http.token", "http.cookie", "http.csrf", "http.headers", "http.paths"],
     ["config"],
     ["core.calls"],
     ["core.state", "core.swap"],
@@ -37,6 +37,8 @@ LAYERS = [
     ["runner", "runner_async"],
     ["session"],
     ["urls"],
+    ["manager"],
+    ["administration"],
     ["sessions"],
     ["responder"],
 ]
@@ -64,6 +66,8 @@ NOT_FOR = {
         "runner_async",
     ],
     "urls": [*CORE, "session", "runner", "runner_async"],
+    "manager": ["runner", "runner_async", "urls"],
+    "administration": [*CORE, "urls"],
 }
 BESIDE = {"runner_async": ["stores.coalesce"], "sessions": ["stores.coalesce"]}
 """What is no row of the table and yet a part of the one that names it: the lanes in which an event loop's calls wait."""

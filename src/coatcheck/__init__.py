@@ -24,6 +24,7 @@ from coatcheck.errors import (
     StoreTimeout,
     StoreUnavailable,
     TooLarge,
+    WouldBlock,
 )
 from coatcheck.events import Event
 from coatcheck.model import merges
@@ -55,6 +56,7 @@ __all__ = [
     "StoreTimeout",
     "StoreUnavailable",
     "TooLarge",
+    "WouldBlock",
     "merges",
 ]
 

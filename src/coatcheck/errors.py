@@ -8,6 +8,7 @@
     ├── TooLarge (ValueError)               a record or a cookie over its limit
     ├── DecodeError (ValueError)            one field of a record can't be read; the others can
     ├── NotLoaded (RuntimeError)            the session was used before it was loaded (async only)
+    ├── WouldBlock (RuntimeError)           a synchronous call would block the event loop
     ├── CannotSendCookie (RuntimeError)     a new cookie was needed, but none can be sent any more
     ├── SessionGone (LookupError)           `edit` of a session that does not exist or has ended
     └── StoreError                          a store operation failed
@@ -42,6 +43,7 @@ __all__ = [
     "StoreTimeout",
     "StoreUnavailable",
     "TooLarge",
+    "WouldBlock",
 ]
 
 
@@ -111,6 +113,10 @@ class TooLarge(CoatcheckError, ValueError):
 
 class NotLoaded(CoatcheckError, RuntimeError):
     """The session was used before it was loaded. Only async sessions that load on demand raise this."""
+
+
+class WouldBlock(CoatcheckError, RuntimeError):
+    """A synchronous call for a session of an async manager, in the thread of its event loop, would block the loop."""
 
 
 class CannotSendCookie(CoatcheckError, RuntimeError):

@@ -5,44 +5,25 @@ Both run the same flows (`coatcheck.core.requests`, `coatcheck.core.admin`). The
 
 from __future__ import annotations
 
-import inspect
 import logging
-import secrets
 import threading
-import warnings
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine
 from copy import copy
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from coatcheck.administration import Administration, AsyncAdministration
 from coatcheck.config import Options, Settings
-from coatcheck.core.admin import Admin
 from coatcheck.core.calls import Flow
 from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
-from coatcheck.core.requests import Requests
-from coatcheck.core.state import State, Status
-from coatcheck.core.swap import Swap
-from coatcheck.core.users import Users
-from coatcheck.errors import (
-    ConfigurationError,
-    ForeignSessionWarning,
-    InsecureTransportWarning,
-    NotLoaded,
-    StoreError,
-    StoreTimeout,
-)
-from coatcheck.events import Event
-from coatcheck.http.token import handle_of
+from coatcheck.core.state import State
+from coatcheck.errors import CoatcheckError, NotLoaded, StoreError, StoreTimeout, WouldBlock
+from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of
 from coatcheck.model.fields import Flash
-from coatcheck.model.lifetimes import moment
 from coatcheck.model.ports import AsyncStore, Index, Store
-from coatcheck.model.record import Record
 from coatcheck.runner import Runner
-from coatcheck.session import Session, has_ended, state_of
+from coatcheck.session import Session, state_of
 from coatcheck.urls import StoreOptions, async_store_from_url, split_options, store_from_url
 
 if TYPE_CHECKING:
@@ -52,8 +33,6 @@ __all__ = ["AsyncSessions", "SessionInfo", "Sessions"]
 
 T = TypeVar("T")
 SessionT = TypeVar("SessionT", bound=Session)
-Method = TypeVar("Method", bound=Callable[..., object])
-_SWEPT_AT_A_TIME = 1000
 _LOOP_PATIENCE = 5.0
 """Seconds that an event loop has, beyond the deadline of the store, to answer a thread."""
 _LOAD_IT = (
@@ -68,135 +47,7 @@ _NOT_ENDED = "the store failed to end a session that a failed request had ended"
 log: logging.Logger = logging.getLogger("coatcheck")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionInfo:
-    """One session of a user, for a list of devices."""
-
-    handle: str
-    """The session's public name, for `Sessions.revoke`."""
-    user: str
-    created_at: datetime
-    signed_in_at: datetime
-    last_used_at: datetime
-    """Exact to a tenth of the idle timeout, at most an hour."""
-    expires_at: datetime
-    """When the session expires if it is not used again."""
-    permanent: bool
-    client: str
-    """The User-Agent of the sign-in, shortened. The client chose this text, so escape it."""
-    current: bool
-    """Whether this is the session that the caller named as current."""
-
-
-class _Manager:
-    """The common part of both managers: settings, flows, clock, events."""
-
-    settings: Settings
-
-    def __init__(self, settings: Settings, index: Index) -> None:
-        self._counted: Counter[str] = Counter()
-        self._counting = threading.Lock()
-        self._warned = False
-        self._rival_named = False
-        self._use(settings, index)
-
-    def _use(self, settings: Settings, index: Index) -> None:
-        if settings.max_sessions_per_user is not None and index == "none":
-            raise ConfigurationError(
-                "max_sessions_per_user needs a store that finds the sessions of a user, and this one does not: leave the "
-                "setting out, or use another store."
-            )
-        self.settings = settings
-        random = secrets.token_bytes
-        users = Users(settings, index, random)
-        self._requests = Requests(settings, users, random)
-        self._admin = Admin(settings, users, self._requests)
-        self._swap = Swap(
-            random, settings.max_bytes, lifetimes=settings.lifetimes if index == "within" else None
-        )
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """The number of events of each kind in this process."""
-        with self._counting:
-            return dict(self._counted)
-
-    def _now(self) -> int:
-        return int(self.settings.clock() * 1000)
-
-    def _tell(self, event: Event) -> None:
-        with self._counting:
-            self._counted[event.kind] += 1
-        if self.settings.on_event is not None:
-            try:
-                self.settings.on_event(event)
-            except Exception:
-                log.exception("on_event failed for a %r event", event.kind)
-
-    def cookie_of(self, session: Session) -> dict[str, str]:
-        """The cookie that the session's visitor has, as name and value, for test clients: what opens the session.
-
-        Empty while nothing is stored, and for a session that was found by its public name.
-        """
-        token = state_of(session).token
-        if token is None:
-            return {}
-        return {self.settings.template.name: self.settings.ring.sign(token)}
-
-    def agrees_with(self, outer: Session) -> bool:
-        """Whether a session that another layer of ours opened for this request can be used here: one cookie, one life."""
-        mine, theirs = self.settings, outer.sessions.settings
-        if mine.template.name != theirs.template.name or has_ended(outer):
-            return False
-        agree = (
-            mine.template.clear() == theirs.template.clear()
-            and mine.ring.has_secrets_of(theirs.ring)
-            and mine.lifetimes == theirs.lifetimes
-        )
-        if not agree and not self._rival_named:
-            self._rival_named = True
-            warnings.warn(
-                f"Two session layers serve one request, both with the cookie {mine.template.name}, and their settings differ: "
-                "they overwrite each other's cookie. Give both the same secret, cookie and limits, and they share one "
-                "session; or give one of them another cookie name.",
-                ForeignSessionWarning,
-                stacklevel=3,
-            )
-        return agree
-
-    def share(self, outer: Session, session_type: type[SessionT]) -> SessionT:
-        """The session of an outer layer as `session_type`. Its outer layer stores it."""
-        return session_type(partial(_state_of_outer, outer), self)
-
-    def note_failure(self, session: Session) -> bool:
-        """Note that the handler raised. Whether it had ended a session before.
-
-        From now on nothing is stored but endings and what `save` and `take` are called for.
-        """
-        state = session._state
-        if state is None:
-            session._failed = True
-            return False
-        state.failed = True
-        if state.failure is not None:
-            # What still runs (a middleware, an error page) must not fail by the same outage again.
-            state.status = Status.OUTAGE
-        return bool(state.to_destroy)
-
-    def _warn_of_http(self) -> None:
-        if self._warned or self.settings.insecure_http:
-            return
-        self._warned = True
-        warnings.warn(
-            "A session cookie was set on plain http. It is Secure, so browsers don't send it back on plain http: "
-            "sign-ins will seem not to last. For local development set insecure_http=True; behind a proxy that "
-            "terminates TLS, make it send X-Forwarded-Proto and let your server or framework trust it.",
-            InsecureTransportWarning,
-            stacklevel=3,
-        )
-
-
-class Sessions(_Manager):
+class Sessions(Administration):
     """The manager for synchronous applications.
 
     As a context manager, or by `shutdown()`, it closes its store at the end. Its methods are safe for threads.
@@ -212,10 +63,10 @@ class Sessions(_Manager):
         Raises:
             ConfigurationError: The settings contradict each other, or the store.
         """
-        _refuse_other_kind(store, wanted_async=False)
+        refuse_other_kind(store, wanted_async=False)
         self.store = store
         self._beginning = threading.Lock()
-        super().__init__(_settings_from(options), store.index)
+        super().__init__(settings_from(options), store.index)
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
@@ -236,7 +87,7 @@ class Sessions(_Manager):
             StoreError: The store can't be opened.
         """
         wanted, rest = split_options(options)
-        _settings_from(rest)  # before a store makes its file: wrong settings must leave none
+        settings_from(rest)  # before a store makes its file: wrong settings must leave none
         return cls(store_from_url(url, wanted), **rest)
 
     def with_settings(self, **options: Unpack[Options]) -> Self:
@@ -349,6 +200,9 @@ class Sessions(_Manager):
             except StoreError:
                 log.exception(_NOT_ENDED)
 
+    def _of_nobody(self) -> Session:
+        return self.open(b"")
+
     # For a session that a handler holds
 
     def load(self, session: Session) -> None:
@@ -413,136 +267,13 @@ class Sessions(_Manager):
         state = state_of(session)
         if state.loop is not None:
             owner: AsyncSessions = state.owner
-            return owner._from_a_thread(state, flow, RuntimeError(_AWAIT_IT))
+            return owner._from_a_thread(state, flow, WouldBlock(_AWAIT_IT))
         with state.turn:
             now = self._now()
             return self._run(flow(state, now), now)
 
-    # Sessions by user or handle
 
-    def of_user(
-        self, user: str, *, current: Session | None = None, limit: int = 100, after: str | None = None
-    ) -> list[SessionInfo]:
-        """The live sessions of a user, the newest sign-in first.
-
-        Args:
-            user: The id that was given to `Session.sign_in`.
-            current: The session to mark as the current one. A sign-in of its own request is in the list, too.
-            limit: The largest number of sessions to return.
-            after: The last handle of the previous page; the list continues after it. If that session has ended since,
-                the list is empty.
-
-        Raises:
-            ConfigurationError: The store has no index of users (Memcached).
-        """
-        if current is not None:
-            self.load(current)
-        now = self._now()
-        state = None if current is None else state_of(current)
-        return _infos(
-            self._run(self._admin.of_user(_checked_user(user), now, limit, after, state), now), state
-        )
-
-    def revoke(self, handle: str, user: str | None = None) -> bool:
-        """End a session by its public name. Returns whether it did.
-
-        Args:
-            handle: The public name.
-            user: End it only if this user is signed in to it. For a user's own list of devices give it: a handle that
-                comes from a form may be anybody's. None: whoever has it.
-        """
-        now = self._now()
-        return self._run(self._admin.revoke(handle, now, None if user is None else _checked_user(user)), now)
-
-    def find(self, handle: str) -> Session | None:
-        """The session of a public name, to read and change it; None: there is none. For administration only.
-
-        A handle that came from a client must never be given to it: it proves nothing. This does not count as use of the
-        session. `save` stores changes, and answers False where the session has ended meanwhile.
-        """
-        session = self.open(b"")
-        now = self._now()
-        return session if self._run(self._admin.find(state_of(session), now, handle), now) else None
-
-    def exists(self, handle: str) -> bool:
-        """Whether a session of this public name is alive. For administration only."""
-        return self.find(handle) is not None
-
-    def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
-        """End every session of a user that signed in before this call (ASVS 7.4.2, 7.4.3).
-
-        Once it has returned, none of these sessions opens again, whatever ran in parallel. A sign-in that begins
-        during the call is kept.
-
-        Args:
-            user: The id that was given to `Session.sign_in`.
-            keep: A session, or its handle, that is not ended.
-
-        Returns:
-            The number of sessions that were ended; 0 where they are ended without being found (Memcached,
-            ``revocation="epoch"``).
-
-        Raises:
-            RevocationIncomplete: The sessions in the index were ended, but the store may have lost part of the index.
-        """
-        now = self._now()
-        return self._run(self._admin.revoke_user(_checked_user(user), now, _handle_or_none(keep)), now)
-
-    def update_user(self, user: str, values: Mapping[str, Any]) -> int:
-        """Set fields in every live session of a user. Returns the number of sessions.
-
-        Raises:
-            ConfigurationError: The store has no index of users (Memcached).
-        """
-        now = self._now()
-        return self._run(self._admin.update_user(_checked_user(user), values, now), now)
-
-    @contextmanager
-    def edit(self, handle: str) -> Generator[Session]:
-        """Change a session from a worker or a script. The changes are stored if the block ends without an exception.
-
-        This does not count as use of the session, and can't change its cookie: `sign_in`, `rotate` and a change of
-        `permanent` are refused.
-
-        Raises:
-            SessionGone: The session does not exist, or it ended before the changes were stored.
-        """
-        session = self.open(b"")
-        state = state_of(session)
-        now = self._now()
-        self._run(self._admin.open_for_edit(state, now, handle), now)
-        yield session
-        now = self._now()
-        self._run(self._admin.close_edit(state, now, handle), now)
-
-    def count(self) -> int:
-        """The number of live sessions.
-
-        Raises:
-            ConfigurationError: The store can't count them (Memcached).
-        """
-        return self._run(self._admin.count(), self._now())
-
-    def ping(self) -> None:
-        """Return if the store can be reached, else raise a `StoreError`."""
-        self._run(self._admin.ping(), self._now())
-
-    def sweep(self) -> int:
-        """Remove expired records in bounded batches. Returns their number."""
-        return self._run(self._admin.sweep(_SWEPT_AT_A_TIME), self._now())
-
-
-def _as(sync_method: Callable[..., object]) -> Callable[[Method], Method]:
-    """Gives an async method the docstring of the sync method, whose behaviour it shares."""
-
-    def documented(method: Method) -> Method:
-        method.__doc__ = sync_method.__doc__
-        return method
-
-    return documented
-
-
-class AsyncSessions(_Manager):
+class AsyncSessions(AsyncAdministration):
     """The manager for asynchronous applications, under asyncio or uvloop.
 
     As an async context manager, or by `shutdown()`, it closes its store at the end. It has the methods of `Sessions`;
@@ -559,12 +290,12 @@ class AsyncSessions(_Manager):
         Raises:
             ConfigurationError: The settings contradict each other, or the store.
         """
-        _refuse_other_kind(store, wanted_async=True)
+        refuse_other_kind(store, wanted_async=True)
         from coatcheck.stores.coalesce import PerLoop, Tasks
 
         self.store = store
         self._tasks = PerLoop(Tasks)
-        super().__init__(_settings_from(options), store.index)
+        super().__init__(settings_from(options), store.index)
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
@@ -579,13 +310,13 @@ class AsyncSessions(_Manager):
         self._run = self._runner.run
 
     @classmethod
-    @_as(Sessions.from_url)
+    @shares_docs_of(Sessions.from_url)
     def from_url(cls, url: str, **options: Unpack[StoreOptions]) -> Self:
         wanted, rest = split_options(options)
-        _settings_from(rest)
+        settings_from(rest)
         return cls(async_store_from_url(url, wanted), **rest)
 
-    @_as(Sessions.with_settings)
+    @shares_docs_of(Sessions.with_settings)
     def with_settings(self, **options: Unpack[Options]) -> Self:
         other = copy(self)
         other._use(replace(self.settings, **options), self.store.index)
@@ -597,7 +328,7 @@ class AsyncSessions(_Manager):
     async def __aexit__(self, *_: object) -> None:
         await self.shutdown()
 
-    @_as(Sessions.shutdown)
+    @shares_docs_of(Sessions.shutdown)
     async def shutdown(self) -> None:
         await self._runner.close()
 
@@ -609,7 +340,7 @@ class AsyncSessions(_Manager):
     def open(
         self, cookies: bytes | str, *, client: str = "", path: str = "", session_type: type[SessionT]
     ) -> SessionT: ...
-    @_as(Sessions.open)
+    @shares_docs_of(Sessions.open)
     def open(
         self,
         cookies: bytes | str,
@@ -638,7 +369,7 @@ class AsyncSessions(_Manager):
         state.head_sent, state.failed = session._head_sent, session._failed
         return state
 
-    @_as(Sessions.close)
+    @shares_docs_of(Sessions.close)
     async def close(self, session: Session, *, secure: bool = True) -> Outcome:
         state = session._state
         if state is None:
@@ -667,7 +398,7 @@ class AsyncSessions(_Manager):
             state.head_sent = True
             return outcome
 
-    @_as(Sessions.fail)
+    @shares_docs_of(Sessions.fail)
     async def fail(self, session: Session) -> None:
         if self.note_failure(session):
             try:
@@ -692,20 +423,25 @@ class AsyncSessions(_Manager):
             now = int(self.settings.clock() * 1000)
             await self._run(self._requests.load(state, now), now)
 
+    def _of_nobody(self) -> Session:
+        return self.open(b"")
+
     # For handlers that run in threads
 
     def _load_for_thread(self, state: State) -> None:
         """Load a session that is looked at before it was loaded."""
         self._from_a_thread(state, self._requests.load, NotLoaded(_LOAD_IT))
 
-    def _from_a_thread(self, state: State, flow: Callable[[State, int], Flow[T]], refusal: Exception) -> T:
+    def _from_a_thread(
+        self, state: State, flow: Callable[[State, int], Flow[T]], refusal: CoatcheckError
+    ) -> T:
         """Run a flow in the session's event loop, for a caller in another thread. `refusal` is raised in the loop's own."""
         import asyncio
 
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            if state.loop is None:
+            if state.loop is None or state.loop.is_closed():
                 raise refusal from None
         else:
             raise refusal
@@ -713,19 +449,18 @@ class AsyncSessions(_Manager):
         try:
             return work.result(self.settings.deadline.total_seconds() + _LOOP_PATIENCE)
         except TimeoutError:
-            raise StoreTimeout(
-                "the event loop did not answer the thread of a handler: it is blocked, or has ended",
-                ambiguous=True,
-            ) from None
+            work.cancel()
+            late = "the event loop did not answer the thread of a handler: something blocks it"
+            raise StoreTimeout(late, ambiguous=True) from None
 
     # For a session that a handler holds
 
-    @_as(Sessions.load)
+    @shares_docs_of(Sessions.load)
     async def load(self, session: Session) -> None:
         await self.preload(session)
         session.is_new  # noqa: B018 - the access raises a failure of the load  # pyright: ignore[reportUnusedExpression]
 
-    @_as(Sessions.save)
+    @shares_docs_of(Sessions.save)
     async def save(self, session: Session, *, create: bool = False) -> bool:
         # In its own task: if the caller is cancelled but still responds, its response has the new cookie.
         return await self._alone(
@@ -735,19 +470,19 @@ class AsyncSessions(_Manager):
             )
         )
 
-    @_as(Sessions.reload)
+    @shares_docs_of(Sessions.reload)
     async def reload(self, session: Session) -> bool:
         return await self._in_turn(session, self._requests.reload)
 
-    @_as(Sessions.take)
+    @shares_docs_of(Sessions.take)
     async def take(self, session: Session, *names: str) -> dict[str, Any]:
         return await self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
 
-    @_as(Sessions.take_flashes)
+    @shares_docs_of(Sessions.take_flashes)
     async def take_flashes(self, session: Session, category: str | None = None) -> list[Flash]:
         return await self._in_turn(session, partial(self._requests.take_flashes, category=category))
 
-    @_as(Sessions.is_live)
+    @shares_docs_of(Sessions.is_live)
     async def is_live(self, session: Session) -> bool:
         await self.load(session)
         now = self._now()
@@ -771,69 +506,6 @@ class AsyncSessions(_Manager):
             now = self._now()
             return await self._run(flow(state, now), now)
 
-    # Sessions by user or handle
-
-    @_as(Sessions.of_user)
-    async def of_user(
-        self, user: str, *, current: Session | None = None, limit: int = 100, after: str | None = None
-    ) -> list[SessionInfo]:
-        if current is not None:
-            await self.load(current)
-        now = self._now()
-        state = None if current is None else state_of(current)
-        flow = self._admin.of_user(_checked_user(user), now, limit, after, state)
-        return _infos(await self._run(flow, now), state)
-
-    @_as(Sessions.revoke)
-    async def revoke(self, handle: str, user: str | None = None) -> bool:
-        now = self._now()
-        flow = self._admin.revoke(handle, now, None if user is None else _checked_user(user))
-        return await self._run(flow, now)
-
-    @_as(Sessions.find)
-    async def find(self, handle: str) -> Session | None:
-        session = self.open(b"")
-        now = self._now()
-        return session if await self._run(self._admin.find(state_of(session), now, handle), now) else None
-
-    @_as(Sessions.exists)
-    async def exists(self, handle: str) -> bool:
-        return await self.find(handle) is not None
-
-    @_as(Sessions.revoke_user)
-    async def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
-        now = self._now()
-        flow = self._admin.revoke_user(_checked_user(user), now, _handle_or_none(keep))
-        return await self._alone(self._run(flow, now))
-
-    @_as(Sessions.update_user)
-    async def update_user(self, user: str, values: Mapping[str, Any]) -> int:
-        now = self._now()
-        return await self._run(self._admin.update_user(_checked_user(user), values, now), now)
-
-    @asynccontextmanager
-    @_as(Sessions.edit)
-    async def edit(self, handle: str) -> AsyncGenerator[Session]:
-        session = self.open(b"")
-        state = state_of(session)
-        now = self._now()
-        await self._run(self._admin.open_for_edit(state, now, handle), now)
-        yield session
-        now = self._now()
-        await self._run(self._admin.close_edit(state, now, handle), now)
-
-    @_as(Sessions.count)
-    async def count(self) -> int:
-        return await self._run(self._admin.count(), self._now())
-
-    @_as(Sessions.ping)
-    async def ping(self) -> None:
-        await self._run(self._admin.ping(), self._now())
-
-    @_as(Sessions.sweep)
-    async def sweep(self) -> int:
-        return await self._run(self._admin.sweep(_SWEPT_AT_A_TIME), self._now())
-
     async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in a task that completes even if the caller is cancelled. `shutdown` waits for it."""
         import asyncio
@@ -844,11 +516,6 @@ class AsyncSessions(_Manager):
         except asyncio.CancelledError:
             task.add_done_callback(_log_failure)
             raise
-
-
-def _state_of_outer(outer: Session, session: Session) -> State:
-    state = session._state = state_of(outer)
-    return state
 
 
 def _turn_of(state: State) -> asyncio.Lock:
@@ -865,64 +532,3 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
     """Log the error of a task whose caller was cancelled."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("the changes of a cancelled request are not stored", exc_info=error)
-
-
-def _settings_from(options: Mapping[str, Any]) -> Settings:
-    """The settings from the keyword arguments of a manager."""
-    unknown = set(options) - Options.__annotations__.keys()
-    if unknown:
-        raise TypeError(
-            f"unknown settings: {', '.join(sorted(unknown))}; the settings are {', '.join(Options.__annotations__)}"
-        )
-    if "secret" not in options:
-        raise ConfigurationError(
-            "secret= is missing: make one with `coatcheck secret`, and keep it out of the source."
-        )
-    return Settings(**options)
-
-
-def _checked_user(user: str) -> str:
-    if not isinstance(user, str) or not user:
-        raise TypeError("the user's id must be a non-empty str, as it was given to sign_in")
-    return user
-
-
-def _handle_or_none(session: Session | str | None) -> str | None:
-    """The handle of a session, a handle, or None."""
-    return session.handle if isinstance(session, Session) else session
-
-
-def _infos(records: Sequence[Record], current: State | None) -> list[SessionInfo]:
-    """The records as entries of a list of devices."""
-    own = None
-    if current is not None:
-        own = current.selector if current.record is None else current.record.key
-    return [
-        SessionInfo(
-            handle=handle_of(record.key),
-            user=record.user or "",
-            created_at=moment(record.created),
-            signed_in_at=moment(record.signed_in),
-            last_used_at=moment(record.last_used),
-            expires_at=moment(record.expires),
-            permanent=record.permanent,
-            client=record.client,
-            current=record.key == own,
-        )
-        for record in records
-    ]
-
-
-def _refuse_other_kind(store: object, *, wanted_async: bool) -> None:
-    """Refuse an async store for a sync manager, and a sync store for an async one.
-
-    Raises:
-        ConfigurationError: The kinds differ; the message names the manager to use.
-    """
-    if inspect.iscoroutinefunction(getattr(store, "load", None)) is not wanted_async:
-        kind = type(store).__name__
-        raise ConfigurationError(
-            f"{kind} is a synchronous store: use Sessions, or an async store."
-            if wanted_async
-            else f"{kind} is an async store: use AsyncSessions, or a synchronous store."
-        )

@@ -21,7 +21,7 @@ import random
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from coatcheck.errors import ConfigurationError, ForeignSessionWarning, StoreError
 from coatcheck.http.csrf import SAFE_METHODS
@@ -99,9 +99,9 @@ class SessionMiddleware:
             return
         path = path_of(scope) if self._by_path or self._exclude is not None else ""
         outer = scope[SCOPE_KEY] if SCOPE_KEY in scope else scope.get("wsgi_environ", {}).get(ENVIRON_KEY)
-        shared = isinstance(outer, Session) and self.sessions.agrees_with(outer)
-        if shared:
-            session = self.sessions.share(outer, self.session_type)
+        shared = outer if isinstance(outer, Session) and self.sessions.agrees_with(outer) else None
+        if shared is not None:
+            session = self.sessions.share(shared, self.session_type)
         else:
             if outer is not None:
                 self._name_foreign(outer, "outside", "its session is hidden from what is inside")
@@ -110,11 +110,11 @@ class SessionMiddleware:
         scope[SCOPE_KEY] = session
         if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
-        if shared:
+        if shared is not None:
             try:
                 await self.app(scope, receive, send)  # the outer layer stores it
             except BaseException:
-                self.sessions.note_failure(outer)
+                self.sessions.note_failure(shared)
                 raise
             return
         response = _Response(self.sessions, session)
@@ -142,9 +142,10 @@ class SessionMiddleware:
         # Litestar's `set_session` and `clear_session` replace it; its users clear the session to log out.
         await self.sessions.load(session)
         if isinstance(found, Mapping) and found:
-            for name in session.keys() - found.keys():
+            fields = cast("Mapping[str, Any]", found)
+            for name in session.keys() - fields.keys():
                 del session[name]
-            session.update(found)
+            session.update(fields)
         else:
             session.destroy()
         scope[SCOPE_KEY] = session
