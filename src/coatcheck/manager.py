@@ -120,25 +120,25 @@ class Manager:
         return {self.settings.template.name: self.settings.ring.sign(token)}
 
     def agrees_with(self, outer: Session) -> bool:
-        """Whether a session that another layer of ours opened for this request can be used here: one cookie, one life."""
+        """Whether a session that an outer layer of ours opened for this request is the one to use here.
+
+        It is where both have the same cookie and the same secrets. The outer layer's store and limits count then.
+        """
         mine, theirs = self.settings, outer.sessions.settings
         if mine.template.name != theirs.template.name or has_ended(outer):
             return False
-        agree = (
-            mine.template.clear() == theirs.template.clear()
-            and mine.ring.has_secrets_of(theirs.ring)
-            and mine.lifetimes == theirs.lifetimes
-        )
-        if not agree and not self._rival_named:
+        if mine.template.clear() == theirs.template.clear() and mine.ring.has_secrets_of(theirs.ring):
+            return True
+        if not self._rival_named:
             self._rival_named = True
             warnings.warn(
-                f"Two session layers serve one request, both with the cookie {mine.template.name}, and their settings differ: "
-                "they overwrite each other's cookie. Give both the same secret, cookie and limits, and they share one "
-                "session; or give one of them another cookie name.",
+                f"Two session layers serve one request, both with the cookie {mine.template.name}, but with different secrets "
+                "or attributes of the cookie: they overwrite each other's. Give both the same, and they share one session; "
+                "or give one of them another cookie name.",
                 ForeignSessionWarning,
                 stacklevel=3,
             )
-        return agree
+        return False
 
     def share(self, outer: Session, session_type: type[SessionT]) -> SessionT:
         """The session of an outer layer as `session_type`. Its outer layer stores it."""

@@ -18,6 +18,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode
 
@@ -113,6 +114,7 @@ STEPS: Mapping[str, Step] = {
     "flash": lambda session, words: session.flash(" ".join(words)),
     "peek": lambda session, _: [flash.message for flash in session.peek_flashes()],
     "csrf": lambda session, _: session.csrf_token(),
+    "check_csrf": lambda session, words: session.check_csrf(words[0]),
     "repr": lambda session, _: repr(session),
     "fill": lambda session, words: _set(session, words[0], "x" * int(words[1])),
     "push_big": lambda session, words: _push(session, words[0], "x" * int(words[1])),
@@ -124,7 +126,7 @@ STEPS: Mapping[str, Step] = {
 
 _RESPONSE = frozenset({"status", "header", "raise"})
 
-WAITING = frozenset({"load", "save", "take", "take_flashes", "is_live"})
+WAITING = frozenset({"load", "save", "reload", "take", "take_flashes", "is_live"})
 """What waits for the store: the manager's methods of these names."""
 
 
@@ -170,6 +172,10 @@ LOOKS: Mapping[str, Callable[[Session], object]] = {
     "flash": lambda session: session.flash("hello"),
     "peek_flashes": lambda session: session.peek_flashes(),
     "csrf_token": lambda session: session.csrf_token(),
+    "new_csrf_token": lambda session: session.new_csrf_token(),
+    "check_csrf": lambda session: session.check_csrf("x"),
+    "set_lifetime": lambda session: session.set_lifetime(idle=timedelta(hours=1)),
+    "mark": lambda session: session.mark,
 }
 """Every way to look at a session, by the name of what does it: a response after any of them depends on the cookie."""
 

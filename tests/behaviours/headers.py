@@ -184,7 +184,14 @@ class Headers:
         self, site: Site
     ) -> None:
         browser = site.browser("set a 1")
-        for steps in (("set a 2", "save"), ("load",), ("take a",), ("take_flashes",), ("is_live",)):
+        for steps in (
+            ("set a 2", "save"),
+            ("load",),
+            ("take a",),
+            ("take_flashes",),
+            ("is_live",),
+            ("reload",),
+        ):
             assert "cookie" in browser.play(*steps).words("vary"), steps
         assert "cookie" in browser.play("get a", "status 500").words("vary")
         assert "cookie" in browser.play("get a", "status 304").words("vary")

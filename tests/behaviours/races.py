@@ -225,14 +225,19 @@ class Races:
     def test_an_anonymous_visitors_fields_stay_and_another_users_go(self, site: Site) -> None:
         browser = site.browser("set a 1", "flash hello", "csrf")
         first = browser.play("csrf").result
-        second = browser.play("sign_in ada", "csrf").result
-        assert first != second
-        assert browser.play("get a", "peek", "csrf").results == ["1", ["hello"], second]
+        assert browser.play(f"check_csrf {first}").result is True
+        second = browser.play("sign_in ada", "csrf").results[1]
+        results = browser.play("get a", "peek", f"check_csrf {first}", f"check_csrf {second}").results
+        assert results == ["1", ["hello"], False, True]
         browser.play("sign_in ada")
         assert browser.play("get a").result == "1"
-        third = browser.play("sign_in grace", "set b 1", "csrf").result
+        third = browser.play("sign_in grace", "set b 1", "csrf").results[2]
         assert browser.play("user", "names", "peek").results == ["grace", ["b"], []]
-        assert third not in {first, second}
+        assert [browser.play(f"check_csrf {token}").result for token in (first, second, third)] == [
+            False,
+            False,
+            True,
+        ]
 
     @pytest.mark.promise("V")
     def test_what_is_set_after_signing_out_goes_to_a_new_session_with_the_one_cookie(

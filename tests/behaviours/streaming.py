@@ -142,6 +142,18 @@ class Streaming:
         assert isinstance(reply.raised, StoreUnavailable)
         assert site.is_live(browser)
 
+    def test_a_stream_reads_what_others_have_stored_since(self, site: Site) -> None:
+        browser = site.browser("set a 1")
+        with Race() as race, site.hold("load") as opening, site.hold("load") as asking:
+            opening.open()
+            steps = ("get a", "stream", "reload", "get a")
+            streaming = race.start("stream", lambda: site.send(browser.request(*steps)))
+            asking.wait()
+            browser.twin().play("set a 2")
+            asking.open()
+            reply = streaming.result()
+        assert reply.results == ["1", True, "2"]
+
     def test_a_stream_that_does_not_touch_its_session_costs_nothing(self, site: Site) -> None:
         browser = site.browser("set a 1")
         site.advance(2 * HOUR)

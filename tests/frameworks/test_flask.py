@@ -73,6 +73,7 @@ def test_every_way_to_look_at_flasks_session_makes_the_response_depend_on_the_co
         "take": lambda session: session.take("absent"),
         "take_flashes": lambda session: session.take_flashes(),
         "is_live": lambda session: session.is_live(),
+        "reload": lambda session: session.reload(),
     }
     # `fail` is what the interface calls when a view has failed.
     assert ways_to_look(FlaskSession) - {"fail"} == set(looks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import flask
 import pytest
 from a2wsgi import ASGIMiddleware, WSGIMiddleware
@@ -10,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from coatcheck import AsyncSessions, Sessions, StoreUnavailable
+from coatcheck import AsyncSessions, CookieSettings, ForeignSessionWarning, Sessions, StoreUnavailable
 from coatcheck.frameworks import asgi, starlette, wsgi
 from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.stores.memory import MemoryStore
@@ -21,6 +23,7 @@ from tests.behaviours.client import Browser, WsgiClient
 from tests.behaviours.site import SECRET
 
 HEADERS = [("Content-Type", "text/plain")]
+OTHER_SECRET = "9Jm2vXw4TqLr7ZkBnYcPd5HsUfAe8GiO"
 
 
 class Managers:
@@ -286,3 +289,72 @@ def test_a_request_that_neither_touches_says_nothing(both):
     both.play("outer")
     reply = both.play("untouched")
     assert (reply.status, reply.cookies("__Host-session"), reply.all("vary")) == (200, [], [])
+
+
+# Where they can't share
+
+
+def two_flasks(inner, outer):
+    """An application of Flask's within one of WSGI, each with its manager."""
+    app = flask.Flask(__name__)
+    SessionInterface(inner).init_app(app)
+
+    @app.route("/play")
+    def play():
+        flask.session["inner"] = 2
+        return repr(dict(flask.session))
+
+    def outside(environ, start_response):
+        environ["coatcheck.session"]["outer"] = 1
+        return app.wsgi_app(environ, start_response)
+
+    client = WsgiClient(wsgi.SessionMiddleware(outside, outer))
+    return Browser(lambda request: client.send(request, lambda _: None))
+
+
+def test_other_limits_are_no_reason_not_to_share_and_those_of_the_outer_layer_count():
+    store, clock = MemoryStore(), ManualClock()
+    outer = Sessions(store, secret=SECRET, clock=clock, idle_timeout=timedelta(minutes=5))
+    inner = outer.with_settings(idle_timeout=timedelta(hours=5))
+    browser = two_flasks(inner, outer)
+    assert browser.play().body == b"{'outer': 1, 'inner': 2}"
+    (cookie,) = browser.cookies.items()
+    session = outer.open("=".join(cookie))
+    assert session.expires_at - session.last_used_at == timedelta(minutes=5)
+
+
+def test_with_another_cookie_name_each_has_a_session_of_its_own_and_nothing_is_said():
+    store = MemoryStore()
+    outer = Sessions(store, secret=SECRET)
+    browser = two_flasks(Sessions(store, secret=SECRET, cookie=CookieSettings(name="__Host-other")), outer)
+    assert browser.play().body == b"{'inner': 2}"
+    assert sorted(browser.cookies) == ["__Host-other", "__Host-session"]
+    assert outer.count() == 2
+
+
+def test_with_another_secret_and_the_same_cookie_name_it_is_said_once_and_one_cookie_is_sent():
+    outer, inner = Sessions(MemoryStore(), secret=SECRET), Sessions(MemoryStore(), secret=OTHER_SECRET)
+    browser = two_flasks(inner, outer)
+    with pytest.warns(ForeignSessionWarning, match="__Host-session") as caught:
+        replies = [browser.play() for _ in range(3)]
+    assert len(caught) == 1
+    assert [len(reply.cookies("__Host-session")) for reply in replies] == [1, 1, 1]
+
+
+def test_an_environment_that_is_used_again_is_no_outer_layer():
+    """Some test clients keep one environment for several requests."""
+    sessions = Sessions(MemoryStore(), secret=SECRET)
+    seen = []
+
+    def app(environ, start_response):
+        session = environ["coatcheck.session"]
+        seen.append(session)
+        session["n"] = len(seen)
+        start_response("200 OK", HEADERS)
+        return []
+
+    environ = {"wsgi.url_scheme": "https"}
+    for _ in range(2):
+        wsgi.SessionMiddleware(app, sessions)(environ, lambda *_: None)
+    assert seen[0] is not seen[1]
+    assert sessions.count() == 2

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import timedelta
@@ -248,6 +249,9 @@ class _Response(AsyncResponder):
         if kind in _HEADS and not self.head_sent:
             status = message.get("status", 0)
             secure = self.scope.get("scheme", "http") in _SECURE
+            if status >= _SERVER_ERROR and (caught := sys.exc_info()[1]) is not None:
+                # A framework within ours answers what its handler raised, before it lets that through (Starlette).
+                await self.failed(caught)
             try:
                 if self.scope.get(SCOPE_KEY) is not self.session:
                     await self.layer.settle(self.scope, self.session)

@@ -51,7 +51,8 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
     sessions: Sessions
     responder: Responder
-    request: flask.Request
+    app: flask.Flask | None = None
+    """The application that opened it."""
     accessed = False
     """Set by Flask; what counts for the headers is whether the session was looked at."""
 
@@ -126,17 +127,21 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         """
         self.responder.fail()
 
-    def save(self) -> None:
+    def save(self, *, create: bool = False) -> bool:
         """Store the changes so far; see `Sessions.save`."""
-        self.sessions.save(self)
+        return self.sessions.save(self, create=create)
+
+    def reload(self) -> bool:
+        """Read what other requests have stored since; see `Sessions.reload`."""
+        return self.sessions.reload(self)
 
     def take(self, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically; see `Sessions.take`."""
         return self.sessions.take(self, *names)
 
-    def take_flashes(self) -> list[Flash]:
+    def take_flashes(self, category: str | None = None) -> list[Flash]:
         """The messages that wait, taken; see `Sessions.take_flashes`."""
-        return self.sessions.take_flashes(self)
+        return self.sessions.take_flashes(self, category)
 
     def is_live(self) -> bool:
         """Whether the session still exists; see `Sessions.is_live`."""
@@ -179,12 +184,9 @@ class SessionInterface(FlaskSessionInterface):
         manager = self._manager(app)
         environ = request.environ
         outer = session_in(environ)
-        # Flask's `session_transaction` opens two sessions for one request: neither is an outer layer's.
-        if (
-            outer is not None
-            and getattr(outer, "request", None) is not request
-            and manager.agrees_with(outer)
-        ):
+        # A test client's `session_transaction` opens a session twice for one request of the same application.
+        again = isinstance(outer, FlaskSession) and outer.app is app
+        if outer is not None and not again and manager.agrees_with(outer):
             session = manager.share(outer, FlaskSession)
             session.responder = SharedResponder(manager, session, outer)
             return session
@@ -194,7 +196,8 @@ class SessionInterface(FlaskSessionInterface):
             path=request.path,
             session_type=FlaskSession,
         )
-        session.responder, session.request = Responder(manager, session), request
+        session.responder = Responder(manager, session)
+        session.app = app
         environ[ENVIRON_KEY] = session  # for an application that a view calls
         return session
 

@@ -30,17 +30,21 @@ class StarletteSession(Session):
         """Load it now; see `Sessions.load`."""
         await self.sessions.load(self)
 
-    async def save(self) -> None:
+    async def save(self, *, create: bool = False) -> bool:
         """Store the changes so far; see `Sessions.save`."""
-        await self.sessions.save(self)
+        return await self.sessions.save(self, create=create)
+
+    async def reload(self) -> bool:
+        """Read what other requests have stored since; see `Sessions.reload`."""
+        return await self.sessions.reload(self)
 
     async def take(self, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically; see `Sessions.take`."""
         return await self.sessions.take(self, *names)
 
-    async def take_flashes(self) -> list[Flash]:
+    async def take_flashes(self, category: str | None = None) -> list[Flash]:
         """The messages that wait, taken; see `Sessions.take_flashes`."""
-        return await self.sessions.take_flashes(self)
+        return await self.sessions.take_flashes(self, category)
 
     async def is_live(self) -> bool:
         """Whether the session still exists; see `Sessions.is_live`."""
