@@ -22,6 +22,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import timedelta
+from enum import Enum
 from typing import Any, Literal, TypeAlias, cast
 
 from coatcheck.errors import ConfigurationError, ForeignSessionWarning, StoreError
@@ -105,15 +106,23 @@ class SessionMiddleware:
             session = self.sessions.share(shared, self.session_type)
         else:
             if outer is not None:
-                self._name_foreign(outer, "outside", "its session is hidden from what is inside")
+                scope = dict(scope)  # the other layer finds its own session when the head passes it
+                if not isinstance(outer, Session):
+                    self._name_foreign(outer, "outside", "its session is hidden from what is inside")
             cookies, client = cookies_of(scope)
             session = self.sessions.open(cookies, client=client, path=path, session_type=self.session_type)
-        scope[SCOPE_KEY] = session
+        scope[SCOPE_KEY] = scope[ENVIRON_KEY] = session
         if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
         if shared is not None:
+
+            async def settled(message: Message) -> None:
+                if message["type"] in _HEADS and scope.get(SCOPE_KEY) is not session:
+                    await self.settle(scope, session)
+                await send(message)
+
             try:
-                await self.app(scope, receive, send)  # the outer layer stores it
+                await self.app(scope, receive, settled)  # the outer layer stores it
             except BaseException:
                 self.sessions.note_failure(shared)
                 raise
@@ -137,18 +146,20 @@ class SessionMiddleware:
         found = scope.get(SCOPE_KEY)
         if isinstance(found, Session):
             return  # ours, or the same one as an inner layer of ours shares it
-        if "litestar_app" not in scope:
+        if "litestar_app" not in scope or _litestar_keeps_sessions(scope):
             self._name_foreign(found, "inside", "what is stored in it does not reach ours")
             return
         # Litestar's `set_session` and `clear_session` replace it; its users clear the session to log out.
         await self.sessions.load(session)
-        if isinstance(found, Mapping) and found:
+        if not found or isinstance(found, Enum):  # Litestar's `Empty` is a member of one
+            session.destroy()
+        elif isinstance(found, Mapping):
             fields = cast("Mapping[str, Any]", found)
             for name in session.keys() - fields.keys():
                 del session[name]
             session.update(fields)
         else:
-            session.destroy()
+            raise TypeError(f"request.set_session takes a dict, not a {type(found).__name__}.")
         scope[SCOPE_KEY] = session
 
     def _name_foreign(self, found: object, where: str, effect: str) -> None:
@@ -209,6 +220,15 @@ def check_csrf(scope: Scope, value: str | None = None) -> bool:
     return any(session.check_csrf(token) for token in (value, *sent))
 
 
+def _litestar_keeps_sessions(scope: Scope) -> bool:
+    """Whether the route has a session middleware of Litestar's, whose sessions are none of ours."""
+    layers: list[Any] = scope["route_handler"].resolve_middleware()
+    return any(
+        getattr(layer, "middleware", layer).__module__.startswith("litestar.middleware.session")
+        for layer in layers
+    )
+
+
 def cookies_of(scope: Scope) -> tuple[bytes, str]:
     """The Cookie header (several lines as one, RFC 9113 §8.2.3) and the User-Agent, as they came."""
     cookies: list[bytes] = []
@@ -249,14 +269,17 @@ class _Response(AsyncResponder):
         if kind in _HEADS and not self.head_sent:
             status = message.get("status", 0)
             secure = self.scope.get("scheme", "http") in _SECURE
-            if status >= _SERVER_ERROR and (caught := sys.exc_info()[1]) is not None:
-                # A framework within ours answers what its handler raised, before it lets that through (Starlette).
+            caught = sys.exc_info()[1] if status >= _SERVER_ERROR else None
+            # A framework within ours answers what its handler raised, before it lets that through (Starlette). Not an
+            # exception that stands for a response, such as `HTTPException(503)`.
+            if caught is not None and getattr(caught, "status_code", None) != status:
                 await self.failed(caught)
             try:
                 if self.scope.get(SCOPE_KEY) is not self.session:
                     await self.layer.settle(self.scope, self.session)
                 outcome = await self.head(status, secure=secure)
             except StoreError as error:
+                self._failure = error  # also one that `settle` met
                 # The application is told, unless it answers an error already.
                 if status != _SERVER_ERROR or not await self.refuse(error):
                     raise
