@@ -36,11 +36,11 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-lowest test-wheel quick unit check lint types bench soak docs promises lock format clean \
+.PHONY: help demo test test-all test-lowest test-wheel test-frameworks quick unit check lint types bench soak docs promises lock format clean \
         system $(OTHERS:%=test-%) $(OTHERS:%=quick-%)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: $(VENV)/.demo ## run the demo site: PORT=8000 STORE=sqlite:///demo.db
 	$(BIN)/coatcheck demo $(if $(PORT),--port $(PORT)) $(if $(STORE),--store $(STORE))
@@ -53,7 +53,7 @@ unit: $(VENV)/.dev system
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test $(OTHERS:%=test-%) test-lowest test-wheel ## all tests on every Python, with the lowest dependencies, and of the wheel
+test-all: test $(OTHERS:%=test-%) test-lowest test-wheel test-frameworks ## all tests on every Python, with the lowest dependencies, and of the wheel
 	@scripts/on-python missing $(OTHERS)
 
 $(OTHERS:%=test-%): test-%: $(VENV)/.dev system
@@ -64,6 +64,9 @@ test-lowest: $(VENV)/.dev system
 
 test-wheel: $(VENV)/.dev ## build the wheel, and test it where nothing else is installed
 	scripts/on-python wheel $(BARE)
+
+test-frameworks: $(VENV)/.dev ## the HTTP behaviours in frameworks that have no module of ours
+	scripts/on-python frameworks $(PARALLEL)
 
 quick: $(OTHERS:%=quick-%) ## on the other Pythons, the tests that need no server
 
@@ -104,6 +107,7 @@ promises: $(VENV)/.dev ## write docs/reference/promises.md from the markers of t
 lock: $(VENV)/.dev ## compile requirements/*.lock anew from pyproject.toml
 	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements/dev.lock pyproject.toml > /dev/null
 	$(COMPILE) --extra demo --constraint requirements/dev.lock --output-file requirements/demo.lock pyproject.toml > /dev/null
+	$(COMPILE) --group frameworks $(UPGRADE) --output-file requirements/frameworks.lock pyproject.toml > /dev/null
 	$(COMPILE) $(LOWEST:%=--extra %) --resolution lowest-direct --upgrade --output-file requirements/lowest.lock pyproject.toml > /dev/null
 
 clean: ## remove everything that make and the tools made

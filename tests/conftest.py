@@ -11,6 +11,12 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave tests/thirdparty out unless it is named: only `make test-frameworks` has what it imports."""
+    named = any("thirdparty" in argument for argument in config.args)
+    return True if collection_path.name == "thirdparty" and not named else None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         mark(item)

@@ -87,7 +87,7 @@ LEAVES = {
     "stores.sql*": [*STORES, "stores.adapter", "stores.breaker", "stores.sql", "stores.sql.*"],
     "stores.memcached*": [*STORES, "stores.breaker", "stores.threaded", "stores.memcached*"],
     "frameworks.wsgi": [*ROW],
-    "frameworks.asgi": [*ROW],
+    "frameworks.asgi*": [*ROW, "frameworks.asgi*"],
     "frameworks.flask*": [*ROW, "frameworks.flask*"],
     "frameworks.starlette": [*ROW, "frameworks.asgi"],
     "frameworks.fastapi": [*ROW, "frameworks.asgi", "frameworks.starlette"],

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ENVIRON_KEY = "coatcheck.session"
-"""Where a WSGI environment has the session."""
+"""Where a WSGI environment has the session, and an ASGI scope has it whatever an application puts under `SCOPE_KEY`."""
 SCOPE_KEY = "session"
 """Where an ASGI scope has it."""
 

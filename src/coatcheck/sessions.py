@@ -188,17 +188,23 @@ class Sessions(Administration):
             self._warn_of_http()
         return outcome
 
-    def fail(self, session: Session) -> None:
+    def fail(self, session: Session, error: BaseException | None = None) -> None:
         """The request's handler raised: store its endings now, and drop every other change.
 
         From now on nothing is stored but endings and what `save` and `take` are called for, whatever the framework
         answers. A `StoreError` is logged, not raised, so that the handler's own error is the one that propagates.
+
+        Args:
+            session: The session.
+            error: What the handler raised. After an outage, a middleware answers 503 where the framework answers
+                500, unless `error` is something else than a `StoreError`.
         """
         if self.note_failure(session):
             try:
                 self._in_turn(session, self._requests.fail)
             except StoreError:
                 log.exception(_NOT_ENDED)
+        _leave_alone(session, error)
 
     def _of_nobody(self) -> Session:
         return self.open(b"")
@@ -399,13 +405,14 @@ class AsyncSessions(AsyncAdministration):
             return outcome
 
     @shares_docs_of(Sessions.fail)
-    async def fail(self, session: Session) -> None:
+    async def fail(self, session: Session, error: BaseException | None = None) -> None:
         if self.note_failure(session):
             try:
                 # In its own task: an ending is carried out even if its request is cancelled.
                 await self._alone(self._in_turn(session, self._requests.fail))
             except StoreError:
                 log.exception(_NOT_ENDED)
+        _leave_alone(session, error)
 
     async def preload(self, session: Session) -> None:
         """Load the session before its handler runs. This does not count as use of the session.
@@ -526,6 +533,12 @@ def _turn_of(state: State) -> asyncio.Lock:
         state.turn = asyncio.Lock()
     turn: asyncio.Lock = state.turn
     return turn
+
+
+def _leave_alone(session: Session, error: BaseException | None) -> None:
+    """Let the framework's answer to `error` go out, if that is not the store's failure."""
+    if session._state is not None and error is not None and not isinstance(error, StoreError):
+        session._state.met = None
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

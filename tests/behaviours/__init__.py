@@ -14,6 +14,9 @@ Give it an application whose one handler plays the script in its query string; t
 `perform` is what a synchronous handler does (`tests.behaviours.app` tells the language of the scripts). An
 asynchronous framework subclasses `AsyncHttpBehaviours`, and awaits `perform_async`. One that is neither WSGI nor ASGI
 brings a `Client` of its own. The tests call from several threads at once.
+
+A framework that catches what its handler raises, and answers a page of its own inside of the session's layer, keeps
+`ErrorPages` too.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ except ImportError as _error:  # pragma: no cover - the tests have it
 
 # So that a failing assertion shows its values in other people's projects, too.
 for _part in (
-    *("client", "cookies", "cost", "headers", "limits", "outage", "privacy", "races", "rotation"),
-    *("streaming", "writing"),
+    *("client", "cookies", "cost", "failing", "headers", "limits", "outage", "privacy", "races"),
+    *("rotation", "streaming", "writing"),
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 
@@ -43,6 +46,7 @@ from tests.behaviours.app import (  # noqa: E402 - as above
     perform_async,
 )
 from tests.behaviours.client import Browser, Client, Reply, Request, WsgiClient  # noqa: E402 - as above
+from tests.behaviours.failing import ErrorPages  # noqa: E402 - as above
 from tests.behaviours.site import OpenSite, Site  # noqa: E402 - as above
 from tests.behaviours.suite import HttpBehaviours  # noqa: E402 - as above
 
@@ -54,6 +58,7 @@ __all__ = [
     "BlockingStore",
     "Browser",
     "Client",
+    "ErrorPages",
     "HttpBehaviours",
     "OpenSite",
     "Portal",

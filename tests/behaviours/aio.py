@@ -81,13 +81,20 @@ class AsgiClient:
         return self.portal.call(self._send(request, note))
 
     async def _send(self, request: Request, note: Callable[[str], None]) -> Reply:
-        reply = Reply()
+        reply, started = Reply(), False
+        incoming = [{"type": "http.request", "body": b"", "more_body": False}]
+        over = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
+            if incoming:
+                return incoming.pop()
+            await over.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 note("head")
                 reply.status = message["status"]
                 reply.headers = [
@@ -96,20 +103,22 @@ class AsgiClient:
             else:
                 reply.body += message.get("body", b"")
                 if not message.get("more_body", False):
+                    over.set()
                     note("end")
 
         try:
             await self.app(scope_of(request), receive, send)
         except Exception as error:  # noqa: BLE001 - a server logs it
             reply.raised = error
+        reply.broken = started and not over.is_set()
         return reply
 
 
 def scope_of(request: Request) -> dict[str, Any]:
     """What an ASGI server makes of a request."""
     headers = [(b"host", b"shop.example"), (b"user-agent", request.agent.encode())]
-    if request.cookies is not None:
-        headers.append((b"cookie", request.cookies))
+    if (cookies := request.cookie_header) is not None:
+        headers.append((b"cookie", cookies))
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},

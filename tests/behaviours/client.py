@@ -31,6 +31,11 @@ class Request:
     mount: str = ""
     """Where the application is mounted: SCRIPT_NAME, root_path."""
 
+    @property
+    def cookie_header(self) -> bytes | None:
+        """The Cookie header as a server hands it on: without the white space around it (RFC 9110 §5.5)."""
+        return None if self.cookies is None else self.cookies.strip(b" \t")
+
 
 @dataclass
 class Reply:
@@ -40,7 +45,13 @@ class Reply:
     headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     body: bytes = b""
     raised: BaseException | None = None
-    """What the application let through to its server. With a status of its own: the body broke off."""
+    """What the application let through to its server; a client of a real server can't see it."""
+    broken: bool = False
+    """Whether the response ended before its time, after its head had left."""
+
+    def broke_off(self, kind: type[Exception]) -> bool:
+        """Whether the response ended before its time, by a `kind` if the client sees what was raised."""
+        return self.broken and (self.raised is None or isinstance(self.raised, kind))
 
     @property
     def results(self) -> list[Any]:
@@ -83,7 +94,7 @@ class WsgiClient:
     def send(self, request: Request, note: Callable[[str], None]) -> Reply:
         """The reply; what the application raises is in it."""
         reply, sent = Reply(), [b""]
-        started = False
+        started = ended = False
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
             nonlocal started
@@ -102,6 +113,7 @@ class WsgiClient:
                 for chunk in body:
                     assert started, "a body came before its head"
                     sent.append(chunk)
+                ended = True
                 note("end")
             finally:
                 if (close := getattr(body, "close", None)) is not None:
@@ -109,7 +121,7 @@ class WsgiClient:
             assert started, "the response has no head"
         except Exception as error:  # noqa: BLE001 - a server logs it
             reply.raised = error
-        reply.body = b"".join(sent)
+        reply.body, reply.broken = b"".join(sent), started and not ended
         return reply
 
 
@@ -133,8 +145,8 @@ def environ_of(request: Request) -> WSGIEnvironment:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    if request.cookies is not None:
-        environ["HTTP_COOKIE"] = request.cookies.decode("latin-1")
+    if (cookies := request.cookie_header) is not None:
+        environ["HTTP_COOKIE"] = cookies.decode("latin-1")
     return environ
 
 

@@ -210,10 +210,3 @@ class Outage:
         # It tried again, and it was stored: what it fails by is something else.
         assert browser.play("set a 4", "?save", "save", "status 500").status == 500
         assert browser.play("get a").result == "4"
-
-    def test_a_store_that_fails_while_the_handler_raises_leaves_the_error_alone(self, site: Site) -> None:
-        browser = site.browser("set a 1")
-        site.failing.fail("load", error=DOWN)
-        reply = browser.play("?get a", "raise")
-        assert reply.status == 500
-        assert reply.all("set-cookie") == []

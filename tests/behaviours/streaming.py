@@ -18,7 +18,7 @@ class Streaming:
         browser = site.browser("set a 1", "list l")
         site.forget()
         reply = browser.play("get a", "stream", "set b 2", "push l x", "get b")
-        assert reply.raised is None
+        assert not reply.broken
         assert site.journal == ["load", "head", "write", "end"]
         assert browser.play("get a", "get b", "get l").results == ["1", "2", ["x"]]
 
@@ -52,7 +52,7 @@ class Streaming:
         for steps in (("set a 1", "stream", "set b 2"), ("set a 1", "save", "stream", "set b 2", "save")):
             browser = site.browser()
             reply = browser.play(*steps)
-            assert reply.raised is None
+            assert not reply.broken
             assert len(site.cookies_in(reply)) == 1
             assert browser.play("get a", "get b").results == ["1", "2"]
 
@@ -70,17 +70,17 @@ class Streaming:
                 if not visitor.cookies and "sign_in ada" not in steps:
                     continue
                 reply = visitor.play("get a", "stream", *steps)
-                assert isinstance(reply.raised, CannotSendCookie), steps
+                assert reply.broke_off(CannotSendCookie), steps
                 assert site.cookies_in(reply) == []
                 assert site.record_of(browser) == before
         reply = site.play("get a", "stream", "set a 1")
-        assert isinstance(reply.raised, CannotSendCookie)
+        assert reply.broke_off(CannotSendCookie)
         assert site.sessions.count() == 1
 
     def test_what_the_stream_ended_is_ended_also_where_it_then_wants_a_cookie(self, site: Site) -> None:
         browser = site.browser("set a 1")
         reply = browser.play("get a", "stream", "sign_out", "flash bye")
-        assert isinstance(reply.raised, CannotSendCookie)
+        assert reply.broke_off(CannotSendCookie)
         assert not site.is_live(browser)
         assert site.sessions.count() == 0
 
@@ -99,7 +99,7 @@ class Streaming:
     def test_a_stream_can_end_its_session(self, site: Site) -> None:
         browser = site.browser("set a 1")
         reply = browser.play("get a", "stream", "sign_out")
-        assert (reply.status, reply.raised) == (200, None)
+        assert (reply.status, reply.broken) == (200, False)
         assert not site.is_live(browser)
 
     def test_a_stream_that_raises_writes_nothing_but_that_it_ended_its_session(self, site: Site) -> None:
@@ -112,12 +112,12 @@ class Streaming:
             ("sign_in ada",),
         ):
             reply = browser.play("get a", "stream", *steps, "raise")
-            assert isinstance(reply.raised, Deliberate), (steps, reply.raised)
+            assert reply.broke_off(Deliberate), (steps, reply.raised)
             assert site.record_of(browser) == before
         for ended in (("sign_out",), ("sign_out", "rotate"), ("set a 2", "sign_out", "set a 3")):
             browser = site.browser("set a 1")
             reply = browser.play("get a", "stream", *ended, "raise")
-            assert isinstance(reply.raised, Deliberate)
+            assert reply.broke_off(Deliberate)
             assert not site.is_live(browser)
 
     def test_a_stream_whose_changes_cant_be_stored_breaks_off(self, site: Site) -> None:
@@ -125,7 +125,7 @@ class Streaming:
         site.failing.fail("write", error=StoreUnavailable("the test says so", ambiguous=False), times=1)
         site.forget()
         reply = browser.play("get a", "stream", "set a 2")
-        assert isinstance(reply.raised, StoreUnavailable)
+        assert reply.broke_off(StoreUnavailable)
         assert "end" not in site.journal
         assert browser.play("get a").result == "1"
 
@@ -139,7 +139,7 @@ class Streaming:
             asking.open()
             reply = streaming.result()
         assert reply.status == 200
-        assert isinstance(reply.raised, StoreUnavailable)
+        assert reply.broke_off(StoreUnavailable)
         assert site.is_live(browser)
 
     def test_a_stream_reads_what_others_have_stored_since(self, site: Site) -> None:

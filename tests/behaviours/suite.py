@@ -15,6 +15,7 @@ from coatcheck.testing.clock import ManualClock
 from tests.behaviours.client import Client
 from tests.behaviours.cookies import Cookies
 from tests.behaviours.cost import Cost
+from tests.behaviours.failing import Failing
 from tests.behaviours.headers import Headers
 from tests.behaviours.limits import Limits
 from tests.behaviours.outage import Outage
@@ -29,7 +30,7 @@ __all__ = ["HttpBehaviours"]
 
 
 class HttpBehaviours(
-    Cost, Writing, Streaming, Races, Rotation, Cookies, Headers, Limits, Outage, Privacy, ABC
+    Cost, Writing, Failing, Streaming, Races, Rotation, Cookies, Headers, Limits, Outage, Privacy, ABC
 ):
     """Every behaviour, for one framework on one store. Subclass it, and say how an application is built."""
 

@@ -11,7 +11,6 @@ from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.record import Update
 from coatcheck.testing.races import Race
-from tests.behaviours.client import Browser
 from tests.behaviours.site import HOUR, OpenSite, Site
 from tests.stores.engine import Engine
 
@@ -262,58 +261,3 @@ class Writing:
         browser = site.browser()
         assert browser.play("?unstorable b", "set a 1").results[0] == "NotStorable"
         assert browser.play("names").result == ["a"]
-
-    # Handlers that fail
-
-    @pytest.mark.promise("23")
-    def test_a_handler_that_raises_writes_nothing(self, site: Site) -> None:
-        browser = site.browser("set a 1", "list l")
-        before = site.record_of(browser)
-        site.advance(2 * HOUR)
-        for steps in (
-            ("set a 2", "push l x", "flash x", "clear"),
-            ("rotate",),
-            ("sign_in ada",),
-            ("permanent",),
-            ("push_unstorable l",),
-        ):
-            site.forget()
-            reply = browser.play(*steps, "raise")
-            assert reply.status == 500
-            assert "write" not in site.asked
-            assert reply.all("set-cookie") == []
-        assert site.record_of(browser) == before
-
-    @pytest.mark.promise("12", "23")
-    def test_a_handler_that_ends_the_session_and_raises_has_ended_it(self, site: Site) -> None:
-        for end in ("destroy", "sign_out"):
-            browser = site.browser("set a 1", "sign_in ada")
-            late = browser.twin()
-            assert browser.play("set a 2", end, "set b 1", "raise").status == 500
-            assert not site.is_live(late)
-            assert site.sessions.of_user("ada") == []
-
-    @pytest.mark.promise("23")
-    def test_what_was_saved_before_the_handler_raised_stays(self, site: Site) -> None:
-        browser = site.browser("set a 1")
-        assert browser.play("set a 2", "save", "set a 3", "raise").status == 500
-        assert browser.play("get a").result == "2"
-
-    @pytest.mark.promise("23")
-    def test_an_error_that_the_handler_returned_is_a_response_like_any_other(self, site: Site) -> None:
-        for status in (302, 404, 500, 503):
-            browser = Browser(site.send)
-            reply = browser.play("set a 1", f"status {status}")
-            assert reply.status == status
-            assert len(site.cookies_in(reply)) == 1
-            assert browser.play("get a").result == "1"
-
-    @pytest.mark.promise("12", "20", "23")
-    def test_a_sign_out_that_cant_be_stored_while_the_handler_raises_leaves_its_error_alone(
-        self, site: Site
-    ) -> None:
-        browser = site.browser("set a 1")
-        site.failing.fail("write", error=LOST, times=1)
-        reply = browser.play("sign_out", "raise")
-        assert reply.status == 500
-        assert site.is_live(browser)

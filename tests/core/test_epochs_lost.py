@@ -147,6 +147,20 @@ def test_a_lost_answer_to_the_end_of_all_is_looked_up(stores):
 
 
 @pytest.mark.promise("L")
+@pytest.mark.parametrize("stores", [True, False])
+def test_a_lost_answer_to_a_longer_epoch_is_looked_up(stores):
+    world = World(BY_EPOCH, "none")
+    record = signed_in(world, 1)
+    seen = lossy(world, 1, stores=stores)
+    world.run(world.users.covered(record, 300 * DAY))
+    assert epoch_of(world).expires == NOW + 300 * DAY
+    assert len(seen) == (1 if stores else 2)
+    lossy(world, 100, stores=False)
+    with pytest.raises(StoreUnavailable, match="several writes were lost"):
+        world.run(world.users.covered(record, 400 * DAY))
+
+
+@pytest.mark.promise("L")
 def test_an_end_of_all_that_found_no_epoch_and_whose_answer_was_lost_is_sent_again():
     world = World(BY_EPOCH, "none")
     seen = lossy(world, 1, stores=False)

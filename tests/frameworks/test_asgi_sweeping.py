@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from coatcheck import AsyncSessions, ConfigurationError, StoreUnavailable
-from coatcheck.frameworks import asgi
+from coatcheck.frameworks import asgi_lifespan
 from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.stores.memory import AsyncMemoryStore
 from tests.loops import run
@@ -44,7 +44,7 @@ def hurry(monkeypatch):
         asked.append((low, high))
         return 0.0
 
-    monkeypatch.setattr(asgi.random, "uniform", uniform)
+    monkeypatch.setattr(asgi_lifespan.random, "uniform", uniform)
     return asked
 
 

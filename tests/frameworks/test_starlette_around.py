@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
@@ -28,6 +29,8 @@ async def play(request):
         session.sign_in("ada")
     if "raise" in query:
         raise ZeroDivisionError
+    if "http" in query:
+        raise HTTPException(503)
     return PlainTextResponse(f"{dict(session)} {session.user}", 500 if "own" in query else 200)
 
 
@@ -76,8 +79,9 @@ def test_its_endings_and_explicit_saves_stand_and_the_page_carries_their_cookie(
 
 
 @pytest.mark.promise("23")
-def test_a_500_that_the_handler_returned_is_a_response_like_any_other(client):
-    assert client.get("/?set&own").status_code == 500
+@pytest.mark.parametrize(("way", "status"), [("own", 500), ("http", 503)])
+def test_a_500_that_the_handler_returned_is_a_response_like_any_other(client, way, status):
+    assert client.get(f"/?set&{way}").status_code == status
     assert client.get("/").text == "{'a': 1} None"
 
 
@@ -89,3 +93,26 @@ def test_an_outage_behind_the_page_is_a_503(client):
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     client.store.recover()
     assert client.get("/").text == "{'a': 1} None"
+
+
+@pytest.mark.promise("23")
+def test_an_error_page_that_streams_stores_nothing_at_its_end_either():
+    async def app(scope, _receive, send):
+        session = scope["session"]
+        if scope["path"] == "/":
+            session["a"] = 1
+            try:
+                1 / 0  # noqa: B018 - it raises
+            except ZeroDivisionError:
+                await send({"type": "http.response.start", "status": 500, "headers": []})
+                session["a"] = 2
+                await send({"type": "http.response.body", "body": b"sorry", "more_body": True})
+                await send({"type": "http.response.body"})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": repr(dict(session)).encode()})
+
+    sessions = AsyncSessions(AsyncMemoryStore(), secret=SECRET, insecure_http=True)
+    client = TestClient(SessionMiddleware(app, sessions))
+    assert client.get("/").text == "sorry"
+    assert client.get("/look").text == "{}"

@@ -107,8 +107,11 @@ def test_what_waits_is_awaited_on_the_session_itself(new_client):
         session = request.session
         session.flash("hello")
         session["a"] = session["b"] = 1
-        await session.save()
-        seen = [await session.is_live(), [flash.message for flash in await session.take_flashes()]]
+        assert await session.save(create=True) is True
+        seen = [
+            await session.is_live() and await session.reload(),
+            [flash.message for flash in await session.take_flashes()],
+        ]
         return JSONResponse([*seen, await session.take("a", "absent")])
 
     client = new_client(Route("/", endpoint), show)

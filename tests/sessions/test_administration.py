@@ -215,6 +215,20 @@ def test_reload_of_a_visitor_without_a_record_asks_nothing(sessions):
     assert session["a"] == 1
 
 
+def test_reload_of_an_anonymous_visitor_in_an_outage_raises():
+    store = FailingStore(MemoryStore())
+    sessions = make_sessions(store, outage="anonymous")
+    visitor = Visitor(sessions)
+    with visitor.request() as session:
+        session["a"] = 1
+    store.fail("load", error=StoreUnavailable("the test says so"))
+    session = sessions.open(visitor.cookie)
+    assert dict(session) == {}
+    for call in (sessions.reload, sessions.save):
+        with pytest.raises(StoreUnavailable):
+            call(session)
+
+
 def test_reload_while_the_store_fails_raises_and_loses_nothing():
     store = FailingStore(MemoryStore())
     sessions = make_sessions(store)

@@ -72,12 +72,11 @@ class Requests(Loading):
 
     def fail(self, state: State, now: int) -> Flow[None]:
         """Carry out the endings of a handler that raised. A cookie that is to go out waits for the head, if there is one."""
-        if state.failure is None:
-            try:
-                yield from self._commit(state, now, failed=True, head_sent=True)
-            except StoreError:
-                state.to_destroy = ()  # tried and told once: the handler's own error is what is answered
-                raise
+        try:
+            yield from self._commit(state, now, failed=True, head_sent=True)
+        except StoreError:
+            state.to_destroy = ()  # tried and told once: the handler's own error is what is answered
+            raise
 
     def save(self, state: State, now: int, *, head_sent: bool, create: bool = False) -> Flow[bool]:
         """Store the changes so far; whether there were any that are stored now.

@@ -80,7 +80,7 @@ def end_device() -> flask.Response:
     his = session.sessions.of_user(session.user, current=session)
     if any(info.current for info in his if info.handle == handle):
         raise BadRequest("This device is the one in your hands: sign out instead.")
-    if any(info.handle == handle for info in his) and session.sessions.revoke(handle):
+    if any(info.handle == handle for info in his) and session.sessions.revoke(handle, user=session.user):
         say("That device is signed out.")
     else:
         say("That device was signed out already.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from urllib.parse import urlsplit
 
 from coatcheck.session import Session
@@ -31,7 +30,7 @@ def is_foreign(fetch_site: str | None, origin: str | None, host: str) -> bool:
 
 def refusal(session: Session, sent: str) -> tuple[str, str] | None:
     """Why a form with this token is refused, as a title and a text; None if it is the visitor's own."""
-    if hmac.compare_digest(sent.encode(), token_of(session).encode()):
+    if session.check_csrf(sent) or (session.is_new and not sent):
         return None
     if session.is_new:
         return (

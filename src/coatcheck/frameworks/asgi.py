@@ -15,16 +15,14 @@ first; what is changed later is stored before the response's last byte, or when 
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import random
 import sys
-import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
-from coatcheck.errors import ConfigurationError, ForeignSessionWarning, StoreError
+from coatcheck.errors import ConfigurationError, StoreError
+from coatcheck.frameworks.asgi_lifespan import Lifespan
+from coatcheck.frameworks.asgi_neighbours import Neighbours
 from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
 from coatcheck.http.paths import Prefixes
@@ -41,7 +39,6 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HEADS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-log: logging.Logger = logging.getLogger("coatcheck")
 _SECURE = frozenset({"https", "wss"})
 _SERVER_ERROR = 500
 
@@ -78,8 +75,6 @@ class SessionMiddleware:
             sweep_every: How often to remove expired records from the store while the server runs, give or take a
                 half; None: never. For a server that tells of its start (lifespan).
         """
-        if sweep_every is not None and sweep_every < timedelta(seconds=1):
-            raise ConfigurationError("sweep_every must be a timedelta of at least one second.")
         if load not in ("eager", "on_demand"):
             raise ConfigurationError(f"load must be 'eager' or 'on_demand', not {load!r}.")
         if isinstance(exclude, str):
@@ -89,14 +84,15 @@ class SessionMiddleware:
         self._eager = load == "eager"
         self._exclude = Prefixes("exclude", dict.fromkeys(exclude, True)) or None
         self._by_path = bool(sessions.settings.outage_by_path)
-        self._shutdown = shutdown
-        self._sweep_every = sweep_every
-        self._foreign_named = False
+        self._lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)
+        self.neighbours = Neighbours(sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
+            await self.app(
+                scope, receive, self._lifespan.watched(send) if scope["type"] == "lifespan" else send
+            )
             return
         path = path_of(scope) if self._by_path or self._exclude is not None else ""
         outer = scope[SCOPE_KEY] if SCOPE_KEY in scope else scope.get("wsgi_environ", {}).get(ENVIRON_KEY)
@@ -104,94 +100,42 @@ class SessionMiddleware:
         if shared is not None:
             session = self.sessions.share(shared, self.session_type)
         else:
-            if outer is not None and not isinstance(outer, Session):
-                self._name_foreign(outer, "outside", "its session is hidden from what is inside")
+            if outer is not None:
+                scope = dict(scope)  # the other layer finds its own session when the head passes it
+                if not isinstance(outer, Session):
+                    self.neighbours.name(outer, "outside", "its session is hidden from what is inside")
             cookies, client = cookies_of(scope)
             session = self.sessions.open(cookies, client=client, path=path, session_type=self.session_type)
-        scope[SCOPE_KEY] = session
+        scope[SCOPE_KEY] = scope[ENVIRON_KEY] = session
         if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
         if shared is not None:
+
+            async def settled(message: Message) -> None:
+                if message["type"] in _HEADS and scope.get(SCOPE_KEY) is not session:
+                    await self.neighbours.settle(scope, session)
+                await send(message)
+
             try:
-                await self.app(scope, receive, send)  # the outer layer stores it
+                await self.app(scope, receive, settled)  # the outer layer stores it
             except BaseException:
                 self.sessions.note_failure(shared)
                 raise
             return
         response = _Response(self.sessions, session)
-        response.scope, response.forward, response.layer = scope, send, self
+        response.scope, response.forward, response.neighbours = scope, send, self.neighbours
         try:
             await self.app(scope, receive, response.send)
         except BaseException as error:
             # Also a cancelled request ends a session that its handler ended.
             if not await response.refuse(error):
-                await (
-                    response.end()
-                )  # what tries the request again, with the same scope, gets another session
+                # What tries the request again, with the same scope, gets another session.
+                await response.end()
                 raise
         else:
             if scope.get(SCOPE_KEY) is not session and not response.over:
-                await self.settle(scope, session)
+                await self.neighbours.settle(scope, session)
             await self.sessions.close(session)
-
-    async def settle(self, scope: Scope, session: Session) -> None:
-        """Notice what has been put in place of the session in the scope."""
-        found = scope.get(SCOPE_KEY)
-        if isinstance(found, Session):
-            return  # ours, or the same one as an inner layer of ours shares it
-        if "litestar_app" not in scope:
-            self._name_foreign(found, "inside", "what is stored in it does not reach ours")
-            return
-        # Litestar's `set_session` and `clear_session` replace it; its users clear the session to log out.
-        await self.sessions.load(session)
-        if isinstance(found, Mapping) and found:
-            fields = cast("Mapping[str, Any]", found)
-            for name in session.keys() - fields.keys():
-                del session[name]
-            session.update(fields)
-        else:
-            session.destroy()
-        scope[SCOPE_KEY] = session
-
-    def _name_foreign(self, found: object, where: str, effect: str) -> None:
-        """Say once that another session middleware stands in the way."""
-        if self._foreign_named:
-            return
-        self._foreign_named = True
-        kind = type(found)
-        warnings.warn(
-            f"Another session middleware, {where} of Coatcheck's, uses scope['session'] (it has a {kind.__module__}."
-            f"{kind.__qualname__}): {effect}. Remove one of them.",
-            ForeignSessionWarning,
-            stacklevel=2,
-        )
-
-    def _closing(self, send: Send) -> Send:
-        sweeping: asyncio.Task[None] | None = None
-
-        async def send_last(message: Message) -> None:
-            nonlocal sweeping
-            kind = message["type"]
-            if kind == "lifespan.startup.complete" and self._sweep_every is not None:
-                sweeping = asyncio.create_task(self._sweep_now_and_then(self._sweep_every.total_seconds()))
-            if kind.startswith("lifespan.shutdown."):
-                if sweeping is not None:
-                    sweeping.cancel()
-                    await asyncio.wait([sweeping])
-                if self._shutdown:
-                    await self.sessions.shutdown()
-            await send(message)
-
-        return send_last
-
-    async def _sweep_now_and_then(self, seconds: float) -> None:
-        while True:
-            # Not all workers at the same moment.
-            await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-            try:
-                await self.sessions.sweep()
-            except StoreError as error:
-                log.warning("expired sessions could not be removed: %s", error)
 
 
 def check_csrf(scope: Scope, value: str | None = None) -> bool:
@@ -238,7 +182,7 @@ class _Response(AsyncResponder):
 
     scope: Scope
     forward: Send
-    layer: SessionMiddleware
+    neighbours: Neighbours
     _streaming = False
     _closed = False
     _refused = False
@@ -251,16 +195,17 @@ class _Response(AsyncResponder):
         if kind in _HEADS and not self.head_sent:
             status = message.get("status", 0)
             secure = self.scope.get("scheme", "http") in _SECURE
+            caught = sys.exc_info()[1] if status >= _SERVER_ERROR else None
+            # A framework within ours answers what its handler raised, before it lets that through (Starlette). Not an
+            # exception that stands for a response, such as `HTTPException(503)`.
+            if caught is not None and getattr(caught, "status_code", None) != status:
+                await self.failed(caught)
             try:
-                if status == _SERVER_ERROR:
-                    self._check()
-                if status >= _SERVER_ERROR and (caught := sys.exc_info()[1]) is not None:
-                    # A framework within ours answers what its handler raised, before it lets that through (Starlette).
-                    await self.failed(caught)
                 if self.scope.get(SCOPE_KEY) is not self.session:
-                    await self.layer.settle(self.scope, self.session)
+                    await self.neighbours.settle(self.scope, self.session)
                 outcome = await self.head(status, secure=secure)
             except StoreError as error:
+                self._failure = error  # also one that `settle` met
                 # The application is told, unless it answers an error already.
                 if status != _SERVER_ERROR or not await self.refuse(error):
                     raise

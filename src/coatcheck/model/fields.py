@@ -5,6 +5,7 @@ Fields whose name begins with a zero character are never shown by the session's 
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any, NamedTuple, Self
 
 __all__ = ["CSRF", "FLASH", "PRIVATE", "Flash", "flash_from", "is_private", "stored_flash"]
@@ -42,6 +43,11 @@ class Flash(_Flash):
         flash = super().__new__(cls, category, message)
         flash.markup, flash.tags = markup, tags
         return flash
+
+    def __html__(self) -> str:
+        """The message for a template that escapes: markup as it is, everything else escaped. ``{{ flash }}`` shows it."""
+        text = str(self.message)
+        return text if self.markup else escape(text)
 
 
 def is_private(name: object) -> bool:

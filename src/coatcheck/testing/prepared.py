@@ -4,8 +4,8 @@
 
     client = TestClient(app, cookies=cookies_for(sessions, {"basket": ["scarf"]}, user="ada"))
 
-The result is a dict of one cookie, as the clients of httpx, Starlette and requests take it. With Flask's client:
-``client.set_cookie(name, value)`` for each item.
+The result is a dict of one cookie, as the clients of httpx, Starlette and requests take it. `SignInAs` puts it into the
+jar of a client that is there already.
 
 `AsyncSessions` is awaited: ``cookies = await async_cookies_for(sessions, …)``, or, in a synchronous test that uses
 Starlette's ``TestClient``, ``asyncio.run(async_cookies_for(sessions, …))``.
@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # so that a test of a store imports no more than the port
-    from coatcheck.core.lifecycle import Outcome
     from coatcheck.session import Session
     from coatcheck.sessions import AsyncSessions, Sessions
 
@@ -41,7 +40,8 @@ def cookies_for(
     """
     session = sessions.open(b"")
     _fill(session, fields, user, permanent=permanent)
-    return _cookies_of(sessions.close(session))
+    sessions.close(session)
+    return sessions.cookie_of(session)
 
 
 async def async_cookies_for(
@@ -55,7 +55,8 @@ async def async_cookies_for(
     session = sessions.open(b"")
     await sessions.load(session)
     _fill(session, fields, user, permanent=permanent)
-    return _cookies_of(await sessions.close(session))
+    await sessions.close(session)
+    return sessions.cookie_of(session)
 
 
 def _fill(session: Session, fields: Mapping[str, Any] | None, user: str | None, *, permanent: bool) -> None:
@@ -63,10 +64,3 @@ def _fill(session: Session, fields: Mapping[str, Any] | None, user: str | None, 
     session.permanent = permanent
     if user is not None:
         session.sign_in(user)
-
-
-def _cookies_of(outcome: Outcome) -> dict[str, str]:
-    if outcome.set_cookie is None:
-        return {}
-    name, _, value = outcome.set_cookie.partition(";")[0].partition("=")
-    return {name: value}

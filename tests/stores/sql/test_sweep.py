@@ -8,7 +8,10 @@ from contextlib import closing
 import pytest
 from sqlalchemy.dialects import mysql
 
+from coatcheck import StoreTimeout
 from coatcheck.model.ports import Conflict
+from coatcheck.stores.sql.connection import Connection
+from coatcheck.stores.sql.errors import Failed, Kind
 from coatcheck.stores.sql.statements import Statements
 from coatcheck.stores.sql.table import tables
 from tests.servers.process import until
@@ -118,6 +121,30 @@ def test_a_record_that_is_used_while_a_sweep_waits_for_it_stays(place, store):
         assert sweeping.result(30) == 0
     using.close()
     assert get(store, write) == write.data
+
+
+@pytest.mark.promise("F-19")
+@pytest.mark.parametrize("times", [1, 3, 4])
+def test_a_sweep_that_a_deadlock_has_rolled_back_is_tried_again_three_times(place, store, monkeypatch, times):
+    for _ in range(3):
+        put(store, new(expires=NOW - 1))
+    left = [times]
+    name = "change" if place.kind == "postgresql" else "rows"
+    run = getattr(Connection, name)
+
+    def deadlocked(connection, statement, values):
+        """The server says so of the statement that finds the rows, so often."""
+        if "b_limit" in values and left[0]:
+            left[0] -= 1
+            raise Failed(Kind.BUSY, RuntimeError("deadlock"))
+        return run(connection, statement, values)
+
+    monkeypatch.setattr(Connection, name, deadlocked)
+    if times > 3:
+        with pytest.raises(StoreTimeout, match="another transaction was in the way"):
+            store.sweep(NOW, BATCH, soon())
+    assert store.sweep(NOW, BATCH, soon()) == 3
+    assert place.rows() == 0
 
 
 def without_skipping(statements):

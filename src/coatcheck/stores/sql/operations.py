@@ -14,6 +14,7 @@ from coatcheck.stores.sql.table import FORMAT, Tables, making
 __all__ = ["check_format", "count", "create_tables", "load", "sessions_of", "sweep"]
 
 _AT_A_TIME = 500  # keys in one statement
+_MOST_DEADLOCKS = 3
 
 
 def check_format(connection: Connection, prefix: str) -> None:
@@ -100,6 +101,18 @@ def sweep(connection: Connection, now: int, limit: int) -> int:
     """Remove at most `limit` rows that have expired. Finding them locks them, and passes over locked ones."""
     if limit <= 0:
         return 0
+    for _ in range(_MOST_DEADLOCKS):
+        try:
+            return _sweep(connection, now, limit)
+        except Failed as met:
+            if met.kind is not Kind.BUSY:
+                raise
+            # Of two in each other's way the server has rolled back this one. The other goes on.
+            connection.roll_back()
+    return _sweep(connection, now, limit)
+
+
+def _sweep(connection: Connection, now: int, limit: int) -> int:
     say, values = connection.say, {"b_now": now, "b_limit": limit}
     if say.sweep is not None:
         return connection.change(say.sweep, values)
