@@ -1,6 +1,8 @@
 """The ways of a request in Flask: hooks, errors, files, and what its test client offers."""
 
+import gc
 import io
+import weakref
 from wsgiref.util import FileWrapper
 
 import flask
@@ -250,3 +252,23 @@ def test_a_session_of_another_interface_is_left_alone(app, client):
     response = flask.Response("x")
     app.session_interface.save_session(app, null, response)
     assert "Vary" not in response.headers
+
+
+@pytest.mark.promise("24")
+@pytest.mark.parametrize("answer", ["plain", "stream"])
+def test_a_request_leaves_no_cycle_for_the_garbage_collector(app, client, answer):
+    gone = []
+
+    def view():
+        flask.session["a"] = 1
+        gone.append(weakref.ref(flask.session._get_current_object()))
+        return "a" if answer == "plain" else iter(["a"])
+
+    route(app, view)
+    gc.disable()
+    try:
+        for _ in range(2):  # Flask's test client keeps the context of the last request
+            client.get("/").close()
+    finally:
+        gc.enable()
+    assert gone[0]() is None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 try:
     import flask
@@ -51,6 +51,8 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
     sessions: Sessions
     responder: Responder
+    """Has only a weak reference to this session, so that no request leaves a cycle behind."""
+
     app: flask.Flask | None = None
     """The application that opened it."""
     accessed = False
@@ -188,7 +190,7 @@ class SessionInterface(FlaskSessionInterface):
         again = isinstance(outer, FlaskSession) and outer.app is app
         if outer is not None and not again and manager.agrees_with(outer):
             session = manager.share(outer, FlaskSession)
-            session.responder = SharedResponder(manager, session, outer)
+            session.responder = SharedResponder(manager, proxy(session), outer)
             return session
         session = manager.open(
             environ.get("HTTP_COOKIE", ""),
@@ -196,7 +198,7 @@ class SessionInterface(FlaskSessionInterface):
             path=request.path,
             session_type=FlaskSession,
         )
-        session.responder = Responder(manager, session)
+        session.responder = Responder(manager, proxy(session))
         session.app = app
         environ[ENVIRON_KEY] = session  # for an application that a view calls
         return session
@@ -212,7 +214,7 @@ class SessionInterface(FlaskSessionInterface):
             _refuse(response, responder.failed(error))
             return
         if response.is_streamed and not response.direct_passthrough:
-            response.response = _Stream(responder, cast("Iterable[bytes]", response.response))
+            response.response = _Stream(session, cast("Iterable[bytes]", response.response))
         headers = response.headers
         if not outcome.vary:
             return
@@ -278,8 +280,8 @@ def _close_body(body: object) -> None:
 class _Stream:
     """A body that is made while it is sent: its end stores what changed meanwhile."""
 
-    def __init__(self, responder: Responder, body: Iterable[bytes]) -> None:
-        self._responder = responder
+    def __init__(self, session: FlaskSession, body: Iterable[bytes]) -> None:
+        self._session = session
         self._body = body
         self._chunks = iter(body)
 
@@ -290,10 +292,10 @@ class _Stream:
         try:
             return next(self._chunks)
         except StopIteration:
-            self._responder.end()
+            self._session.responder.end()
             raise
         except BaseException:
-            self._responder.fail()
+            self._session.responder.fail()
             raise
 
     def close(self) -> None:
@@ -301,4 +303,4 @@ class _Stream:
         try:
             _close_body(self._body)
         finally:
-            self._responder.end()
+            self._session.responder.end()
