@@ -163,6 +163,31 @@ def test_signing_in_once_more_lists_the_session_once(visitor, sessions):
         assert (info.handle, info.current) == (session.handle, True)
 
 
+@pytest.mark.promise("17")
+@pytest.mark.parametrize("known", [False, True], ids=["a new session", "once more"])
+def test_the_pages_of_a_list_go_on_behind_a_sign_in_that_is_not_stored_yet(visitor, sessions, known):
+    if known:
+        with visitor.request() as session:
+            session.sign_in("ada")
+        sessions.settings.clock.advance(1)
+    others = []
+    for _ in range(3):
+        with Visitor(sessions).request() as session:
+            session.sign_in("ada")
+        others.append(session.handle)
+        sessions.settings.clock.advance(1)
+    with visitor.request() as session:
+        session.sign_in("ada")
+        for limit in (1, 2, 4):
+            seen, after = [], None
+            while page := sessions.of_user("ada", current=session, limit=limit, after=after):
+                seen += [info.handle for info in page]
+                after = seen[-1]
+                assert len(page) == limit or len(seen) == 4
+            assert seen[1:] == others[::-1]
+    assert seen[0] == visitor.handle
+
+
 def test_signing_in_as_another_keeps_only_the_fields_to_keep(visitor):
     visitor.signed_in("ada", language="de", basket=["hat"])
     with visitor.request() as session:

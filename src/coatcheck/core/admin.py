@@ -129,17 +129,24 @@ class Admin:
         A sign-in that the `current` request has not stored yet is the newest.
         """
         self._users.need_index("find the sessions of a user")
+        mine = None if current is None else self._requests.signing_in(current, user, now)
+        own = None if mine is None else mine.key
         position: Entry | None = None
-        if after is not None:
-            key = key_of(after)
+        key = None if after is None else key_of(after)
+        if after is not None and (key is None or key != own):
             held = None if key is None else (yield from self._live_under(key, now))
             if held is None or not isinstance(held.state, Record) or held.state.user != user:
                 return []
             position = self.position_of(held.state)
-        records = _records_in((yield from self._users.live_of(user, now, limit, position)))
-        if current is not None and after is None and (mine := self._requests.signing_in(current, user, now)):
-            records = [mine, *(record for record in records if record.key != mine.key)][:limit]
-        return records
+        wanted = (
+            limit if mine is None else limit + 1
+        )  # its own record may be in the list, by an earlier sign-in
+        records = _records_in((yield from self._users.live_of(user, now, wanted, position)))
+        if mine is not None:
+            records = [record for record in records if record.key != own]
+            if after is None:
+                records = [mine, *records]
+        return records[:limit]
 
     @staticmethod
     def position_of(record: Record) -> Entry:
