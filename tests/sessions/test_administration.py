@@ -21,6 +21,25 @@ def test_save_tells_whether_it_stored(visitor, sessions):
     assert sessions.save(session) is False
 
 
+@pytest.mark.parametrize("meanwhile", ["another user signs in", "it is ended"])
+def test_save_tells_that_an_ending_came_too_late(visitor, sessions, meanwhile):
+    with visitor.request() as session:
+        session.sign_in("ada")
+    with visitor.request() as session:
+        session.sign_out()
+        if meanwhile == "it is ended":
+            sessions.revoke(visitor.handle)
+        else:
+            with visitor.request() as other:
+                other.sign_in("grace")
+        assert sessions.save(session) is False
+    with visitor.request() as session:
+        session.sign_in("ada")
+        sessions.save(session)
+        session.sign_out()
+        assert sessions.save(session) is True
+
+
 def test_a_record_can_be_made_without_a_field(sessions):
     session = sessions.open("")
     assert (session.handle, session.mark) == (None, None)

@@ -117,7 +117,7 @@ class Requests(Loading):
         return True
 
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
-        """Carry out the recorded intentions in one batch; whether there were any."""
+        """Carry out the recorded intentions in one batch; whether there were any, and not only an ending that came too late."""
         settings = self._settings
         if failed and not state.to_destroy:
             return False
@@ -188,7 +188,7 @@ class Requests(Loading):
             raise
         if impossible is not None:
             raise impossible
-        return True
+        return change is not None or late is None
 
     def _ended(
         self, state: State, now: int, ending: Sequence[Held], results: Sequence[Result], own: int
