@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from coatcheck import AsyncSessions, NotLoaded, Sessions, StoreTimeout, StoreUnavailable, WouldBlock
 from coatcheck import sessions as module
 from coatcheck.frameworks.starlette import SessionMiddleware
+from coatcheck.session import state_of
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import FailingStore, PausingStore
 from coatcheck.testing.shim import awaitable
@@ -59,6 +60,7 @@ async def test_in_the_loops_own_thread_it_is_refused_with_what_to_write():
         lambda: both.sync.take(session, "a"),
         lambda: both.sync.take_flashes(session),
         lambda: both.sync.reload(session),
+        lambda: both.sync.is_live(session),
     ):
         with pytest.raises(WouldBlock, match="await"):
             call()
@@ -70,6 +72,12 @@ def test_a_session_that_was_opened_outside_of_a_loop_can_not_be_loaded_by_lookin
     session = Both().asynchronous.open(b"")
     with pytest.raises(NotLoaded):
         session.get("a")
+
+
+def test_threads_that_begin_at_once_get_one_state():
+    session = Both().asynchronous.open(b"")
+    state = state_of(session)
+    assert session._begin(session) is state  # the thread that came second
 
 
 def test_a_session_whose_loop_has_ended_is_refused_too():

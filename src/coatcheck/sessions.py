@@ -265,8 +265,11 @@ class Sessions(Administration):
     def is_live(self, session: Session) -> bool:
         """Whether the session still exists. Asks the store each time, for long connections."""
         self.load(session)
+        state, flow = state_of(session), self._requests.is_live
+        if state.loop is not None:
+            return self._in_turn(session, flow)  # refused where it would block the loop
         now = self._now()
-        return self._run(self._requests.is_live(state_of(session), now), now)
+        return self._run(flow(state, now), now)
 
     def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
         self.load(session)
@@ -300,6 +303,7 @@ class AsyncSessions(AsyncAdministration):
         from coatcheck.stores.coalesce import PerLoop, Tasks
 
         self.store = store
+        self._beginning = threading.Lock()
         self._tasks = PerLoop(Tasks)
         super().__init__(settings_from(options), store.index)
 
@@ -369,11 +373,14 @@ class AsyncSessions(AsyncAdministration):
         loop: asyncio.AbstractEventLoop | None,
         session: Session,
     ) -> State:
-        raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
-        state = session._state = State(raw, client, self._load_for_thread, self.settings)
-        state.path, state.owner, state.loop = path, self, loop
-        state.head_sent, state.failed = session._head_sent, session._failed
-        return state
+        # Threads of its handlers may begin at once, too.
+        with self._beginning:
+            if (state := session._state) is None:
+                raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
+                state = session._state = State(raw, client, self._load_for_thread, self.settings)
+                state.path, state.owner, state.loop = path, self, loop
+                state.head_sent, state.failed = session._head_sent, session._failed
+            return state
 
     @shares_docs_of(Sessions.close)
     async def close(self, session: Session, *, secure: bool = True) -> Outcome:
