@@ -66,6 +66,24 @@ async def test_behind_the_page_of_a_handler_that_raised_nothing_is_stored_but_an
     assert await house.sessions.count() == 0
 
 
+@pytest.mark.promise("23")
+@pytest.mark.parametrize("status", [200, 503])
+@on_each_loop
+async def test_an_exception_that_is_handled_outside_is_not_the_handlers(status):
+    async def handler(scope, receive, send):
+        scope["session"]["n"] = 1
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body"})
+
+    house = House(handler)
+    cookie = await house.visitor(n=0)
+    try:
+        raise ZeroDivisionError  # noqa: TRY301 - the middleware is called while it is handled
+    except ZeroDivisionError:
+        await house.get("/", cookie)
+    assert await house.fields(cookie) == {"n": 1}
+
+
 @pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_changes_after_the_response_is_stored_when_the_application_returns():

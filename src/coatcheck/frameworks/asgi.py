@@ -124,6 +124,7 @@ class SessionMiddleware:
             return
         response = _Response(self.sessions, session)
         response.scope, response.forward, response.neighbours = scope, send, self.neighbours
+        response.outside = sys.exc_info()[1]
         try:
             await self.app(scope, receive, response.send)
         except BaseException as error:
@@ -183,6 +184,8 @@ class _Response(AsyncResponder):
     scope: Scope
     forward: Send
     neighbours: Neighbours
+    outside: BaseException | None
+    """What was being handled when the request came, such as the first try of a request that is tried again."""
     _streaming = False
     _closed = False
     _refused = False
@@ -198,8 +201,9 @@ class _Response(AsyncResponder):
             caught = sys.exc_info()[1] if status >= _SERVER_ERROR else None
             # A framework within ours answers what its handler raised, before it lets that through (Starlette). Not an
             # exception that stands for a response, such as `HTTPException(503)`.
-            if caught is not None and getattr(caught, "status_code", None) != status:
-                await self.failed(caught)
+            own = None if caught is self.outside else caught
+            if own is not None and getattr(own, "status_code", None) != status:
+                await self.failed(own)
             try:
                 if self.scope.get(SCOPE_KEY) is not self.session:
                     await self.neighbours.settle(self.scope, self.session)
