@@ -50,7 +50,7 @@ class _Responder(Generic[Manager]):
 
     Attributes:
         head_sent: No header can be sent any more.
-        over: The handler has failed: nothing more is stored at the end.
+        over: The handler has failed: nothing more is stored at the end but endings.
     """
 
     head_sent: bool = False
@@ -117,12 +117,11 @@ class Responder(_Responder[Sessions]):
 
     def end(self) -> None:
         """Store what was changed since the head: the body has ended, or the client has gone."""
-        if not self.over:
-            try:
-                self.sessions.close(self.session)
-            except BaseException:
-                self.fail()
-                raise
+        try:
+            self.sessions.close(self.session)
+        except BaseException:
+            self.fail()
+            raise
 
     def fail(self) -> None:
         """The handler raised: store its endings, and from now on nothing but endings and explicit saves."""
@@ -153,8 +152,7 @@ class AsyncResponder(_Responder[AsyncSessions]):
 
     async def end(self) -> None:
         """See `Responder.end`."""
-        if not self.over:
-            await self.sessions.close(self.session)
+        await self.sessions.close(self.session)
 
     async def fail(self) -> None:
         """See `Responder.fail`."""

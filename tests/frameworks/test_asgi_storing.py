@@ -45,6 +45,27 @@ async def test_what_changes_during_a_stream_is_stored_before_its_last_byte():
     assert await house.fields(cookie) == {"n": 2}
 
 
+@pytest.mark.promise("23")
+@on_each_loop
+async def test_behind_the_page_of_a_handler_that_raised_nothing_is_stored_but_an_ending():
+    async def handler(scope, receive, send):
+        try:
+            scope["session"]["n"] = 1 / 0
+        except ZeroDivisionError:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"oops"})
+        scope["session"]["n"] = 1
+        if scope["path"] == "/out":
+            scope["session"].sign_out()
+
+    house = House(handler)
+    cookie = await house.visitor(n=0)
+    assert (await house.get("/", cookie)).journal[-1] == "http.response.body"
+    assert await house.fields(cookie) == {"n": 0}
+    assert (await house.get("/out", cookie)).journal[-1] == "write"
+    assert await house.sessions.count() == 0
+
+
 @pytest.mark.promise("H", "F-20")
 @on_each_loop
 async def test_what_changes_after_the_response_is_stored_when_the_application_returns():

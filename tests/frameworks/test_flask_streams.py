@@ -30,6 +30,31 @@ def test_a_stream_with_context_reads_and_writes_the_session(app, client):
     assert client.get("/a").json == [0, 1]
 
 
+@pytest.mark.promise("23")
+def test_an_error_page_that_streams_can_end_the_session(app, client, sessions):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    route(app, put(), rule="/put")
+
+    @app.errorhandler(500)
+    def sorry(_):
+        session = flask.session._get_current_object()
+
+        def body():
+            yield "sorry"
+            session.sign_out()
+
+        return flask.Response(body(), 500)
+
+    def view():
+        raise ZeroDivisionError
+
+    route(app, view)
+    client.get("/put")
+    assert sessions.count() == 1
+    assert client.get("/").text == "sorry"
+    assert sessions.count() == 0
+
+
 class Watched:
     """A body that tells what was done with it."""
 

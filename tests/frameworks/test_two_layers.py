@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import flask
 import pytest
@@ -332,6 +333,24 @@ def test_with_another_cookie_name_each_has_a_session_of_its_own_and_nothing_is_s
     assert outer.count() == 2
 
 
+def test_two_asgi_layers_with_other_cookie_names_are_not_called_foreign(portal):
+    store = MemoryStore()
+    outer, inner = (
+        AsyncSessions(awaitable(store), secret=SECRET, cookie=CookieSettings(name=f"__Host-{name}"))
+        for name in ("outer", "inner")
+    )
+
+    async def app(scope, _receive, send):
+        scope["session"]["inner"] = 2
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    client = AsgiClient(asgi.SessionMiddleware(asgi.SessionMiddleware(app, inner), outer), portal)
+    reply = Browser(partial(client.send, note=lambda _: None)).play()
+    assert len(reply.cookies("__Host-inner")) == 1
+    assert reply.cookies("__Host-outer") == []
+
+
 def test_with_another_secret_and_the_same_cookie_name_it_is_said_once_and_one_cookie_is_sent():
     outer, inner = Sessions(MemoryStore(), secret=SECRET), Sessions(MemoryStore(), secret=OTHER_SECRET)
     browser = two_flasks(inner, outer)
@@ -339,6 +358,44 @@ def test_with_another_secret_and_the_same_cookie_name_it_is_said_once_and_one_co
         replies = [browser.play() for _ in range(3)]
     assert len(caught) == 1
     assert [len(reply.cookies("__Host-session")) for reply in replies] == [1, 1, 1]
+
+
+def test_a_request_that_is_tried_again_after_its_handler_raised_has_a_session_of_its_own(managers, portal):
+    seen = []
+
+    def act_at_last(session):
+        seen.append(session)
+        session["n"] = len(seen)
+        if len(seen) % 2:
+            raise ZeroDivisionError
+
+    def app(environ, start_response):
+        act_at_last(environ["coatcheck.session"])
+        start_response("200 OK", HEADERS)
+        return []
+
+    async def asgi_app(scope, _receive, send):
+        act_at_last(scope["session"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    once = wsgi.SessionMiddleware(app, managers.sync)
+    once_async = asgi.SessionMiddleware(asgi_app, managers.asynchronous)
+
+    def twice(environ, start_response):
+        with pytest.raises(ZeroDivisionError):
+            once(environ, start_response)
+        return once(environ, start_response)
+
+    async def twice_async(scope, receive, send):
+        with pytest.raises(ZeroDivisionError):
+            await once_async(scope, receive, send)
+        await once_async(scope, receive, send)
+
+    for count, client in enumerate((WsgiClient(twice), AsgiClient(twice_async, portal)), start=1):
+        browser = Browser(partial(client.send, note=lambda _: None))
+        assert len(browser.play().cookies("__Host-session")) == 1
+        assert managers.records == count
 
 
 def test_an_environment_that_is_used_again_is_no_outer_layer():

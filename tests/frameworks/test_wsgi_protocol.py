@@ -134,6 +134,29 @@ def test_a_second_start_with_exc_info_replaces_the_head_while_it_has_not_left():
     assert server.value("a") == "None"  # the handler raised, though a framework in between has caught it
 
 
+def test_a_redirect_that_the_handler_raises_is_a_response_like_any_other():
+    """As WebOb's `HTTPExceptionMiddleware` answers it."""
+
+    class Found(Exception):
+        pass
+
+    def handler(environ):
+        environ[ENVIRON_KEY].sign_in("ada")
+        raise Found
+
+    def app(environ, start_response):
+        try:
+            handler(environ)
+        except Found:
+            start_response("302 Found", [("Location", "/")], sys.exc_info())
+        return []
+
+    server = Server(app)
+    server.get()
+    assert isinstance(server.exc_info[1], Found)
+    assert server.sessions.count() == len(server.ours) == 1
+
+
 def test_a_second_start_with_exc_info_after_the_head_left_raises_it():
     def app(environ, start_response):
         start_response("200 OK", HEADERS)
@@ -149,6 +172,31 @@ def test_a_second_start_with_exc_info_after_the_head_left_raises_it():
     with pytest.raises(ZeroDivisionError):
         server.get()
     assert server.status == "200 OK"
+    assert server.sessions.count() == 0
+
+
+def test_an_error_page_that_ends_the_session_while_it_is_sent_ends_it():
+    def app(environ, start_response):
+        session = environ[ENVIRON_KEY]
+        try:
+            session["a"] = 1 / 0
+        except ZeroDivisionError:
+            start_response("500 Oops", HEADERS, sys.exc_info())
+        yield b"x"
+        session["b"] = 1
+        session.sign_out()
+        session["c"] = 1
+
+    def before(environ, start_response):
+        environ[ENVIRON_KEY].sign_in("ada")
+        start_response("200 OK", HEADERS)
+        return []
+
+    server = Server(before)
+    server.get()
+    assert server.sessions.count() == 1
+    server.app.app = app
+    assert server.get() == b"x"
     assert server.sessions.count() == 0
 
 

@@ -190,3 +190,27 @@ def test_a_record_never_outlives_what_its_index_entry_stands_for():
     assert after.update_user("ada", {"role": "admin"}) == 1
     with visitor.request() as session:
         assert session.expires_at <= session.signed_in_at + 10 * DAY
+
+
+@pytest.mark.promise("17")
+@pytest.mark.parametrize("index", STORES)
+def test_limits_that_another_sign_in_overtakes_make_no_session_that_revoke_user_misses(index):
+    """The entry that was renewed for them is that of the earlier sign-in, and goes before the later one's session."""
+    sessions = make_sessions(STORES[index](), remember_absolute=100 * DAY, remember_idle=100 * DAY)
+    clock, visitor = sessions.settings.clock, Visitor(sessions)
+    with visitor.request() as session:
+        session.permanent = True
+        session.sign_in("ada")
+    clock.advance(timedelta(days=50).total_seconds())
+    found = sessions.find(visitor.handle)
+    found.set_lifetime(idle=300 * DAY, absolute=300 * DAY)
+    with visitor.request() as session:
+        session.sign_in("ada")
+    assert sessions.save(found)
+    for days in (90, 180):
+        clock.advance(timedelta(days=days).total_seconds())
+        with visitor.request() as session:
+            assert session.user == "ada"
+    assert sessions.revoke_user("ada") == (0 if index == "none" else 1)
+    with visitor.request() as session:
+        assert session.user is None

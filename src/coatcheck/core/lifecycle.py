@@ -201,8 +201,8 @@ def _update(
     permanent = None if state.permanent == record.permanent else state.permanent
     limits = None if state.limits == (record.idle, record.absolute) else state.limits
     covers = None
-    if record.user is not None or state.sign_in is not None:
-        covers = _covers(record, settings, state.limits, entering=state.sign_in is not None)
+    if record.user is not None and state.sign_in is None:
+        covers = _covers(record, settings, state.limits)
     secret_changes = state.rotate or state.sign_in is not None
     removing = wanted.remove
     if state.sign_in is not None:
@@ -283,15 +283,13 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
     )
 
 
-def _covers(
-    record: Record, settings: Settings, limits: tuple[int, int] | None, *, entering: bool = False
-) -> int | None:
-    """How long the index entry must stand; None: as long as it does. A sign-in is `entering` it anew.
+def _covers(record: Record, settings: Settings, limits: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The sign-in, and how long its index entry must stand; None: as long as it does.
 
     The settings may have got longer limits since the entry was made, and the session limits of its own.
     """
     needed = settings.lifetimes.longest(record.absolute if limits is None else limits[1])
-    return needed if entering or needed > record.covered else None
+    return (record.signed_in, needed) if needed > record.covered else None
 
 
 def pending_token(state: State, settings: Settings) -> Token | None:

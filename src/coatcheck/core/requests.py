@@ -155,13 +155,8 @@ class Requests(Loading):
             changes.append(lifecycle.ending_of(record_of(held), now))
             known.append(held)
         try:
-            if (
-                isinstance(change, Update)
-                and change.covers is not None
-                and change.sign_in is None
-                and before is not None
-            ):
-                yield from self._users.covered(before, change.covers)
+            if isinstance(change, Update) and change.covers is not None and before is not None:
+                yield from self._users.covered(before, change.covers[1])
             results: Sequence[Result] = yield Apply(changes, known)
             state.met = None
             if competing:
@@ -354,7 +349,7 @@ class Requests(Loading):
                     state.cookie_set = pending
                 return
             if update.covers is not None:
-                yield from self._users.covered(record, update.covers)
+                yield from self._users.covered(record, update.covers[1])
             (result,) = yield Apply([update], [state.held])
             raise_failure([result])
         except StoreError as error:

@@ -129,12 +129,13 @@ class SessionMiddleware:
         except BaseException as error:
             # Also a cancelled request ends a session that its handler ended.
             if not await response.refuse(error):
+                # What tries the request again, with the same scope, gets another session.
+                await response.end()
                 raise
         else:
-            if not response.over:
-                if scope.get(SCOPE_KEY) is not session:
-                    await self.neighbours.settle(scope, session)
-                await self.sessions.close(session)
+            if scope.get(SCOPE_KEY) is not session and not response.over:
+                await self.neighbours.settle(scope, session)
+            await self.sessions.close(session)
 
 
 def check_csrf(scope: Scope, value: str | None = None) -> bool:

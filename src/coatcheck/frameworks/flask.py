@@ -211,7 +211,7 @@ class SessionInterface(FlaskSessionInterface):
         except StoreError as error:
             _refuse(response, responder.failed(error))
             return
-        if response.is_streamed and not (response.direct_passthrough or responder.over):
+        if response.is_streamed and not response.direct_passthrough:
             response.response = _Stream(responder, cast("Iterable[bytes]", response.response))
         headers = response.headers
         if not outcome.vary:

@@ -82,6 +82,7 @@ class SessionMiddleware:
             refusal = response.refuse(error)
             _close_body(body)
             if refusal is None:
+                response.end()  # what tries the request again, with the same environ, gets another session
                 raise
             return refusal
         return body
@@ -129,8 +130,9 @@ class _Response(Responder):
 
     def start(self, status: str, headers: _Headers, exc_info: _ExcInfo = None, /) -> _Write:
         """What the application calls as ``start_response``."""
-        if exc_info is not None and exc_info[1] is not None:
-            # A framework in between has caught what the handler raised (PEP 3333, "Error Handling").
+        if exc_info is not None and exc_info[1] is not None and status[:1] == "5":
+            # A framework in between has caught what the handler raised (PEP 3333, "Error Handling"). A redirect that a
+            # handler raises (WebOb) is a response like any other.
             self.failed(exc_info[1])
         if self.head_sent:
             # Too late for another head: the server raises `exc_info`, as PEP 3333 wants it.

@@ -135,7 +135,8 @@ class Update(Struct, frozen=True, tag=True):
         max_flashes: How many flash messages stay; the oldest go first. 0: all.
         permanent: Whether the longer limits apply from now on; None: as it is.
         limits: The session's own idle and absolute limit (0: that of the settings); None: as they are.
-        covers: How long, from the sign-in, the index entry stands, or the epoch is kept; None: as it is.
+        covers: A sign-in, and how long from it its index entry stands, or the epoch is kept; None: as it is. It counts
+            for that sign-in only: a later one has an entry of its own.
         sign_in: Who signs in.
         rotate: The new secret.
         seen: The request came with the current secret: the grace of the previous one begins.
@@ -156,7 +157,7 @@ class Update(Struct, frozen=True, tag=True):
     max_flashes: int = 0
     permanent: bool | None = None
     limits: tuple[int, int] | None = None
-    covers: int | None = None
+    covers: tuple[int, int] | None = None
     sign_in: SignIn | None = None
     rotate: Rotation | None = None
     seen: bool = False
@@ -404,7 +405,11 @@ def _updated(record: Record, change: Update) -> Settled:
     idle_limit = idle or (limits.remember_idle if permanent else limits.idle)
     absolute_limit = absolute or (limits.remember_absolute if permanent else limits.absolute)
     expires = min(last_used + idle_limit, (signed_in or record.created) + absolute_limit, LATEST)
-    covered = record.covered if change.covers is None else change.covers
+    covered = record.covered
+    if change.sign_in is not None:
+        covered = limits.longest(absolute)
+    elif change.covers is not None and change.covers[0] == signed_in:
+        covered = change.covers[1]
     if user is not None and expires > signed_in + covered:
         # No record outlives its index entry, or `revoke_user` would miss it.
         expires = signed_in + covered
