@@ -59,6 +59,7 @@ async def test_in_the_loops_own_thread_it_is_refused_with_what_to_write():
         lambda: both.sync.take(session, "a"),
         lambda: both.sync.take_flashes(session),
         lambda: both.sync.reload(session),
+        lambda: both.sync.is_live(session),
     ):
         with pytest.raises(WouldBlock, match="await"):
             call()
