@@ -265,11 +265,11 @@ class Sessions(Administration):
     def is_live(self, session: Session) -> bool:
         """Whether the session still exists. Asks the store each time, for long connections."""
         self.load(session)
-        state, flow = state_of(session), self._requests.is_live
+        state = state_of(session)
         if state.loop is not None:
-            return self._in_turn(session, flow)  # refused where it would block the loop
+            return self._in_turn(session, self._requests.is_live)
         now = self._now()
-        return self._run(flow(state, now), now)
+        return self._run(self._requests.is_live(state, now), now)
 
     def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
         self.load(session)

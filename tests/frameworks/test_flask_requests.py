@@ -236,6 +236,18 @@ def test_a_session_transaction_of_the_test_client_reads_and_writes(app, client, 
     assert sessions.count() == 1
 
 
+def test_an_error_that_opening_the_session_raises_is_told_as_it_is(app, client, sessions, monkeypatch):
+    def broken(*_args, **_options):
+        raise ZeroDivisionError
+
+    route(app, lambda: "hello")
+    app.testing = True
+    assert client.get("/").text == "hello"
+    monkeypatch.setattr(sessions, "open", broken)
+    with pytest.raises(ZeroDivisionError):
+        client.get("/")
+
+
 def test_a_test_request_context_has_an_empty_session(app, sessions):
     with app.test_request_context():
         flask.session["a"] = 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary, proxy
 
@@ -247,7 +248,9 @@ class SessionInterface(FlaskSessionInterface):
 
 def _failed(_app: flask.Flask, *, exception: BaseException, **_: object) -> None:
     """Something raised, and nobody handled it."""
-    session = flask.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    session = None
+    with suppress(AssertionError, RuntimeError):  # there is none where opening it was what raised
+        session = flask.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     if isinstance(session, FlaskSession):
         session.responder.failed(exception)
 
