@@ -77,7 +77,7 @@ def test_every_flow_is_run_by_both():
             name
             for part in inspect.getmro(manager)
             if part.__module__.startswith("coatcheck")
-            for name in re.findall(r"self\._(?:requests|admin)\.(\w+)", inspect.getsource(part))
+            for name in re.findall(r"\b(?:_?requests|Requests|_admin)\.(\w+)", inspect.getsource(part))
         }
         - {"nothing_is_due"}
         for manager in (Sessions, AsyncSessions)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Coroutine
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from coatcheck.administration import Administration, AsyncAdministration
 from coatcheck.config import Options, Settings
 from coatcheck.core.calls import Flow
 from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
+from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
 from coatcheck.errors import CoatcheckError, NotLoaded, StoreError, StoreTimeout, WouldBlock
 from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSessions", "SessionInfo", "Sessions"]
 
 T = TypeVar("T")
+_RequestFlow: TypeAlias = Callable[[Requests, State, int], Flow[T]]
 SessionT = TypeVar("SessionT", bound=Session)
 _LOOP_PATIENCE = 5.0
 """Seconds that an event loop has, beyond the deadline of the store, to answer a thread."""
@@ -201,7 +203,7 @@ class Sessions(Administration):
         """
         if self.note_failure(session):
             try:
-                self._in_turn(session, self._requests.fail)
+                self._in_turn(session, Requests.fail)
             except StoreError:
                 log.exception(_NOT_ENDED)
         _leave_alone(session, error)
@@ -235,7 +237,7 @@ class Sessions(Administration):
         """
         return self._in_turn(
             session,
-            lambda state, now: self._requests.save(state, now, head_sent=state.head_sent, create=create),
+            lambda requests, state, now: requests.save(state, now, head_sent=state.head_sent, create=create),
         )
 
     def reload(self, session: Session) -> bool:
@@ -246,40 +248,42 @@ class Sessions(Administration):
         Raises:
             StoreError: The session can't be read.
         """
-        return self._in_turn(session, self._requests.reload)
+        return self._in_turn(session, Requests.reload)
 
     def take(self, session: Session, *names: str) -> dict[str, Any]:
         """Remove fields and return their values, atomically: no other request gets the same values.
 
         The removal is stored when this returns, even if the request fails later. Missing fields are left out.
         """
-        return self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
+        return self._in_turn(session, partial(Requests.take, names=names))
 
     def take_flashes(self, session: Session, category: str | None = None) -> list[Flash]:
         """Remove the waiting messages and return them, the oldest first. Each message is returned to one request only.
 
         With a `category`, only its messages are taken.
         """
-        return self._in_turn(session, partial(self._requests.take_flashes, category=category))
+        return self._in_turn(session, partial(Requests.take_flashes, category=category))
 
     def is_live(self, session: Session) -> bool:
         """Whether the session still exists. Asks the store each time, for long connections."""
         self.load(session)
         state = state_of(session)
-        if state.loop is not None:
-            return self._in_turn(session, self._requests.is_live)
-        now = self._now()
-        return self._run(self._requests.is_live(state, now), now)
+        owner: Sessions | AsyncSessions = state.owner
+        if isinstance(owner, AsyncSessions):
+            return self._in_turn(session, Requests.is_live)
+        now = owner._now()
+        return owner._run(owner._requests.is_live(state, now), now)
 
-    def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
+    def _in_turn(self, session: Session, flow: _RequestFlow[T]) -> T:
         self.load(session)
         state = state_of(session)
-        if state.loop is not None:
-            owner: AsyncSessions = state.owner
+        # The manager that opened it: an inner layer that shares an outer one's session may have another store.
+        owner: Sessions | AsyncSessions = state.owner
+        if isinstance(owner, AsyncSessions):
             return owner._from_a_thread(state, flow, WouldBlock(_AWAIT_IT))
         with state.turn:
-            now = self._now()
-            return self._run(flow(state, now), now)
+            now = owner._now()
+            return owner._run(flow(owner._requests, state, now), now)
 
 
 class AsyncSessions(AsyncAdministration):
@@ -416,7 +420,7 @@ class AsyncSessions(AsyncAdministration):
         if self.note_failure(session):
             try:
                 # In its own task: an ending is carried out even if its request is cancelled.
-                await self._alone(self._in_turn(session, self._requests.fail))
+                await self._alone(self._in_turn(session, Requests.fail))
             except StoreError:
                 log.exception(_NOT_ENDED)
         _leave_alone(session, error)
@@ -431,11 +435,12 @@ class AsyncSessions(AsyncAdministration):
         if state is None:
             state = session._begin(session)
         if not state.ready:
-            if isinstance(state.owner, Sessions):
-                await self._in_a_thread(partial(state.owner._load, state))
+            owner: Sessions | AsyncSessions = state.owner
+            if isinstance(owner, Sessions):
+                await self._in_a_thread(partial(owner._load, state))
                 return
-            now = int(self.settings.clock() * 1000)
-            await self._run(self._requests.load(state, now), now)
+            now = int(owner.settings.clock() * 1000)
+            await owner._run(owner._requests.load(state, now), now)
 
     def _of_nobody(self) -> Session:
         return self.open(b"")
@@ -444,11 +449,9 @@ class AsyncSessions(AsyncAdministration):
 
     def _load_for_thread(self, state: State) -> None:
         """Load a session that is looked at before it was loaded."""
-        self._from_a_thread(state, self._requests.load, NotLoaded(_LOAD_IT))
+        self._from_a_thread(state, Requests.load, NotLoaded(_LOAD_IT))
 
-    def _from_a_thread(
-        self, state: State, flow: Callable[[State, int], Flow[T]], refusal: CoatcheckError
-    ) -> T:
+    def _from_a_thread(self, state: State, flow: _RequestFlow[T], refusal: CoatcheckError) -> T:
         """Run a flow in the session's event loop, for a caller in another thread. `refusal` is raised in the loop's own."""
         import asyncio
 
@@ -480,34 +483,41 @@ class AsyncSessions(AsyncAdministration):
         return await self._alone(
             self._in_turn(
                 session,
-                lambda state, now: self._requests.save(state, now, head_sent=state.head_sent, create=create),
+                lambda requests, state, now: requests.save(
+                    state, now, head_sent=state.head_sent, create=create
+                ),
             )
         )
 
     @shares_docs_of(Sessions.reload)
     async def reload(self, session: Session) -> bool:
-        return await self._in_turn(session, self._requests.reload)
+        return await self._in_turn(session, Requests.reload)
 
     @shares_docs_of(Sessions.take)
     async def take(self, session: Session, *names: str) -> dict[str, Any]:
-        return await self._in_turn(session, lambda state, now: self._requests.take(state, now, names))
+        return await self._in_turn(session, partial(Requests.take, names=names))
 
     @shares_docs_of(Sessions.take_flashes)
     async def take_flashes(self, session: Session, category: str | None = None) -> list[Flash]:
-        return await self._in_turn(session, partial(self._requests.take_flashes, category=category))
+        return await self._in_turn(session, partial(Requests.take_flashes, category=category))
 
     @shares_docs_of(Sessions.is_live)
     async def is_live(self, session: Session) -> bool:
         await self.load(session)
-        now = self._now()
-        return await self._run(self._requests.is_live(state_of(session), now), now)
+        state = state_of(session)
+        owner: Sessions | AsyncSessions = state.owner
+        if isinstance(owner, Sessions):
+            return await self._in_a_thread(partial(owner.is_live, session))
+        now = owner._now()
+        return await owner._run(owner._requests.is_live(state, now), now)
 
-    async def _in_turn(self, session: Session, flow: Callable[[State, int], Flow[T]]) -> T:
+    async def _in_turn(self, session: Session, flow: _RequestFlow[T]) -> T:
         await self.load(session)
         state = state_of(session)
-        if isinstance(state.owner, Sessions):
-            return await self._in_a_thread(partial(state.owner._in_turn, session, flow))
-        return await self._taking_turns(state, flow)
+        owner: Sessions | AsyncSessions = state.owner
+        if isinstance(owner, Sessions):
+            return await self._in_a_thread(partial(owner._in_turn, session, flow))
+        return await owner._taking_turns(state, flow)
 
     async def _in_a_thread(self, work: Callable[[], T]) -> T:
         """What a session that a synchronous manager opened waits for must not block the loop."""
@@ -515,10 +525,10 @@ class AsyncSessions(AsyncAdministration):
 
         return await asyncio.to_thread(work)
 
-    async def _taking_turns(self, state: State, flow: Callable[[State, int], Flow[T]]) -> T:
+    async def _taking_turns(self, state: State, flow: _RequestFlow[T]) -> T:
         async with _turn_of(state):
             now = self._now()
-            return await self._run(flow(state, now), now)
+            return await self._run(flow(self._requests, state, now), now)
 
     async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in a task that completes even if the caller is cancelled. `shutdown` waits for it."""

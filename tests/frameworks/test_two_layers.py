@@ -324,6 +324,50 @@ def test_other_limits_are_no_reason_not_to_share_and_those_of_the_outer_layer_co
     assert session.expires_at - session.last_used_at == timedelta(minutes=5)
 
 
+def test_whatever_the_inner_manager_is_called_for_reaches_the_outer_layers_store():
+    outer, inner = (
+        Sessions(MemoryStore(), secret=SECRET, idle_timeout=timedelta(minutes=n)) for n in (5, 60)
+    )
+
+    def app(environ, start_response):
+        session = environ["coatcheck.session"]
+        session["n"] = session.get("n", 0) + 1
+        said = [inner.save(session), inner.is_live(session), inner.reload(session), session["n"]]
+        said += [session.expires_at - session.last_used_at == timedelta(minutes=5)]
+        start_response("200 OK", HEADERS)
+        return [repr(said).encode()]
+
+    client = WsgiClient(wsgi.SessionMiddleware(wsgi.SessionMiddleware(app, inner), outer))
+    browser = Browser(partial(client.send, note=lambda _: None))
+    for n in (1, 2):
+        assert browser.play().body == repr([True, True, True, n, True]).encode()
+    assert (outer.count(), inner.count()) == (1, 0)
+
+
+def test_so_it_does_in_a_loop_also_where_the_outer_layer_has_not_loaded_it(portal):
+    outer, inner = (AsyncSessions(awaitable(MemoryStore()), secret=SECRET) for _ in range(2))
+
+    async def app(scope, _receive, send):
+        session = scope["session"]
+        session["n"] = session.get("n", 0) + 1
+        said = [
+            await inner.save(session),
+            await inner.is_live(session),
+            await inner.take(session, "m"),
+            session["n"],
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": repr(said).encode()})
+
+    layers = asgi.SessionMiddleware(asgi.SessionMiddleware(app, inner), outer, load="on_demand")
+    client = AsgiClient(layers, portal)
+    browser = Browser(partial(client.send, note=lambda _: None))
+    for n in (1, 2):
+        assert browser.play().body == repr([True, True, {}, n]).encode()
+    assert portal.call(outer.count()) == 1
+    assert portal.call(inner.count()) == 0
+
+
 def test_with_another_cookie_name_each_has_a_session_of_its_own_and_nothing_is_said():
     store = MemoryStore()
     outer = Sessions(store, secret=SECRET)
