@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
@@ -116,3 +117,27 @@ def test_an_error_page_that_streams_stores_nothing_at_its_end_either():
     client = TestClient(SessionMiddleware(app, sessions))
     assert client.get("/").text == "sorry"
     assert client.get("/look").text == "{}"
+
+
+@pytest.mark.promise("23")
+def test_behind_a_middleware_that_answers_from_another_task_fail_drops_the_changes():
+    """`BaseHTTPMiddleware` hides the exception: a handler of it calls `fail`, or what was changed is stored."""
+    sessions = AsyncSessions(AsyncMemoryStore(), secret=SECRET, insecure_http=True)
+
+    async def sorry(request, error):
+        if "fail" in request.url.query:
+            await sessions.fail(request.session, error)
+        return PlainTextResponse("sorry", 500)
+
+    async def around(request, call_next):
+        return await call_next(request)
+
+    app = Starlette(exception_handlers={ZeroDivisionError: sorry})
+    app.add_route("/", play)
+    app.add_middleware(BaseHTTPMiddleware, dispatch=around)
+    app.add_middleware(SessionMiddleware, sessions=sessions)
+    client = TestClient(app)
+    assert client.get("/?set&raise&fail").status_code == 500
+    assert client.get("/").text == "{} None"
+    assert client.get("/?set&raise").status_code == 500
+    assert client.get("/").text == "{'a': 1} None"
