@@ -226,3 +226,14 @@ def test_whatever_was_answered_before_the_end_of_all_began_never_opens_again(ste
         assert not any(alive(world, *must_end))
     last = signed_in(world, 200)
     assert alive(world, last) == [True]
+
+
+def test_an_epoch_that_another_writer_changes_meanwhile_is_kept_longer_all_the_same():
+    world = World(BY_EPOCH, "none")
+    record = signed_in(world, 1)
+    left = world.until(world.users.covered(record, 300 * DAY), Writes)
+    world.now += 1
+    second = signed_in(world, 2)
+    world.run(left)
+    assert epoch_of(world).expires == NOW + 300 * DAY
+    assert alive(world, record, second) == [True, True]

@@ -23,7 +23,7 @@ from coatcheck.demo.steps import Request, Step, redacted
 from coatcheck.demo.wording import COST, GUARD, LARGEST_FORM
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.asgi import App, Message, Receive, Scope, Send
-from coatcheck.http.token import key_of
+from coatcheck.http.token import handle_of, key_of
 from coatcheck.session import Session, is_untouched, state_of
 
 __all__ = ["Inner", "Outer", "note"]
@@ -180,12 +180,9 @@ class _Response:
         # Whether a session was looked at must not depend on our looking.
         if session is None or is_untouched(session):
             return
-        try:
-            handle = session.handle
-        except StoreError:
-            return
-        if handle is not None:
-            self._history.keep(handle, request)
+        record = state_of(session).record
+        if record is not None:
+            self._history.keep(handle_of(record.key), request)
 
     def _wants_html(self) -> bool:
         return b"text/html" in dict(self._scope["headers"]).get(b"accept", b"")

@@ -85,7 +85,7 @@ class SessionMiddleware:
         self._exclude = Prefixes("exclude", dict.fromkeys(exclude, True)) or None
         self._by_path = bool(sessions.settings.outage_by_path)
         self._lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)
-        self.neighbours = Neighbours(sessions)
+        self.neighbours: Neighbours = Neighbours(sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
