@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,17 +19,18 @@ T = TypeVar("T")
 _SWEPT_AT_A_TIME = 1000
 
 
-class Administration(Manager, ABC):
+class Administration(Manager):
     """The part of `coatcheck.Sessions` that is about sessions of others."""
 
     _runner: Runner
 
-    @abstractmethod
-    def load(self, session: Session) -> None: ...
+    if (
+        TYPE_CHECKING
+    ):  # what the manager has; an abstract class would make each `isinstance` of a request dear
 
-    @abstractmethod
-    def _of_nobody(self) -> Session:
-        """A session that no visitor holds."""
+        def load(self, session: Session) -> None: ...
+
+        def _of_nobody(self) -> Session: ...
 
     def of_user(
         self, user: str, *, current: Session | None = None, limit: int = 100, after: str | None = None
@@ -146,20 +146,18 @@ class Administration(Manager, ABC):
         return self._runner.run(self._admin.sweep(_SWEPT_AT_A_TIME), self._now())
 
 
-class AsyncAdministration(Manager, ABC):
+class AsyncAdministration(Manager):
     """The part of `coatcheck.AsyncSessions` that is about sessions of others."""
 
     _runner: AsyncRunner
 
-    @abstractmethod
-    async def load(self, session: Session) -> None: ...
+    if TYPE_CHECKING:
 
-    @abstractmethod
-    def _of_nobody(self) -> Session:
-        """A session that no visitor holds."""
+        async def load(self, session: Session) -> None: ...
 
-    @abstractmethod
-    async def _alone(self, work: Coroutine[Any, Any, T]) -> T: ...
+        def _of_nobody(self) -> Session: ...
+
+        async def _alone(self, work: Coroutine[Any, Any, T]) -> T: ...
 
     @shares_docs_of(Administration.of_user)
     async def of_user(

@@ -298,6 +298,12 @@ class Session(MutableMapping[str, Any]):
             )
         before = self.user
         if before is not None and before != user:
+            # What this request has not chosen itself is the other user's choice, too.
+            record = state.record
+            if record is not None and (record.idle or record.absolute) and state.limits is None:
+                state.limits = (0, 0)
+            if record is not None and record.permanent and state.permanent is None:
+                state.permanent = False
             kept = {name: self[name] for name in ((keep,) if isinstance(keep, str) else keep) if name in self}
             clear_fields(state)
             # Fields that a parallel request sets meanwhile belong to the other user, and are cleared too.

@@ -115,6 +115,27 @@ def test_the_limits_stay_through_a_sign_in(visitor):
         assert session.expires_at - session.signed_in_at == HOUR
 
 
+@pytest.mark.promise("V")
+def test_another_user_inherits_neither_limits_nor_permanence_but_what_the_request_itself_chose(visitor):
+    with visitor.request() as session:
+        session.sign_in("ada")
+        session.set_lifetime(idle=YEAR, absolute=YEAR, persistent=True)
+    with visitor.request() as session:
+        session.sign_in("grace")
+    assert "Max-Age" not in visitor.set_cookie
+    with visitor.request() as session:
+        assert not session.permanent
+        assert session.expires_at - session.last_used_at == DAY
+        session.set_lifetime(idle=HOUR, persistent=True)
+        session.sign_in("ada")
+    with visitor.request() as session:
+        assert session.permanent
+        assert session.expires_at - session.last_used_at == HOUR
+        session.sign_in("ada")
+    with visitor.request() as session:
+        assert session.permanent
+
+
 def test_the_same_limits_again_write_nothing(visitor):
     with visitor.request() as session:
         session.set_lifetime(idle=HOUR)

@@ -293,6 +293,8 @@ class OneVisitor(RuleBasedStateMachine):
         if before not in (None, user):
             self.work = {}
             self.cleared = self.cleared or bool(self.stored)
+            if self.live and self.permanent and self.wish is None:
+                self.wish = False  # the other user's choice
         self.signing = user
         self.agree()
 

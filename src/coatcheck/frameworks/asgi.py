@@ -96,7 +96,10 @@ class SessionMiddleware:
             return
         path = path_of(scope) if self._by_path or self._exclude is not None else ""
         outer = scope[SCOPE_KEY] if SCOPE_KEY in scope else scope.get("wsgi_environ", {}).get(ENVIRON_KEY)
-        shared = outer if isinstance(outer, Session) and self.sessions.agrees_with(outer) else None
+        shared = None
+        # Most requests have no outer layer, and `isinstance` of an abstract class is dear.
+        if outer is not None and isinstance(outer, Session) and self.sessions.agrees_with(outer):
+            shared = outer
         if shared is not None:
             session = self.sessions.share(shared, self.session_type)
         else:
