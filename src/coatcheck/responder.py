@@ -6,14 +6,15 @@ A framework module asks for the `head` before it leaves, tells the `end` of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
-from coatcheck.core.lifecycle import UNTOUCHED, Outcome
+from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
 from coatcheck.errors import StoreError
 from coatcheck.http.headers import unavailable
+from coatcheck.http.token import Token
 from coatcheck.session import Session, failure_met
 from coatcheck.sessions import AsyncSessions, Sessions
 
@@ -33,6 +34,7 @@ SCOPE_KEY = "session"
 """Where an ASGI scope has it."""
 
 Manager = TypeVar("Manager", Sessions, AsyncSessions)
+_Headers: TypeAlias = Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]]
 _SERVER_ERROR = 500
 
 
@@ -70,6 +72,17 @@ class _Responder(Generic[Manager]):
         if failure is not None:
             raise failure
 
+    def _rival(self, headers: _Headers) -> Token | None:
+        """The token that an inner layer of ours, which could not share this session, sets in the same response."""
+        settings = self.sessions.settings
+        ours = f"{settings.template.name}="
+        for pair in headers:
+            name, value = [part.decode("latin-1") if isinstance(part, bytes) else part for part in pair]
+            if name.lower() == "set-cookie" and value.startswith(ours):
+                text = value[len(ours) :].partition(";")[0]
+                return settings.ring.verify(text.encode("latin-1", "replace"))
+        return None
+
     def failure_behind(self, error: BaseException) -> StoreError | None:
         """The store's failure that `error` stands for, which the handler or the head raised."""
         if (failure := _only_failures(error)) is not None:
@@ -93,11 +106,12 @@ class _Responder(Generic[Manager]):
 class Responder(_Responder[Sessions]):
     """The end of one synchronous request."""
 
-    def head(self, status: int, *, secure: bool) -> Outcome:
+    def head(self, status: int, headers: _Headers, *, secure: bool) -> Outcome:
         """Store what was changed. Returns what the head of the response must say of the session.
 
         Args:
             status: The status of the response.
+            headers: Its headers so far.
             secure: Whether the request came by https.
 
         Raises:
@@ -107,11 +121,14 @@ class Responder(_Responder[Sessions]):
             self._check()
         try:
             outcome = self.sessions.close(self.session, secure=secure)
+            if outcome.set_cookie is not None:
+                rival = self._rival(headers)
+                if rival is not None and not self.sessions.wins_over(self.session, rival):
+                    return LOOKED_AT
+                self._kept = outcome
         except StoreError as error:
             self._failure = error
             raise
-        if outcome.set_cookie is not None:
-            self._kept = outcome
         # Else a head may have been made before, and another response come in its place: its cookie goes out with this.
         return self._kept or outcome
 
@@ -137,17 +154,20 @@ class Responder(_Responder[Sessions]):
 class AsyncResponder(_Responder[AsyncSessions]):
     """The end of one asynchronous request; see `Responder`."""
 
-    async def head(self, status: int, *, secure: bool) -> Outcome:
+    async def head(self, status: int, headers: _Headers, *, secure: bool) -> Outcome:
         """See `Responder.head`."""
         if status == _SERVER_ERROR:
             self._check()
         try:
             outcome = await self.sessions.close(self.session, secure=secure)
+            if outcome.set_cookie is not None:
+                rival = self._rival(headers)
+                if rival is not None and not await self.sessions.wins_over(self.session, rival):
+                    return LOOKED_AT
+                self._kept = outcome
         except StoreError as error:
             self._failure = error
             raise
-        if outcome.set_cookie is not None:
-            self._kept = outcome
         return self._kept or outcome
 
     async def end(self) -> None:
@@ -172,7 +192,7 @@ class SharedResponder(Responder):
         super().__init__(sessions, session)
         self._outer = outer
 
-    def head(self, status: int, *, secure: bool) -> Outcome:
+    def head(self, status: int, headers: _Headers, *, secure: bool) -> Outcome:
         """See `Responder.head`."""
         if status == _SERVER_ERROR:
             self._check()

@@ -20,6 +20,7 @@ from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
 from coatcheck.errors import CoatcheckError, NotLoaded, StoreError, StoreTimeout, WouldBlock
+from coatcheck.http.token import Token
 from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of
 from coatcheck.model.fields import Flash
 from coatcheck.model.ports import AsyncStore, Index, Store
@@ -207,6 +208,13 @@ class Sessions(Administration):
             except StoreError:
                 log.exception(_NOT_ENDED)
         _leave_alone(session, error)
+
+    def wins_over(self, session: Session, rival: Token) -> bool:
+        """Whether a session stands against one that an inner layer began for the same response, with the token `rival`.
+
+        The one that signed in stands, or else `session`. The other's record is destroyed.
+        """
+        return self._in_turn(session, partial(Requests.wins_over, rival=rival))
 
     def _of_nobody(self) -> Session:
         return self.open(b"")
@@ -441,6 +449,10 @@ class AsyncSessions(AsyncAdministration):
                 return
             now = int(owner.settings.clock() * 1000)
             await owner._run(owner._requests.load(state, now), now)
+
+    @shares_docs_of(Sessions.wins_over)
+    async def wins_over(self, session: Session, rival: Token) -> bool:
+        return await self._alone(self._in_turn(session, partial(Requests.wins_over, rival=rival)))
 
     def _of_nobody(self) -> Session:
         return self.open(b"")

@@ -289,6 +289,7 @@ class Requests(Loading):
                 state.values.pop(name, None)
                 state.reads.pop(name, None)
         state.before = {}
+        state.began = True
         state.hold(token, held)
         state.cookie_set, state.cookie_cleared = token, False
         state.settled(sent)
@@ -370,6 +371,33 @@ class Requests(Loading):
         state.lose()
         handle = handle_of(state.tokens[0].key) if state.tokens else None
         yield event_of("dropped", now, record, handle=handle, reason=refusal.value)
+
+    def wins_over(self, state: State, now: int, rival: Token) -> Flow[bool]:
+        """Whether this session stands, and not the one of `rival` that an inner layer began for the same response.
+
+        The one that signed in stands, or else this one. The other's record is destroyed if this response began it.
+        """
+        record = state.record
+        if record is None or rival.key == record.key:
+            return True
+        answers: Sequence[Loaded] = yield Load([rival.key])
+        held = held_under(rival.key, answers[0])
+        other = held.state
+        if not isinstance(other, Record) or other.secret_hash != rival.secret_hash:
+            return True
+        wins = record.user is not None or other.user is None
+        loser = other if wins else record
+        if wins or state.began:
+            results: Sequence[Result] = yield Apply(
+                [lifecycle.ending_of(loser, now)], [held if wins else state.held]
+            )
+            raise_failure(results)
+            yield event_of(
+                "destroyed", now, loser, reason="another layer's session of the same response stands"
+            )
+        if not wins:
+            state.lose()
+        return wins
 
     # During a request
 

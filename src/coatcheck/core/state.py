@@ -145,6 +145,7 @@ class State:
     create: bool = False  # a record is wanted, also without a field
     turn: Any = None  # serialises commits of this session; created on first use
     head_sent: bool = False
+    began: bool = False  # the record was made by this request
     failed: bool = False  # the handler raised: nothing but endings and explicit saves is stored
     owner: Any = None  # the manager that opened the session
     loop: Any = None  # the event loop of an async manager, to which the threads of its request turn

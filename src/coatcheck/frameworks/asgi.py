@@ -199,7 +199,7 @@ class _Response(AsyncResponder):
         if self._refused:
             return
         if kind in _HEADS and not self.head_sent:
-            status = message.get("status", 0)
+            status, headers = message.get("status", 0), list(message.get("headers") or ())
             secure = self.scope.get("scheme", "http") in _SECURE
             caught = sys.exc_info()[1] if status >= _SERVER_ERROR else None
             # A framework within ours answers what its handler raised, before it lets that through (Starlette). Not an
@@ -210,7 +210,7 @@ class _Response(AsyncResponder):
             try:
                 if self.scope.get(SCOPE_KEY) is not self.session:
                     await self.neighbours.settle(self.scope, self.session)
-                outcome = await self.head(status, secure=secure)
+                outcome = await self.head(status, headers, secure=secure)
             except StoreError as error:
                 self._failure = error  # also one that `settle` met
                 # The application is told, unless it answers an error already.
@@ -219,7 +219,7 @@ class _Response(AsyncResponder):
                 return
             if outcome.vary:
                 # A copy: the application may send one and the same head to everybody.
-                message = {**message, "headers": _amended(message.get("headers") or (), outcome.set_cookie)}
+                message = {**message, "headers": _amended(headers, outcome.set_cookie)}
             self.head_sent = True
         elif kind == "http.response.body":
             if message.get("more_body", False):
@@ -262,8 +262,7 @@ class _Response(AsyncResponder):
         return True
 
 
-def _amended(headers: Iterable[tuple[bytes, bytes]], set_cookie: str | None) -> list[tuple[bytes, bytes]]:
-    headers = list(headers)
+def _amended(headers: list[tuple[bytes, bytes]], set_cookie: str | None) -> list[tuple[bytes, bytes]]:
     if set_cookie is None:
         # The budget of calls per read.
         for name, _ in headers:

@@ -210,7 +210,8 @@ class SessionInterface(FlaskSessionInterface):
             return
         responder = session.responder
         try:
-            outcome = responder.head(response.status_code, secure=flask.request.is_secure)
+            secure = flask.request.is_secure
+            outcome = responder.head(response.status_code, response.headers, secure=secure)
         except StoreError as error:
             _refuse(response, responder.failed(error))
             return

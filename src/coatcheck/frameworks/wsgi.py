@@ -155,7 +155,7 @@ class _Response(Responder):
             raise AssertionError("the application sent a body before it called start_response")
         status, headers = self._head
         secure = self.environ.get("wsgi.url_scheme") == "https"
-        outcome = self.head(int(status[:3]), secure=secure)
+        outcome = self.head(int(status[:3]), headers, secure=secure)
         if outcome.vary:
             headers = amend(headers, outcome.set_cookie)
         self.head_sent = True
