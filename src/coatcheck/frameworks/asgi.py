@@ -199,7 +199,8 @@ class _Response(AsyncResponder):
         if self._refused:
             return
         if kind in _HEADS and not self.head_sent:
-            status, headers = message.get("status", 0), list(message.get("headers") or ())
+            status = message.get("status", 0)
+            headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
             secure = self.scope.get("scheme", "http") in _SECURE
             caught = sys.exc_info()[1] if status >= _SERVER_ERROR else None
             # A framework within ours answers what its handler raised, before it lets that through (Starlette). Not an
