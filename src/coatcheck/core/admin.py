@@ -44,7 +44,7 @@ class Admin:
     def open_for_edit(self, state: State, now: int, handle: str) -> Flow[None]:
         """The same; an error where there is none."""
         if not (yield from self.find(state, now, handle)):
-            # What is no handle is not repeated: it may be a token, taken for one by mistake.
+            # Text that is not a handle is not repeated in the error: it may be a token.
             shown = handle if key_of(handle) is not None else ""
             raise SessionGone(
                 f"There is no session {shown!r}, or no longer."

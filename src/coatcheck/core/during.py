@@ -1,4 +1,4 @@
-"""What a handler asks for in the middle of its request: fields taken, the record read again, whether it still lives."""
+"""The flows in the middle of a request: take fields, read the record again, ask whether the session still exists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class During(Loading):
             raise state.failure
         if state.record is None:
             return False
-        # What was edited inside a value is found by encoding it, before its base is forgotten.
+        # Edits inside a value are found by comparing it with its base, which is forgotten below.
         kept = {*state.changes, *state.wanted(self._settings.merge).edits}
         try:
             held = yield from self._still_held(state, now)
