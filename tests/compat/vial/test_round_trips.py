@@ -124,6 +124,7 @@ def test_ending_and_moving_a_session_take_one_round_trip_each(proxy, database):
     vial = Vial(HOST, proxy.port, database)
     session = vial.UserSession(user="7")
     session.save()
+    session.refresh()  # the server knows the scripts
 
     def rotate():
         session.rotate()
