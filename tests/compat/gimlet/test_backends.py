@@ -22,7 +22,7 @@ from tests.servers.process import until
 pytestmark = pytest.mark.xdist_group("gimlet")
 
 
-KEY = OTHER = b""
+KEY = OTHER = MISSING = b""
 
 VALUE = {"cart": [1, {"b": (2.5, None)}], "raw": b"\0\xff", "uni": "héllo €"}
 
@@ -30,8 +30,8 @@ VALUE = {"cart": [1, {"b": (2.5, None)}], "raw": b"\0\xff", "uni": "héllo €"}
 @pytest.fixture(autouse=True)
 def ids_of_its_own():
     """In Memcached nothing else tells the tests' records apart."""
-    global KEY, OTHER
-    KEY, OTHER = (os.urandom(16).hex().encode() for _ in range(2))
+    global KEY, OTHER, MISSING
+    KEY, OTHER, MISSING = (os.urandom(16).hex().encode() for _ in range(3))
 
 
 class TestAll:
@@ -43,7 +43,7 @@ class TestAll:
         stored[KEY] = {}
         assert stored[KEY] == {}
         stored[OTHER] = {"o": 1}
-        assert stored.read_many([KEY, OTHER, b"ef" * 16]) == {KEY: {}, OTHER: {"o": 1}}
+        assert stored.read_many([KEY, OTHER, MISSING]) == {KEY: {}, OTHER: {"o": 1}}
 
     def test_what_was_there_is_written_only_if_it_still_is(self, stored):
         """[FIX] 1.5: what a logout removed stays removed."""
