@@ -1,4 +1,4 @@
-"""What both managers have in common: settings, flows, clock, events, and entries of a list of devices."""
+"""The common base of both managers: settings, flows, clock, events, and entries of a list of devices."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Manager:
             return False
         state.failed = True
         if state.failure is not None:
-            # What still runs (a middleware, an error page) must not fail by the same outage again.
+            # A middleware or an error page that still runs must not fail by the same outage again.
             state.status = Status.OUTAGE
         return bool(state.to_destroy)
 

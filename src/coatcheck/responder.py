@@ -39,7 +39,7 @@ _SERVER_ERROR = 500
 
 
 class Refusal(Struct, frozen=True):
-    """What is answered instead while the store fails: 503 with Retry-After (RFC 9110 §15.6.4)."""
+    """The answer while the store fails: 503 with Retry-After (RFC 9110 §15.6.4)."""
 
     status: int
     reason: str

@@ -298,7 +298,7 @@ class Session(MutableMapping[str, Any]):
             )
         before = self.user
         if before is not None and before != user:
-            # What this request has not chosen itself is the other user's choice, too.
+            # Limits and permanence that this request has not set are the other user's.
             record = state.record
             if record is not None and (record.idle or record.absolute) and state.limits is None:
                 state.limits = (0, 0)

@@ -532,7 +532,7 @@ class AsyncSessions(AsyncAdministration):
         return await owner._taking_turns(state, flow)
 
     async def _in_a_thread(self, work: Callable[[], T]) -> T:
-        """What a session that a synchronous manager opened waits for must not block the loop."""
+        """Run `work` of a session that a synchronous manager opened: its store would block the event loop."""
         import asyncio
 
         return await asyncio.to_thread(work)

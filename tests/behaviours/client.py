@@ -45,7 +45,7 @@ class Reply:
     headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     body: bytes = b""
     raised: BaseException | None = None
-    """What the application let through to its server; a client of a real server can't see it."""
+    """The exception that the application raised to its server; a client of a real server can't see it."""
     broken: bool = False
     """Whether the response ended before its time, after its head had left."""
 

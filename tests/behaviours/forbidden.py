@@ -1,4 +1,4 @@
-"""What a framework, or the servers that it runs on, make impossible: named at the framework's own test."""
+"""Behaviours that a framework or its servers make impossible: named at the framework's own test."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.behaviours.site import DAY, HOUR, OpenSite, Site
 __all__ = ["Headers", "ways_to_look"]
 
 ADDED_BY_ZOPE = frozenset({"__implemented__", "__provides__", "__providedBy__"})
-"""What zope.interface adds to the classes that it declares, `collections.abc.MutableMapping` among them."""
+"""Methods that zope.interface adds to the classes that it declares, `collections.abc.MutableMapping` among them."""
 
 # What a class has that is no way to look at an instance.
 NO_LOOKS = ADDED_BY_ZOPE | {

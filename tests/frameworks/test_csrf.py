@@ -13,7 +13,7 @@ from tests.visitor import SECRET
 
 
 def by_wsgi(method, value, header):
-    """What the helper says of a request of a visitor who has a token."""
+    """The helper's answer about a request of a visitor who has a token."""
     sessions = Sessions(MemoryStore(), secret=SECRET)
     token, said = begin(sessions), []
 

@@ -55,7 +55,7 @@ class Shop:
         return response.text
 
     async def in_starlette(self, work):
-        """What `work` makes of the session that Flask's visitor has, under the async manager."""
+        """Run `work` on the session of Flask's visitor, under the async manager."""
         name = self.sync.settings.template.name
         cookie = self.client.get_cookie(name)
         session = self.asynchronous.open(b"" if cookie is None else f"{name}={cookie.value}".encode())

@@ -91,7 +91,7 @@ async def test_a_foreign_session_outside_ours_is_named_once_and_sees_nothing_of_
 
 
 class Empty(Enum):
-    """What Litestar puts in place of a session that was cleared."""
+    """Litestar's stand-in for a session that was cleared."""
 
     EMPTY = 0
 

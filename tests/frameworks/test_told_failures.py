@@ -14,7 +14,7 @@ from tests.frameworks.asgi_driver import House, answer
 from tests.loops import on_each_loop
 
 DOWN = StoreUnavailable("the test says so")
-# What the handler raised, and what is then answered while the store is down, in place of the framework's 500.
+# The handler's exception, and the answer in place of the framework's 500 while the store is down.
 TOLD = [(DOWN, 503), (None, 503), (ZeroDivisionError(), 500)]
 
 

@@ -58,7 +58,7 @@ def portal():
 
 
 def act(session, query):
-    """What the innermost handler does; it answers with all that it sees."""
+    """The steps of the innermost handler, which answers with all that it sees."""
     if "inner" in query:
         session["inner"] = 2
     if "list" in query:

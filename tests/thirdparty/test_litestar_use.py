@@ -1,4 +1,4 @@
-"""What Litestar's users do with a session: they replace it, clear it, and edit it, in coroutines and in threads."""
+"""Litestar's own ways to change a session: replace it, clear it, and edit it, in coroutines and in threads."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +47,7 @@ def raise_(error):
 
 
 def told(error):
-    """What was raised first, and wrapped by Litestar since."""
+    """The message of the first exception: Litestar has wrapped it."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error)
@@ -114,7 +114,7 @@ class House:
 
     @property
     def fields(self):
-        """What the visitor's session holds; None: his cookie opens none."""
+        """The fields of the visitor's session; None: the cookie opens none."""
         session = self.looking.open(f"{NAME}={self.browser.cookies.get(NAME)}")
         return None if session.is_new else dict(session)
 

@@ -132,7 +132,7 @@ class During(Loading):
             raise
 
     def _still_held(self, state: State, now: int) -> Flow[Held | None]:
-        """What lies there now of the session that the request holds; None: it has ended, or is held no longer."""
+        """Load the session that the request holds. None: it has ended, or the request's secret no longer opens it."""
         record, token = state.record, state.token
         if record is None:
             return None

@@ -133,7 +133,7 @@ class SessionMiddleware:
         except BaseException as error:
             # Also a cancelled request ends a session that its handler ended.
             if not await response.refuse(error):
-                # What tries the request again, with the same scope, gets another session.
+                # A layer may try the request again with the same scope: that try gets another session.
                 await response.end()
                 raise
         else:
@@ -188,7 +188,7 @@ class _Response(AsyncResponder):
     forward: Send
     neighbours: Neighbours
     outside: BaseException | None
-    """What was being handled when the request came, such as the first try of a request that is tried again."""
+    """The exception that was being handled when the request came: that of a first try, if the request is tried again."""
     _streaming = False
     _closed = False
     _refused = False

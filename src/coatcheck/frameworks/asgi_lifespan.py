@@ -20,7 +20,7 @@ log: logging.Logger = logging.getLogger("coatcheck")
 
 
 class Lifespan:
-    """What a manager does while its server starts, runs and stops."""
+    """Sweeps the store while the server runs, and shuts the manager down when the server stops."""
 
     def __init__(self, sessions: AsyncSessions, *, shutdown: bool, sweep_every: timedelta | None) -> None:
         if sweep_every is not None and sweep_every < timedelta(seconds=1):
