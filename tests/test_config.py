@@ -31,6 +31,7 @@ def test_the_defaults_are_those_of_the_design():
         "outage": "closed",
         "revocation": "index",
         "merge": {},
+        "identity": None,
         "deadline": timedelta(seconds=2),
         "max_bytes": 256 * 1024,
         "max_flashes": 100,
@@ -64,10 +65,10 @@ def test_durations_are_whole_milliseconds_inside():
     ("cookie", "insecure_http", "expected"),
     [
         (CookieSettings(), False, "__Host-session"),
-        (CookieSettings(), True, "session"),
+        (CookieSettings(), True, "coatcheck"),
         (CookieSettings(domain="example.com"), False, "__Secure-session"),
         (CookieSettings(path="/app"), False, "__Secure-session"),
-        (CookieSettings(path="/app"), True, "session"),
+        (CookieSettings(path="/app"), True, "coatcheck"),
         (CookieSettings(name="sid"), False, "sid"),
         (CookieSettings(name="__Host-Http-sid"), False, "__Host-Http-sid"),
     ],
@@ -228,7 +229,7 @@ def test_a_manager_with_other_settings_shares_the_store_and_changes_nothing_else
     other = sessions.with_settings(insecure_http=True)
     assert other.store is sessions.store
     assert type(other) is Sessions
-    assert (other.settings.idle_timeout, other.settings.template.name) == (HOUR, "session")
+    assert (other.settings.idle_timeout, other.settings.template.name) == (HOUR, "coatcheck")
     assert sessions.settings.template.name == "__Host-session"
     with pytest.raises(ConfigurationError):
         sessions.with_settings(idle_timeout=31 * DAY)

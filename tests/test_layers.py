@@ -29,6 +29,7 @@ LAYERS = [
     ["config"],
     ["core.calls"],
     ["core.state", "core.swap"],
+    ["core.identity"],
     ["core.epochs", "core.lifecycle"],
     ["core.users"],
     ["core.loading"],

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.events import Event
 from coatcheck.http.cookie import CookieTemplate
 from coatcheck.http.paths import Prefixes
 from coatcheck.http.token import Ring
+from coatcheck.model.fields import PRIVATE
 from coatcheck.model.lifetimes import LONGEST_COOKIE, Lifetimes, milliseconds
 from coatcheck.model.merges import MergeRule
 
@@ -21,6 +22,7 @@ __all__ = ["CookieSettings", "Options", "OutagePolicy", "Revocation", "Settings"
 OutagePolicy = Literal["closed", "anonymous"]
 _POLICIES = get_args(OutagePolicy)
 Revocation = Literal["index", "epoch"]
+Identity = str | tuple[str, Callable[[Any], object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class CookieSettings:
 
     name: str | None = None
     """The cookie's name. None stands for ``__Host-session``; with a domain or another path for ``__Secure-session``;
-    with ``insecure_http`` for ``session``. The prefixes make browsers refuse a cookie that a subdomain or a plain-http
+    with ``insecure_http`` for ``coatcheck``, which no framework's own session uses. The prefixes make browsers refuse a cookie that a subdomain or a plain-http
     page planted (RFC 6265bis §4.1.3)."""
 
     domain: str | None = None
@@ -56,7 +58,7 @@ class CookieSettings:
         if self.name is not None:
             name = self.name
         elif insecure_http:
-            name = "session"
+            name = "coatcheck"
         elif self.domain is None and self.path == "/":
             name = "__Host-session"
         else:
@@ -87,6 +89,7 @@ class Options(TypedDict, total=False):
     outage: OutagePolicy | Mapping[str, OutagePolicy]
     revocation: Revocation
     merge: Mapping[str, MergeRule]
+    identity: Identity | None
     deadline: timedelta
     max_bytes: int
     max_flashes: int
@@ -153,6 +156,12 @@ class Settings:
     """Rules for fields that two requests change at the same time: ``{"visits": merges.add}``. Without a rule, values
     that were edited in place are merged, and the later of two assignments wins."""
 
+    identity: Identity | None = None
+    """The field that names the user, for code that signs in by setting it: ``"user_id"``, or a pair of its name and a
+    function that reads the id out of its value: ``("user", lambda user: user["email"])``. When the session is stored,
+    another id than before is a `sign_in` of that user; None, ``""`` or no field is a `sign_out`. An id is a str, an int or
+    a UUID. What the request set stays, whatever the order. A session that has the field already keeps its secret."""
+
     deadline: timedelta = timedelta(seconds=2)
     """How long a store operation may take, retries included, before it raises `StoreTimeout`."""
 
@@ -175,6 +184,8 @@ class Settings:
     ring: Ring = field(init=False, repr=False, compare=False)
     template: CookieTemplate = field(init=False, repr=False, compare=False)
     lifetimes: Lifetimes = field(init=False, repr=False, compare=False)
+    identity_field: str | None = field(init=False, repr=False, compare=False)
+    identity_of: Callable[[Any], object] | None = field(init=False, repr=False, compare=False)
     rotate_every_ms: int | None = field(init=False, repr=False, compare=False)
     rotation_grace_ms: int = field(init=False, repr=False, compare=False)
     late_window_ms: int = field(init=False, repr=False, compare=False)
@@ -184,9 +195,12 @@ class Settings:
     def __post_init__(self) -> None:
         self._check()
         template = self.cookie.template(insecure_http=self.insecure_http)
+        name, read = self.identity if isinstance(self.identity, tuple) else (self.identity, None)
         derived = {
             "template": template,
             "cookie_name": template.name.encode(),
+            "identity_field": name,
+            "identity_of": read,
             "ring": Ring(self.secret, purpose=template.name),
             "lifetimes": Lifetimes(
                 idle=milliseconds(self.idle_timeout),
@@ -248,6 +262,7 @@ class Settings:
             raise ConfigurationError(
                 'merge must map names of fields to functions of (base, theirs, ours): {"visits": merges.add}.'
             )
+        self._check_identity()
         if type(self.max_flashes) is not int or self.max_flashes < 1:
             raise ConfigurationError("max_flashes must be a whole number, at least 1.")
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1024:
@@ -263,3 +278,18 @@ class Settings:
             raise ConfigurationError(
                 "clock must be a callable that returns seconds since 1970, like time.time."
             )
+
+    def _check_identity(self) -> None:
+        name: object = self.identity
+        if isinstance(name, tuple):
+            if len(name) != 2 or not callable(name[1]):
+                raise ConfigurationError(
+                    'identity must be the name of a field, or a pair of it and a function: ("user", lambda user: user["id"]).'
+                )
+            name = name[0]
+        if name is None:
+            return
+        if not isinstance(name, str) or not name or name.startswith(PRIVATE):
+            raise ConfigurationError("identity must be the name of a field, a str.")
+        if name in self.merge:
+            raise ConfigurationError(f"merge must not name {name!r}: the identity field is never merged.")

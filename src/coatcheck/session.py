@@ -5,21 +5,19 @@ The changes are stored at the end of the request, or by an explicit `save`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime, timedelta
 from secrets import token_bytes
 from types import EllipsisType
 from typing import Any, Self, TypeVar, overload
 
+from coatcheck.core import identity
 from coatcheck.core.state import (
     State,
     Status,
     check_name,
-    clear_fields,
     flashes_in,
     has_field,
-    is_text,
     names_in,
     read_field,
     remove_field,
@@ -31,7 +29,6 @@ from coatcheck.http.csrf import SECRET_BYTES, is_masked, masked
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, is_private, stored_flash
 from coatcheck.model.lifetimes import LONGEST_COOKIE, milliseconds, moment
-from coatcheck.model.record import SignIn
 
 __all__ = [
     "Flash",
@@ -42,10 +39,7 @@ __all__ = [
     "state_of",
 ]
 
-_LONGEST_USER = 255
-_LONGEST_CLIENT = 200
 _SHORTEST_LIMIT = timedelta(seconds=1)
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]+")
 _Default = TypeVar("_Default")
 
 
@@ -123,10 +117,14 @@ class Session(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         state = self._look()
         check_name(name)
+        if name == state.settings.identity_field:
+            identity.assign(state, value)
         write_field(state, name, value)
 
     def __delitem__(self, name: str) -> None:
         state = self._look()
+        if name == state.settings.identity_field:
+            identity.refuse_in_outage(state)
         if is_private(name) or not has_field(state, name):
             raise KeyError(name)
         remove_field(state, name)
@@ -148,15 +146,27 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._look()
         check_name(name)
+        if name == state.settings.identity_field and not has_field(state, name):
+            identity.assign(state, default)
         return set_default(state, name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Remove the field `name` and return its value; without it `default`, or a `KeyError` where none is given."""
+        state = self._look()
+        if name == state.settings.identity_field:
+            identity.refuse_in_outage(state)
+        return super().pop(name, *default)
 
     def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
         return self
 
     def clear(self) -> None:
-        """Remove every field, including flash messages and the CSRF token. The user stays signed in."""
-        clear_fields(self._look())
+        """End the session, as `destroy` does: every field goes, and the sign-in with them.
+
+        Fields that are set afterwards in the same request start a new session, under a new secret.
+        """
+        self.destroy()
 
     # The mixin's `get` is typed `Any | None`, so that type checkers would demand a check for None at every use.
     @overload
@@ -226,10 +236,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def user(self) -> str | None:
         """The signed-in user's id, or None. A `sign_in` of this request already counts."""
-        state = self._look()
-        if state.sign_in is not None:
-            return state.sign_in.user
-        return None if state.record is None else state.record.user
+        return identity.user_of(self._look())
 
     @property
     def permanent(self) -> bool:
@@ -291,29 +298,7 @@ class Session(MutableMapping[str, Any]):
             TypeError: `user` is anything else.
             CannotSendCookie: The session was opened by `edit`.
         """
-        state = self._needs_cookie()
-        if not isinstance(user, str) or not 0 < len(user) <= _LONGEST_USER or not is_text(user):
-            raise TypeError(
-                "sign_in takes the user's id as a str of 1 to 255 characters: write sign_in(str(user.id))."
-            )
-        before = self.user
-        if before is not None and before != user:
-            # Limits and permanence that this request has not set are the other user's.
-            record = state.record
-            if record is not None and (record.idle or record.absolute) and state.limits is None:
-                state.limits = (0, 0)
-            if record is not None and record.permanent and state.permanent is None:
-                state.permanent = False
-            kept = {name: self[name] for name in ((keep,) if isinstance(keep, str) else keep) if name in self}
-            clear_fields(state)
-            # Fields that a parallel request sets meanwhile belong to the other user, and are cleared too.
-            state.cleared = state.record is not None
-            self.update(kept)
-        elif has_field(state, CSRF):
-            remove_field(state, CSRF)
-            state.reads.pop(CSRF, None)
-        state.acted = True
-        state.sign_in = SignIn(user, _UNPRINTABLE.sub(" ", state.client)[:_LONGEST_CLIENT])
+        identity.sign_in(self._needs_cookie(), user, (keep,) if isinstance(keep, str) else keep)
 
     def sign_out(self) -> None:
         """End the session. Fields that are set afterwards in the same request start a new session."""
@@ -321,16 +306,7 @@ class Session(MutableMapping[str, Any]):
 
     def destroy(self) -> None:
         """End the session for good. Fields that are set afterwards in the same request start a new session."""
-        state = self._needs_store()
-        state.acted = True
-        if state.held is not None:
-            state.to_destroy = (*state.to_destroy, state.held)
-        # Of several live sessions in one request none is used, but all are ended.
-        state.to_destroy = (*state.to_destroy, *state.competing)
-        state.competing = ()
-        if state.status is Status.LIVE:
-            state.status = Status.NEW
-        state.blank()
+        identity.end(self._needs_store())
 
     def rotate(self) -> None:
         """Change the secret to a new random one, as `sign_in` does, for example when the user gains privileges."""

@@ -22,7 +22,7 @@ class Failing:
         before = site.record_of(browser)
         site.advance(2 * HOUR)
         for steps in (
-            ("set a 2", "push l x", "flash x", "clear"),
+            ("set a 2", "push l x", "flash x", "delete a"),
             ("rotate",),
             ("sign_in ada",),
             ("permanent",),
@@ -37,7 +37,7 @@ class Failing:
 
     @pytest.mark.promise("12", "23")
     def test_a_handler_that_ends_the_session_and_raises_has_ended_it(self, site: Site) -> None:
-        for end in ("destroy", "sign_out"):
+        for end in ("destroy", "sign_out", "clear"):
             browser = site.browser("set a 1", "sign_in ada")
             late = browser.twin()
             assert browser.play("set a 2", end, "set b 1", "raise").status == 500

@@ -225,7 +225,7 @@ class Headers:
             warnings.simplefilter("error")
             browser = site.browser()
             (line,) = browser.play("set a 1", secure=False).all("set-cookie")
-            assert line.startswith("session=")
+            assert line.startswith("coatcheck=")
             assert sorted(_attributes(line)) == ["HttpOnly", "Path=/", "SameSite=Lax"]
             assert browser.play("get a", secure=False).result == "1"
 

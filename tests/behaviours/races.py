@@ -20,7 +20,7 @@ __all__ = ["Races"]
 WRITES = (
     ("set a late",),
     ("push l late",),
-    ("clear",),
+    ("delete a",),
     ("flash late",),
     ("permanent",),
     ("rotate",),

@@ -17,6 +17,7 @@ from tests.behaviours.cookies import Cookies
 from tests.behaviours.cost import Cost
 from tests.behaviours.failing import Failing
 from tests.behaviours.headers import Headers
+from tests.behaviours.identity import Identity
 from tests.behaviours.limits import Limits
 from tests.behaviours.outage import Outage
 from tests.behaviours.privacy import Privacy
@@ -30,7 +31,7 @@ __all__ = ["HttpBehaviours"]
 
 
 class HttpBehaviours(
-    Cost, Writing, Failing, Streaming, Races, Rotation, Cookies, Headers, Limits, Outage, Privacy, ABC
+    Cost, Writing, Failing, Streaming, Races, Rotation, Cookies, Headers, Identity, Limits, Outage, Privacy, ABC
 ):
     """Every behaviour, for one framework on one store. Subclass it, and say how an application is built."""
 

@@ -230,7 +230,7 @@ def test_a_cookie_that_is_cleared_goes_out_with_the_same_attributes():
 @pytest.mark.parametrize("user", [None, "ada"])
 def test_a_session_ends_for_whoever_the_request_saw_in_it(user):
     record = a_record(user=user, signed_in=NOW if user else 0)
-    assert ending_of(record, NOW + 5) == Destroy(key=TOKEN.key, at=NOW + 5, holder=Holder(user))
+    assert ending_of(record, SETTINGS, NOW + 5) == Destroy(key=TOKEN.key, at=NOW + 5, holder=Holder(user))
 
 
 @pytest.mark.promise("16")

@@ -86,7 +86,7 @@ def test_an_old_cookie_opens_nothing_after_signing_out(app, visitor):
     visitor.get("/")
     visitor.submit("/sign-out")
     thief = Visitor(app)
-    thief.client.set_cookie("session", old)
+    thief.client.set_cookie("coatcheck", old)
     assert thief.get("/").text("user") is None
 
 

@@ -121,7 +121,7 @@ def test_each_request_is_listed_with_its_round_trips_and_what_was_written(visito
     assert oldest.startswith("POST /basket/add 303")
     assert "began a session · set “basket:mac”, a message, the forms’ token" in oldest
     assert "bytes written" in oldest
-    assert "Set-Cookie: session=…; Path=/; HttpOnly; SameSite=Lax" in oldest
+    assert "Set-Cookie: coatcheck=…; Path=/; HttpOnly; SameSite=Lax" in oldest
     assert "Cache-Control: private, no-cache" not in oldest
     assert "no-store" in oldest
     assert "Vary: Cookie" in oldest

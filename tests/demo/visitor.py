@@ -101,5 +101,5 @@ class Visitor:
     @property
     def token(self):
         """What is in the cookie, for tests that it gets nowhere else."""
-        cookie = self.client.get_cookie("session")
+        cookie = self.client.get_cookie("coatcheck")
         return None if cookie is None else cookie.value

@@ -70,7 +70,7 @@ def test_step_1_counts_visits_and_sends_one_cookie(follow):
     client = follow(1).app.test_client()
     first = client.get("/count")
     assert first.text == "Visit number 1\n"
-    assert first.headers["Set-Cookie"].startswith("session=")
+    assert first.headers["Set-Cookie"].startswith("coatcheck=")
     second = client.get("/count")
     assert second.text == "Visit number 2\n"
     assert "Set-Cookie" not in second.headers

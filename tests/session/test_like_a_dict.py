@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from coatcheck import Session
 from tests.model.values import form
 from tests.session.scene import change
 from tests.visitor import Visitor, make_sessions
@@ -237,13 +238,6 @@ class OneVisitor(RuleBasedStateMachine):
             del self.session[name]
         self.agree()
 
-    @rule()
-    def clear(self):
-        self.session.clear()
-        self.work = {}
-        self.cleared = self.cleared or bool(self.stored)
-        self.agree()
-
     @precondition(lambda self: self.work)
     @rule(item=st.integers(0, 2), answered=st.booleans())
     def change_inside(self, item, answered):
@@ -298,9 +292,9 @@ class OneVisitor(RuleBasedStateMachine):
         self.signing = user
         self.agree()
 
-    @rule()
-    def sign_out(self):
-        self.session.sign_out()
+    @rule(end=st.sampled_from([Session.sign_out, Session.destroy, Session.clear]))
+    def sign_out(self, end):
+        end(self.session)
         self.ended = self.live or self.ended
         self.work, self.stored, self.live = {}, {}, 0
         self.user, self.permanent, self.wish, self.signing, self.cleared = None, False, None, None, False

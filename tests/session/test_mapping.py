@@ -179,17 +179,23 @@ def test_the_private_fields_do_not_show(visitor):
 
 
 @pytest.mark.promise("V")
-def test_clearing_takes_the_private_fields_too_and_leaves_the_sign_in(visitor):
+def test_clearing_ends_the_session_with_its_sign_in_and_private_fields(visitor):
     visitor.signed_in("ada", a=1)
     with visitor.request() as session:
         session.flash("hello")
         token = session.csrf_token()
+    cookie = visitor.cookie
     with visitor.request() as session:
         session.clear()
+        assert (session.user, dict(session), session.peek_flashes()) == (None, {}, [])
+        session["language"] = "de"
+    assert visitor.cookie != cookie
     with visitor.request() as session:
-        assert session.user == "ada"
-        assert session.peek_flashes() == []
-        assert session.csrf_token() != token
+        assert (session.user, dict(session), session.peek_flashes()) == (None, {"language": "de"}, [])
+        assert not session.check_csrf(token)
+    visitor.cookie = cookie
+    with visitor.request() as session:
+        assert (session.user, dict(session)) == (None, {})
 
 
 def test_iterating_while_changing_is_no_error(visitor):

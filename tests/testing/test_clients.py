@@ -169,7 +169,7 @@ def test_the_applications_own_cookie_takes_the_place_of_the_one_that_was_put_in(
     assert get(client, "/sign-out") == "ada None"
     assert get(client) == "None None"
     if isinstance(client, werkzeug.test.Client):
-        assert client.get_cookie("session") is None
+        assert client.get_cookie("coatcheck") is None
     else:
         assert list(client.cookiejar if isinstance(client, WebTestApp) else client.cookies.jar) == []
 
@@ -181,7 +181,7 @@ def test_a_domain_and_a_path_of_the_cookie_are_kept(make):
     client = make(sessions, "http://www.shop.example")
     SignInAs(sessions)(client, "ada")
     if isinstance(client, werkzeug.test.Client):
-        stored = client.get_cookie("session", "shop.example", "/shop")
+        stored = client.get_cookie("coatcheck", "shop.example", "/shop")
         assert (stored.domain, stored.path, stored.origin_only) == ("shop.example", "/shop", False)
     else:
         assert get(client, "/shop/a") == "ada None"

@@ -11,7 +11,7 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status, check_name, check_size, encode_field
 from coatcheck.core.swap import held_of
 from coatcheck.core.users import Users, event_of, raise_failure
-from coatcheck.errors import SessionGone, StoreError
+from coatcheck.errors import ConfigurationError, SessionGone, StoreError
 from coatcheck.http.token import key_of
 from coatcheck.model.ports import Entry, Loaded
 from coatcheck.model.record import Destroy, Holder, Record, Refused, Update
@@ -93,6 +93,10 @@ class Admin:
         fields: dict[str, bytes] = {}
         for name, value in values.items():
             check_name(name)
+            if name == self._settings.identity_field:
+                raise ConfigurationError(
+                    f"session[{name!r}] names the user, and update_user can't sign anybody in: use revoke_user."
+                )
             fields[name] = encode_field(name, value)
         check_size("…", b"".join(fields.values()), self._settings.max_bytes)
         updated = 0

@@ -10,7 +10,7 @@ from coatcheck.core.calls import Apply, Done, Flow, Held, Load
 from coatcheck.core.loading import Loading, held_under
 from coatcheck.core.state import State, flashes_in, names_in, read_field
 from coatcheck.core.users import event_of, raise_failure, record_of
-from coatcheck.errors import StoreError
+from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.http.token import Token, handle_of
 from coatcheck.model import codec
 from coatcheck.model.fields import Flash, flash_from, is_private
@@ -53,6 +53,10 @@ class During(Loading):
         for name in names:
             if not isinstance(name, str):
                 raise TypeError(f"take takes the names of fields, each as a str, not {type(name).__name__}")
+            if name == self._settings.identity_field:
+                raise ConfigurationError(
+                    f"session[{name!r}] names the user: to sign out, write `del` or `sign_out()`."
+                )
         own = [name for name in names if not is_private(name)]
         return (yield from self._take(state, now, own))
 

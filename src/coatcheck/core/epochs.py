@@ -130,6 +130,31 @@ class Epochs:
                     break  # the answer was lost: look, and go on from what is there
         raise StoreUnavailable("the answers to several writes were lost")
 
+    def enter(self, user: str, since: int, span: int) -> _Steps[int]:
+        """Make a sign-in count that is not stored yet, from `since` on for `span` (ms); after an ending of all, from that.
+
+        Returns from when it counts.
+        """
+        for _ in range(_MOST_LOST):
+            while True:
+                (answer,) = yield Load([epoch_key(user)])
+                found = _checked(answer)
+                epoch = _epoch(found)
+                if epoch is None:
+                    noted = Epoch(ended=since - 1, newest=since, expires=since + span)
+                else:
+                    since = max(since, epoch.ended + 1)
+                    newest, expires = max(epoch.newest, since), max(epoch.expires, since + span)
+                    noted = replace(epoch, newest=newest, expires=expires)
+                    if noted == epoch:
+                        return since
+                stored = yield from self._put_epoch(user, noted, found)
+                if stored:
+                    return since
+                if stored is None:
+                    break  # the answer was lost: look, and go on from what is there
+        raise StoreUnavailable("the answers to several writes were lost")
+
     def note(self, record: Record) -> _Steps[Held | None]:
         """Note a sign-in that is stored and not answered yet in its user's epoch, and make it count.
 

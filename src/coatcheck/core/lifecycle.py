@@ -30,6 +30,7 @@ from msgspec import Struct
 
 from coatcheck.config import Settings
 from coatcheck.core.calls import Held
+from coatcheck.core.identity import client_of, named_in
 from coatcheck.core.state import NOTHING_WANTED, State, Status, Wanted
 from coatcheck.http.token import SECRET_BYTES, SELECTOR_BYTES, Token
 from coatcheck.model.fields import CSRF
@@ -41,6 +42,7 @@ from coatcheck.model.record import (
     Holder,
     Record,
     Rotation,
+    SignIn,
     Tombstone,
     Unreadable,
     Update,
@@ -77,6 +79,7 @@ class Verdict(Struct, frozen=True):
         competing: The live sessions that came together, so that none was taken.
         expired: Records that are past their limits.
         unreadable: Keys, each with the reason why what lies there can't be read.
+        ended: Whether one of the sessions has just been ended.
     """
 
     status: Status
@@ -85,6 +88,7 @@ class Verdict(Struct, frozen=True):
     competing: tuple[Held, ...] = ()
     expired: tuple[Record, ...] = ()
     unreadable: tuple[tuple[bytes, str], ...] = ()
+    ended: bool = False
 
 
 def judge(tokens: Sequence[Token], helds: Sequence[Held], settings: Settings, now: int) -> Verdict:
@@ -92,7 +96,7 @@ def judge(tokens: Sequence[Token], helds: Sequence[Held], settings: Settings, no
     live: dict[bytes, tuple[Token, Held]] = {}
     expired: list[Record] = []
     unreadable: list[tuple[bytes, str]] = []
-    late = False
+    late = ended = False
     for token, held in zip(tokens, helds, strict=True):
         state = held.state
         if isinstance(state, Record):
@@ -104,15 +108,15 @@ def judge(tokens: Sequence[Token], helds: Sequence[Held], settings: Settings, no
             else:
                 late = late or now < state.secret_at + settings.late_window_ms
         elif isinstance(state, Tombstone):
-            late = late or now < state.expires
+            ended = ended or now < state.expires
         elif isinstance(state, Unreadable):
             unreadable.append((token.key, state.reason))
     if len(live) == 1:
         ((token, held),) = live.values()
         return Verdict(Status.LIVE, token, held, (), tuple(expired), tuple(unreadable))
-    status = Status.LATE if late and not live else Status.NEW
+    status = Status.LATE if (late or ended) and not live else Status.NEW
     competing = tuple(held for _, held in live.values())
-    return Verdict(status, None, None, competing, tuple(expired), tuple(unreadable))
+    return Verdict(status, None, None, competing, tuple(expired), tuple(unreadable), ended)
 
 
 def is_held(record: Record, token: Token, settings: Settings, now: int) -> bool:
@@ -120,9 +124,13 @@ def is_held(record: Record, token: Token, settings: Settings, now: int) -> bool:
     return record.accepts(token.secret_hash, at=now, grace=settings.rotation_grace_ms)
 
 
-def ending_of(record: Record, now: int) -> Destroy:
+def ending_of(record: Record, settings: Settings, now: int) -> Destroy:
     """The end of a session that a request held: only while the record belongs to the user that the request saw."""
-    return Destroy(key=record.key, at=now, holder=Holder(record.user))
+    try:
+        named = named_in(record, settings)
+    except Exception:  # noqa: BLE001 - the application's function may raise anything, and must not keep a session alive
+        named = None
+    return Destroy(key=record.key, at=now, holder=Holder(record.user, named=named))
 
 
 def change_of(
@@ -160,6 +168,21 @@ def needs_cookie(state: State, change: Create | Update | None) -> bool:
     if isinstance(change, Create):
         return True
     return bool(state.rotate) or state.sign_in is not None or change.permanent is not None
+
+
+def entering(state: State, settings: Settings) -> SignIn | None:
+    """The user whom the identity field of a stored session names, and who is to be entered into its record; None: nobody.
+
+    The setting was switched on after the session was stored. Its secret stays, or parallel requests would be strangers.
+    """
+    record = state.record
+    if settings.identity_field is None or record is None or record.user is not None or state.token is None:
+        return None
+    try:
+        user = named_in(record, settings)
+    except Exception:  # noqa: BLE001 - the application's function may raise anything about a value from before the setting
+        return None
+    return None if user is None else SignIn(user, client_of(state), since=record.created)
 
 
 def fresh(
@@ -248,7 +271,7 @@ def _update(
         permanent=permanent,
         limits=limits,
         covers=covers,
-        sign_in=state.sign_in,
+        sign_in=state.sign_in or (None if state.cleared else entering(state, settings)),
         rotate=rotate,
         seen=maintenance is not None and maintenance.seen,
     ), token
@@ -269,7 +292,8 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
     ):
         rotate = Rotation(settings.ring.successor(token).secret_hash, derived=True)
     seen = record.previous is not None and not record.seen and token.secret_hash == record.secret_hash
-    if rotate is None and not seen and not record.slide_is_due(now, settings.lifetimes):
+    enters = entering(state, settings)
+    if rotate is None and not seen and enters is None and not record.slide_is_due(now, settings.lifetimes):
         return None
     return Update(
         key=record.key,
@@ -278,6 +302,7 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
         grace=settings.rotation_grace_ms,
         secret_hash=token.secret_hash,
         covers=None if record.user is None else _covers(record, settings, None),
+        sign_in=enters,
         rotate=rotate,
         seen=seen,
     )

@@ -126,6 +126,7 @@ class Loading:
             state.hold(verdict.token, verdict.held)
         else:
             state.status, state.competing = verdict.status, verdict.competing
+            state.ended = verdict.ended
         # Told only now: a listener may look at the session.
         if state.crowded:
             yield event_of("ambiguous", now, reason="too many cookies of our name in one request")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
-from coatcheck.core import lifecycle
+from coatcheck.core import identity, lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
 from coatcheck.core.during import During
 from coatcheck.core.loading import held_under
@@ -15,7 +16,7 @@ from coatcheck.core.users import event_of, raise_failure, record_of
 from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token
 from coatcheck.model.ports import Loaded
-from coatcheck.model.record import Change, Create, Record, Refused, Update
+from coatcheck.model.record import Change, Create, Record, Refused, SignIn, Update
 
 __all__ = ["Requests"]
 
@@ -39,6 +40,7 @@ class Requests(During):
             or token is None
             or (
                 token.current
+                and (record.user is not None or self._settings.identity_field not in record.fields)
                 and record.previous is None  # else the token may have the previous secret
                 and self._settings.rotate_every_ms is None
                 and not record.slide_is_due(now, self._settings.lifetimes)
@@ -94,8 +96,15 @@ class Requests(During):
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any, and not only an ending that came too late."""
         settings = self._settings
-        if failed and not state.to_destroy:
-            return False
+        if failed:
+            with suppress(
+                Exception
+            ):  # of the application's function: the handler's own error is what is answered
+                identity.imply(state, failed=True)
+            if not state.to_destroy:
+                return False
+        else:
+            identity.imply(state)
         if state.doubt is not None:
             # To merge the same edits once more could count them twice.
             raise copy_of(state.doubt)
@@ -127,11 +136,13 @@ class Requests(During):
         changes: list[Change] = [] if change is None else [change]
         known: list[Held | None] = [] if change is None else [state.held]
         for held in ending:
-            changes.append(lifecycle.ending_of(record_of(held), now))
+            changes.append(lifecycle.ending_of(record_of(held), settings, now))
             known.append(held)
         try:
             if isinstance(change, Update) and change.covers is not None and before is not None:
                 yield from self._users.covered(before, change.covers[1])
+            if isinstance(change, Update) and change.sign_in is not None and change.sign_in.since:
+                change = changes[0] = yield from self._entering(before, change, change.sign_in)
             results: Sequence[Result] = yield Apply(changes, known)
             state.met = None
             if competing:
@@ -153,7 +164,7 @@ class Requests(During):
             if (
                 isinstance(change, Update)
                 and change.edits
-                and change.sign_in is None  # if it is stored, the new secret refuses it the second time
+                and state.sign_in is None  # if it is stored, the new secret refuses it the second time
                 and state.generation == sent.generation
                 and isinstance(error, StoreUnavailable)
                 and error.ambiguous
@@ -219,7 +230,14 @@ class Requests(During):
         sent: Sent,
     ) -> Flow[None]:
         """Bring `state` up to the result of its main change."""
-        if isinstance(change, Update) and isinstance(result, Refused) and state.sign_in is not None:
+        ended = result is Refused.GONE and state.record is not None and now < state.record.expires
+        if (
+            isinstance(change, Update)
+            and isinstance(result, Refused)
+            and state.sign_in is not None
+            # A "remember me" that was under way must not undo a logout.
+            and not (state.implied and ended)
+        ):
             # A sign-in is never dropped: it starts afresh, with what this request set.
             change, token = lifecycle.fresh(
                 state, self._settings, now, self._random, _assigned(state, sent.fields)
@@ -285,7 +303,9 @@ class Requests(During):
             return
         record = held.state
         assert isinstance(record, Record)
-        if change.sign_in is not None:
+        if done.answer.entered:
+            yield event_of("signed_in", now, record, reason="its identity field named the user already")
+        elif change.sign_in is not None and not change.sign_in.since:
             held = yield from self._users.entered(held, now)
             record = record_of(held)
             yield event_of("signed_in", now, record)
@@ -326,6 +346,8 @@ class Requests(During):
                 return
             if update.covers is not None:
                 yield from self._users.covered(record, update.covers[1])
+            if update.sign_in is not None:
+                update = yield from self._entering(record, update, update.sign_in)
             (result,) = yield Apply([update], [state.held])
             raise_failure([result])
         except StoreError as error:
@@ -339,6 +361,12 @@ class Requests(During):
                     # Another ring's successor is stored; the old secret is good until it is seen.
                     update = replace(update, rotate=None)
             yield from self._updated(state, now, update, token, result, sent)
+
+    def _entering(self, record: Record | None, change: Update, sign_in: SignIn) -> Flow[Update]:
+        """`change`, which enters a user into a stored session, with the time from which that counts."""
+        assert record is not None
+        since = yield from self._users.entering(record, sign_in.user)
+        return replace(change, sign_in=replace(sign_in, since=since))
 
     def signing_in(self, state: State, user: str, now: int) -> Record | None:
         """The record that this request's sign-in of `user` will make, if it is not stored yet."""
@@ -361,7 +389,7 @@ class Requests(During):
         loser = other if wins else record
         if wins or state.began:
             results: Sequence[Result] = yield Apply(
-                [lifecycle.ending_of(loser, now)], [held if wins else state.held]
+                [lifecycle.ending_of(loser, self._settings, now)], [held if wins else state.held]
             )
             raise_failure(results)
             yield event_of(

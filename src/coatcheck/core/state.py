@@ -126,6 +126,9 @@ class State:
     acted: bool = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
     mutable_reads: bool = False  # a value was handed out that the application may change inside
     ended_own: bool = False
+    ended: bool = False  # a session that it came with had ended before
+    restarted: bool = False  # the handler ended its session: what follows belongs to a new one
+    implied: bool = False  # the sign-in is one that the identity field implies
     detached: bool = False
     competing: tuple[Held, ...] = ()  # live sessions that came together, so that none was taken
     to_destroy: tuple[Held, ...] = ()
@@ -287,7 +290,12 @@ class State:
             rule = rules.get(name)
             if rule is not None:
                 edits[name] = Edit(data, before if read is None else read.base, before, rule)
-            elif read is not None and read.value is value and name[:1] != PRIVATE:
+            elif (
+                read is not None
+                and read.value is value
+                and name[:1] != PRIVATE
+                and name != self.settings.identity_field
+            ):
                 edits[name] = Edit(data, read.base, read.stored)
             else:
                 setting[name] = data

@@ -80,6 +80,19 @@ class Users:
             yield Note([_entry(record, record.covered)])
         return held
 
+    def entering(self, record: Record, user: str) -> Flow[int]:
+        """Enter a user into the index or epoch whose session is stored without a sign-in; before its record says so.
+
+        Returns from when the sign-in counts.
+        """
+        span = self._settings.lifetimes.longest(record.absolute)
+        since = record.created
+        if self._epochs is not None:
+            since = yield from self._epochs.enter(user, since, span)
+        if self.index == "beside":
+            yield Note([Entry(user, record.key, since, since + span)])
+        return since
+
     def covered(self, record: Record, span: int) -> Flow[None]:
         """Let a record's entry stand, and its epoch be kept, for `span` (ms) from the sign-in: before that is stored."""
         if self._epochs is not None:

@@ -76,10 +76,15 @@ class Rotation(Struct, frozen=True):
 
 
 class SignIn(Struct, frozen=True):
-    """A user who signs in, and the client (the User-Agent, shortened)."""
+    """A user who signs in, and the client (the User-Agent, shortened).
+
+    With `since`, the session was the user's already, by its identity field, from that time (ms) on: the secret stays, and
+    nothing changes where somebody is signed in by now. 0: the sign-in is now.
+    """
 
     user: str
     client: str = ""
+    since: int = 0
 
 
 class Edit(Struct, frozen=True):
@@ -172,11 +177,19 @@ class Update(Struct, frozen=True, tag=True):
 class Holder(Struct, frozen=True):
     """Whom a record belongs to: `user`, or nobody (None).
 
-    With `signed_in`, it must also be that sign-in of the user; 0: any.
+    With `signed_in`, it must also be that sign-in of the user; 0: any. Where the record is nobody's, `named` is the user
+    whom its identity field names: another request may have entered that one since.
     """
 
     user: str | None
     signed_in: int = 0
+    named: str | None = None
+
+    def holds(self, record: Record) -> bool:
+        """Whether `record` belongs to it."""
+        if record.user != self.user and (self.named is None or record.user != self.named):
+            return False
+        return not self.signed_in or self.signed_in == record.signed_in
 
 
 class Destroy(Struct, frozen=True, tag=True, kw_only=True):
@@ -203,12 +216,14 @@ class Applied(Struct, frozen=True):
             another process derived its successor from another ring.
         merged: The names of the fields that were merged with what another request had stored.
         unmerged: The names of the fields whose merge rule raised, so that the later write stands.
+        entered: Whether it signed in the user whom the identity field had named before.
     """
 
     taken: Mapping[str, bytes] = NO_FIELDS
     rotated: bool = True
     merged: tuple[str, ...] = ()
     unmerged: tuple[str, ...] = ()
+    entered: bool = False
 
     def __repr__(self) -> str:
         return f"<Applied, {len(self.taken)} fields taken>"
@@ -355,10 +370,7 @@ def settle(found: State, change: Change) -> Settled:
         return _UNREADABLE if change.holder is not None else _destroyed(change)
     if not isinstance(found, Record) or change.at >= found.expires:
         return _GONE
-    holder = change.holder
-    if holder is not None and (
-        holder.user != found.user or (holder.signed_in and holder.signed_in != found.signed_in)
-    ):
+    if change.holder is not None and not change.holder.holds(found):
         return _CHANGED
     return _destroyed(change)
 
@@ -394,10 +406,15 @@ def _updated(record: Record, change: Update) -> Settled:
             answer = replace(answer, rotated=False)
 
     signed_in, user, client = record.signed_in, record.user, record.client
-    if change.sign_in is not None:
+    sign_in = change.sign_in
+    if sign_in is not None and sign_in.since and user is not None:
+        sign_in = None
+    if sign_in is not None:
         # Strictly later than the one before, so that two sign-ins never look the same.
-        signed_in = max(at, signed_in + 1)
-        user, client = change.sign_in.user, change.sign_in.client
+        signed_in = sign_in.since or max(at, signed_in + 1)
+        user, client = sign_in.user, sign_in.client
+        if sign_in.since:
+            answer = replace(answer, entered=True)
     permanent = record.permanent if change.permanent is None else change.permanent
     idle, absolute = (record.idle, record.absolute) if change.limits is None else change.limits
     last_used = max(record.last_used, at) if change.used else record.last_used
@@ -406,7 +423,7 @@ def _updated(record: Record, change: Update) -> Settled:
     absolute_limit = absolute or (limits.remember_absolute if permanent else limits.absolute)
     expires = min(last_used + idle_limit, (signed_in or record.created) + absolute_limit, LATEST)
     covered = record.covered
-    if change.sign_in is not None:
+    if sign_in is not None:
         covered = limits.longest(absolute)
     elif change.covers is not None and change.covers[0] == signed_in:
         covered = change.covers[1]

@@ -47,7 +47,7 @@ def test_a_session_that_begins_at_the_counter_is_told_without_its_token(visitor)
     page = visitor.get("/what-happened")
     oldest = requests_on(page)[-1]
     assert "began a session" in oldest
-    assert "Set-Cookie: session=…; Path=/; HttpOnly; SameSite=Lax" in oldest
+    assert "Set-Cookie: coatcheck=…; Path=/; HttpOnly; SameSite=Lax" in oldest
     assert visitor.token not in page.html
 
 
