@@ -98,12 +98,19 @@ class Session(MutableMapping[str, Any]):
         state = self._state
         if state is None:
             state = self._begin(self)
-        state.looked_at = True
+        state.looked_at = state.used = True
         if not state.ready:
             state.load(state)
         if state.failure is not None and state.status is not Status.OUTAGE:
             state.met = state.failure
             raise state.failure
+        return state
+
+    def _glance(self) -> State:
+        """The state, for a look at the session's times: that is no use of it, and never prolongs it."""
+        used = self._state is not None and self._state.used
+        state = self._look()
+        state.used = used
         return state
 
     # Mapping
@@ -212,25 +219,25 @@ class Session(MutableMapping[str, Any]):
     @property
     def created_at(self) -> datetime | None:
         """When the record was created (aware, UTC); None while nothing is stored."""
-        record = self._look().record
+        record = self._glance().record
         return None if record is None else moment(record.created)
 
     @property
     def signed_in_at(self) -> datetime | None:
         """When the user signed in (aware, UTC); None without a signed-in user."""
-        record = self._look().record
+        record = self._glance().record
         return None if record is None or not record.signed_in else moment(record.signed_in)
 
     @property
     def last_used_at(self) -> datetime | None:
         """When the session was last used (aware, UTC), exact to a tenth of the idle timeout, at most an hour."""
-        record = self._look().record
+        record = self._glance().record
         return None if record is None else moment(record.last_used)
 
     @property
     def expires_at(self) -> datetime | None:
         """When the session expires if it is not used again (aware, UTC)."""
-        record = self._look().record
+        record = self._glance().record
         return None if record is None else moment(record.expires)
 
     @property

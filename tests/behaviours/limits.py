@@ -68,6 +68,19 @@ class Limits:
         assert not site.is_live(browser)
 
     @pytest.mark.promise("16")
+    @pytest.mark.promise("4")
+    def test_looking_at_the_times_of_a_session_does_not_prolong_it(self, site: Site) -> None:
+        browser = site.browser("set a 1")
+        ends = browser.play("expires_at").result
+        site.advance(20 * HOUR)
+        site.forget()
+        reply = browser.play("look created_at", "look signed_in_at", "look last_used_at", "expires_at")
+        assert (reply.results[3], site.asked) == (ends, ["load"])
+        assert reply.words("vary") == ["cookie"]
+        # Any other look is a use.
+        browser.play("expires_at", "user")
+        assert browser.play("expires_at").result == site.clock() + DAY
+
     def test_expires_at_tells_the_nearer_limit(self, site: Site) -> None:
         browser = site.browser("set a 1")
         start = site.clock()

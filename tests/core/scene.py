@@ -134,14 +134,14 @@ class Scene:
         token = token or a_token()
         state.tokens = (token,)
         state.hold(token, held(record))
-        state.looked_at = True
+        state.looked_at = state.used = True
         return self
 
     def is_in(self, status: Status, *tokens: Token) -> Scene:
         """Let the request be loaded, without a record."""
         state = self.state
         state.status, state.tokens = status, tokens
-        state.ready = state.looked_at = True
+        state.ready = state.looked_at = state.used = True
         return self
 
     def edits(self, record: Record) -> Scene:
@@ -370,7 +370,7 @@ class Visit:
         scene = Scene(world.settings, world.store.index, world.dice).comes_with(*tokens)
         self.state, self.session = scene.state, scene.session
         world.run(world.requests.load(self.state, world.now))
-        self.state.looked_at = True
+        self.state.looked_at = self.state.used = True
 
     def closing(self, *, failed=False, head_sent=False) -> Generator:
         return self.world.requests.close(self.state, self.world.now, failed=failed, head_sent=head_sent)

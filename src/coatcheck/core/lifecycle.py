@@ -14,7 +14,7 @@ The rules, and where they stand:
   request set (`fresh`).
 - Ending is conditional, too: a request that saw user U signed in ends the record while its user is U, whatever its
   secret; one that saw no user, while it has none (`ending_of`).
-- A request that looked at its session and changed nothing may have to store a slide, a periodic rotation, or that the
+- A request that used its session and changed nothing may have to store a slide, a periodic rotation, or that the
   new secret was seen (`maintenance_of`). Nothing else is ever written.
 - Of a user's sessions, the newest sign-ins stay; beyond ``max_sessions_per_user`` a sign-in ends the others.
 - The cookie goes out when there is a new token, when the session's permanence changed, when the token was signed
@@ -293,7 +293,8 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
         rotate = Rotation(settings.ring.successor(token).secret_hash, derived=True)
     seen = record.previous is not None and not record.seen and token.secret_hash == record.secret_hash
     enters = entering(state, settings)
-    if rotate is None and not seen and enters is None and not record.slide_is_due(now, settings.lifetimes):
+    slides = state.used and record.slide_is_due(now, settings.lifetimes)
+    if rotate is None and not seen and enters is None and not slides:
         return None
     return Update(
         key=record.key,
@@ -305,6 +306,7 @@ def maintenance_of(state: State, settings: Settings, now: int) -> Update | None:
         sign_in=enters,
         rotate=rotate,
         seen=seen,
+        used=state.used,
     )
 
 

@@ -43,7 +43,7 @@ class Requests(During):
                 and (record.user is not None or self._settings.identity_field not in record.fields)
                 and record.previous is None  # else the token may have the previous secret
                 and self._settings.rotate_every_ms is None
-                and not record.slide_is_due(now, self._settings.lifetimes)
+                and not (state.used and record.slide_is_due(now, self._settings.lifetimes))
             )
         )
 

@@ -113,6 +113,7 @@ class State:
     # what differs in the instance.
     ready: bool = False
     looked_at: bool = False
+    used: bool = False  # more than its times was looked at
     path: str = ""  # within the application; known where the outage policy depends on it
     failure: StoreError | None = None
     met: StoreError | None = (
