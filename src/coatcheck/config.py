@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
+from operator import methodcaller
 from typing import Any, Literal, TypedDict, get_args
 
 from coatcheck.errors import ConfigurationError
@@ -22,6 +24,8 @@ __all__ = ["CookieSettings", "Options", "OutagePolicy", "Revocation", "Settings"
 OutagePolicy = Literal["closed", "anonymous"]
 _POLICIES = get_args(OutagePolicy)
 Revocation = Literal["index", "epoch"]
+_CLOCK: Callable[[], float] = partial(methodcaller("time"), time)
+"""`time.time`, looked up at each call, since tests replace it (freezegun); by C code, since each request calls it."""
 Identity = str | tuple[str, Callable[[Any], object]]
 
 
@@ -178,7 +182,7 @@ class Settings:
     on_event: Callable[[Event], None] | None = field(default=None, repr=False)
     """Called with each `Event`, in the thread of the request. Its exceptions are logged, not raised."""
 
-    clock: Callable[[], float] = field(default=time.time, repr=False)
+    clock: Callable[[], float] = field(default=_CLOCK, repr=False)
     """The clock: returns seconds since 1970 (UTC)."""
 
     ring: Ring = field(init=False, repr=False, compare=False)
