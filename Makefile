@@ -36,7 +36,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-lowest test-wheel test-frameworks quick unit check lint types bench soak docs promises lock format clean \
+.PHONY: help demo test test-all test-lowest test-wheel test-frameworks test-world quick unit check lint types bench soak docs promises lock format clean \
         system $(OTHERS:%=test-%) $(OTHERS:%=quick-%)
 
 help: ## list the targets
@@ -53,7 +53,7 @@ unit: $(VENV)/.dev system
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test $(OTHERS:%=test-%) test-lowest test-wheel test-frameworks ## all tests on every Python, with the lowest dependencies, and of the wheel
+test-all: test $(OTHERS:%=test-%) test-lowest test-wheel test-frameworks test-world ## all tests on every Python, with the lowest dependencies, and of the wheel
 	@scripts/on-python missing $(OTHERS)
 
 $(OTHERS:%=test-%): test-%: $(VENV)/.dev system
@@ -67,6 +67,9 @@ test-wheel: $(VENV)/.dev ## build the wheel, and test it where nothing else is i
 
 test-frameworks: $(VENV)/.dev ## the HTTP behaviours in frameworks that have no module of ours
 	scripts/on-python frameworks $(PARALLEL)
+
+test-world: $(VENV)/.dev ## tutorials, libraries and programs that people have around their sessions, as they are
+	scripts/on-python world $(PARALLEL)
 
 quick: $(OTHERS:%=quick-%) ## on the other Pythons, the tests that need no server
 
@@ -108,6 +111,7 @@ lock: $(VENV)/.dev ## compile requirements/*.lock anew from pyproject.toml
 	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements/dev.lock pyproject.toml > /dev/null
 	$(COMPILE) --extra demo --constraint requirements/dev.lock --output-file requirements/demo.lock pyproject.toml > /dev/null
 	$(COMPILE) --group frameworks $(UPGRADE) --output-file requirements/frameworks.lock pyproject.toml > /dev/null
+	$(COMPILE) --group world $(UPGRADE) --output-file requirements/world.lock pyproject.toml > /dev/null
 	$(COMPILE) $(LOWEST:%=--extra %) --resolution lowest-direct --upgrade --output-file requirements/lowest.lock pyproject.toml > /dev/null
 
 clean: ## remove everything that make and the tools made

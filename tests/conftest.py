@@ -12,9 +12,9 @@ settings.load_profile("patient")
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave tests/thirdparty out unless it is named: only `make test-frameworks` has what it imports."""
-    named = any("thirdparty" in argument for argument in config.args)
-    return True if collection_path.name == "thirdparty" and not named else None
+    """Leave out what imports other projects, unless it is named: `make test-frameworks` and `make test-world` have those."""
+    name = collection_path.name
+    return True if name in ("thirdparty", "world") and not any(name in argument for argument in config.args) else None
 
 
 def pytest_collection_modifyitems(items):
