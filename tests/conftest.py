@@ -14,7 +14,11 @@ settings.load_profile("patient")
 def pytest_ignore_collect(collection_path, config):
     """Leave out what imports other projects, unless it is named: `make test-frameworks` and `make test-world` have those."""
     name = collection_path.name
-    return True if name in ("thirdparty", "world") and not any(name in argument for argument in config.args) else None
+    return (
+        True
+        if name in ("thirdparty", "world") and not any(name in argument for argument in config.args)
+        else None
+    )
 
 
 def pytest_collection_modifyitems(items):

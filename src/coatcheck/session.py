@@ -164,6 +164,16 @@ class Session(MutableMapping[str, Any]):
             identity.refuse_in_outage(state)
         return super().pop(name, *default)
 
+    def copy(self) -> dict[str, Any]:
+        """The fields as a dict. To change it does not change the session, but its values are the session's own."""
+        return dict(self)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other} if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self} if isinstance(other, Mapping) else NotImplemented
+
     def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
         return self

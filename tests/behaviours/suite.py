@@ -31,7 +31,19 @@ __all__ = ["HttpBehaviours"]
 
 
 class HttpBehaviours(
-    Cost, Writing, Failing, Streaming, Races, Rotation, Cookies, Headers, Identity, Limits, Outage, Privacy, ABC
+    Cost,
+    Writing,
+    Failing,
+    Streaming,
+    Races,
+    Rotation,
+    Cookies,
+    Headers,
+    Identity,
+    Limits,
+    Outage,
+    Privacy,
+    ABC,
 ):
     """Every behaviour, for one framework on one store. Subclass it, and say how an application is built."""
 

@@ -205,3 +205,20 @@ def test_iterating_while_changing_is_no_error(visitor):
         for name in itertools.islice(session, 2):
             pytest.fail(name)
     assert visitor.read() == {}
+
+
+def test_a_session_can_be_copied_and_joined_as_a_dict(visitor):
+    with stored(visitor, a=1, b=[2]).request() as session:
+        copied = session.copy()
+        assert (copied, type(copied)) == ({"a": 1, "b": [2]}, dict)
+        copied["c"] = 3
+        assert "c" not in session
+        assert session | {"a": 9, "c": 3} == {"a": 9, "b": [2], "c": 3}
+        assert {"a": 9, "c": 3} | session == {"a": 1, "b": [2], "c": 3}
+        assert type({} | session) is dict
+        for other in ([("a", 1)], 1):
+            with pytest.raises(TypeError):
+                session | other
+            with pytest.raises(TypeError):
+                other | session
+    assert visitor.read() == {"a": 1, "b": [2]}

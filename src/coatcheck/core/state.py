@@ -345,7 +345,9 @@ def encode_field(name: str, value: object) -> bytes:
     try:
         return codec.encode(value)
     except NotStorable as error:
-        where = "this message" if name.startswith(FLASH) else f"session[{name!r}]"
+        where = (
+            "this message" if name.startswith(FLASH) else f"session[{name!r}]{codec.path_to_refused(value)}"
+        )
         raise NotStorable(f"{where}: {error}", field=name) from error
 
 

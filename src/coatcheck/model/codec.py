@@ -1,8 +1,9 @@
 """The encoding of field values: MessagePack, with extensions for the types that MessagePack lacks.
 
 Values are None, bool, int, float, str, bytes, list, dict, tuple, set, frozenset, datetime, date, time, timedelta, UUID
-and Decimal, in any nesting. A value comes back with the same type, or is refused when it is assigned. Decoding runs no
-code of the stored data.
+and Decimal, in any nesting. An instance of a subclass is stored as the plain value that it equals: an OrderedDict as a
+dict, Markup as a str, a datetime with a pytz zone with its offset. Everything else is refused when it is assigned. Decoding
+runs no code of the stored data.
 
 The encoding is canonical: equal values of the same types have equal bytes (sets are sorted by their encoded members),
 so that a change is found by comparing bytes.
@@ -15,7 +16,8 @@ str (an IANA name), or ``[offset in microseconds, name or None]``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -27,8 +29,9 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from coatcheck.errors import DecodeError, NotStorable
+from coatcheck.model.refusals import name_of, refusal, step
 
-__all__ = ["IMMUTABLE", "SETS", "decode", "encode", "same_value"]
+__all__ = ["IMMUTABLE", "SETS", "decode", "encode", "path_to_refused", "same_value"]
 
 _DEEPEST = 64
 _NATIVE = frozenset({type(None), bool, int, float, str, bytes})
@@ -114,27 +117,59 @@ def _plain(value: object, depth: int, native: frozenset[type]) -> object:
         return [_plain(item, depth + 1, native) for item in items]
     wrap = _WRAPPERS.get(kind)
     if wrap is None:
-        raise NotStorable(_refusal(kind))
+        return _plain(_base_value(value), depth, native)
     return wrap(value, depth + 1, native)
+
+
+def _base_value(value: object) -> object:
+    """The value of a plain type that an instance of its subclass equals.
+
+    Raises:
+        NotStorable: There is none, so that something of the value would be lost.
+    """
+    for base in type(value).__mro__[1:-1]:
+        convert = _CONVERTERS.get(base)
+        if convert is None:
+            continue
+        with suppress(Exception):  # a subclass may raise anything
+            plain = convert(value)
+            if type(plain) is base and (plain == value or (plain != plain and value != value)):  # noqa: PLR0124 - NaN
+                return plain
+        break
+    raise NotStorable(refusal(value))
 
 
 def _plain_key(key: object) -> object:
     # Ext is not hashable, so only types that MessagePack has itself can be keys.
     kind = type(key)
-    if kind in _NATIVE and (kind is not int or _LOWEST <= cast("int", key) <= _HIGHEST):
-        return key
-    raise NotStorable(f"a dict key must be None, bool, int (64 bits), float, str or bytes, not {_name(kind)}")
+    if kind in _NATIVE:
+        if kind is not int or _LOWEST <= cast("int", key) <= _HIGHEST:
+            return key
+    elif isinstance(key, str | int | float | bytes):
+        return _plain_key(_base_value(key))
+    raise NotStorable(
+        f"a dict key must be None, bool, int (64 bits), float, str or bytes, not {name_of(kind)}"
+    )
 
 
-def _refusal(kind: type) -> str:
-    for base in kind.__mro__[1:-1]:
-        if base in IMMUTABLE or base in _WRAPPERS or base in (list, dict):
-            return f"{_name(kind)} would come back as a plain {base.__name__}: store {base.__name__}(value)"
-    return f"{_name(kind)} can't be stored: store plain data in its place (an id, a dict of its parts)"
-
-
-def _name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+def path_to_refused(value: object) -> str:
+    """Where inside `value` the part lies that `encode` refuses: ``['roles'][2]``; empty: it is `value` itself."""
+    path = ""
+    while True:
+        if isinstance(value, dict):
+            parts: Iterable[tuple[object, object]] = cast("dict[object, object]", value).items()
+        elif isinstance(value, list | tuple):
+            parts = enumerate(cast("Sequence[object]", value))
+        else:
+            return path
+        for key, part in parts:
+            try:
+                encode(part)
+            except NotStorable:
+                path, value = path + step(key), part
+                break
+        else:
+            return path
 
 
 def _wrap_tuple(value: tuple[Any, ...], depth: int, native: frozenset[type]) -> Ext:
@@ -148,30 +183,37 @@ def _wrap_set(code: int, value: set[Any] | frozenset[Any], depth: int, native: f
 
 def _wrap_datetime(value: datetime, *_: object) -> Ext:
     parts = [value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond]
-    return Ext(_DATETIME, _pack([*parts, value.fold, _zone(value.tzinfo)]))
+    return Ext(_DATETIME, _pack([*parts, value.fold, _zone(value)]))
 
 
-def _zone(zone: tzinfo | None) -> str | list[Any] | None:
+def _zone(moment: datetime) -> str | list[Any] | None:
+    zone = moment.tzinfo
     if zone is None:
         return None
-    if type(zone) is timezone:
-        offset = zone.utcoffset(None)
-        unnamed = timezone(offset)
-        return [
-            offset // _MICROSECOND,
-            None if repr(zone) in (repr(unnamed), repr(UTC)) else zone.tzname(None),
-        ]
-    if type(zone) is ZoneInfo and zone.key is not None:
+    if isinstance(zone, ZoneInfo) and zone.key is not None:
         return zone.key
-    raise NotStorable(
-        f"a datetime with the zone {_name(type(zone))} can't be stored: use zoneinfo.ZoneInfo or datetime.timezone"
-    )
+    if type(zone) is not timezone:
+        # Another library's (pytz, dateutil): the offset that it has at this moment.
+        with suppress(Exception):  # which may raise anything
+            zone = timezone(cast("timedelta", moment.utcoffset()), cast("str", moment.tzname()))
+        # At a moment that comes twice, no two zones are equal.
+        if type(zone) is not timezone or moment.replace(tzinfo=zone) != moment:
+            raise NotStorable(
+                f"a datetime with this zone of {name_of(type(moment.tzinfo))} would not come back equal: store "
+                "value.astimezone(datetime.timezone.utc)"
+            )
+    offset = zone.utcoffset(None)
+    unnamed = timezone(offset)
+    return [
+        offset // _MICROSECOND,
+        None if repr(zone) in (repr(unnamed), repr(UTC)) else zone.tzname(None),
+    ]
 
 
 def _wrap_time(value: time, *_: object) -> Ext:
     if value.tzinfo is not None:
         raise NotStorable(
-            "a time with a zone can't be stored: store a datetime, or the time and the zone's name"
+            "a time with a zone can't be stored: store value.replace(tzinfo=None), or a datetime"
         )
     return Ext(_TIME, _pack([value.isoformat(), value.fold]))
 
@@ -203,6 +245,31 @@ _WRAPPERS: dict[type, Callable[[Any, int, frozenset[type]], Ext]] = {
     UUID: _wrap_uuid,
     Decimal: _wrap_decimal,
 }
+
+
+_CONVERTERS: dict[type, Callable[[Any], object]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: lambda value: bytes(memoryview(value)),
+    list: list,
+    dict: dict,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    datetime: lambda value: datetime.combine(
+        date(value.year, value.month, value.day),
+        time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold),
+    ),
+    date: lambda value: date(value.year, value.month, value.day),
+    time: lambda value: time(
+        value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold
+    ),
+    timedelta: lambda value: timedelta(value.days, value.seconds, value.microseconds),
+    UUID: lambda value: UUID(int=value.int),
+    Decimal: Decimal,
+}
+"""Makes the plain value of an instance of a subclass, past what the subclass says of itself where that can differ."""
 
 
 def _read_datetime(data: bytes) -> datetime:
