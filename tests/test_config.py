@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import typing
 from datetime import timedelta
 
@@ -42,6 +43,13 @@ def test_the_defaults_are_those_of_the_design():
         settings.template.set("TOKEN", max_age=None)
         == "__Host-session=TOKEN; Path=/; Secure; HttpOnly; SameSite=Lax"
     )
+
+
+def test_the_default_clock_is_the_one_that_a_test_has_put_in_place(monkeypatch):
+    """As freezegun does, also after the settings were made."""
+    clock = Settings(secret=SECRET).clock
+    monkeypatch.setattr(time, "time", lambda: 7.5)
+    assert clock() == 7.5
 
 
 def test_durations_are_whole_milliseconds_inside():
