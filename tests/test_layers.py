@@ -21,7 +21,8 @@ SOURCE = Path(coatcheck.__file__).parent
 
 LAYERS = [
     ["errors", "events"],
-    ["model.codec", "model.fields", "model.lifetimes", "model.ports", "model.sealing"],
+    ["model.fields", "model.lifetimes", "model.ports", "model.refusals", "model.sealing"],
+    ["model.codec"],
     ["model.merges"],
     ["model.record"],
     ["model.format"],

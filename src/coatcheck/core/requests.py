@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from msgspec.structs import replace
 
@@ -96,15 +96,12 @@ class Requests(During):
     def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any, and not only an ending that came too late."""
         settings = self._settings
-        if failed:
-            with suppress(
-                Exception
-            ):  # of the application's function: the handler's own error is what is answered
-                identity.imply(state, failed=True)
-            if not state.to_destroy:
-                return False
-        else:
-            identity.imply(state)
+        if settings.identity_field is not None:
+            # The application's function may raise anything; after a handler that raised, its own error is answered.
+            with suppress(Exception) if failed else nullcontext():
+                identity.imply(state, failed=failed)
+        if failed and not state.to_destroy:
+            return False
         if state.doubt is not None:
             # To merge the same edits once more could count them twice.
             raise copy_of(state.doubt)
