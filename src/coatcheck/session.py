@@ -334,9 +334,7 @@ class Session(MutableMapping[str, Any]):
     def _needs_store(self) -> State:
         """The state, for an action that is refused while the store fails, also with ``outage="anonymous"``."""
         state = self._look()
-        if state.failure is not None:
-            state.met = state.failure
-            raise state.failure
+        identity.refuse_in_outage(state)
         return state
 
     def _needs_cookie(self) -> State:

@@ -12,7 +12,7 @@ from coatcheck.errors import CannotSendCookie, ConfigurationError, StoreUnavaila
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF
 from coatcheck.model.record import Record, Tombstone
-from tests.core.scene import DAY, HOUR, NOW, Scene, World, a_record, a_token, close, make_settings
+from tests.core.scene import DAY, HOUR, NOW, Scene, World, a_record, a_token, close, load, make_settings
 
 pytestmark = pytest.mark.promise("V")
 
@@ -144,6 +144,14 @@ def test_a_function_reads_the_id_out_of_the_value(world):
     assert user_at(world, visit.token) is None
     assert user_at(world, other.token) == "8"
     assert dict(world.request(other.token).session) == {"user": {"id": 8, "name": "A."}}
+
+
+@pytest.mark.parametrize("read", [None, ""])
+def test_a_function_that_finds_no_id_in_the_value_names_nobody(read):
+    world = World(make_settings(identity=("user", lambda value: value["id"])), "within")
+    visit, _ = answered(world, lambda session: session.__setitem__("user", {"id": read}))
+    assert user_at(world, visit.token) is None
+    assert world.request(visit.token).session["user"] == {"id": read}
 
 
 def test_a_function_that_raises_is_raised_and_nothing_is_written(world):
@@ -459,6 +467,26 @@ def test_a_store_that_fails_while_entering_fails_no_read(listed):
 
 
 # What can't be
+
+
+@pytest.mark.promise("20")
+@pytest.mark.parametrize("outage", ["closed", "anonymous"])
+def test_while_the_store_fails_nobody_signs_in_or_out_by_the_field(outage):
+    scene = Scene(make_settings(identity="user_id", outage=outage)).comes_with(TOKEN)
+    down = StoreUnavailable("down")
+    load(scene, down)
+    for act in (
+        lambda: scene.session.__setitem__("user_id", 7),
+        lambda: scene.session.setdefault("user_id", 7),
+        lambda: scene.session.pop("user_id", None),
+        lambda: scene.session.__delitem__("user_id"),
+        scene.session.clear,
+    ):
+        scene.state.met = None
+        with pytest.raises(StoreUnavailable):
+            act()
+        assert scene.state.met is down
+    assert close(scene).calls == []
 
 
 def test_taking_the_field_editing_it_and_setting_it_for_all_are_refused(listed):

@@ -13,7 +13,8 @@ import msgspec
 
 __all__ = ["name_of", "refusal", "step"]
 
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]{1,30}")
+"""The keys that an error shows. One with a digit, or a longer one, may be a token, and is no name that a program chose."""
 
 
 def name_of(kind: type) -> str:
