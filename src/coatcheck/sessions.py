@@ -227,7 +227,7 @@ class Sessions(Administration):
         Raises:
             StoreError: The session can't be loaded.
         """
-        session.is_new  # noqa: B018 - the access loads it  # pyright: ignore[reportUnusedExpression]
+        session.created_at  # noqa: B018 - the access loads it, and is no use of it  # pyright: ignore[reportUnusedExpression]
 
     def save(self, session: Session, *, create: bool = False) -> bool:
         """Store the changes so far, before the request ends. A new cookie is sent with the response's headers.
@@ -487,7 +487,7 @@ class AsyncSessions(AsyncAdministration):
     @shares_docs_of(Sessions.load)
     async def load(self, session: Session) -> None:
         await self.preload(session)
-        session.is_new  # noqa: B018 - the access raises a failure of the load  # pyright: ignore[reportUnusedExpression]
+        session.created_at  # noqa: B018 - the access raises a failure of the load, and is no use of it  # pyright: ignore[reportUnusedExpression]
 
     @shares_docs_of(Sessions.save)
     async def save(self, session: Session, *, create: bool = False) -> bool:
