@@ -7,6 +7,7 @@ key in turn. Every other call has a task of its own, so that a cancelled request
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from operator import itemgetter
@@ -31,18 +32,34 @@ from coatcheck.core.calls import (
     for_each,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
+from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, StoreUnavailable, copy_of
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
-from coatcheck.stores.coalesce import Lane, PerLoop, Tasks
+from coatcheck.stores.coalesce import NO_LOOP, Lane, PerLoop, Tasks
 
-__all__ = ["AsyncRunner"]
+__all__ = ["AsyncRunner", "refuse_trio"]
 
 T = TypeVar("T")
 _CLOSING = "the sessions are being shut down"
 _Change: TypeAlias = tuple[bytes, Change, Held | None]
 """A key, the change of it, and what its caller knows to lie there."""
+
+
+def refuse_trio() -> None:
+    """Refuse to be used under trio.
+
+    Raises:
+        ConfigurationError: The caller runs under trio.
+    """
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return
+    try:
+        trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return  # it is imported, and does not run here
+    raise ConfigurationError(NO_LOOP)
 
 
 class _Desk:
@@ -122,11 +139,17 @@ class AsyncRunner:
 
         Raises:
             StoreUnavailable: The sessions are being shut down.
+            ConfigurationError: No event loop of asyncio runs.
         """
         if self._closing and not self._is_awaited():
             work.close()
             raise StoreUnavailable(_CLOSING, ambiguous=False)
-        return self._tasks.here().start(work)
+        try:
+            tasks = self._tasks.here()
+        except ConfigurationError:
+            work.close()
+            raise
+        return tasks.start(work)
 
     def _is_awaited(self) -> bool:
         """Whether `close` waits for the running task, so that its calls are carried out."""

@@ -24,7 +24,7 @@ from coatcheck.core.state import (
     set_default,
     write_field,
 )
-from coatcheck.errors import CannotSendCookie, StoreError
+from coatcheck.errors import CannotSendCookie, RequestOver, StoreError
 from coatcheck.http.csrf import SECRET_BYTES, is_masked, masked
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, is_private, stored_flash
@@ -33,6 +33,7 @@ from coatcheck.model.lifetimes import LONGEST_COOKIE, milliseconds, moment
 __all__ = [
     "Flash",
     "Session",
+    "end_of_request",
     "failure_met",
     "has_ended",
     "is_untouched",
@@ -61,6 +62,14 @@ def has_ended(session: Session) -> bool:
     return session._head_sent if state is None else state.head_sent  # noqa: SLF001
 
 
+def end_of_request(session: Session) -> None:
+    """Note that nothing stores changes of the session any more: from now on they raise `RequestOver`."""
+    session._over = True  # noqa: SLF001
+    state = session._state  # noqa: SLF001
+    if state is not None:
+        state.over = True
+
+
 def failure_met(session: Session) -> StoreError | None:
     """The store's failure that the session raised in the application, or None.
 
@@ -81,7 +90,7 @@ class Session(MutableMapping[str, Any]):
     """
 
     # The managers in `coatcheck.sessions` read and write these directly, since calls cost time on each request.
-    __slots__ = ("_begin", "_failed", "_head_sent", "_state", "sessions")
+    __slots__ = ("_begin", "_failed", "_head_sent", "_over", "_state", "sessions")
 
     sessions: Any
     """The manager that opened it."""
@@ -93,6 +102,7 @@ class Session(MutableMapping[str, Any]):
         self._state: State | None = None
         self._head_sent = False
         self._failed = False
+        self._over = False
 
     def _look(self) -> State:
         state = self._state
@@ -265,7 +275,7 @@ class Session(MutableMapping[str, Any]):
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        state = self._look()
+        state = self._change()
         state.permanent, state.acted = bool(value), True
 
     def set_lifetime(
@@ -289,7 +299,7 @@ class Session(MutableMapping[str, Any]):
             TypeError: A limit is no `timedelta`.
             ValueError: A limit is shorter than one second, or longer than 400 days.
         """
-        state = self._look()
+        state = self._change()
         if state.limits is not None:
             own = state.limits
         else:
@@ -331,9 +341,20 @@ class Session(MutableMapping[str, Any]):
         state.rotate += 1
         state.acted = True
 
+    def _change(self) -> State:
+        """The state, for a change of more than a field.
+
+        Raises:
+            RequestOver: Nothing would store the change.
+        """
+        state = self._look()
+        if state.over:
+            raise RequestOver
+        return state
+
     def _needs_store(self) -> State:
         """The state, for an action that is refused while the store fails, also with ``outage="anonymous"``."""
-        state = self._look()
+        state = self._change()
         identity.refuse_in_outage(state)
         return state
 

@@ -47,20 +47,30 @@ class Requests(During):
             )
         )
 
-    def close(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[lifecycle.Outcome]:
+    def close(
+        self, state: State, now: int, *, failed: bool, head_sent: bool, last: bool = False
+    ) -> Flow[lifecycle.Outcome]:
         """Carry out what the handler wanted, and say what the response must carry.
 
         If the handler `failed`, only its endings are carried out. Once the head of the response is sent
-        (`head_sent`), a change that needs a new cookie is an error.
+        (`head_sent`), a change that needs a new cookie is an error. After the `last` close, every change is one.
         """
         if state.failure is not None:
+            if last:
+                state.over = True
             if state.changes and not failed:
                 state.changes = {}  # told once, however often the session is closed
                 yield event_of("dropped", now, reason="the store is unavailable")
             return lifecycle.LOOKED_AT
         changed = False
         if state.changes or state.mutable_reads or state.acted:
-            changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
+            try:
+                changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent, last=last)
+            except BaseException:
+                state.over = False  # an error page may follow
+                raise
+        if last:
+            state.over = True
         record, token = state.record, state.token
         if not (changed or failed or head_sent or record is None or token is None):
             yield from self._maintain(state, record, token, now)
@@ -93,7 +103,9 @@ class Requests(During):
             state.create = False
         return stored and state.status is not Status.LATE
 
-    def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
+    def _commit(
+        self, state: State, now: int, *, failed: bool, head_sent: bool, last: bool = False
+    ) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any, and not only an ending that came too late."""
         settings = self._settings
         if settings.identity_field is not None:
@@ -102,6 +114,9 @@ class Requests(During):
                 identity.imply(state, failed=failed)
         if failed and not state.to_destroy:
             return False
+        # Before the store is waited for: what another thread changes meanwhile would not be stored any more.
+        if last:
+            state.over = True
         if state.doubt is not None:
             # To merge the same edits once more could count them twice.
             raise copy_of(state.doubt)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from coatcheck.config import Settings
 from coatcheck.core.calls import Held
-from coatcheck.errors import DecodeError, NotStorable, StoreError, TooLarge
+from coatcheck.errors import DecodeError, NotStorable, RequestOver, StoreError, TooLarge
 from coatcheck.http.token import Token
 from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, PRIVATE, Flash, flash_from
@@ -149,6 +149,7 @@ class State:
     create: bool = False  # a record is wanted, also without a field
     turn: Any = None  # serialises commits of this session; created on first use
     head_sent: bool = False
+    over: bool = False  # the request has ended: nothing stores a change any more
     began: bool = False  # the record was made by this request
     failed: bool = False  # the handler raised: nothing but endings and explicit saves is stored
     owner: Any = None  # the manager that opened the session
@@ -397,7 +398,9 @@ def read_field(state: State, name: str) -> Any:
 
 
 def write_field(state: State, name: str, value: Any) -> None:
-    """Record a field's new value; an error where it can't be stored."""
+    """Record a field's new value; an error where it can't be stored, or the request is over."""
+    if state.over:
+        raise RequestOver
     try:
         data = codec.encode(value)
     except NotStorable:
@@ -435,6 +438,8 @@ def flashes_in(state: State, category: str | None) -> list[tuple[str, Flash]]:
 
 def remove_field(state: State, name: str) -> None:
     """Record that the field is to go."""
+    if state.over:
+        raise RequestOver
     state.changes[name] = None
     state.values.pop(name, None)
 

@@ -209,13 +209,14 @@ class SessionInterface(FlaskSessionInterface):
         if not isinstance(session, FlaskSession):
             return
         responder = session.responder
+        streams = response.is_streamed and not response.direct_passthrough
         try:
             secure = flask.request.is_secure
-            outcome = responder.head(response.status_code, response.headers, secure=secure)
+            outcome = responder.head(response.status_code, response.headers, secure=secure, last=not streams)
         except StoreError as error:
             _refuse(response, responder.failed(error))
             return
-        if response.is_streamed and not response.direct_passthrough:
+        if streams:
             response.response = _Stream(session, cast("Iterable[bytes]", response.response))
         headers = response.headers
         if not outcome.vary:
@@ -307,4 +308,4 @@ class _Stream:
         try:
             _close_body(self._body)
         finally:
-            self._session.responder.end()
+            self._session.responder.end(last=True)
