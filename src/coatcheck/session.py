@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, overload
 
 from coatcheck.core import identity
 from coatcheck.core.state import (
+    HEAD_HAS_LEFT,
     State,
     Status,
     check_name,
@@ -35,6 +36,7 @@ __all__ = [
     "Session",
     "failure_met",
     "has_ended",
+    "head_has_left",
     "is_untouched",
     "state_of",
 ]
@@ -59,6 +61,14 @@ def has_ended(session: Session) -> bool:
     """Whether the head of the session's response has left: it is of an earlier request, or can take no cookie any more."""
     state = session._state  # noqa: SLF001
     return session._head_sent if state is None else state.head_sent  # noqa: SLF001
+
+
+def head_has_left(session: Session) -> None:
+    """Note that no response can bring the session a new cookie any more."""
+    session._head_sent = True  # noqa: SLF001
+    state = session._state  # noqa: SLF001
+    if state is not None:
+        state.head_sent = True
 
 
 def failure_met(session: Session) -> StoreError | None:
@@ -313,7 +323,7 @@ class Session(MutableMapping[str, Any]):
 
         Raises:
             TypeError: `user` is anything else.
-            CannotSendCookie: The session was opened by `edit`.
+            CannotSendCookie: The head of the response has left, or the session was opened by `edit`.
         """
         identity.sign_in(self._needs_cookie(), user, (keep,) if isinstance(keep, str) else keep)
 
@@ -345,6 +355,8 @@ class Session(MutableMapping[str, Any]):
             raise CannotSendCookie(
                 "A session opened by `edit` has no response that could carry its new cookie."
             )
+        if state.head_sent:
+            raise CannotSendCookie(HEAD_HAS_LEFT)
         return state
 
     def flash(self, message: Any, category: str = "info", *, tags: str = "") -> None:
