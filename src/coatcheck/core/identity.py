@@ -14,6 +14,7 @@ from uuid import UUID
 
 from coatcheck.config import Settings
 from coatcheck.core.state import (
+    HEAD_HAS_LEFT,
     State,
     Status,
     clear_fields,
@@ -159,9 +160,12 @@ def assign(state: State, value: object) -> None:
     Raises:
         TypeError: It names no user.
         StoreError: The store fails, and nobody can sign in or out meanwhile.
+        CannotSendCookie: It signs somebody in after the head of the response has left.
     """
-    user_named_by(value, state.settings)
+    user = user_named_by(value, state.settings)
     refuse_in_outage(state)
+    if state.head_sent and user is not None and user != stored_user(state):
+        raise CannotSendCookie(HEAD_HAS_LEFT)
 
 
 def refuse_in_outage(state: State) -> None:

@@ -11,7 +11,7 @@ from coatcheck.core import identity, lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
 from coatcheck.core.during import During
 from coatcheck.core.loading import held_under
-from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status
+from coatcheck.core.state import HEAD_HAS_LEFT, NOTHING_WANTED, Sent, State, Status
 from coatcheck.core.users import event_of, raise_failure, record_of
 from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token
@@ -131,8 +131,7 @@ class Requests(During):
             impossible = CannotSendCookie(
                 "A session opened by `edit` has no response that could carry its new cookie."
                 if state.detached
-                else "The session needs a new cookie, but the head of the response has left: "
-                "put something in, sign in or rotate before the response begins."
+                else HEAD_HAS_LEFT
             )
             if not state.to_destroy:
                 raise impossible
