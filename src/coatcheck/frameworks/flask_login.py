@@ -58,9 +58,7 @@ def _sign_in(app: Any, user: Any, **_: object) -> None:
     session = _current()
     if session is not None:
         # Signing in another user clears every field but those that this request has set: Flask-Login's are among them.
-        session.sign_in(
-            str(getattr(user, app.login_manager.id_attribute)()), keep=chosen(state_of(session))
-        )
+        session.sign_in(str(getattr(user, app.login_manager.id_attribute)()), keep=chosen(state_of(session)))
 
 
 def _remember(app: Any, user: Any, **_: object) -> None:

@@ -33,8 +33,9 @@ _NAMES = (
 
 
 def seen(app: Flask) -> tuple[object, ...]:
-    """What of an application `merged` depends on. It may change at any time."""
-    return (is_used_by(app), *map(app.config.get, _NAMES))
+    """The part of an application that `merged` depends on. It may change at any time."""
+    config = cast("dict[str, object]", app.config)
+    return (is_used_by(app), *map(config.get, _NAMES))
 
 
 def merged(sessions: Sessions, app: Flask) -> Sessions:
