@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flask
 import httpx
@@ -53,7 +53,8 @@ class Browser:
     def __init__(self, app: flask.Flask, jar: httpx.Cookies | None = None) -> None:
         self._app = app
         self.client = httpx.Client(
-            transport=httpx.WSGITransport(app, raise_app_exceptions=True),
+            mounts={BASE: httpx.WSGITransport(app)},
+            trust_env=False,
             base_url=BASE,
             cookies=jar,
             follow_redirects=True,
@@ -93,7 +94,7 @@ def hidden_fields(page: str) -> dict[str, str]:
 class FlaskLogins:
     """A program under test gives `build`, and says where it differs. Its users are ada and grace."""
 
-    identity: ClassVar[str | None] = None
+    identity: ClassVar[Any] = None
     csrf: ClassVar[str | None] = "csrf_token"
     """The field of the login form without which it is refused; None: it has none."""
     basket_after_login: ClassVar[list[str] | None] = ["pear"]
@@ -115,6 +116,9 @@ class FlaskLogins:
 
     @pytest.fixture(autouse=True)
     def _site(self, tmp_path):
+        self.prepare(tmp_path)
+
+    def prepare(self, tmp_path) -> None:
         self.database = str(tmp_path / "program.db")
         self.sessions = new_sessions(identity=self.identity)
         self.app = new_app(self.sessions)

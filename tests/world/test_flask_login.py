@@ -65,7 +65,9 @@ class Site:
 
         with app.app_context():
             db.create_all()
-            db.session.add_all(User(username=name, password_hash=hashed(PASSWORD)) for name in ("ada", "grace"))
+            db.session.add_all(
+                User(username=name, password_hash=hashed(PASSWORD)) for name in ("ada", "grace")
+            )
             db.session.commit()
 
     def checked(self, form: LoginForm):
