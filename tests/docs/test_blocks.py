@@ -50,6 +50,12 @@ def test_every_block_of_the_readme_runs(empty_folder):
         shut_down(managers)
 
 
+def test_type_checkers_see_the_application_of_the_readme():
+    block = re.search(r"## In Flask\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
+    checked = (ROOT / "tests" / "typing" / "readme_flask.py").read_text()
+    assert checked.partition("\n\n")[2] == block
+
+
 def sections_of(document):
     """A document's Python examples, in lists by its second headings."""
     starts = [heading.start() for heading in re.finditer(r"^## ", document.text, re.MULTILINE)]

@@ -29,7 +29,7 @@ from coatcheck.model import codec
 from coatcheck.model.fields import CSRF
 from coatcheck.model.record import Record, SignIn
 
-__all__ = ["assign", "end", "imply", "named_in", "sign_in", "user_named_by", "user_of"]
+__all__ = ["assign", "chosen", "end", "imply", "named_in", "sign_in", "user_named_by", "user_of"]
 
 _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
@@ -91,6 +91,13 @@ def end(state: State) -> None:
     state.blank()
 
 
+def chosen(state: State) -> dict[str, Any]:
+    """The fields that this request has set itself. They outlive a sign-in or sign-out that the application does not say."""
+    fields = {name: state.values[name] for name, data in list(state.changes.items()) if data is not None}
+    fields.pop(CSRF, None)
+    return fields
+
+
 # The identity field
 
 
@@ -142,16 +149,15 @@ def imply(state: State, *, failed: bool = False) -> None:
             f"session[{name!r}] names the user, which `edit` can't change: it has no response that could carry a new "
             "cookie. To sign a user out, use `revoke`."
         )
-    chosen = {field: state.values[field] for field, data in list(state.changes.items()) if data is not None}
-    chosen.pop(CSRF, None)
+    kept = chosen(state)
     if after is None:
-        chosen.pop(name, None)
+        kept.pop(name, None)
         end(state)
-        for field, value in chosen.items():
+        for field, value in kept.items():
             write_field(state, field, value)
     elif not failed and not (state.status is Status.LATE and state.ended and not state.restarted):
         # A late request's sign-in must not undo a logout: a "remember me" that was under way.
-        sign_in(state, after, dict.fromkeys((*chosen, name)), implied=True)
+        sign_in(state, after, dict.fromkeys((*kept, name)), implied=True)
 
 
 def assign(state: State, value: object) -> None:
