@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from coatcheck.core.calls import Apply
-from coatcheck.errors import CannotSendCookie, ConfigurationError, StoreUnavailable
+from coatcheck.errors import CannotSendCookie, ConfigurationError, NotStorable, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF
 from coatcheck.model.record import Record, Tombstone
@@ -443,6 +443,70 @@ def test_a_stored_value_that_the_function_cannot_read_stays_as_it_is(world):
     assert world.request(TOKEN).session["a"] == 1
     answered(world, lambda session: session.sign_out())
     assert isinstance(world.state_of(TOKEN.key), Tombstone)
+
+
+UNREADABLE = make_settings(identity=("user", lambda user: user["sub"]))
+
+
+@pytest.fixture
+def unreadable(world):
+    """A session whose field is from before the setting, and not of the kind that the function reads."""
+    world = World(UNREADABLE, world.store.index)
+    world.put(a_record(fields={"user": {"login": "ada"}, "cart": ["pear"]}))
+    return world
+
+
+def test_a_page_that_reads_an_unreadable_value_works(unreadable):
+    visit, outcome = answered(unreadable, lambda session: session["user"])
+    assert (outcome.set_cookie, visit.token.secret) == (None, TOKEN.secret)
+    assert unreadable.kinds() == []
+    answered(unreadable, lambda session: session["user"].update(name="Ada L."), TOKEN, failed=True)
+    with pytest.raises(KeyError, match="sub"):
+        answered(unreadable, lambda session: session["user"].update(name="Ada L."))
+
+
+@pytest.mark.parametrize("how", ["pop", "None"])
+@pytest.mark.parametrize("failed", [False, True])
+def test_removing_an_unreadable_value_is_a_sign_out(unreadable, how, failed):
+    logout = {"pop": lambda s: s.pop("user", None), "None": lambda s: s.update(user=None)}[how]
+    answered(unreadable, logout, failed=failed)
+    assert isinstance(unreadable.state_of(TOKEN.key), Tombstone)
+
+
+@pytest.mark.parametrize("how", ["field", "explicit"])
+def test_a_sign_in_over_an_unreadable_value_is_one_of_another_user(unreadable, how):
+    login = {"field": lambda s: s.update(user={"sub": "7"}), "explicit": lambda s: s.sign_in("7")}[how]
+    visit, _ = answered(unreadable, login)
+    assert (user_at(unreadable, TOKEN), user_at(unreadable, visit.token)) == (None, "7")
+    assert "cart" not in unreadable.request(visit.token).session
+
+
+def test_what_an_attempt_to_save_implied_is_implied_anew_by_the_next(world):
+    record = stored(world, a=1)
+    visit = world.request(TOKEN)
+    visit.session["user_id"] = 7
+    visit.session["a"] = unstorable = []
+    unstorable.append(object())
+    for _ in range(2):
+        with pytest.raises(NotStorable):
+            visit.close()
+    unstorable.clear()
+    visit.session["user_id"] = 8
+    visit.close()
+    assert (user_at(world, TOKEN), user_at(world, visit.token)) == (None, "8")
+    # And nothing, where the field is gone again.
+    world = World(SETTINGS, world.store.index)
+    world.put(record)
+    visit = world.request(TOKEN)
+    visit.session["user_id"] = 7
+    visit.session["b"] = unstorable = []
+    unstorable.append(object())
+    with pytest.raises(NotStorable):
+        visit.close()
+    del visit.session["b"]
+    del visit.session["user_id"]
+    assert visit.close().set_cookie is None
+    assert (user_at(world, TOKEN), dict(world.request(TOKEN).session)) == (None, {"a": 1})
 
 
 def test_a_store_that_fails_while_entering_fails_no_read(listed):

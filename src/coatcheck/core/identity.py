@@ -33,7 +33,7 @@ __all__ = ["assign", "end", "imply", "named_in", "sign_in", "user_named_by", "us
 _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]+")
-_NOT_SET: Any = object()
+_UNREADABLE = "?" * (_LONGEST_USER + 1)  # longer than the id of any user
 
 
 def user_of(state: State) -> str | None:
@@ -130,9 +130,16 @@ def imply(state: State, *, failed: bool = False) -> None:
         CannotSendCookie: The session was opened by `edit`.
     """
     name = state.settings.identity_field
-    if name is None or state.sign_in is not None or not _may_differ(state, name):
+    if name is None:
+        return
+    if state.implied:
+        # An earlier `save` failed. Since then the field may have got another value.
+        state.sign_in, state.implied = None, False
+    if state.sign_in is not None or not _may_differ(state, name):
         return
     before = stored_user(state)
+    if before == _UNREADABLE and not _differs(state, name):
+        return
     after = user_named_by(read_field(state, name), state.settings) if has_field(state, name) else None
     if after == before:
         return
@@ -172,10 +179,16 @@ def refuse_in_outage(state: State) -> None:
 
 
 def stored_user(state: State) -> str | None:
-    """The user whom the stored identity field names, as far as this request did not clear it; None: nobody."""
+    """The user whom the stored identity field names; None: there is no such user.
+
+    A value from before the setting that the application's function can't read stands for a user whom nobody else equals.
+    """
     name = state.settings.identity_field
-    data = None if name is None else state.base.get(name)
-    return None if data is None else user_named_by(codec.decode(data), state.settings)
+    data = None if name is None or state.record is None else state.record.fields.get(name)
+    try:
+        return None if data is None else user_named_by(codec.decode(data), state.settings)
+    except Exception:  # noqa: BLE001 - the application's function may raise anything
+        return _UNREADABLE
 
 
 def named_in(record: Record, settings: Settings) -> str | None:
@@ -193,6 +206,12 @@ def _may_differ(state: State, name: str) -> bool:
         return True
     value = state.values.get(name)
     return value is not None and type(value) not in codec.IMMUTABLE
+
+
+def _differs(state: State, name: str) -> bool:
+    """Whether the field has another value than the stored one."""
+    wanted = state.wanted({}, [name])
+    return name in wanted.fields or name in wanted.remove
 
 
 def client_of(state: State) -> str:
