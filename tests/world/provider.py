@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -100,6 +102,18 @@ def provider() -> Iterator[Provider]:
         made.server.shutdown()
         thread.join()
         made.server.server_close()
+
+
+class WithProvider:
+    """Tests of a program that sends its visitors to a provider."""
+
+    provider: ClassVar[Provider]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def the_provider(cls) -> Iterator[None]:
+        with provider() as cls.provider:
+            yield
 
 
 def _handler(made: Provider) -> type[BaseHTTPRequestHandler]:

@@ -27,7 +27,7 @@ class Good(Base):
 
 
 class GoodAdmin(ModelView, model=Good):
-    column_list = [Good.id, Good.name]
+    column_list = (Good.id, Good.name)
 
 
 class AdminAuth(AuthenticationBackend):

@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 from fastapi import Depends, FastAPI, Form, HTTPException
 from fastapi import Request as FastAPIRequest
+from jinja2 import Template
 from starlette.applications import Starlette
 from starlette.authentication import (
     AuthCredentials,
@@ -20,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from coatcheck.frameworks.starlette import SessionMiddleware
-from tests.world.logins import Logins
+from tests.world.logins import Browser, Logins, Managers
 
 
 def basket(request):
@@ -167,9 +168,7 @@ class TestFastAPIsSessionUser(ByForm):
             request.session.pop("user", None)
             return RedirectResponse("/")
 
-        @app.get("/basket/{good}")
-        async def with_basket(request: FastAPIRequest):
-            return basket(request)
+        app.router.routes.append(Route("/basket/{good}", basket))
 
         return app
 
@@ -194,10 +193,6 @@ class TestFastAPIsSessionUser(ByForm):
 @pytest.mark.parametrize("identity", [None, "user"])
 def test_code_that_sees_both_the_field_and_the_user(identity):
     """`session["user"]` is what was put in; `session.user` is the id of the signed-in user, and in a dot of Jinja, too."""
-    from jinja2 import Template
-
-    from tests.world.logins import Browser, Managers
-
     managers = Managers(identity)
     shows = Template("{{ request.session.user }} {{ request.session['user'] }} {{ request.session.name }}")
 
