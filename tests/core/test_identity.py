@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from coatcheck.core.calls import Apply
+from coatcheck.core.state import Status
 from coatcheck.errors import CannotSendCookie, ConfigurationError, NotStorable, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF
@@ -276,6 +277,41 @@ def test_a_function_that_raises_does_not_hide_what_the_handler_raised(world):
     assert user_at(world, TOKEN) == "7"
 
 
+# CSRF tokens
+
+
+BY_FIELD = {
+    "in": lambda session: session.update(user_id=7),
+    "over": lambda session: session.update(user_id=8),
+    "out": lambda session: session.pop("user_id"),
+    "clear": lambda session: session.clear(),
+}
+
+
+@pytest.mark.parametrize("how", BY_FIELD)
+def test_a_token_in_the_page_that_signs_in_or_out_is_good_and_those_before_are_not(world, how):
+    stored(world, *(() if how == "in" else (7,)))
+    before, _ = answered(world, lambda session: session.csrf_token())
+    visit = world.request(TOKEN)
+    old = visit.session.csrf_token()
+    BY_FIELD[how](visit.session)
+    new = visit.session.csrf_token()
+    visit.close()
+    session = world.request(visit.token).session
+    assert (session.check_csrf(new), session.check_csrf(old)) == (True, False)
+    assert not session.check_csrf(before.session.csrf_token())
+
+
+def test_the_same_user_once_more_renews_no_token(world):
+    stored(world, 7)
+    answered(world, lambda session: session.csrf_token())
+    visit = world.request(TOKEN)
+    old = visit.session.csrf_token()
+    visit.session["user_id"] = "7"
+    visit.close()
+    assert world.request(TOKEN).session.check_csrf(old)
+
+
 # Late requests
 
 
@@ -520,6 +556,27 @@ def test_a_store_that_fails_while_entering_fails_no_read(listed):
     listed.store.write = fails
     assert visit.close().set_cookie is None
     assert listed.kinds()[-1] == "unavailable"
+
+
+# Outages
+
+
+def test_a_default_of_nobody_is_no_logout_while_the_store_is_down():
+    scene = Scene(SETTINGS).is_in(Status.OUTAGE)
+    scene.state.failure = StoreUnavailable("down")
+    assert scene.session.setdefault("user_id", None) is None
+    assert scene.session.get("user_id") is None
+    other = Scene(SETTINGS).is_in(Status.OUTAGE)
+    other.state.failure = StoreUnavailable("down")
+    for changes in (
+        lambda: other.session.setdefault("user_id", 7),
+        lambda: scene.session.update(user_id=7),
+        lambda: scene.session.update(user_id=None),
+        lambda: scene.session.pop("user_id", None),
+        scene.session.clear,
+    ):
+        with pytest.raises(StoreUnavailable):
+            changes()
 
 
 # What can't be

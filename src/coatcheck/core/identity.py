@@ -68,9 +68,8 @@ def sign_in(state: State, user: str, keep: Iterable[str] = (), *, implied: bool 
         state.cleared = state.record is not None
         for name, value in kept.items():
             write_field(state, name, value)
-    elif has_field(state, CSRF):
-        remove_field(state, CSRF)
-        state.reads.pop(CSRF, None)
+    elif not (implied and state.changes.get(CSRF)):  # one that this request made since is kept
+        _renew_csrf(state)
     state.acted = True
     state.sign_in = SignIn(user, client_of(state))
     state.implied = implied
@@ -148,7 +147,6 @@ def imply(state: State, *, failed: bool = False) -> None:
             "cookie. To sign a user out, use `revoke`."
         )
     chosen = {field: state.values[field] for field, data in list(state.changes.items()) if data is not None}
-    chosen.pop(CSRF, None)
     if after is None:
         chosen.pop(name, None)
         end(state)
@@ -160,21 +158,25 @@ def imply(state: State, *, failed: bool = False) -> None:
 
 
 def assign(state: State, value: object) -> None:
-    """Check a new value of the identity field at its assignment.
+    """Check a new value of the identity field at its assignment; None: at its removal.
 
     Raises:
         TypeError: It names no user.
-        StoreError: The store fails, and nobody can sign in or out meanwhile.
+        StoreError: The store fails, also with ``outage="anonymous"``: signing in and out needs the store.
     """
-    user_named_by(value, state.settings)
-    refuse_in_outage(state)
-
-
-def refuse_in_outage(state: State) -> None:
-    """Raise the failure of the store, also with ``outage="anonymous"``: signing in and out needs the store."""
+    user = user_named_by(value, state.settings)
     if state.failure is not None:
         state.met = state.failure
         raise state.failure
+    if user != stored_user(state):
+        _renew_csrf(state)
+
+
+def _renew_csrf(state: State) -> None:
+    """Forget the secret of the CSRF tokens: the next token is of a new one, which outlasts this sign-in or sign-out."""
+    if has_field(state, CSRF):
+        remove_field(state, CSRF)
+        state.reads.pop(CSRF, None)
 
 
 def stored_user(state: State) -> str | None:
