@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 from fastapi.testclient import TestClient
 from flask import Flask, render_template_string, session
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from starlette.middleware.cors import CORSMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -155,7 +155,7 @@ def test_a_frame_of_another_site(serve, visitor, cookie, seen):
     embedding = f"http://127.0.0.1:{serve(outer)}"
     for path, said in (("/sign-in", "signed in"), ("/", seen)):
         visitor(embedding + path)
-        assert visitor.page.frame_locator("iframe").locator("body").inner_text() == said
+        expect(visitor.page.frame_locator("iframe").locator("body")).to_have_text(said)
 
 
 @symptom("The session is empty when a payment or identity provider returns")
