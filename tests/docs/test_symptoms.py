@@ -201,3 +201,18 @@ def test_two_tabs():
     sessions.close(other)
     stored = dict(sessions.open(f"{name}={value}"))
     assert stored == {"assigned": ["hat", "mac"], "edited": ["hat", "scarf", "mac"], "visits": 3}
+
+
+@symptom("The store fills with sessions of nobody")
+def test_a_token_for_each_robot():
+    app = site()
+
+    @app.get("/layout")
+    def layout():
+        return session.csrf_token()
+
+    robot = app.test_client(use_cookies=False)
+    for path, stored in (("/", 0), ("/fields", 0), ("/layout", 3)):
+        for _ in range(3):
+            robot.get(path)
+        assert app.sessions.count() == stored

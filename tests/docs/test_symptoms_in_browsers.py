@@ -167,6 +167,27 @@ def test_a_return_by_post_that_writes_replaces_the_cookie():
     assert "Set-Cookie" not in bank.get("/").headers
 
 
+@symptom("The `state` does not match after an OAuth sign-in")
+@browsing
+@pytest.mark.parametrize(
+    ("start", "cookie", "kept"),
+    [
+        ("localhost", {}, True),
+        ("127.0.0.1", {}, False),
+        ("localhost", {"samesite": "Strict"}, False),
+    ],
+)
+def test_a_return_from_an_identity_provider(serve, visitor, start, cookie, kept):
+    port = serve(site(cookie=CookieSettings(**cookie)))
+    provider = Flask("provider")
+    provider.get("/")(lambda: f'<a href="http://localhost:{port}/fields">Return</a>')
+    visitor(f"http://{start}:{port}/set?state=abc")
+    visitor(f"http://another.test:{serve(provider)}")
+    visitor.page.get_by_role("link").click()
+    visitor.page.wait_for_url("**/fields")
+    expect(visitor.page.locator("body")).to_have_text('{"state":"abc"}' if kept else "{}")
+
+
 @symptom("The browser does not keep the cookie behind a proxy")
 @browsing
 @pytest.mark.parametrize(
