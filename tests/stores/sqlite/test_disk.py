@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing, suppress
-from pathlib import Path
 
 import pytest
 
 from coatcheck.errors import StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite.scene import NOW, after, ending, get, new, put, query, signed_in, soon
+from coatcheck.stores.sqlite.ballast import Ballast
+from tests.stores.sqlite.scene import DAY, NOW, a_writer, after, ending, get, new, put, query, signed_in, soon
 
 pytestmark = pytest.mark.promise("F-15")
 
@@ -152,17 +152,40 @@ def test_400_visitors_log_out_while_another_process_writes_without_a_pause(disk)
     with closing(SQLiteStore(disk.path)) as store:
         writes = [signed_in("ada", body=os.urandom(2 * KIB)) for _ in range(400)]
         put(store, *writes)
-        writer = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("children_disk.py")), str(disk.path)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        with writer:
-            try:
-                assert writer.stdout.readline() == "full\n"
-                assert [write(store, ending(one)) for one in writes] == [["stored"]] * 400
-            finally:
-                writer.kill()
+        with a_writer(disk.path) as writer:
+            assert writer.stdout.readline() == "full\n"
+            assert [write(store, ending(one)) for one in writes] == [["stored"]] * 400
+
+
+@pytest.mark.promise("12")
+@with_a_small_disk
+def test_on_a_full_disk_a_sweep_makes_room_for_new_sessions(disk):
+    # As the message of the error says.
+    with closing(SQLiteStore(disk.path)) as store:
+        writes = sessions_until_full(store, 2 * KIB)
+        disk.fill()
+        assert store.remove([writes[0].key], NOW, soon()) == [True]
+        assert write(store, new(body=os.urandom(64 * KIB))) == [StoreFull]
+        assert store.sweep(NOW + 2 * DAY, 300, soon()) == 300
+        put(store, new(body=os.urandom(64 * KIB)))
+        assert get(store, writes[-1]) == writes[-1].data
+
+
+@with_a_small_disk
+def test_a_ballast_in_use_for_which_the_room_ran_out_is_still_in_use(disk):
+    with closing(SQLiteStore(disk.path)) as store:
+        put(store, new())
+        os.truncate(disk.ballast, KIB)
+        disk.fill()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 1 << 40))
+            (answer,) = store.write([new(body=bytes(400 * KIB))], NOW, soon())
+        assert isinstance(answer, StoreFull)
+        assert f"until twice its size, {2 * BALLAST} bytes, are free" in str(answer)
+        assert disk.ballast.stat().st_size == 0
+        disk.empty()
+        put(store, new(body=bytes(400 * KIB)))
+        assert disk.ballast.stat().st_size == BALLAST
 
 
 @with_a_small_disk
@@ -314,6 +337,10 @@ def test_a_site_that_starts_on_a_full_disk_without_a_ballast_is_told_why_not(dis
         SQLiteStore(disk.path)
 
 
+def test_a_directory_that_is_gone_has_no_ballast(tmp_path):
+    assert not Ballast(tmp_path / "gone" / "sessions.db", BALLAST).grow()
+
+
 # A disk that takes no writes
 
 
@@ -330,9 +357,7 @@ def test_a_write_protected_disk_leaves_reading_and_is_noticed_when_it_is_no_long
             with pytest.raises(StoreReadOnly, match=r"sessions\.db: no write is allowed.*SQLITE_READONLY"):
                 store.write([refused], NOW, soon())
         assert get(store, stored) == stored.data
-        store.close()
         disk.write_protect(False)
-        get(store, stored)
         put(store, ending(stored))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
-from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
+from coatcheck.errors import StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.stores.sqlite.ballast import Ballast
 from coatcheck.stores.sqlite.failures import failure_of, no_room_to_open
 from coatcheck.stores.sqlite.files import Files
@@ -116,11 +116,12 @@ class Connections:
         if self._pid != os.getpid():
             _after_fork_in_child()
         while True:
-            connection = None
+            connection, used_before = None, True
             try:
                 try:
                     connection = self._idle.pop()
                 except IndexError:
+                    used_before = False
                     connection = self._connect(deadline)
                 return work(connection)
             except sqlite3.Error as error:
@@ -129,6 +130,8 @@ class Connections:
                     # A connection remembers for good that a file is broken or takes no writes.
                     self._disconnect(connection)
                     connection = None
+                if used_before and isinstance(failure, StoreReadOnly):
+                    continue  # the file may take writes by now
                 if no_room_to_open(error) and self._ballast.give_up_a_part():
                     continue
                 if not isinstance(failure, StoreTimeout) or time.monotonic() >= deadline:

@@ -30,6 +30,8 @@ _BY_PRIMARY_CODE: Mapping[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_NOTADB: (StoreUnavailable, _DAMAGED),
 }
 
+_EFFECTIVE = os.access in os.supports_effective_ids  # SQLite's own rights, which a process may have given up
+
 
 def failure_of(path: Path, error: sqlite3.Error, *, ambiguous: bool) -> StoreError:
     """The error for the caller. `ambiguous`: a write was under way, which a lock, though, undoes for sure."""
@@ -57,13 +59,17 @@ def _obstacle(path: Path) -> str:
     """What keeps this process from writing, and the remedy."""
     if not path.exists():
         return f"put the file in place, or let this process write to {path.parent}, where it can then make it"
-    for needed in (path.parent, path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-        if needed.exists() and not os.access(needed, os.W_OK):
-            return (
-                f"this process may not write to {needed}: change its owner or mode (chown, chmod), or mount its disk"
-                " for writing"
-            )
+    needed = (path.parent, path, Path(f"{path}-wal"), Path(f"{path}-shm"))
+    if closed := [str(one) for one in needed if one.exists() and not _writable(one)]:
+        return (
+            f"this process may not write to {' and '.join(closed)}: change the owner or mode of each (chown, chmod), or"
+            " mount its disk for writing"
+        )
     return "this process must be able to write to the file and to its directory"
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=_EFFECTIVE)
 
 
 def no_room_to_open(error: sqlite3.Error) -> bool:

@@ -136,8 +136,7 @@ class SQLiteStore:
 
     def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> list[bool | StoreError]:
         """See `Store.remove`."""
-        if not 0 <= now - self._looked < _LOOK_EVERY:
-            self._look(now)
+        self._look(now)
         with suppress(StoreFull):
             return list(self._connections.write(self._remove, keys, deadline))
         answers: list[bool | StoreError] = []
@@ -155,6 +154,7 @@ class SQLiteStore:
         self, user: str, now: int, limit: int, after: Entry | None, deadline: float
     ) -> list[Entry]:
         """See `Store.sessions_of`."""
+        self._look(now)
         sql = self._statements.of_user
         parameters: tuple[object, ...] = (user, now, limit)
         if after is not None:
@@ -171,6 +171,7 @@ class SQLiteStore:
 
     def count(self, now: int, deadline: float) -> int:
         """See `Store.count`. Read from an index alone."""
+        self._look(now)
         return int(self._connections.read(self._statements.count, (now,), deadline)[0][0])
 
     def sweep(self, now: int, limit: int, deadline: float) -> int:
@@ -220,8 +221,10 @@ class SQLiteStore:
         return connection.execute(self._statements.sweep, parameters).rowcount
 
     def _look(self, now: int) -> None:
-        self._connections.check()
-        self._looked = now
+        """Notice another file under the store's name. `load` and `write` don't call it more often than they have to."""
+        if not 0 <= now - self._looked < _LOOK_EVERY:
+            self._connections.check()
+            self._looked = now
 
     def _end(self, one: Callable[[_Item, sqlite3.Connection], _T], item: _Item, deadline: float) -> _T:
         """Carry out what ends sessions: on a full disk, with as much of the ballast as it needs."""
