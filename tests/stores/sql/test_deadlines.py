@@ -13,7 +13,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores.sql import AsyncSQLStore, SQLStore
-from coatcheck.stores.sql.bounds import _Reader
+from coatcheck.stores.sql.bounds import Reader
 from coatcheck.stores.sql.connection import Connection
 from tests.servers.process import until
 from tests.stores.engine import Engine
@@ -256,6 +256,6 @@ def test_a_piece_of_a_reply_is_not_waited_for_when_the_time_is_over():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"x")
-        assert _Reader(ours, soon()).readinto(bytearray(1)) == 1
+        assert Reader(ours, soon()).readinto(bytearray(1)) == 1
         with pytest.raises(TimeoutError):
-            _Reader(ours, soon(-1)).readinto(bytearray(1))
+            Reader(ours, soon(-1)).readinto(bytearray(1))

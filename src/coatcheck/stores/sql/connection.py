@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import exc
 
 from coatcheck.stores.sql.bounds import Bounds
+from coatcheck.stores.sql.connecting import UNTIL
 from coatcheck.stores.sql.database import Database
-from coatcheck.stores.sql.engines import UNTIL
 from coatcheck.stores.sql.errors import Failed, Kind, failed
 from coatcheck.stores.sql.statements import Statement, Statements
 

@@ -7,8 +7,9 @@ import threading
 import time
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.sql.bounds import Bounds, bounds_for
@@ -46,6 +47,9 @@ class Database:
         self.slots: threading.BoundedSemaphore | None = self._all_free()
         self._pid = os.getpid()
         self._inherited: list[Any] = []
+        self._drivers: WeakSet[Any] = WeakSet()  # the drivers' connections, where an event loop may go without them
+        if own and engine.dialect.is_async:
+            event.listen(engine, "connect", self._connected)
 
     @cached_property
     def statements(self) -> Statements:
@@ -67,6 +71,14 @@ class Database:
         if self.own:
             self.suspect = time.monotonic()
             self.engine.dispose()
+
+    def abandon(self) -> None:
+        """Close the connections whose event loop is closed already: the server would keep them open."""
+        for driver in self._drivers:
+            self.bounds.abandon(driver)
+
+    def _connected(self, connection: Any, _record: Any) -> None:
+        self._drivers.add(connection.driver_connection)
 
     def _all_free(self) -> threading.BoundedSemaphore | None:
         return (
