@@ -99,7 +99,9 @@ class _Aiomysql(Bounds):
     def abandon(driver: Any) -> None:
         writer, driver._writer = driver._writer, None  # noqa: SLF001 - its finalizer would call the loop
         if writer is not None:
-            with suppress(OSError, TypeError):  # uvloop's sockets have no such method; it closes them with the loop
+            with suppress(
+                OSError, TypeError
+            ):  # uvloop's sockets have no such method; it closes them with the loop
                 writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 

@@ -47,7 +47,9 @@ class Database:
         self.slots: threading.BoundedSemaphore | None = self._all_free()
         self._pid = os.getpid()
         self._inherited: list[Any] = []
-        self._drivers: WeakSet[Any] = WeakSet()  # the drivers' connections, where an event loop may go without them
+        self._drivers: WeakSet[Any] = (
+            WeakSet()
+        )  # the drivers' connections, where an event loop may go without them
         if own and engine.dialect.is_async:
             event.listen(engine, "connect", self._connected)
 
