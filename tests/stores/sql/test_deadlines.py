@@ -147,6 +147,29 @@ def test_connecting_to_a_server_that_says_nothing_or_little_ends_at_the_deadline
     assert not caught.value.ambiguous
 
 
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("make", [own, own_async])
+def test_a_server_that_falls_silent_after_the_login_is_a_timeout(place, proxy, monkeypatch, make):
+    """What SQLAlchemy and the store ask a new connection first has no timeout of the drivers."""
+    store = make(place, proxy.port)
+    dialect = type((store._database if make is own else store._inside._spare).engine.dialect)
+    initialize = dialect.initialize
+
+    def silenced(*args):
+        proxy.silent = True
+        return initialize(*args)
+
+    monkeypatch.setattr(dialect, "initialize", silenced)
+
+    async def ask():
+        await store.load([bytes(16)], NOW, soon(BRIEF))
+
+    began = time.monotonic()
+    with pytest.raises(StoreTimeout):
+        asyncio.run(ask()) if make is own_async else store.load([bytes(16)], NOW, soon(BRIEF))
+    assert time.monotonic() - began < BRIEF + 1
+
+
 @pytest.mark.promise("F-02", "F-06", "20")
 def test_waiting_for_the_pool_and_connecting_have_one_deadline(place, proxy):
     """The calls that found the pool full connect in what the others have left them of their time."""

@@ -4,7 +4,7 @@ psycopg and PyMySQL have a timeout for parts of it only, and psycopg none below 
 moment: each address that is tried, the login, and the statements that a new connection is prepared with. Looking up the
 host's name is left to the system's own timeouts.
 
-In async, the caller's own timeout ends connecting.
+In async, connecting is cancelled at the deadline.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ UNTIL: ContextVar[float] = ContextVar("coatcheck.stores.sql.until")
 
 
 def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
-    """A connection of the dialect's driver, which is psycopg's or PyMySQL's.
+    """A connection of the dialect's driver, as SQLAlchemy wants it.
 
     Raises:
         Exception: The driver's, or an `OSError`.
     """
-    makers: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {"psycopg": _psycopg, "pymysql": _pymysql}
-    return makers[dialect.driver](dialect, options)
+    if dialect.is_async:
+        made = dialect.connect(**options)
+        driver = made.driver_connection
+    else:
+        makers: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {"psycopg": _psycopg, "pymysql": _pymysql}
+        made = driver = makers[dialect.driver](dialect, options)
+    if dialect.driver == "psycopg":
+        # For what SQLAlchemy asks a new connection first. The call that connects sets its own afterwards.
+        bounds_for(dialect)(driver, UNTIL.get())
+    return made
 
 
 def _psycopg(dialect: Any, options: Mapping[str, Any]) -> Any:
-    driver = _bounded_class(dialect.dbapi.Connection).connect(**options)
-    bounds_for(dialect)(driver, UNTIL.get())  # until the call that connects sets its own
-    return driver
+    return _bounded_class(dialect.dbapi.Connection).connect(**options)
 
 
 @cache

@@ -41,17 +41,12 @@ def engine(url: str) -> Engine:
         ModuleNotFoundError: The driver is missing; the message names the extra that brings it.
     """
     made = _made(create_engine, url, {_POSTGRESQL: "psycopg", _MYSQL: "pymysql"}, QueuePool)
-
-    @event.listens_for(made, "do_connect")
-    def connect(dialect: Any, _record: Any, _args: Any, options: Any) -> Any:
-        return connecting.connect(dialect, options)
-
     _prepare(made)
     return made
 
 
 def async_engine(url: str) -> Engine:
-    """The same for an event loop, where the caller's own timeout ends connecting. It is used in a greenlet."""
+    """The same for an event loop. It is used in a greenlet."""
     drivers = {_POSTGRESQL: "psycopg", _MYSQL: "aiomysql"}
     made = _made(create_async_engine, url, drivers, AsyncAdaptedQueuePool).sync_engine
     _prepare(made)
@@ -104,6 +99,10 @@ def _made(make: Callable[..., _T], text: str, drivers: dict[str, str], pool: typ
 
 
 def _prepare(made: Engine) -> None:
+    @event.listens_for(made, "do_connect")
+    def connect(dialect: Any, _record: Any, _args: Any, options: Any) -> Any:
+        return connecting.connect(dialect, options)
+
     if made.dialect.name != _MYSQL:
         return
 
