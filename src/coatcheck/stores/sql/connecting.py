@@ -35,7 +35,10 @@ def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
         made = dialect.connect(**options)
         driver = made.driver_connection
     else:
-        makers: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {"psycopg": _psycopg, "pymysql": _pymysql}
+        makers: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+            "psycopg": _psycopg,
+            "pymysql": _pymysql,
+        }
         made = driver = makers[dialect.driver](dialect, options)
     if dialect.driver == "psycopg":
         # For what SQLAlchemy asks a new connection first. The call that connects sets its own afterwards.
@@ -49,7 +52,7 @@ def _psycopg(dialect: Any, options: Mapping[str, Any]) -> Any:
 
 @cache
 def _bounded_class(connection: Any) -> Any:
-    class Connection(connection):
+    class Connection(connection):  # type: ignore[misc] # psycopg need not be installed
         """psycopg's connection. Its coroutine for connecting is the one place through which all waiting goes."""
 
         @classmethod

@@ -28,6 +28,7 @@ class Database:
     Attributes:
         own: Whether the engine was made for this store alone.
         checked: Whether the format of the tables was looked at.
+        packet: The server's limit for the size of a statement in bytes, if it has one. Known once checked.
         suspect: Connections made before this moment (`time.monotonic`) are closed, not used: another of that time was
             found dead, or the store was closed since.
         slots: Lets a call wait for one of the pool's connections until its deadline, which the pool can't be told.
@@ -43,6 +44,7 @@ class Database:
         self.bounds: type[Bounds] = bounds_for(engine.dialect)
         self.breaker: Breaker = Breaker(self.name, patience=_PATIENCE)
         self.checked: bool = False
+        self.packet: int | None = None
         self.suspect: float = 0.0
         self.slots: threading.BoundedSemaphore | None = self._all_free()
         self._pid = os.getpid()

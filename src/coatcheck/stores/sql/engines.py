@@ -22,7 +22,8 @@ CONNECTIONS = 10
 """The most connections of one process (of one event loop, in async)."""
 # Nothing that a pooler such as PgBouncer refuses at the start: no `options` (statement_timeout and the like).
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-    _POSTGRESQL: {"application_name": "coatcheck"},
+    # The encoding is said, since psycopg decodes no text of a database in SQL_ASCII otherwise.
+    _POSTGRESQL: {"application_name": "coatcheck", "client_encoding": "utf8"},
     _MYSQL: {"charset": "utf8mb4", "autocommit": True},
 }
 _ON_MYSQL = (
