@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -73,7 +74,9 @@ class Sessions(Administration):
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
-        self._runner = Runner(self.store, self._swap, settings.deadline.total_seconds(), self._tell)
+        self._runner = Runner(
+            self.store, self._swap, settings.deadline.total_seconds(), self._tell, self._outages
+        )
         self._run = self._runner.run
 
     @classmethod
@@ -100,6 +103,8 @@ class Sessions(Administration):
         return other
 
     def __enter__(self) -> Self:
+        with suppress(StoreError):  # it is logged, and may be over at the first request
+            self.ping()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -328,7 +333,7 @@ class AsyncSessions(AsyncAdministration):
         self._running_loop = asyncio.get_running_loop
 
         patience = settings.deadline.total_seconds()
-        self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._tasks)
+        self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._outages, self._tasks)
         self._run = self._runner.run
 
     @classmethod
@@ -345,6 +350,8 @@ class AsyncSessions(AsyncAdministration):
         return other
 
     async def __aenter__(self) -> Self:
+        with suppress(StoreError):
+            await self.ping()
         return self
 
     async def __aexit__(self, *_: object) -> None:

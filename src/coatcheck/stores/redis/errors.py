@@ -28,7 +28,7 @@ _CODES = {
 
 _ACL = (
     "the user of the URL needs +get +mget +exists +set +getrange +del +evalsha +eval +zrange +zmscore +zscore +zadd"
-    " +zrem +pexpire +persist +scan +info +ping, on the keys ~PREFIX*"
+    " +zrem +pexpire +persist +scan +info +time, on the keys ~PREFIX*"
 )
 _IS_CLUSTER = "the server is part of a cluster: its URL begins with redis+cluster://"
 _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
@@ -104,7 +104,10 @@ def failure(where: str, cause: Exception, *, ambiguous: bool) -> StoreError:
         error = StoreTimeout(f"{where} did not answer within the deadline", ambiguous=ambiguous)
     else:
         reason = type(_root_of(cause)).__name__
-        error = StoreUnavailable(f"{where} can't be reached ({reason})", ambiguous=ambiguous)
+        error = StoreUnavailable(
+            f"{where} can't be reached ({reason}): is it running, and is its address right?",
+            ambiguous=ambiguous,
+        )
     error.__cause__ = cause
     return error
 
