@@ -42,7 +42,7 @@ class Noted:
 
 
 def a_runner(store, patience=60, told=None):
-    return Runner(store, a_swap(), patience, [].append if told is None else told.append, Outages())
+    return Runner(store, a_swap(), patience, [].append if told is None else told.append, Outages(store))
 
 
 def held(store, number=1):

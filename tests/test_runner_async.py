@@ -89,7 +89,7 @@ class Parked(AsyncMemoryStore):
 
 
 def a_runner(store, patience=60):
-    return AsyncRunner(store, a_swap(), patience, [].append, Outages(), PerLoop(Tasks))
+    return AsyncRunner(store, a_swap(), patience, [].append, Outages(store), PerLoop(Tasks))
 
 
 @pytest.mark.parametrize("method", CALLS)

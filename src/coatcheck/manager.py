@@ -69,11 +69,11 @@ class Manager:
     """The common part of both managers: settings, flows, clock, events."""
 
     settings: Settings
+    _outages: Outages
 
     def __init__(self, settings: Settings, index: Index) -> None:
         self._counted: Counter[str] = Counter()
         self._counting = threading.Lock()
-        self._outages = Outages()
         self._warned = False
         self._rival_named = False
         self._has_looked_around = False

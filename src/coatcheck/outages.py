@@ -28,6 +28,7 @@ class Outages:
     """Notices when a store begins to fail, and when it answers again. Safe for threads.
 
     Args:
+        store: The store. If it has a `repr` of its own, the lines show it.
         clock: A monotonic clock, in seconds.
 
     Attributes:
@@ -41,13 +42,17 @@ class Outages:
         "_failures",
         "_last",
         "_lock",
+        "_name",
         "_next",
         "_said",
         "_said_resting",
         "under_way",
     )
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: object, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = "The session store"
+        if type(store).__repr__ is not object.__repr__:
+            self._name += f" {store!r}"
         self._clock = clock
         self._lock = threading.Lock()
         self._next = float("-inf")
@@ -70,12 +75,12 @@ class Outages:
             if not self._said:
                 if now >= self._next:
                     self._said, self._said_resting, self._next = True, resting, now + _PAUSE
-                    text = "The session store fails"
+                    text = "fails"
             elif resting and not self._said_resting:
                 self._said_resting = True
-                text = "The session store is not called by every request any more"
+                text = "is not called by every request any more"
         if text is not None:
-            log.warning("%s: %s", text, _cause_of(error))
+            log.warning("%s %s: %s", self._name, text, _cause_of(error))
 
     def answered(self, call: Call) -> None:
         """A call of the store succeeded. Where changes failed, as on a full disk, reading proves nothing."""
@@ -87,7 +92,8 @@ class Outages:
             self.under_way = False
         if was_said:
             log.warning(
-                "The session store answers again: %d calls failed in %.0f s.",
+                "%s answers again: %d calls failed in %.0f s.",
+                self._name,
                 self._failures,
                 self._last - self._began,
             )

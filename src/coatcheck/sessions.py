@@ -25,6 +25,7 @@ from coatcheck.http.token import Token
 from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of
 from coatcheck.model.fields import Flash
 from coatcheck.model.ports import AsyncStore, Index, Store
+from coatcheck.outages import Outages
 from coatcheck.runner import Runner
 from coatcheck.session import Session, state_of
 from coatcheck.urls import StoreOptions, async_store_from_url, split_options, store_from_url
@@ -69,6 +70,7 @@ class Sessions(Administration):
         """
         refuse_other_kind(store, wanted_async=False)
         self.store = store
+        self._outages = Outages(store)
         self._beginning = threading.Lock()
         super().__init__(settings_from(options), store.index)
 
@@ -320,6 +322,7 @@ class AsyncSessions(AsyncAdministration):
         from coatcheck.stores.coalesce import PerLoop, Tasks
 
         self.store = store
+        self._outages = Outages(store)
         self._beginning = threading.Lock()
         self._tasks = PerLoop(Tasks)
         super().__init__(settings_from(options), store.index)

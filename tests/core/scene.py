@@ -288,7 +288,7 @@ class World:
             Swap(self.dice, settings.max_bytes, lifetimes=lifetimes),
             60,
             self.told.append,
-            Outages(),
+            Outages(self.store),
         )
 
     @property

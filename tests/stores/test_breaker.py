@@ -57,7 +57,9 @@ def test_only_failures_in_a_row_count(breaker):
 def test_at_the_limit_it_refuses_and_says_what_and_for_how_long(breaker, clock):
     fail(breaker, 3)
     clock.now += 0.5
-    with pytest.raises(StoreUnavailable, match=r"the server failed 3 times in a row.* 1\.5 s.*: the cable is out") as caught:
+    with pytest.raises(
+        StoreUnavailable, match=r"the server failed 3 times in a row.* 1\.5 s.*: the cable is out"
+    ) as caught:
         breaker.admit()
     assert (caught.value.retry_after, caught.value.resting) == (2, True)
 

@@ -45,6 +45,11 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "MOVED": (StoreUnavailable, _IS_CLUSTER),
     "CROSSSLOT": (StoreUnavailable, _IS_CLUSTER),
     "NOAUTH": (StoreUnavailable, "the server wants a password, or another one: redis://user:password@host"),
+    "NOPASS": (
+        StoreUnavailable,
+        "the server has no password for this user: leave it out of the URL, or set requirepass",
+    ),
+    "DB": (StoreUnavailable, "the server has no database of the number in the URL"),
     "WRONGPASS": (StoreUnavailable, "the server knows no such user and password"),
     "NOPERM": (StoreUnavailable, f"the server does not permit it: {_ACL}"),
 }
@@ -57,7 +62,7 @@ def is_reply(error: Exception) -> bool:
 
 def is_outage(error: Exception) -> bool:
     """Whether a failed exchange says that the server can't be reached."""
-    return code_of(error) not in {"NOAUTH", "WRONGPASS", "NOPERM", "READONLY"}
+    return code_of(error) not in {"DB", "NOAUTH", "NOPASS", "WRONGPASS", "NOPERM", "READONLY"}
 
 
 def code_of(error: Exception) -> str | None:
@@ -67,6 +72,8 @@ def code_of(error: Exception) -> str | None:
         return "READONLY"
     if text.startswith(("WRONGPASS", "invalid username-password")):
         return "WRONGPASS"
+    if "without any password configured" in text:
+        return "NOPASS"
     for kind in type(error).__mro__:
         if kind.__name__ in _CODES:
             return _CODES[kind.__name__]
