@@ -35,8 +35,9 @@ LAYERS = [
     ["core.users"],
     ["core.loading"],
     ["core.during"],
-    ["core.requests"],
+    ["core.requests", "core.start"],
     ["core.admin"],
+    ["outages"],
     ["runner", "runner_async"],
     ["session"],
     ["urls"],
@@ -71,7 +72,7 @@ NOT_FOR = {
     ],
     "urls": [*CORE, "session", "runner", "runner_async"],
     "manager": ["runner", "runner_async", "urls"],
-    "administration": [*CORE, "urls"],
+    "administration": [*[module for module in CORE if module != "core.start"], "urls"],
 }
 BESIDE = {"runner_async": ["stores.coalesce"], "sessions": ["stores.coalesce"]}
 """What is no row of the table and yet a part of the one that names it: the lanes in which an event loop's calls wait."""

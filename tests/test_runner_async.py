@@ -11,6 +11,7 @@ from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.model.record import Refused
+from coatcheck.outages import Outages
 from coatcheck.runner_async import AsyncRunner
 from coatcheck.stores.coalesce import PerLoop, Tasks
 from coatcheck.stores.memory import AsyncMemoryStore
@@ -88,7 +89,7 @@ class Parked(AsyncMemoryStore):
 
 
 def a_runner(store, patience=60):
-    return AsyncRunner(store, a_swap(), patience, [].append, PerLoop(Tasks))
+    return AsyncRunner(store, a_swap(), patience, [].append, Outages(store), PerLoop(Tasks))
 
 
 @pytest.mark.parametrize("method", CALLS)

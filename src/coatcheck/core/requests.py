@@ -181,7 +181,7 @@ class Requests(During):
                 and error.ambiguous
             ):
                 state.doubt = error
-            yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
+            yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}: {error}")
             raise
         if impossible is not None:
             raise impossible
@@ -362,7 +362,7 @@ class Requests(During):
             (result,) = yield Apply([update], [state.held])
             raise_failure([result])
         except StoreError as error:
-            yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}")
+            yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}: {error}")
             return
         if isinstance(result, Done):
             if update.rotate is not None:

@@ -188,9 +188,9 @@ class RedisStore(_Store):
         """
         return self._do(self._index.sweep(now, limit, (time.monotonic() + deadline) / 2), deadline)
 
-    def ping(self, deadline: float) -> None:
-        """Return if the server can be reached, in a cluster each primary, else raise a `StoreError`."""
-        self._do(ping(), deadline)
+    def ping(self, deadline: float) -> int:
+        """The server's clock, in a cluster the latest of all primaries'. Raises a `StoreError` if one can't be reached."""
+        return self._do(ping(), deadline)
 
     def close(self) -> None:
         """Close all connections. The next call opens new ones."""
@@ -248,8 +248,8 @@ class AsyncRedisStore(_Store):
     async def sweep(self, now: int, limit: int, deadline: float) -> int:
         return await self._do(self._index.sweep(now, limit, (time.monotonic() + deadline) / 2), deadline)
 
-    async def ping(self, deadline: float) -> None:
-        await self._do(ping(), deadline)
+    async def ping(self, deadline: float) -> int:
+        return await self._do(ping(), deadline)
 
     async def close(self) -> None:
         await self._loops.close()

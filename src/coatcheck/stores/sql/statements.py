@@ -18,6 +18,12 @@ _NUMBERS = ("signed_in", "until", "expires", "live")
 _WRITTEN = ("data", "revision", "user_id", *_NUMBERS)
 """The columns that a write sets."""
 _MYSQL = {"mysql", "mariadb"}
+_MYSQL_CLOCK = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
+_CLOCKS = {
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+    "mysql": _MYSQL_CLOCK,
+    "mariadb": _MYSQL_CLOCK,
+}
 _SKIPS_SINCE_MARIADB, _SKIPS_SINCE_MYSQL = (10, 6), (8, 0, 1)
 
 
@@ -78,6 +84,7 @@ class Statements:
         dead: The keys of expired rows, which it locks; locked ones are passed over where the server can.
         sweep: Removes what has expired, where one statement can.
         begins: Begins a transaction.
+        clock: The server's clock (ms since 1970); None: there is no server, or it is not known how to ask.
     """
 
     def __init__(self, made: Tables, dialect: sa.Dialect) -> None:
@@ -87,6 +94,10 @@ class Statements:
         self.has_arrays: bool = dialect.name == "postgresql"
         # Not BEGIN: with sql_mode=ORACLE, MariaDB takes that for the beginning of a block.
         self.begins: str = "BEGIN IMMEDIATE" if dialect.name == "sqlite" else "START TRANSACTION"
+        clock = _CLOCKS.get(dialect.name)
+        self.clock: Statement | None = (
+            None if clock is None else self.compiled(sa.select(sa.literal_column(clock)))
+        )
         key = self._value("key")
         row = {name: self._value(name) for name in _WRITTEN}
         written = (columns.key == key, columns.revision == self._value("expected"))
