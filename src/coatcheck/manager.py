@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from coatcheck.config import Options, Settings
 from coatcheck.core.admin import Admin
+from coatcheck.core.identity import is_user
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status
 from coatcheck.core.swap import Swap
@@ -202,8 +203,13 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 
 def checked_user(user: str) -> str:
-    if not isinstance(user, str) or not user:
-        raise TypeError("the user's id must be a non-empty str, as it was given to sign_in")
+    """`user`, if it can be one.
+
+    Raises:
+        TypeError: It is nothing that `sign_in` takes.
+    """
+    if not is_user(user):
+        raise TypeError("the user's id must be a str of 1 to 255 characters, as it was given to sign_in")
     return user
 
 

@@ -48,6 +48,7 @@ from coatcheck.model.record import (
     Update,
     newest_flashes,
 )
+from coatcheck.silent import silent
 
 __all__ = [
     "LOOKED_AT",
@@ -339,6 +340,9 @@ class Outcome(Struct, frozen=True):
 
     set_cookie: str | None = None
     vary: bool = False
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 UNTOUCHED = Outcome()
