@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
+from weakref import ref
 
 from coatcheck.config import Options, Settings
 from coatcheck.core.admin import Admin
@@ -38,6 +39,7 @@ __all__ = [
     "refuse_other_kind",
     "settings_from",
     "shares_docs_of",
+    "teller_of",
 ]
 
 SessionT = TypeVar("SessionT", bound=Session)
@@ -171,6 +173,17 @@ class Manager:
             InsecureTransportWarning,
             stacklevel=3,
         )
+
+
+def teller_of(manager: Manager) -> Callable[[Event], None]:
+    """`Manager._tell`, without keeping the manager: its connections are closed with the last reference to it."""
+    known = ref(manager)
+
+    def tell(event: Event) -> None:
+        if (manager := known()) is not None:
+            manager._tell(event)
+
+    return tell
 
 
 def _state_of_outer(outer: Session, session: Session) -> State:
