@@ -22,7 +22,7 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
 from coatcheck.errors import CoatcheckError, NotLoaded, StoreError, StoreTimeout, WouldBlock
 from coatcheck.http.token import Token
-from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of
+from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of, teller_of
 from coatcheck.model.fields import Flash
 from coatcheck.model.ports import AsyncStore, Index, Store
 from coatcheck.outages import Outages
@@ -76,9 +76,8 @@ class Sessions(Administration):
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
-        self._runner = Runner(
-            self.store, self._swap, settings.deadline.total_seconds(), self._tell, self._outages
-        )
+        patience = settings.deadline.total_seconds()
+        self._runner = Runner(self.store, self._swap, patience, teller_of(self), self._outages)
         self._run = self._runner.run
 
     @classmethod
@@ -343,7 +342,9 @@ class AsyncSessions(AsyncAdministration):
         self._running_loop = asyncio.get_running_loop
 
         patience = settings.deadline.total_seconds()
-        self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._outages, self._tasks)
+        self._runner = AsyncRunner(
+            self.store, self._swap, patience, teller_of(self), self._outages, self._tasks
+        )
         self._run = self._runner.run
 
     @classmethod

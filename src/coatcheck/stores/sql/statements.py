@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from coatcheck.model.ports import Write, revision_of
+from coatcheck.silent import silent
 from coatcheck.stores.sql.table import Tables
 
 __all__ = ["Change", "Statement", "Statements"]
@@ -55,6 +56,9 @@ class Change(NamedTuple):
     kind: str
     key: bytes
     values: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return silent(self)
 
     @classmethod
     def of_write(cls, write: Write) -> Change:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import Index
+from coatcheck.silent import frameless
 from coatcheck.stores.adapter import AsyncAdapter
 from coatcheck.stores.loops import PerLoop
 from coatcheck.stores.sql import engines
@@ -86,7 +87,7 @@ class _InGreenlet(SQLStore):
         try:
             answer: _T = _await(_until(deadline, call.run, work, *args))
         except TimeoutError as error:
-            raise call.overdue() from error
+            raise call.overdue() from frameless(error)
         return answer
 
 
