@@ -8,6 +8,7 @@ import pytest
 
 from coatcheck import Sessions, StoreUnavailable
 from coatcheck.frameworks.flask import SessionInterface
+from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, FailingStore, ManualClock, PausingStore, Race
 from tests.behaviours import Browser, WsgiClient, perform
@@ -33,7 +34,7 @@ def refused_login():
 class Bench:
     """An application with Flask-Login, and its visitors."""
 
-    def __init__(self, outage="closed", **config):
+    def __init__(self, outage="closed", within=False, **config):
         self.clock = ManualClock()
         self.counting = CountingStore(MemoryStore())
         self.failing = FailingStore(self.counting)
@@ -73,7 +74,7 @@ class Bench:
                     results.append(flask.json.loads(answer.body[0]))
             return "\n".join(map(flask.json.dumps, results))
 
-        client = WsgiClient(app)
+        client = WsgiClient(SessionMiddleware(app, self.sessions) if within else app)
         self.send = lambda request: client.send(request, lambda _: None)
 
     def browser(self, *steps):
@@ -379,6 +380,32 @@ def test_another_user_agent_makes_a_session_stale_and_with_strong_protection_end
         reply = bench.send(type(request)(request.steps, request.cookies, agent="Another/1.0"))
         assert reply.results == [left, False]
         assert [info.user for info in bench.sessions.of_user("ada")] == ([left] if left else [])
+
+
+# Within another layer of ours, whose session it shares
+
+
+@PROTECTIONS
+def test_flask_login_works_within_another_layer_of_ours(protection):
+    bench = Bench(within=True, SESSION_PROTECTION=protection)
+    browser = bench.browser("set basket pear")
+    assert browser.play("current", "login_without_id", "current").results[::2] == [None, None]
+    planted = browser.twin()
+    browser.play("login ada")
+    assert browser.play("current", "user", "get basket").results == ["ada", "ada", "pear"]
+    assert planted.play("current", "user").results == [None, None]
+    thief = browser.twin()
+    browser.play("logout")
+    assert thief.play("current", "user").results == [None, None]
+    assert bench.sessions.count() == 0
+
+
+def test_strong_protection_ends_the_session_of_another_layer():
+    bench = Bench(within=True, SESSION_PROTECTION="strong")
+    browser = bench.browser("login ada")
+    request = browser.request("current")
+    assert bench.send(type(request)(request.steps, request.cookies, agent="Another/1.0")).result is None
+    assert bench.sessions.of_user("ada") == []
 
 
 # Cost and failures
