@@ -1,6 +1,7 @@
 """Flask-Login on our sessions: logging in and out, being remembered, changing users."""
 
 from datetime import timedelta
+from itertools import product
 
 import flask
 import flask_login
@@ -210,7 +211,7 @@ def test_a_logout_of_nobody_leaves_the_basket(bench):
 @PROTECTIONS
 def test_a_user_who_signed_in_without_flask_login_stays_signed_in(protection):
     bench = Bench(SESSION_PROTECTION=protection)
-    browser = bench.browser("sign_in ada")
+    browser = bench.browser("set basket pear", "sign_in ada")
     assert browser.play("current", "user").results == [None, "ada"]
     assert browser.play("user").result == "ada"
     browser.play("logout")
@@ -444,9 +445,9 @@ def test_an_outage_is_a_503_although_flask_login_looks_at_every_session(bench):
 
 @pytest.mark.promise("20")
 def test_while_the_store_is_down_no_logout_claims_to_have_worked():
-    for outage in ("closed", "anonymous"):
+    for outage, login in product(("closed", "anonymous"), ("login ada", "login_remember ada")):
         bench = Bench(outage=outage)
-        browser = bench.browser("login_remember ada")
+        browser = bench.browser(login)
         bench.failing.fail("load", error=StoreUnavailable("the test says so", ambiguous=False))
         reply = browser.play("logout")
         assert (reply.status, reply.all("set-cookie")) == (503, [])
@@ -459,4 +460,16 @@ def test_an_app_that_changed_to_another_session_interface_is_left_alone(bench):
         assert flask_login.login_user(User("ada"))
         flask_login.confirm_login()
         flask_login.logout_user()
+        remembered = flask_login.encode_cookie("ada")
+    with bench.app.test_request_context(headers={"Cookie": f"{REMEMBER}={remembered}"}):
+        assert flask_login.current_user.id == "ada"
     assert bench.sessions.of_user("ada") == []
+
+
+def test_a_setting_of_flasks_that_is_changed_later_leaves_one_listener_of_each_kind(bench):
+    browser = bench.browser("login ada")
+    bench.app.config["SESSION_COOKIE_SAMESITE"] = "Strict"
+    bench.events.clear()
+    browser.play("login ada")
+    assert [event.kind for event in bench.events].count("signed_in") == 1
+    assert len(list(flask_login.user_logged_in.receivers_for(bench.app))) == 1

@@ -19,7 +19,6 @@ __all__ = ["USER_ID", "bind", "check_id", "is_used_by"]
 
 USER_ID: str = "_user_id"
 """The field in which Flask-Login keeps the user's id."""
-_BOUND = "coatcheck.flask_login"
 
 
 def is_used_by(app: Flask) -> bool:
@@ -29,8 +28,6 @@ def is_used_by(app: Flask) -> bool:
 
 def bind(app: Flask) -> None:
     """Listen to Flask-Login's signals. Calling it again is harmless."""
-    if _BOUND in app.extensions:
-        return
     import flask_login  # pyright: ignore[reportMissingTypeStubs]
 
     flask_login.user_logged_in.connect(_sign_in, app)
@@ -38,7 +35,6 @@ def bind(app: Flask) -> None:
     flask_login.user_login_confirmed.connect(_confirm, app)
     flask_login.user_logged_out.connect(_sign_out, app)
     flask_login.session_protected.connect(_protect, app)
-    app.extensions[_BOUND] = True
 
 
 def check_id(value: object) -> None:
@@ -86,8 +82,9 @@ def _sign_out(_app: Any, **_: object) -> None:
     if session is None:
         return
     state = state_of(session)
-    if session.user is None and state.status in (Status.NEW, Status.LIVE) and not state.competing:
-        return  # nobody was logged in
+    # While the store fails, nobody knows whether somebody is logged in, and `sign_out` raises.
+    if session.user is None and state.failure is None and not state.competing:
+        return
     # Among them is how Flask-Login tells its own after_request that the "remember me" cookie must go.
     kept = chosen(state)
     session.sign_out()
