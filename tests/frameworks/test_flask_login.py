@@ -235,6 +235,19 @@ def test_flask_logins_test_client_signs_in(bench):
     assert client.get("/play", **asked).text == "null\nnull"
 
 
+def test_a_test_may_log_out_by_emptying_flask_logins_field(bench):
+    bench.app.config["PREFERRED_URL_SCHEME"] = "https"
+    bench.app.test_client_class = flask_login.FlaskLoginClient
+    with bench.app.test_client(user=User("ada")) as client:
+        for _ in range(2):  # within the request that the client keeps, too
+            with client.session_transaction() as session:
+                session["_user_id"] = None
+            assert client.get("/play", query_string={"step": "current"}).text == "null"
+    assert bench.sessions.of_user("ada") == []
+    with pytest.raises(TypeError, match="commit it first"):
+        bench.app.test_client(user=User(None))
+
+
 @pytest.mark.promise("12")
 def test_removing_flask_logins_field_ends_the_session(bench):
     browser = bench.browser("login ada")
