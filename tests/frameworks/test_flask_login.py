@@ -1,6 +1,7 @@
 """Flask-Login on our sessions: logging in and out, being remembered, changing users."""
 
 from datetime import timedelta
+from itertools import product
 
 import flask
 import flask_login
@@ -8,6 +9,7 @@ import pytest
 
 from coatcheck import Sessions, StoreUnavailable
 from coatcheck.frameworks.flask import SessionInterface
+from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import CountingStore, FailingStore, ManualClock, PausingStore, Race
 from tests.behaviours import Browser, WsgiClient, perform
@@ -33,7 +35,7 @@ def refused_login():
 class Bench:
     """An application with Flask-Login, and its visitors."""
 
-    def __init__(self, outage="closed", **config):
+    def __init__(self, outage="closed", within=False, **config):
         self.clock = ManualClock()
         self.counting = CountingStore(MemoryStore())
         self.failing = FailingStore(self.counting)
@@ -73,7 +75,7 @@ class Bench:
                     results.append(flask.json.loads(answer.body[0]))
             return "\n".join(map(flask.json.dumps, results))
 
-        client = WsgiClient(app)
+        client = WsgiClient(SessionMiddleware(app, self.sessions) if within else app)
         self.send = lambda request: client.send(request, lambda _: None)
 
     def browser(self, *steps):
@@ -209,7 +211,7 @@ def test_a_logout_of_nobody_leaves_the_basket(bench):
 @PROTECTIONS
 def test_a_user_who_signed_in_without_flask_login_stays_signed_in(protection):
     bench = Bench(SESSION_PROTECTION=protection)
-    browser = bench.browser("sign_in ada")
+    browser = bench.browser("set basket pear", "sign_in ada")
     assert browser.play("current", "user").results == [None, "ada"]
     assert browser.play("user").result == "ada"
     browser.play("logout")
@@ -231,6 +233,19 @@ def test_flask_logins_test_client_signs_in(bench):
     client.get("/play", query_string={"step": "logout"})
     assert bench.sessions.count() == 0
     assert client.get("/play", **asked).text == "null\nnull"
+
+
+def test_a_test_may_log_out_by_emptying_flask_logins_field(bench):
+    bench.app.config["PREFERRED_URL_SCHEME"] = "https"
+    bench.app.test_client_class = flask_login.FlaskLoginClient
+    with bench.app.test_client(user=User("ada")) as client:
+        for _ in range(2):  # within the request that the client keeps, too
+            with client.session_transaction() as session:
+                session["_user_id"] = None
+            assert client.get("/play", query_string={"step": "current"}).text == "null"
+    assert bench.sessions.of_user("ada") == []
+    with pytest.raises(TypeError, match="commit it first"):
+        bench.app.test_client(user=User(None))
 
 
 @pytest.mark.promise("12")
@@ -381,6 +396,32 @@ def test_another_user_agent_makes_a_session_stale_and_with_strong_protection_end
         assert [info.user for info in bench.sessions.of_user("ada")] == ([left] if left else [])
 
 
+# Within another layer of ours, whose session it shares
+
+
+@PROTECTIONS
+def test_flask_login_works_within_another_layer_of_ours(protection):
+    bench = Bench(within=True, SESSION_PROTECTION=protection)
+    browser = bench.browser("set basket pear")
+    assert browser.play("current", "login_without_id", "current").results[::2] == [None, None]
+    planted = browser.twin()
+    browser.play("login ada")
+    assert browser.play("current", "user", "get basket").results == ["ada", "ada", "pear"]
+    assert planted.play("current", "user").results == [None, None]
+    thief = browser.twin()
+    browser.play("logout")
+    assert thief.play("current", "user").results == [None, None]
+    assert bench.sessions.count() == 0
+
+
+def test_strong_protection_ends_the_session_of_another_layer():
+    bench = Bench(within=True, SESSION_PROTECTION="strong")
+    browser = bench.browser("login ada")
+    request = browser.request("current")
+    assert bench.send(type(request)(request.steps, request.cookies, agent="Another/1.0")).result is None
+    assert bench.sessions.of_user("ada") == []
+
+
 # Cost and failures
 
 
@@ -417,9 +458,9 @@ def test_an_outage_is_a_503_although_flask_login_looks_at_every_session(bench):
 
 @pytest.mark.promise("20")
 def test_while_the_store_is_down_no_logout_claims_to_have_worked():
-    for outage in ("closed", "anonymous"):
+    for outage, login in product(("closed", "anonymous"), ("login ada", "login_remember ada")):
         bench = Bench(outage=outage)
-        browser = bench.browser("login_remember ada")
+        browser = bench.browser(login)
         bench.failing.fail("load", error=StoreUnavailable("the test says so", ambiguous=False))
         reply = browser.play("logout")
         assert (reply.status, reply.all("set-cookie")) == (503, [])
@@ -432,4 +473,16 @@ def test_an_app_that_changed_to_another_session_interface_is_left_alone(bench):
         assert flask_login.login_user(User("ada"))
         flask_login.confirm_login()
         flask_login.logout_user()
+        remembered = flask_login.encode_cookie("ada")
+    with bench.app.test_request_context(headers={"Cookie": f"{REMEMBER}={remembered}"}):
+        assert flask_login.current_user.id == "ada"
     assert bench.sessions.of_user("ada") == []
+
+
+def test_a_setting_of_flasks_that_is_changed_later_leaves_one_listener_of_each_kind(bench):
+    browser = bench.browser("login ada")
+    bench.app.config["SESSION_COOKIE_SAMESITE"] = "Strict"
+    bench.events.clear()
+    browser.play("login ada")
+    assert [event.kind for event in bench.events].count("signed_in") == 1
+    assert len(list(flask_login.user_logged_in.receivers_for(bench.app))) == 1

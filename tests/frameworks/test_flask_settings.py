@@ -46,6 +46,12 @@ def test_without_refreshing_at_each_request_the_lifetime_is_the_whole_life(sessi
     assert client.get("/").text == "None"
 
 
+def test_without_refreshing_at_each_request_our_own_limit_is_the_whole_life(sessions):
+    app = new_app(sessions, SESSION_REFRESH_EACH_REQUEST=False)
+    route(app, permanent)
+    assert f"Max-Age={30 * DAY:.0f}" in ours(app.test_client().get("/"))[0]
+
+
 def test_a_lifetime_beyond_our_absolute_limit_moves_that_limit(sessions, clock):
     app = new_app(sessions, PERMANENT_SESSION_LIFETIME=timedelta(days=200))
     route(app, permanent)

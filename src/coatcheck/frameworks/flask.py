@@ -86,7 +86,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         """Set a field; under ``_flashes``, add what is new in the list, or put the list in place of what waits."""
         if name != _FLASHES:
             if name == USER_ID and self.app is not None and is_used_by(self.app):
-                check_id(value)
+                check_id(self, value)
             super().__setitem__(name, value)
             return
         waiting, messages = self._messages(), list(value)

@@ -19,7 +19,6 @@ __all__ = ["USER_ID", "bind", "check_id", "is_used_by"]
 
 USER_ID: str = "_user_id"
 """The field in which Flask-Login keeps the user's id."""
-_BOUND = "coatcheck.flask_login"
 
 
 def is_used_by(app: Flask) -> bool:
@@ -29,8 +28,6 @@ def is_used_by(app: Flask) -> bool:
 
 def bind(app: Flask) -> None:
     """Listen to Flask-Login's signals. Calling it again is harmless."""
-    if _BOUND in app.extensions:
-        return
     import flask_login  # pyright: ignore[reportMissingTypeStubs]
 
     flask_login.user_logged_in.connect(_sign_in, app)
@@ -38,16 +35,18 @@ def bind(app: Flask) -> None:
     flask_login.user_login_confirmed.connect(_confirm, app)
     flask_login.user_logged_out.connect(_sign_out, app)
     flask_login.session_protected.connect(_protect, app)
-    app.extensions[_BOUND] = True
 
 
-def check_id(value: object) -> None:
-    """Check what ``login_user`` is about to store as the user's id. It has changed nothing yet.
+def check_id(session: Session, value: object) -> None:
+    """Check the value that is about to be stored as the user's id. ``login_user`` has changed nothing yet.
 
     Raises:
         TypeError: The user has no id. ``UserMixin.get_id`` makes the text "None" of an id that is None.
     """
-    if value is None or value in ("", "None"):
+    import flask
+
+    # A test may set the field to None in a session of its own (`session_transaction`), where it is a logout.
+    if value == "None" or (value in (None, "") and flask.has_request_context() and session is _current()):
         raise TypeError(
             f"login_user: the user has no id: get_id() returned {value!r}. A new user gets its id from the database: "
             "flush or commit it first (db.session.add(user); db.session.commit())."
@@ -86,8 +85,9 @@ def _sign_out(_app: Any, **_: object) -> None:
     if session is None:
         return
     state = state_of(session)
-    if session.user is None and state.status in (Status.NEW, Status.LIVE) and not state.competing:
-        return  # nobody was logged in
+    # While the store fails, nobody knows whether somebody is logged in, and `sign_out` raises.
+    if session.user is None and state.failure is None and not state.competing:
+        return
     # Among them is how Flask-Login tells its own after_request that the "remember me" cookie must go.
     kept = chosen(state)
     session.sign_out()

@@ -76,14 +76,15 @@ def merged(sessions: Sessions, app: Flask) -> Sessions:
 def _lifetimes(chosen: dict[str, Any], settings: Settings) -> Options:
     """Flask's lifetime of a permanent session is our `remember_idle`; without refreshing, both limits."""
     lifetime = chosen.get("PERMANENT_SESSION_LIFETIME")
+    slides = chosen.get("SESSION_REFRESH_EACH_REQUEST") is not False
     if lifetime is None:
-        return Options()
+        return Options() if slides else Options(remember_absolute=settings.remember_idle)
     if not isinstance(lifetime, timedelta):
         lifetime = timedelta(seconds=lifetime)
     _agree(
         "PERMANENT_SESSION_LIFETIME", lifetime, settings.remember_idle, _default(Settings, "remember_idle")
     )
-    if chosen.get("SESSION_REFRESH_EACH_REQUEST") is False:
+    if not slides:
         return Options(remember_idle=lifetime, remember_absolute=lifetime)
     return Options(remember_idle=lifetime, remember_absolute=max(lifetime, settings.remember_absolute))
 
