@@ -29,7 +29,7 @@ from coatcheck.model import codec
 from coatcheck.model.fields import CSRF
 from coatcheck.model.record import Record, SignIn
 
-__all__ = ["assign", "chosen", "end", "imply", "named_in", "sign_in", "user_named_by", "user_of"]
+__all__ = ["assign", "chosen", "end", "imply", "is_user", "named_in", "sign_in", "user_named_by", "user_of"]
 
 _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
@@ -50,7 +50,7 @@ def sign_in(state: State, user: str, keep: Iterable[str] = (), *, implied: bool 
     Raises:
         TypeError: `user` is no user's id.
     """
-    if not _is_user(user):
+    if not is_user(user):
         raise TypeError(
             "sign_in takes the user's id as a str of 1 to 255 characters: write sign_in(str(user.id))."
         )
@@ -117,7 +117,7 @@ def user_named_by(value: object, settings: Settings) -> str | None:
         text = str(user)
     elif isinstance(user, int) and not isinstance(user, bool):
         text = int.__repr__(user)
-    if text is None or not _is_user(text):
+    if text is None or not is_user(text):
         raise TypeError(
             f"session[{settings.identity_field!r}] names the user (the setting identity): the user's id must be a str of "
             f"at most 255 characters, an int or a UUID, not {type(user).__name__}. If the id is inside the value, name a "
@@ -236,5 +236,6 @@ def client_of(state: State) -> str:
     return _UNPRINTABLE.sub(" ", state.client)[:_LONGEST_CLIENT]
 
 
-def _is_user(user: object) -> bool:
+def is_user(user: object) -> bool:
+    """Whether `user` can be a user's id: text of 1 to 255 characters."""
     return isinstance(user, str) and 0 < len(user) <= _LONGEST_USER and is_text(user)
