@@ -272,7 +272,10 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def user(self) -> str | None:
-        """The signed-in user's id, or None. A `sign_in` of this request already counts."""
+        """The signed-in user's id, or None. A `sign_in` of this request already counts.
+
+        A field called ``user`` is another thing: ``session["user"]``. In a template, ``{{ session.user }}`` is this one.
+        """
         return identity.user_of(self._look())
 
     @property

@@ -22,9 +22,9 @@ BASE = "https://site.test"
 class Managers:
     """The managers of one site on one store."""
 
-    def __init__(self, identity: object) -> None:
+    def __init__(self, identity: object, **more: Any) -> None:
         self.store = PausingStore(MemoryStore())
-        options = {"secret": secrets.token_urlsafe(32), "identity": identity}
+        options = {"secret": secrets.token_urlsafe(32), "identity": identity, **more}
         self.sync = without_turns(Sessions(self.store, **options))
         self.asynchronous = AsyncSessions(awaitable(self.store), **options)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from authlib.integrations.starlette_client import OAuth, OAuthError
 from fastapi import FastAPI
@@ -17,6 +19,7 @@ from coatcheck.frameworks.starlette import SessionMiddleware
 from tests.world.authlib_logins import AuthlibLogins
 from tests.world.logins import Browser, Managers
 from tests.world.provider import provider
+from tests.world.serving import uvicorn_with
 
 
 def basket(request):
@@ -110,3 +113,33 @@ def test_any_claim_can_be_the_users_id(claim):
         browser = Browser(test.app(site), wsgi=False)
         test.log_in(browser, "ada")
         assert test.users_of(site, "ada") == [test.user("ada")]
+
+
+@pytest.mark.parametrize("program", [TestFastAPI, TestStarlette])
+def test_on_a_server_the_pages_of_the_login_before_stay_as_they_are(program):
+    """Uvicorn, and a browser whose pages are still loading while it logs in."""
+    with provider() as made:
+        test = type("OnAServer", (program,), {"provider": made})()
+        site = Managers(program.IDENTITY, insecure_http=True)
+        with uvicorn_with(test.app(site)) as address, httpx.Client(base_url=address) as browser:
+
+            def log_in(who):
+                there = browser.get("/login").headers["location"]
+                assert browser.get(made.consent(there, who)).headers["location"] == "/"
+
+            def pages(pool, cookies):
+                return [pool.submit(httpx.get, f"{address}/", cookies=cookies) for _ in range(8)]
+
+            browser.get("/basket/pear")
+            with ThreadPoolExecutor(4) as pool:
+                for who in ("ada", "bob"):
+                    before = dict(browser.cookies)
+                    loading = pages(pool, before)
+                    log_in(who)
+                    loading += pages(pool, before)
+                    assert not any(page.result().headers.get("set-cookie") for page in loading)
+                    assert browser.get("/").json()["name"] == who.title()
+                    assert httpx.get(f"{address}/", cookies=before).json() is None
+            assert (site.sync.of_user("ada-1"), len(site.sync.of_user("bob-1"))) == ([], 1)
+            browser.get("/logout")
+            assert (dict(browser.cookies), site.sync.count()) == ({}, 0)

@@ -20,6 +20,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 
+from coatcheck.frameworks.fastapi import CurrentSession
 from coatcheck.frameworks.starlette import SessionMiddleware
 from tests.world.logins import Browser, Logins, Managers
 
@@ -211,3 +212,33 @@ def test_code_that_sees_both_the_field_and_the_user(identity):
     # The request that sets the field is not stored yet.
     assert browser.get("/login").text == "None 7 Ada"
     assert browser.get("/").text == ("7 7 Ada" if identity else "None 7 Ada")
+
+
+def test_the_session_as_an_answer():
+    """FastAPI makes JSON of any mapping, Starlette's `JSONResponse` of a dict alone."""
+    app = FastAPI()
+    app.add_middleware(SessionMiddleware, sessions=Managers(None).asynchronous)
+
+    @app.get("/itself")
+    async def itself(request: FastAPIRequest):
+        request.session["cart"] = ["pear"]
+        return request.session
+
+    @app.get("/inside")
+    async def inside(session: CurrentSession) -> dict[str, dict]:
+        return {"session": session}
+
+    @app.get("/as_dict")
+    async def as_dict(request: FastAPIRequest):
+        return JSONResponse(dict(request.session))
+
+    @app.get("/refused")
+    async def refused(request: FastAPIRequest):
+        return JSONResponse(request.session)
+
+    browser = Browser(app, wsgi=False)
+    assert browser.get("/itself").json() == {"cart": ["pear"]}
+    assert browser.get("/inside").json() == {"session": {"cart": ["pear"]}}
+    assert browser.get("/as_dict").json() == {"cart": ["pear"]}
+    with pytest.raises(TypeError, match="StarletteSession is not JSON serializable"):
+        browser.get("/refused")
