@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
+from weakref import ref
 
 from coatcheck.config import Options, Settings
 from coatcheck.core.admin import Admin
+from coatcheck.core.identity import is_user
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status
 from coatcheck.core.swap import Swap
@@ -26,6 +28,7 @@ from coatcheck.http.token import handle_of
 from coatcheck.model.lifetimes import moment
 from coatcheck.model.ports import Index
 from coatcheck.model.record import Record
+from coatcheck.outages import Outages
 from coatcheck.session import Session, has_ended, state_of
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "refuse_other_kind",
     "settings_from",
     "shares_docs_of",
+    "teller_of",
 ]
 
 SessionT = TypeVar("SessionT", bound=Session)
@@ -68,12 +72,14 @@ class Manager:
     """The common part of both managers: settings, flows, clock, events."""
 
     settings: Settings
+    _outages: Outages
 
     def __init__(self, settings: Settings, index: Index) -> None:
         self._counted: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._warned = False
         self._rival_named = False
+        self._has_looked_around = False
         self._use(settings, index)
 
     def _use(self, settings: Settings, index: Index) -> None:
@@ -86,7 +92,7 @@ class Manager:
         random = secrets.token_bytes
         users = Users(settings, index, random)
         self._requests = Requests(settings, users, random)
-        self._admin = Admin(settings, users, self._requests)
+        self._admin = Admin(settings, users, self._requests, random)
         self._swap = Swap(
             random, settings.max_bytes, lifetimes=settings.lifetimes if index == "within" else None
         )
@@ -108,6 +114,14 @@ class Manager:
                 self.settings.on_event(event)
             except Exception:
                 log.exception("on_event failed for a %r event", event.kind)
+
+    def _looked_around(self, off: str | None, warnings: Sequence[str]) -> None:
+        """Log what was found at the start: once, also where threads start at the same time."""
+        with self._counting:
+            first, self._has_looked_around = not self._has_looked_around, True
+        if first:
+            for text in warnings if off is None else (off, *warnings):
+                log.warning("%s", text)
 
     def cookie_of(self, session: Session) -> dict[str, str]:
         """The cookie that the session's visitor has, as name and value, for test clients: what opens the session.
@@ -172,6 +186,17 @@ class Manager:
         )
 
 
+def teller_of(manager: Manager) -> Callable[[Event], None]:
+    """`Manager._tell`, without keeping the manager: its connections are closed with the last reference to it."""
+    known = ref(manager)
+
+    def tell(event: Event) -> None:
+        if (manager := known()) is not None:
+            manager._tell(event)
+
+    return tell
+
+
 def _state_of_outer(outer: Session, session: Session) -> State:
     state = session._state = state_of(outer)
     return state
@@ -202,8 +227,13 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 
 def checked_user(user: str) -> str:
-    if not isinstance(user, str) or not user:
-        raise TypeError("the user's id must be a non-empty str, as it was given to sign_in")
+    """`user`, if it can be one.
+
+    Raises:
+        TypeError: It is nothing that `sign_in` takes.
+    """
+    if not is_user(user):
+        raise TypeError("the user's id must be a str of 1 to 255 characters, as it was given to sign_in")
     return user
 
 

@@ -151,7 +151,7 @@ class Session(MutableMapping[str, Any]):
     def __delitem__(self, name: str) -> None:
         state = self._look()
         if name == state.settings.identity_field:
-            identity.refuse_in_outage(state)
+            identity.assign(state, None)
         if is_private(name) or not has_field(state, name):
             raise KeyError(name)
         remove_field(state, name)
@@ -173,7 +173,7 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._look()
         check_name(name)
-        if name == state.settings.identity_field and not has_field(state, name):
+        if name == state.settings.identity_field and default is not None and not has_field(state, name):
             identity.assign(state, default)
         return set_default(state, name, default)
 
@@ -181,7 +181,7 @@ class Session(MutableMapping[str, Any]):
         """Remove the field `name` and return its value; without it `default`, or a `KeyError` where none is given."""
         state = self._look()
         if name == state.settings.identity_field:
-            identity.refuse_in_outage(state)
+            identity.assign(state, None)
         return super().pop(name, *default)
 
     def copy(self) -> dict[str, Any]:

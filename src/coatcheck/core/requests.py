@@ -13,10 +13,11 @@ from coatcheck.core.during import During
 from coatcheck.core.loading import held_under
 from coatcheck.core.state import HEAD_HAS_LEFT, NOTHING_WANTED, Sent, State, Status
 from coatcheck.core.users import event_of, raise_failure, record_of
-from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
+from coatcheck.errors import CannotSendCookie, NotStorable, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token
 from coatcheck.model.ports import Loaded
 from coatcheck.model.record import Change, Create, Record, Refused, SignIn, Update
+from coatcheck.silent import frameless
 
 __all__ = ["Requests"]
 
@@ -122,7 +123,10 @@ class Requests(During):
             raise copy_of(state.doubt)
         # Recorded before the change is made of it: what another thread wants in between is stored once more, not lost.
         sent, before = state.sent(), state.record
-        wanted = NOTHING_WANTED if failed else state.wanted(settings.merge)
+        try:
+            wanted = NOTHING_WANTED if failed else state.wanted(settings.merge)
+        except NotStorable as error:
+            raise frameless(error) from error.__cause__  # its frames hold the values of the other fields
         change, token = (
             (None, None) if failed else lifecycle.change_of(state, settings, now, self._random, wanted)
         )
@@ -181,7 +185,7 @@ class Requests(During):
                 and error.ambiguous
             ):
                 state.doubt = error
-            yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
+            yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}: {error}")
             raise
         if impossible is not None:
             raise impossible
@@ -362,7 +366,7 @@ class Requests(During):
             (result,) = yield Apply([update], [state.held])
             raise_failure([result])
         except StoreError as error:
-            yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}")
+            yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}: {error}")
             return
         if isinstance(result, Done):
             if update.rotate is not None:

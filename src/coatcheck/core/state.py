@@ -17,6 +17,7 @@ from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, PRIVATE, Flash, flash_from
 from coatcheck.model.merges import MergeRule
 from coatcheck.model.record import NO_FIELDS, Edit, Record, SignIn
+from coatcheck.silent import silent
 
 __all__ = [
     "HEAD_HAS_LEFT",
@@ -70,6 +71,9 @@ class Read(NamedTuple):
     base: bytes
     stored: bytes | None
 
+    def __repr__(self) -> str:
+        return silent(self)
+
 
 class Wanted(NamedTuple):
     """What a handler wants of the fields, in bytes.
@@ -83,6 +87,9 @@ class Wanted(NamedTuple):
     set: dict[str, bytes]
     edits: dict[str, Edit]
     remove: frozenset[str]
+
+    def __repr__(self) -> str:
+        return silent(self)
 
     @property
     def fields(self) -> dict[str, bytes]:
@@ -110,6 +117,9 @@ class Sent(NamedTuple):
     limits: tuple[int, int] | None
     sign_in: SignIn | None
     rotate: int
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 class State:

@@ -28,7 +28,7 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
         "coatcheck.frameworks.flask needs Flask: pip install 'coatcheck[flask]'"
     ) from _error
 
-from coatcheck.core.state import names_in, remove_field
+from coatcheck.core.state import State, names_in, remove_field
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.flask_login import USER_ID, check_id, is_used_by
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
@@ -60,6 +60,11 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
     accessed = False
     """Set by Flask; what counts for the headers is whether the session was looked at."""
 
+    _waiting: list[tuple[str, Any]] | None = None
+    """The messages as Flask has them, kept so that n messages in a request cost O(n)."""
+    _waiting_as_of: tuple[int, object, object] = (0, None, None)
+    """What of the state they were made of: as long as none of it is another, no message has come or gone."""
+
     modified = True
     """What Flask's documentation tells people to set. Changes are found without it."""
 
@@ -72,10 +77,10 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         """A field's value; under ``_flashes``, the messages that wait."""
         if name != _FLASHES:
             return super().__getitem__(name)
-        waiting = [_shown(flash) for flash in self.peek_flashes()]
+        waiting = self._messages()
         if not waiting:
             raise KeyError(name)
-        return waiting
+        return waiting.copy()
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Set a field; under ``_flashes``, add what is new in the list, or put the list in place of what waits."""
@@ -84,8 +89,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
                 check_id(value)
             super().__setitem__(name, value)
             return
-        waiting: list[tuple[str, Any]] = self.get(_FLASHES, [])
-        messages = [tuple(message) for message in value]
+        waiting, messages = self._messages(), list(value)
         if messages[: len(waiting)] == waiting:
             messages = messages[len(waiting) :]
         else:
@@ -102,6 +106,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         for field in names_in(state):
             if field.startswith(FLASH):
                 remove_field(state, field)
+        state.flashes += 1
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such a field; under ``_flashes``, whether a message waits."""
@@ -124,7 +129,23 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
             and (isinstance(message, str) or not isinstance(message, _PLAIN))
         ):
             message = str(message)
+        waiting = self._messages()
         super().flash(message, category, tags=tags)
+        markup = hasattr(message, "__html__")
+        waiting.append(_shown(Flash(category, str(message.__html__()) if markup else message, markup)))
+        self._waiting_as_of = _as_of(self._look())
+
+    def _messages(self) -> list[tuple[str, Any]]:
+        """The messages that wait, as Flask has them. The list is the session's own."""
+        as_of, before = _as_of(self._look()), self._waiting_as_of
+        if (
+            self._waiting is None
+            or as_of[0] != before[0]
+            or as_of[1] is not before[1]
+            or as_of[2] is not before[2]
+        ):
+            self._waiting, self._waiting_as_of = [_shown(flash) for flash in self.peek_flashes()], as_of
+        return self._waiting
 
     def fail(self) -> None:
         """Drop the changes of this request, but for ending the session: for an application's own error handlers.
@@ -158,6 +179,11 @@ session: FlaskSession = cast("FlaskSession", flask.session)
 """``flask.session`` itself, typed for type checkers as what it is here."""
 
 _PLAIN = (int, float, bytes, list, dict, tuple, set, frozenset, type(None))
+
+
+def _as_of(state: State) -> tuple[int, object, object]:
+    """What is another whenever a message has come or gone."""
+    return state.flashes, state.record, state.changes
 
 
 def _shown(flash: Flash) -> tuple[str, Any]:

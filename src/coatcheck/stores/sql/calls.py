@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from coatcheck.errors import StoreError, StoreUnavailable
+from coatcheck.silent import frameless
 from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.database import Database
 from coatcheck.stores.sql.errors import Failed, Kind, failure
@@ -49,7 +50,7 @@ class Call:
                     raise
                 return self._attempt(work, args)
         except Failed as met:
-            raise self._error(met) from met.__cause__
+            raise self._error(met) from frameless(met).__cause__
 
     def overdue(self) -> StoreError:
         """The error where the call was cancelled at its deadline."""
@@ -83,10 +84,11 @@ class Call:
 
     def _error(self, met: Failed) -> StoreError:
         database = self._database
+        error = failure(met, database.name, ambiguous=self._in_doubt)
         if met.definite:
             database.breaker.succeeded()
         elif met.kind not in _NOT_THE_SERVERS_FAULT:
-            database.breaker.failed()
+            database.breaker.failed(error)
         if met.kind is Kind.NO_TABLE:
             return StoreUnavailable(
                 f"{database.name} has no tables of prefix {database.prefix!r}: make them by `coatcheck db create"
@@ -94,4 +96,4 @@ class Call:
                 " your migrations",
                 ambiguous=False,
             )
-        return failure(met, database.name, ambiguous=self._in_doubt)
+        return error
