@@ -128,7 +128,7 @@ DRIVERS = {
     "model.sealing": {"cryptography"},
     "stores.redis*": {"redis"},
     "stores.memcached*": {"pymemcache"},
-    "stores.sql*": {"sqlalchemy", "psycopg"},
+    "stores.sql*": {"greenlet", "sqlalchemy", "psycopg"},
     "stores.sqlite*": set(),
     "frameworks.flask*": {"flask", "flask_login", "markupsafe", "werkzeug"},
     "frameworks.starlette": {"starlette"},

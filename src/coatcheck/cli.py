@@ -1,6 +1,6 @@
 """The ``coatcheck`` command: ``db``, ``demo``, ``secret``, ``sweep``.
 
-It needs click (``pip install 'coatcheck[demo]'``). ``coatcheck secret`` and ``coatcheck --version`` work without it.
+It needs click (``pip install 'coatcheck[cli]'``). ``coatcheck secret`` and ``coatcheck --version`` work without it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _AT_A_TIME = 1000
 _MAKE_THEIR_OWN = ("memory", "sqlite")
 _SECONDS_A_BATCH = 60.0  # longer than a request's deadline, since no request waits for a sweep
 _SECONDS_OF_SILENCE = 5
+_SECONDS_TO_ANSWER = 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif given == ["--version"]:
         _print(f"coatcheck {__version__}")
     else:
-        _fail("This command needs click: pip install 'coatcheck[demo]'", _BAD_USE)
+        extra = "demo" if given[:1] == ["demo"] else "cli"
+        _fail(
+            f"This command needs click: pip install 'coatcheck[{extra}]'. Without it there are `coatcheck secret` and"
+            " `coatcheck --version`.",
+            _BAD_USE,
+        )
 
 
 def command() -> click.Group:
@@ -197,7 +203,12 @@ def _sweep_again(store: Store) -> None:
 
 
 def _swept(store: Store) -> int:
-    """Sweep in batches until nothing is left, with progress messages. Returns the number of records."""
+    """Sweep in batches until nothing is left, with progress messages. Returns the number of records.
+
+    Raises:
+        StoreError: The store failed, or can't be reached. Memcached has nothing to sweep, and would not notice.
+    """
+    store.ping(time.monotonic() + _SECONDS_TO_ANSWER)
     swept, told = 0, time.monotonic()
     while True:
         removed = store.sweep(int(time.time() * 1000), _AT_A_TIME, time.monotonic() + _SECONDS_A_BATCH)

@@ -18,6 +18,7 @@ from coatcheck import cli as cli_module
 from coatcheck.cli import command, main
 from coatcheck.stores.memory import MemoryStore
 from tests.demo.process import run
+from tests.servers.process import free_port
 from tests.stores.sql.servers import SERVERS, Place, databases_that_end  # noqa: F401 - a fixture
 
 SECRET = "LzNAh6yy0bFqEtYxTt0SL2Ve3nJ9nQpmPvWkE1sGd4o"
@@ -110,6 +111,21 @@ def test_a_store_that_fails_is_told_in_one_line(cli, tmp_path):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.promise("20")
+@pytest.mark.parametrize(
+    "url",
+    ["redis://{}/0", "memcached://{}", "postgresql://ada:hunter2@{}/shop", "mysql://ada:hunter2@{}/shop"],
+    ids=lambda url: url.partition(":")[0],
+)
+def test_a_store_that_is_not_there_is_not_swept_and_the_command_says_so(cli, url):
+    where = f"127.0.0.1:{free_port()}"
+    result = cli("sweep", "--store", url.format(where))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert where in result.stderr
+    assert "hunter2" not in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_driver_that_is_missing_is_told_with_its_extra(cli, monkeypatch):
     def missing(*_, **__):
         raise ModuleNotFoundError("this store needs a driver: pip install 'coatcheck[driver]'")
@@ -153,12 +169,18 @@ def test_the_bare_core_makes_a_secret_and_knows_its_version(bare, capsys, monkey
     assert capsys.readouterr().out == f"coatcheck {coatcheck.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["demo"], ["sweep", "--store", "memory://"]])
-def test_the_bare_core_names_the_extra_for_the_rest(bare, capsys, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [([], "cli"), (["--help"], "cli"), (["demo"], "demo"), (["sweep", "--store", "memory://"], "cli")],
+)
+def test_the_bare_core_names_the_extra_for_the_rest(bare, capsys, arguments, extra):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert capsys.readouterr().err == "coatcheck: This command needs click: pip install 'coatcheck[demo]'\n"
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"coatcheck: This command needs click: pip install 'coatcheck[{extra}]'. Without it"
+    )
 
 
 def test_the_demo_without_its_libraries_names_the_extra(cli, monkeypatch):

@@ -83,6 +83,23 @@ def test_a_prefix_that_no_table_can_have_is_refused(prefix):
         ddl("postgresql", prefix)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "instead"),
+    [
+        ("shop_", "shop:"),
+        ("app:shop:", "app_shop:"),
+        ("a:b_", "a_b:"),
+        ("shop", "shop:"),
+        ("shop::", "shop:"),
+    ],
+)
+def test_a_prefix_whose_tables_could_be_another_s_is_refused_with_the_one_to_write(prefix, instead):
+    with pytest.raises(ConfigurationError, match=f"Write '{instead}'") as caught:
+        SQLStore("postgresql://host/db", prefix=prefix)
+    assert repr(prefix) in str(caught.value)
+    SQLStore("postgresql://host/db", prefix=instead).close()
+
+
 def test_two_prefixes_are_two_stores_in_one_database(place):
     other = a_place(place.kind)
     with closing(place.store()) as one, closing(other.store()) as two:
@@ -102,7 +119,16 @@ def test_tls_of_postgresql_can_be_asked_for_in_the_url_and_nothing_else(make):
             make(url)
 
 
-@pytest.mark.parametrize(("kind", "module"), [("postgresql", "psycopg"), ("mysql", "pymysql")])
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [
+        ("postgresql", "psycopg"),
+        ("postgresql", "greenlet"),
+        ("postgresql", "sqlalchemy"),
+        ("mysql", "pymysql"),
+        ("mysql", "greenlet"),
+    ],
+)
 def test_a_driver_that_is_missing_is_told_with_its_extra(kind, module):
     program = (
         "import sys\n"
@@ -119,7 +145,7 @@ def test_a_driver_that_is_missing_is_told_with_its_extra(kind, module):
     )
     lines = done.stdout.splitlines()
     assert len(lines) == 2
-    assert all(f"pip install 'coatcheck[{kind}]'" in line for line in lines)
+    assert all(module in line and f"pip install 'coatcheck[{kind}]'" in line for line in lines)
 
 
 @pytest.mark.promise("18", "20")

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import closing
 
 import pytest
+from sqlalchemy import create_engine
 
 from coatcheck import Sessions
 from coatcheck.errors import StoreError, StoreUnavailable, TooLarge
@@ -66,6 +67,19 @@ def test_the_encoding_of_a_database_does_not_matter(encoding):
         works(f"{server.url().rpartition('/')[0]}/{name}", "coatcheck:")
     finally:
         server.execute(f"DROP DATABASE {name}")
+
+
+def test_an_engine_for_a_database_in_ascii_says_its_encoding_as_the_page_tells():
+    server = postgresql()
+    server.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    url = f"{server.url().rpartition('/')[0]}/ascii?client_encoding=utf8"
+    engine = create_engine(url.replace("://", "+psycopg://", 1))
+    with closing(SQLStore(engine)) as store:
+        store.create_tables()
+        write = put(store, signed_in(USER))
+        assert [entry.key for entry in store.sessions_of(USER, NOW, 10, None, soon())] == [write.key]
+    engine.dispose()
+    server.execute("DROP DATABASE ascii")
 
 
 @on_mysql

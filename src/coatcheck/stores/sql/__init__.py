@@ -10,6 +10,7 @@ Using the store does not make the tables. ``coatcheck db create --store URL`` do
 
 from __future__ import annotations
 
+import greenlet as _greenlet  # type: ignore[import-untyped] # noqa: F401 - first: SQLAlchemy's own error names another extra
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -57,7 +57,8 @@ def _bounded_class(connection: Any) -> Any:
 
         @classmethod
         def _connect_gen(cls, *args: Any, **options: Any) -> Any:
-            return bounded(super()._connect_gen(*args, **options), UNTIL.get())
+            connects: Any = super()
+            return bounded(connects._connect_gen(*args, **options), UNTIL.get())  # noqa: SLF001 - of its own base
 
     return Connection
 

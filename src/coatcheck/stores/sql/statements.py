@@ -111,8 +111,10 @@ class Statements:
             "remove": self.compiled(sa.delete(sessions).where(columns.key == key)),
         }
         on_mysql = dialect.name in _MYSQL
-        packet: Any = sa.literal_column("@@max_allowed_packet" if on_mysql else "NULL")
-        self.format: Statement = self.compiled(sa.select(made.meta.c.format, packet))
+        packet = "@@max_allowed_packet" if on_mysql else "NULL"
+        self.format: Statement = self.compiled(
+            sa.select(made.meta.c.format, sa.literal_column(packet, sa.BigInteger()))
+        )
         self.read: Statement = self.compiled(
             sa.select(columns.data, columns.revision).where(columns.key == key)
         )

@@ -28,7 +28,7 @@ class SQLStore:
     Args:
         where: A URL (``postgresql://…``, ``mysql://…``, ``mariadb://…``), or an engine of SQLAlchemy's. Each call
             borrows a connection of an engine, and `close` leaves the engine open.
-        prefix: The beginning of the tables' names; a ``:`` becomes a ``_`` there.
+        prefix: The beginning of the tables' names, where its ``:`` at the end is a ``_``.
 
     Raises:
         ConfigurationError: No store can be made of these settings.

@@ -22,7 +22,7 @@ FORMAT = 1
 """The layout of the tables. It stands in the only row of the second table."""
 DIALECTS: tuple[str, ...] = ("postgresql", "mysql", "sqlite")
 """The databases that `ddl` knows; MariaDB takes what MySQL takes."""
-_PREFIX = re.compile(r"[a-z][a-z0-9_:]{0,38}[_:]")
+_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,38}:")
 _LONGEST_USER = 255 * 4  # characters, and bytes of UTF-8 in each
 
 
@@ -34,15 +34,19 @@ class Tables(NamedTuple):
 
 
 def tables(prefix: str) -> Tables:
-    """The tables of a prefix: a ``:`` in it becomes ``_``, so those of "coatcheck:" are coatcheck_sessions and _meta.
+    """The tables of a prefix: those of "coatcheck:" are coatcheck_sessions and coatcheck_meta.
+
+    Each prefix has tables of its own: the only ``:`` that it may have is at its end.
 
     Raises:
         ConfigurationError: The name of a table can't begin with it.
     """
     if not _PREFIX.fullmatch(prefix):
+        instead = re.sub("[:_]+$", "", prefix).replace(":", "_") + ":"
+        remedy = f" Write {instead!r}." if _PREFIX.fullmatch(instead) else ""
         raise ConfigurationError(
-            "prefix must be 2 to 40 small letters, digits or _ and : in a database, begin with a letter and end with"
-            f" : or _ (there, a : is a _ in the names of the tables), not {prefix!r}"
+            "prefix must be a small letter, up to 38 small letters, digits and _, and a : at the end in a database"
+            f" (shop: for the tables shop_sessions and shop_meta), not {prefix!r}.{remedy}"
         )
     name, metadata = prefix.replace(":", "_"), sa.MetaData()
     on_mysql: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
