@@ -100,7 +100,8 @@ def test_a_sweep_that_fails_is_told_of_and_not_the_last(hurry, caplog):
     with caplog.at_level(logging.WARNING, "coatcheck"):
         run(scenario())
     assert [record.getMessage() for record in caplog.records] == [
-        "expired sessions could not be removed: nobody there"
+        "The session store fails: nobody there",
+        "expired sessions could not be removed: nobody there",
     ]
 
 

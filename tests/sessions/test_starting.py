@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from coatcheck import AsyncSessions, Sessions, StoreUnavailable
+from coatcheck import AsyncSessions, Sessions, StoreUnavailable, cli
 from coatcheck.core.start import NOTE
 from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
@@ -159,3 +159,28 @@ def test_threads_that_start_at_once_tell_once(caplog):
     store.sessions = sessions = Sessions(store, secret=SECRET)
     sessions.ping()
     assert len(told(caplog)) == 1
+
+
+def test_the_command_that_sweeps_is_no_other_site(tmp_path, caplog):
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    with Sessions.from_url(url, secret=SECRET):
+        pass
+    cli.sweep(store=url, prefix="coatcheck:")
+    with Sessions.from_url(url, secret=SECRET):
+        assert told(caplog) == []
+
+
+def test_sites_with_prefixes_of_their_own_are_told_nothing_and_share_no_user(tmp_path, caplog):
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    sites = [
+        Sessions.from_url(url, secret=secret, prefix=prefix)
+        for secret, prefix in ((SECRET, "shop:"), (OLD_SECRET, "blog:"))
+    ]
+    visitors = [Visitor(site).signed_in("1", a=1) for site in sites]
+    for site in sites:
+        site.ping()
+    assert told(caplog) == []
+    assert sites[0].revoke_user("1") == 1
+    assert [visitor.read() for visitor in visitors] == [{}, {"a": 1}]
+    for site in sites:
+        site.shutdown()

@@ -15,39 +15,37 @@ pytestmark = [pytest.mark.servers, pytest.mark.promise("18", "20")]
 PASSWORD = "hunter2-is-no-good"
 
 
-def first_request(kind, url, **options):
+async def requested_async(url, **options):
+    sessions = AsyncSessions.from_url(url, secret=SECRET, **options)
+    session = sessions.open(b"")
+    await sessions.load(session)
+    session["a"] = 1
+    try:
+        await sessions.close(session)
+    finally:
+        await sessions.shutdown()
+
+
+def requested(url, **options):
     """A visitor's first request, which stores something."""
-
-    async def requested():
-        sessions = AsyncSessions.from_url(url, secret=SECRET, **options)
-        session = sessions.open(b"")
-        await sessions.load(session)
-        session["a"] = 1
-        try:
-            await sessions.close(session)
-        finally:
-            await sessions.shutdown()
-
-    with pytest.raises(StoreError):
-        if kind == "async":
-            asyncio.run(requested())
-            return
-        sessions = Sessions.from_url(url, secret=SECRET, **options)
-        session = sessions.open(b"")
-        session["a"] = 1
-        try:
-            sessions.close(session)
-        finally:
-            sessions.shutdown()
+    sessions = Sessions.from_url(url, secret=SECRET, **options)
+    session = sessions.open(b"")
+    session["a"] = 1
+    try:
+        sessions.close(session)
+    finally:
+        sessions.shutdown()
 
 
 @pytest.fixture(params=["sync", "async"])
 def said(request, caplog):
     """The one line that a first request leaves."""
+    ways = {"sync": requested, "async": lambda *args, **named: asyncio.run(requested_async(*args, **named))}
 
     def said(url, **options):
         caplog.clear()
-        first_request(request.param, url, **options)
+        with pytest.raises(StoreError):
+            ways[request.param](url, **options)
         (record,) = [record for record in caplog.records if record.name == "coatcheck"]
         assert record.levelname == "WARNING"
         assert PASSWORD not in caplog.text

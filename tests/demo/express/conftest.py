@@ -18,6 +18,7 @@ def site(store, clock, compiled):
     options = {"secret": secrets.token_urlsafe(32), "insecure_http": True, "clock": clock}
     site = Site(store, awaitable(store, threads=True), compiled=compiled, **options)
     with TestClient(site) as portal:
+        store.calls.clear()  # those of the start
         yield portal
 
 
