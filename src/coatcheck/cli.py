@@ -21,6 +21,7 @@ from coatcheck import __version__
 from coatcheck.errors import CoatcheckError, ConfigurationError, StoreUnavailable
 from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
+from coatcheck.stores.addresses import parts_of
 from coatcheck.urls import store_from_url
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str | None
 
 def db_create(*, store: str, prefix: str) -> None:
     """Create the tables of a store in a database."""
-    if store.partition(":")[0] in _MAKE_THEIR_OWN:
+    if parts_of(store).scheme in _MAKE_THEIR_OWN:
         raise ConfigurationError("This store needs no `db create`: it creates what it needs.")
     made = store_from_url(store, {"prefix": prefix})
     with closing(made):

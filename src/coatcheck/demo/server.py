@@ -8,7 +8,6 @@ import socket
 import sys
 from contextlib import closing, suppress
 from types import FrameType
-from urllib.parse import urlsplit, urlunsplit
 
 import uvicorn
 
@@ -17,6 +16,7 @@ from coatcheck.demo.secret import secret_for
 from coatcheck.demo.site import Site, async_twin
 from coatcheck.errors import CoatcheckError
 from coatcheck.sessions import Sessions
+from coatcheck.stores.addresses import parts_of
 from coatcheck.urls import store_from_url
 
 __all__ = ["CannotListen", "serve"]
@@ -99,6 +99,6 @@ def _welcome(host: str, port: int, store_url: str) -> str:
 
 def _shown(store_url: str) -> str:
     """A store's URL without a password."""
-    parts = urlsplit(store_url)
-    _, at, hosts = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"…@{hosts}")) if at else store_url
+    parts = parts_of(store_url)
+    login = "…@" if parts.user or parts.password else ""
+    return f"{parts.scheme}://{login}{parts.hosts}{parts.path}"
