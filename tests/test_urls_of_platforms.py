@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from coatcheck import AsyncSessions, ConfigurationError, Sessions
+from coatcheck.addresses import KNOWN, parts_of
 from coatcheck.errors import StoreError
-from coatcheck.stores.addresses import KNOWN, parts_of
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.urls import _KINDS
 from tests.visitor import SECRET
@@ -192,8 +192,8 @@ def test_a_url_that_does_not_work_says_what_to_write(url, advice, tmp_path, monk
 
 
 def test_a_path_of_windows_is_one_on_windows(monkeypatch):
-    monkeypatch.setattr("coatcheck.stores.addresses.os.name", "nt")
-    from coatcheck.stores.addresses import file_of
+    monkeypatch.setattr("coatcheck.addresses.os.name", "nt")
+    from coatcheck.addresses import file_of
 
     assert file_of(parts_of("sqlite:///C:/shop/x.db")) == "C:/shop/x.db"
 

@@ -18,10 +18,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, ParamSpec
 
 from coatcheck import __version__
+from coatcheck.addresses import parts_of
 from coatcheck.errors import CoatcheckError, ConfigurationError, StoreUnavailable
 from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
-from coatcheck.stores.addresses import parts_of
 from coatcheck.urls import store_from_url
 
 if TYPE_CHECKING:

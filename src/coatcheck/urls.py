@@ -7,10 +7,10 @@ from importlib import import_module
 from inspect import signature
 from typing import Any, Literal, NamedTuple, cast
 
+from coatcheck.addresses import KNOWN, parts_of
 from coatcheck.config import Options
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import AsyncStore, Store
-from coatcheck.stores.addresses import KNOWN, parts_of
 
 __all__ = ["StoreOptions", "async_store_from_url", "split_options", "store_from_url"]
 
@@ -111,8 +111,4 @@ def _kind(url: object) -> _Kind:
     kind = _KINDS.get(parts.scheme)
     if kind is None:
         raise ConfigurationError(f"{parts.scheme}:// names no built-in store. {KNOWN}")
-    if parts.query and kind.module in {"memory", "sqlite", "memcached"}:
-        raise ConfigurationError(
-            "This URL has no query: options are keyword arguments of from_url. In a path, write ? as %3F."
-        )
     return kind

@@ -7,8 +7,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from coatcheck.addresses import file_of, parts_of
 from coatcheck.errors import CoatcheckError
-from coatcheck.stores.addresses import file_of, parts_of
 
 __all__ = ["SecretFileError", "secret_for", "sqlite_file"]
 

@@ -11,12 +11,12 @@ from types import FrameType
 
 import uvicorn
 
+from coatcheck.addresses import parts_of
 from coatcheck.config import Options
 from coatcheck.demo.secret import secret_for
 from coatcheck.demo.site import Site, async_twin
 from coatcheck.errors import CoatcheckError
 from coatcheck.sessions import Sessions
-from coatcheck.stores.addresses import parts_of
 from coatcheck.urls import store_from_url
 
 __all__ = ["CannotListen", "serve"]

@@ -11,9 +11,9 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from itertools import islice
 
+from coatcheck.addresses import parts_of
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import Conflict, Entry, Found, Index, Write, revision_of
-from coatcheck.stores.addresses import parts_of
 
 __all__ = ["AsyncMemoryStore", "MemoryStore", "async_from_url", "from_url"]
 

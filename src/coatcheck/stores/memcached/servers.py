@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from coatcheck.addresses import parts_of
 from coatcheck.errors import ConfigurationError
-from coatcheck.stores.addresses import parts_of
 
 __all__ = ["Server", "placement", "servers_of", "servers_of_url"]
 

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from coatcheck.addresses import StoreURL, parts_of, places_of
 from coatcheck.errors import ConfigurationError
-from coatcheck.stores.addresses import StoreURL, parts_of, places_of
 
 __all__ = ["Address", "address_of", "no_host"]
 

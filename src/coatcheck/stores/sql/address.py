@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 from sqlalchemy import URL
 
+from coatcheck.addresses import parts_of, places_of
 from coatcheck.errors import ConfigurationError
-from coatcheck.stores.addresses import parts_of, places_of
 
 __all__ = ["DatabaseAddress", "address_of"]
 

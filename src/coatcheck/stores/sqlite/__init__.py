@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from coatcheck.stores.addresses import file_of, parts_of
+from coatcheck.addresses import file_of, parts_of
 from coatcheck.stores.sqlite.store import SQLiteStore
 from coatcheck.stores.sqlite.store_async import AsyncSQLiteStore
 

@@ -47,6 +47,7 @@ _INSTEAD: Mapping[str, str] = {
     "psql": "Write postgresql://.",
 }
 _LOCAL = ("memory", "sqlite")
+_WITHOUT_QUERY = (*_LOCAL, "memcached")
 _NO_SCHEME = (
     (
         r"(?i)jdbc:",
@@ -195,6 +196,10 @@ def _split(scheme: str, rest: str) -> tuple[str, str, str]:
         raise ConfigurationError(f"A store's URL has no part after a #. {ENCODE} In a path, write # as %23.")
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
+    if query and scheme in _WITHOUT_QUERY:
+        raise ConfigurationError(
+            f"The URL of {scheme}:// has no query: options are keyword arguments of from_url. In a path, write ? as %3F."
+        )
     if scheme not in _LOCAL:
         if "@" in path or "@" in query or authority.count("@") > 1:
             raise ConfigurationError(
