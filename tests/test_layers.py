@@ -40,6 +40,7 @@ LAYERS = [
     ["outages"],
     ["runner", "runner_async"],
     ["session"],
+    ["addresses"],
     ["urls"],
     ["manager"],
     ["administration"],
@@ -70,6 +71,7 @@ NOT_FOR = {
         "runner",
         "runner_async",
     ],
+    "addresses": [*MODEL, *HTTP, *CORE, "config", "events", "session", "runner", "runner_async"],
     "urls": [*CORE, "session", "runner", "runner_async"],
     "manager": ["runner", "runner_async", "urls"],
     "administration": [*[module for module in CORE if module != "core.start"], "urls"],
@@ -77,8 +79,8 @@ NOT_FOR = {
 BESIDE = {"runner_async": ["stores.coalesce"], "sessions": ["stores.coalesce"]}
 """What is no row of the table and yet a part of the one that names it: the lanes in which an event loop's calls wait."""
 
-# The leaves: what each may import beside the rows above. A store keeps bytes, and knows the port alone.
-STORES = ["errors", "silent", "model.ports"]
+# The leaves: what each may import beside the rows above. A store keeps bytes, and knows the port and its own URL alone.
+STORES = ["errors", "silent", "model.ports", "addresses"]
 PICKLES = ["compat._*", "compat.pickles"]
 LEAVES = {
     "stores": [],

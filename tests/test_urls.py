@@ -94,7 +94,7 @@ def test_options_that_are_true_of_memory_anyway_are_taken_and_others_refused(man
         ("sqlite://sessions.db", "sqlite:///relative/path.db"),
         ("sqlite://localhost/sessions.db", "sqlite:////absolute/path.db"),
         ("sqlite:///sessions.db?synchronous=FULL", "keyword arguments"),
-        ("sqlite:///sessions.db#x", "keyword arguments"),
+        ("sqlite:///sessions.db#x", "write # as %23"),
         ("memory://host", "no host"),
         ("memory:///path", "no path"),
         ("sqlite:///", "memory://"),
@@ -209,8 +209,9 @@ def test_the_query_that_a_hosting_platform_appends_is_understood_or_named(manage
 @pytest.mark.parametrize(
     "url",
     [
-        "redis://user:hush\u2100@localhost",
-        "redis://user:[hush]@localhost",
+        "redis://user@hush@localhost",
+        "redis://user:12/hush@localhost",
+        "redis://user:hush%ff@localhost",
         "redis://user:hush/x@localhost",
         "postgresql://user:hush@localhost:hush/shop",
     ],

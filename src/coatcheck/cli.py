@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, ParamSpec
 
 from coatcheck import __version__
+from coatcheck.addresses import parts_of
 from coatcheck.errors import CoatcheckError, ConfigurationError, StoreUnavailable
 from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
@@ -239,7 +240,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str | None
 
 def db_create(*, store: str, prefix: str) -> None:
     """Create the tables of a store in a database."""
-    if store.partition(":")[0] in _MAKE_THEIR_OWN:
+    if parts_of(store).scheme in _MAKE_THEIR_OWN:
         raise ConfigurationError("This store needs no `db create`: it creates what it needs.")
     made = store_from_url(store, {"prefix": prefix})
     with closing(made):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import signature
 from typing import Any, Literal, NamedTuple, cast
-from urllib.parse import urlsplit
 
+from coatcheck.addresses import KNOWN, parts_of
 from coatcheck.config import Options
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import AsyncStore, Store
@@ -60,10 +60,8 @@ _KINDS: Mapping[str, _Kind] = {
     "unix": _REDIS,
     "postgresql": _POSTGRESQL,
     "mysql": _MYSQL,
-    "mariadb": _MYSQL,
 }
-"""The built-in stores by the scheme of their URLs."""
-_KNOWN = ", ".join(dict.fromkeys(kind.form for kind in _KINDS.values()))
+"""The built-in stores by the scheme of their URLs, without aliases."""
 
 
 def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], Options]:
@@ -77,7 +75,7 @@ def store_from_url(url: str, options: Mapping[str, Any]) -> Store:
     """The store that `url` names, made with `options`.
 
     Raises:
-        ConfigurationError: The URL names no store or has a query, or the store does not take an option.
+        ConfigurationError: The URL names no store, or the store does not take an option. Nothing of a password is shown.
         ModuleNotFoundError: The store's driver is missing; the message names the extra that installs it.
     """
     kind = _kind(url)
@@ -109,24 +107,8 @@ def _maker(kind: _Kind, name: str, options: Mapping[str, Any]) -> Callable[..., 
 
 
 def _kind(url: object) -> _Kind:
-    if not isinstance(url, str):
-        raise ConfigurationError(f"A store's URL is a str, not {type(url).__name__}; there are {_KNOWN}.")
-    try:
-        scheme, _, _, query, fragment = urlsplit(url)
-    except ValueError:
-        # The error of urlsplit repeats the part with the password, and a logged traceback would show a cause.
-        raise ConfigurationError(
-            "Not a store URL: percent-encode each character of the user and password that is not a letter or digit"
-            f" of ASCII. There are {_KNOWN}."
-        ) from None
-    if scheme not in _KINDS:
-        raise ConfigurationError(
-            f"{f'{scheme}://' if scheme else 'A URL without a scheme'} names no built-in store; there are {_KNOWN}."
-        )
-    # Hosting platforms append `?sslmode=require` to the URLs of databases. Their module knows what it means.
-    if fragment or (query and _KINDS[scheme].module != "sql"):
-        raise ConfigurationError(
-            "A store's URL has no query: options are keyword arguments of from_url. In a user or password, write ? as"
-            " %3F and # as %23."
-        )
-    return _KINDS[scheme]
+    parts = parts_of(url)
+    kind = _KINDS.get(parts.scheme)
+    if kind is None:
+        raise ConfigurationError(f"{parts.scheme}:// names no built-in store. {KNOWN}")
+    return kind

@@ -91,7 +91,6 @@ def test_a_folder_that_is_not_there_is_named():
     [
         ("sqlite:///a.db", "a.db"),
         ("sqlite:////tmp/a%20b.db", "/tmp/a b.db"),
-        ("sqlite://a.db", None),
         ("memory://", None),
         ("redis://localhost/0", None),
     ],

@@ -6,8 +6,8 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from coatcheck.addresses import file_of, parts_of
 from coatcheck.errors import CoatcheckError
 
 __all__ = ["SecretFileError", "secret_for", "sqlite_file"]
@@ -30,7 +30,7 @@ def secret_for(store: str) -> str:
     """
     if given := os.environ.get(VARIABLE):
         return given
-    if urlsplit(store).scheme == "memory":
+    if parts_of(store).scheme == "memory":
         return secrets.token_urlsafe(32)
     database = sqlite_file(store)
     file = Path(".coatcheck-demo-secret") if database is None else Path(f"{database}-secret")
@@ -45,10 +45,8 @@ def secret_for(store: str) -> str:
 
 def sqlite_file(store: str) -> Path | None:
     """The file of an ``sqlite:`` URL; None for every other."""
-    scheme, netloc, path, *_ = urlsplit(store)
-    if scheme != "sqlite" or netloc:
-        return None
-    return Path(unquote(path.removeprefix("/")))
+    parts = parts_of(store)
+    return Path(file_of(parts)) if parts.scheme == "sqlite" else None
 
 
 def _kept_in(file: Path) -> str:

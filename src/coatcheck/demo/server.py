@@ -8,10 +8,10 @@ import socket
 import sys
 from contextlib import closing, suppress
 from types import FrameType
-from urllib.parse import urlsplit, urlunsplit
 
 import uvicorn
 
+from coatcheck.addresses import parts_of
 from coatcheck.config import Options
 from coatcheck.demo.secret import secret_for
 from coatcheck.demo.site import Site, async_twin
@@ -99,6 +99,6 @@ def _welcome(host: str, port: int, store_url: str) -> str:
 
 def _shown(store_url: str) -> str:
     """A store's URL without a password."""
-    parts = urlsplit(store_url)
-    _, at, hosts = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"…@{hosts}")) if at else store_url
+    parts = parts_of(store_url)
+    login = "…@" if parts.user or parts.password else ""
+    return f"{parts.scheme}://{login}{parts.hosts}{parts.path}"

@@ -10,8 +10,8 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from itertools import islice
-from urllib.parse import urlsplit
 
+from coatcheck.addresses import parts_of
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import Conflict, Entry, Found, Index, Write, revision_of
 
@@ -213,6 +213,6 @@ def async_from_url(url: str, *, prefix: str = "") -> AsyncMemoryStore:  # noqa: 
 
 
 def _check(url: str) -> None:
-    _, netloc, path, *_ = urlsplit(url)
-    if netloc or path.strip("/"):
+    parts = parts_of(url)
+    if parts.user or parts.password or parts.hosts or parts.path.strip("/"):
         raise ConfigurationError("memory:// takes no host and no path.")

@@ -58,6 +58,12 @@ GOOD = {
     "valkey+sentinel://a/shop": address("sentinel", ("a", 26379), service="shop"),
     "redis+cluster://u:p@a:1,b:2": address("cluster", ("a", 1), ("b", 2), user="u", password="p"),
     "valkeys+cluster://a": address("cluster", ("a", 6379), tls=True),
+    "redis://h?db=3": address("server", ("h", 6379), database=3),
+    "unix:///r.sock?db=3": Address(
+        kind="server", path="/r.sock", options={"username": None, "password": None, "db": 3}
+    ),
+    "redis://h/0?family=0&protocol=3": address("server", ("h", 6379)),
+    "redis://u:a:[b]℀@h": address("server", ("h", 6379), user="u", password="a:[b]℀"),
     "unix:///run/redis/r.sock": socket("/run/redis/r.sock"),
     f"unix://u:{QUOTED}@/run/r%20.sock": socket("/run/r .sock", "u", PASSWORD),
 }
@@ -89,10 +95,19 @@ def test_a_url_names_its_servers(url):
         "redis://h h/0",
         "redis://user@h",
         "redis://user:@h",
-        "redis://u:hush:hush@h",
         "redis://u:hush@hush@h",
         "redis://u:hush/hush@h",
-        "redis://h?db=1",
+        "redis://h/1?db=1",
+        "redis://h?db=one",
+        "redis://h?user=u&password=hush",
+        "redis://h?ssl_cert_reqs=none",
+        "redis://h?timeout=5",
+        "rediss://h?ssl_cert_reqs=perhaps",
+        "rediss://h?ssl_check_hostname=perhaps",
+        "rediss://h?ssl_ca_certs=/nowhere/ca.pem",
+        "unix:///r.sock?ssl_cert_reqs=none",
+        "redis://:%FF@h",
+        "redis://:%00@h",
         "redis://u:hu#sh@h",
         "redis://u:hu?sh@h",
         "redis+sentinel://a:1,b:2",
@@ -216,8 +231,44 @@ def test_a_session_is_kept_over_every_way_to_one_server(everywhere):
         (f"unix://sh%40p:{QUOTED}@{socket}", {}),
         (f"rediss://{HOST}:{tls_port}/1", tls),
         (f"valkeys://sh%40p:{QUOTED}@{HOST}:{tls_port}", tls),
+        (f"redis://{HOST}:{port}?db=2", {}),
+        (f"unix://{socket}?db=2", {}),
+        (f"rediss://{HOST}:{tls_port}?ssl_ca_certs={directory}/ca.pem", {**tls, "tls_ca": None}),
     ):
         assert visit(url, **options) == {"a": [1]}
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory):
+    """A server over TLS whose certificate proves nothing, and is for another name. It wants a password, as Heroku's."""
+    directory = tmp_path_factory.mktemp("self_signed")
+    issued = trustme.CA().issue_cert("redis.example.org")
+    issued.private_key_pem.write_to_path(directory / "server.key")
+    issued.cert_chain_pems[0].write_to_path(directory / "server.pem")
+    port = free_port()
+    tls = {"tls_port": port, "tls_auth_clients": "no", "tls_ca_cert_file": directory / "server.pem"}
+    files = {"tls_cert_file": directory / "server.pem", "tls_key_file": directory / "server.key"}
+    with single(**tls, **files) as server:
+        server.ask("ACL", "SETUSER", "default", "on", "resetpass", f">{PASSWORD}", "~*", "+@all")
+        yield f"rediss://:{QUOTED}@{HOST}:{port}"
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("query", ["?ssl_cert_reqs=none", "?ssl_cert_reqs=CERT_NONE&db=1"])
+def test_a_session_is_kept_by_a_server_with_a_self_signed_certificate_if_the_url_allows_it(
+    self_signed, query
+):
+    assert visit(f"{self_signed}{query}") == {"a": [1]}
+
+
+@pytest.mark.servers
+def test_a_self_signed_certificate_is_refused_with_the_remedy(self_signed):
+    with (
+        Sessions.from_url(self_signed, secret=SECRET) as sessions,
+        pytest.raises(StoreUnavailable, match="SSLCertVerificationError") as raised,
+    ):
+        sessions.ping()
+    assert "write ?ssl_cert_reqs=none after the URL" in str(raised.value)
 
 
 @pytest.mark.servers

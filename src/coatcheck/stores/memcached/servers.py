@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote
 
+from coatcheck.addresses import parts_of
 from coatcheck.errors import ConfigurationError
 
 __all__ = ["Server", "placement", "servers_of", "servers_of_url"]
@@ -28,15 +30,18 @@ def servers_of_url(url: str) -> list[Server]:
     Raises:
         ConfigurationError: It names none, one twice, or says more than that.
     """
-    rest = url.partition("://")[2]
-    if rest.startswith("/"):
-        return servers_of([rest])
-    hosts, _, path = rest.partition("/")
-    if path:
+    parts = parts_of(url)
+    if parts.user is not None or parts.password is not None:
+        raise ConfigurationError(
+            "memcached:// takes no user and password: keep the servers in a private network."
+        )
+    if not parts.hosts:
+        return servers_of([unquote(parts.path)] if parts.path else [])
+    if parts.path.strip("/"):
         raise ConfigurationError(
             "memcached:// takes hosts, or the path of a socket (memcached:///…), not both."
         )
-    return servers_of(hosts.split(",") if hosts else [])
+    return servers_of(parts.hosts.split(","))
 
 
 def servers_of(names: str | Sequence[str]) -> list[Server]:
@@ -67,11 +72,11 @@ def _server(name: str) -> Server:
         host, _, port = name.partition(":")
     if not host or any(letter.isspace() for letter in name) or not (port or "1").isdecimal():
         raise ConfigurationError(
-            f"{name!r} is no server of Memcached: write host:port, [IPv6]:port or /socket."
+            "A server of Memcached is not valid: write host:port, [IPv6]:port or /socket."
         )
     number = int(port or _DEFAULT_PORT)
     if not 0 < number < 65536:
-        raise ConfigurationError(f"{name!r}: there is no port {number}.")
+        raise ConfigurationError("A server of Memcached has no such port: write a number from 1 to 65535.")
     return Server(f"[{host}]:{number}" if ":" in host else f"{host}:{number}", host=host, port=number)
 
 

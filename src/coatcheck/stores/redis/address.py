@@ -5,10 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from msgspec import Struct
 
+from coatcheck.addresses import StoreURL, parts_of, places_of
 from coatcheck.errors import ConfigurationError
 
 __all__ = ["Address", "address_of", "no_host"]
@@ -16,6 +17,7 @@ __all__ = ["Address", "address_of", "no_host"]
 _FORM = "redis://[user:password@]host[:port][/database]"
 _TLS = ("tls_ca", "tls_cert", "tls_key")
 _SENTINEL = ("sentinel_username", "sentinel_password")
+_IGNORED = {"family", "protocol"}  # of other clients
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -60,20 +62,24 @@ def address_of(url: str, options: Mapping[str, str | None]) -> Address:
         ConfigurationError: The URL or an option can't work. The message shows nothing of the URL, since a password may
             stand in a wrong place.
     """
-    scheme, netloc, path, *_ = urlsplit(url)
-    login, _, places = netloc.rpartition("@")
-    login_options = _login(login)
+    parts = parts_of(url)
+    scheme, path, places = parts.scheme, parts.path, parts.hosts
+    login_options = _login(parts)
     given = {name: value for name, value in options.items() if value is not None}
+    query = {name: value for name, value in parts.query.items() if name not in _IGNORED}
     if scheme == "unix":
         if places or not path.startswith("/") or path == "/":
             raise ConfigurationError(
                 "A socket's URL is unix:///absolute/path.sock or unix://user:password@/path."
             )
         _refuse(given, *_TLS, *_SENTINEL)
-        return Address(kind="server", path=unquote(path), options=login_options)
+        _refuse_query(query, {"db"})
+        chosen = {"db": _number(query["db"])} if "db" in query else {}
+        return Address(kind="server", path=unquote(path), options={**login_options, **chosen})
     base, _, suffix = scheme.partition("+")
     kind, tls = suffix or "server", base in {"rediss", "valkeys"}
-    hosts = tuple(_host(place, 26379 if kind == "sentinel" else 6379) for place in places.split(","))
+    default = 26379 if kind == "sentinel" else 6379
+    hosts = tuple((place.host, place.port or default) for place in places_of(places, _FORM))
     if kind == "server" and len(hosts) > 1:
         raise ConfigurationError(
             "redis:// names one server; for several, there are redis+sentinel and redis+cluster."
@@ -81,9 +87,12 @@ def address_of(url: str, options: Mapping[str, str | None]) -> Address:
     service, database = _path(kind, path)
     if kind != "sentinel":
         _refuse(given, *_SENTINEL)
+    if kind == "server" and "db" in query and not path.strip("/"):
+        database = _number(query.pop("db"))
+    _refuse_query(query, {"ssl_cert_reqs", "ssl_ca_certs", "ssl_check_hostname"} if tls else set())
     if not tls:
         _refuse(given, *_TLS)
-    tls_options = _tls_options(given) if tls else {}
+    tls_options = _tls_options(given, query) if tls else {}
     sentinel_login = {name.removeprefix("sentinel_"): given.get(name) for name in _SENTINEL}
     return Address(
         kind=kind,
@@ -101,35 +110,34 @@ def no_host(url: str, options: Mapping[str, str | None]) -> None:
     Raises:
         ConfigurationError: It does.
     """
-    _, netloc, path, *_ = urlsplit(url)
-    if netloc or path.strip("/") or any(value is not None for value in options.values()):
+    parts = parts_of(url)
+    login = parts.user is not None or parts.password is not None
+    if (
+        login
+        or parts.hosts
+        or parts.path.strip("/")
+        or parts.query
+        or any(value is not None for value in options.values())
+    ):
         raise ConfigurationError(
             "Give a client, or a URL with its options; beside a client the URL is redis:// alone."
         )
 
 
-def _login(text: str) -> dict[str, str | None]:
-    user, colon, password = text.partition(":")
-    if user and not colon:
+def _login(parts: StoreURL) -> dict[str, str | None]:
+    if parts.user and parts.password is None:
         raise ConfigurationError(
             "A URL with a user has a password too: redis://user:password@host; without a user, redis://:password@host."
         )
-    if colon and not password:
+    if parts.password == "":
         raise ConfigurationError("The URL's password is empty.")
-    if ":" in password or "@" in text:
-        raise ConfigurationError("In a user or password, write : as %3A and @ as %40.")
-    return {"username": unquote(user) or None, "password": unquote(password) or None}
+    return {"username": parts.user, "password": parts.password}
 
 
-def _host(place: str, port: int) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{place}")
-        host, given = parts.hostname, parts.port
-    except ValueError:  # whose text may be a password: of user:hush/x@host, the port is "hush"
-        raise ConfigurationError(f"The URL's host or port is not valid: it looks like {_FORM}.") from None
-    if not host or parts.path or " " in place or given == 0:
-        raise ConfigurationError(f"The URL names no host: it looks like {_FORM}.")
-    return host, given or port
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ConfigurationError("The URL's database is a number, the last part of its path.")
+    return int(text)
 
 
 def _path(kind: str, path: str) -> tuple[str, int]:
@@ -145,9 +153,9 @@ def _path(kind: str, path: str) -> tuple[str, int]:
                 "The URL names no service: redis+sentinel://host:port,host:port/service/0."
             )
         service = parts.pop(0)
-    if len(parts) > 1 or (parts and not (parts[0].isascii() and parts[0].isdigit())):
+    if len(parts) > 1:
         raise ConfigurationError("The URL's database is a number, the last part of its path.")
-    return service, int(parts[0]) if parts else 0
+    return service, _number(parts[0]) if parts else 0
 
 
 def _refuse(options: Mapping[str, str], *names: str) -> None:
@@ -156,11 +164,25 @@ def _refuse(options: Mapping[str, str], *names: str) -> None:
         raise ConfigurationError(f"{', '.join(refused)} {reason}.")
 
 
-def _tls_options(given: Mapping[str, str]) -> dict[str, Any]:
-    """The options of redis-py. The server's certificate and name are always checked."""
+def _refuse_query(query: Mapping[str, str], known: set[str]) -> None:
+    if unknown := sorted(query.keys() - known):
+        why = "needs rediss://" if unknown[0].startswith(("ssl", "tls")) else "is not understood: options are"
+        rest = "" if why.startswith("needs") else " keyword arguments of from_url"
+        raise ConfigurationError(f"{', '.join(unknown)} in the query of the URL {why}{rest}.")
+
+
+def _tls_options(given: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:
+    """The options of redis-py. The server's certificate and name are checked, unless the URL says otherwise."""
     ca, cert, key = (given.get(name) for name in _TLS)
+    ca = ca or query.get("ssl_ca_certs")
     if key is not None and cert is None:
         raise ConfigurationError("tls_key is the key of tls_cert, which is missing.")
+    checks = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    names = query.get("ssl_check_hostname", "true").lower()
+    if checks not in {"none", "optional", "required"} or names not in {"true", "false"}:
+        raise ConfigurationError(
+            "Write ?ssl_cert_reqs=none or required, and ?ssl_check_hostname=false or true."
+        )
     try:
         context = ssl.create_default_context(cafile=ca)
         if cert is not None:
@@ -171,6 +193,6 @@ def _tls_options(given: Mapping[str, str]) -> dict[str, Any]:
         "ssl_ca_certs": ca,
         "ssl_certfile": cert,
         "ssl_keyfile": key,
-        "ssl_cert_reqs": "required",
-        "ssl_check_hostname": True,
+        "ssl_cert_reqs": "none" if checks == "none" else "required",
+        "ssl_check_hostname": checks != "none" and names == "true",
     }

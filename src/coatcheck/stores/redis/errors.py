@@ -55,6 +55,12 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "NOPERM": (StoreUnavailable, f"the server does not permit it: {_ACL}"),
 }
 
+_NOT_THERE = ": is it running, and is its address right?"
+_UNTRUSTED = (
+    ": its certificate is not trusted; give the file of its authority as tls_ca=, or, where the hosting company has"
+    " none, write ?ssl_cert_reqs=none after the URL, which leaves the server unproven"
+)
+
 
 def is_reply(error: Exception) -> bool:
     """Whether a driver's error is the server's answer to one command, and the connection is still good."""
@@ -112,10 +118,8 @@ def failure(where: str, cause: Exception, *, ambiguous: bool) -> StoreError:
         error = StoreTimeout(f"{where} did not answer within the deadline", ambiguous=ambiguous)
     else:
         reason = type(_root_of(cause)).__name__
-        error = StoreUnavailable(
-            f"{where} can't be reached ({reason}): is it running, and is its address right?",
-            ambiguous=ambiguous,
-        )
+        remedy = _UNTRUSTED if reason == "SSLCertVerificationError" else _NOT_THERE
+        error = StoreUnavailable(f"{where} can't be reached ({reason}){remedy}", ambiguous=ambiguous)
     error.__cause__ = frameless(cause)
     return error
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from coatcheck.errors import ConfigurationError
 from coatcheck.stores.sql import connecting
+from coatcheck.stores.sql.address import address_of
 
 __all__ = ["CONNECTIONS", "async_engine", "engine", "shown"]
 
 _T = TypeVar("_T")
 _POSTGRESQL, _MYSQL = "postgresql", "mysql"
-_TLS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding"}
 CONNECTIONS = 10
 """The most connections of one process (of one event loop, in async)."""
 # Nothing that a pooler such as PgBouncer refuses at the start: no `options` (statement_timeout and the like).
@@ -59,32 +57,13 @@ def shown(url: URL) -> str:
     return str(URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database))
 
 
-def _url_of(text: str) -> URL:
-    scheme, _, rest = text.partition("://")
-    dialect = _POSTGRESQL if scheme.startswith("postgres") else _MYSQL
-    try:
-        url = make_url(f"{dialect}://{rest}")
-    except (ArgumentError, ValueError):  # the latter for a port that is no number, and it may be a password
-        raise ConfigurationError(
-            f"Not the URL of a database: write {scheme}://user:password@host/database."
-        ) from None
-    if not url.database:
-        raise ConfigurationError(f"The URL names no database: write {scheme}://user:password@host/database.")
-    if unknown := sorted(url.query.keys() - (_TLS if dialect == _POSTGRESQL else set())):
-        raise ConfigurationError(
-            f"{', '.join(unknown)} in the query of a {scheme}:// URL is not understood: make an engine with it,"
-            " and give it as client=create_engine(…)."
-        )
-    return url
-
-
 def _made(make: Callable[..., _T], text: str, drivers: dict[str, str], pool: type[QueuePool]) -> _T:
-    url = _url_of(text)
+    url, arguments = address_of(text)
     dialect = url.get_backend_name()
     try:
         return make(
             url.set(drivername=f"{dialect}+{drivers[dialect]}"),
-            connect_args=_ARGUMENTS[dialect],
+            connect_args={**_ARGUMENTS[dialect], **arguments},
             poolclass=pool,
             isolation_level="AUTOCOMMIT",
             pool_size=CONNECTIONS,

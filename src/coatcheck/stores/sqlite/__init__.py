@@ -14,9 +14,8 @@ the same file are not closed by the store, and SQLite forbids having them open a
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
-from coatcheck.errors import ConfigurationError
+from coatcheck.addresses import file_of, parts_of
 from coatcheck.stores.sqlite.store import SQLiteStore
 from coatcheck.stores.sqlite.store_async import AsyncSQLiteStore
 
@@ -36,7 +35,7 @@ def from_url(
         ConfigurationError: The URL has two slashes, or no store can be made of these settings.
         StoreError: The file can't be opened or written.
     """
-    return SQLiteStore(_path_of(url), prefix=prefix, synchronous=synchronous, ballast=ballast)
+    return SQLiteStore(file_of(parts_of(url)), prefix=prefix, synchronous=synchronous, ballast=ballast)
 
 
 def async_from_url(
@@ -47,13 +46,4 @@ def async_from_url(
     ballast: int = 4 << 20,
 ) -> AsyncSQLiteStore:
     """The same for an event loop."""
-    return AsyncSQLiteStore(_path_of(url), prefix=prefix, synchronous=synchronous, ballast=ballast)
-
-
-def _path_of(url: str) -> str:
-    _, netloc, path, *_ = urlsplit(url)
-    if netloc:
-        raise ConfigurationError(
-            f"sqlite://{netloc}… has two slashes: write sqlite:///relative/path.db or sqlite:////absolute/path.db."
-        )
-    return unquote(path.removeprefix("/"))
+    return AsyncSQLiteStore(file_of(parts_of(url)), prefix=prefix, synchronous=synchronous, ballast=ballast)

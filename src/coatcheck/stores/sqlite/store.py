@@ -71,11 +71,14 @@ class SQLiteStore:
             raise ConfigurationError('synchronous must be "NORMAL" or "FULL"')
         if ballast < 0:
             raise ConfigurationError("ballast must be a number of bytes, or 0")
-        self._path = Path(path).resolve()
-        if not self._path.parent.is_dir():
-            raise ConfigurationError(f"{self._path}: its directory does not exist")
-        if self._path.is_dir():
-            raise ConfigurationError(f"{self._path} is a directory; name a file in it")
+        try:
+            self._path = Path(path).resolve()
+            if not self._path.parent.is_dir():
+                raise ConfigurationError(f"{self._path}: its directory does not exist")
+            if self._path.is_dir():
+                raise ConfigurationError(f"{self._path} is a directory; name a file in it")
+        except (OSError, RuntimeError) as error:  # the latter for links in a circle
+            raise ConfigurationError(f"{path} can't be the path of a file: {error}") from error
         self._ballast = Ballast(self._path, ballast)
         self._statements = Statements(prefix)
         self._connections = Connections(Path(path).absolute(), self._path, synchronous, self._ballast)

@@ -1,0 +1,182 @@
+"""The URLs of databases, each tried against a real server: the names of drivers, sockets, TLS."""
+
+import asyncio
+import os
+import shutil
+import ssl
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trustme
+
+from coatcheck import AsyncSessions, ConfigurationError, Sessions
+from coatcheck.errors import StoreUnavailable
+from coatcheck.stores.sql import SQLStore
+from coatcheck.stores.sql.address import address_of
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgres import PostgreSQL
+from tests.servers.process import HOST
+from tests.visitor import SECRET, Visitor
+
+OWNERS = {"postgresql": "postgres", "mysql": "mysql"}
+
+
+class Secured:
+    """A server with TLS, whose certificate an authority of the tests' own signed."""
+
+    def __init__(self, kind, folder):
+        self.kind, self.folder = kind, folder
+        authority, other = trustme.CA(), trustme.CA()
+        issued, client = authority.issue_cert(HOST, "localhost"), authority.issue_cert("shop@example.org")
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        other.cert_pem.write_to_path(folder / "other.pem")
+        for name, cert in (("server", issued), ("client", client)):
+            cert.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+            cert.private_key_pem.write_to_path(folder / f"{name}.key")
+            (folder / f"{name}.key").chmod(0o600)
+        if os.getuid() == 0:
+            for path in (folder, *folder.iterdir()):
+                shutil.chown(path, OWNERS[kind], OWNERS[kind])
+        if kind == "postgresql":
+            files = {"ssl_cert_file": f"'{folder}/server.pem'", "ssl_key_file": f"'{folder}/server.key'"}
+            self.server = PostgreSQL(ssl="on", **files)
+            self.socket = self.server.folder
+        else:
+            files = (f"--ssl-cert={folder}/server.pem", f"--ssl-key={folder}/server.key")
+            self.server = MariaDB(*files, f"--ssl-ca={folder}/ca.pem")
+            self.socket = self.server.socket
+
+    def set_up(self):
+        with closing(SQLStore(self.server.url())) as store:
+            store.create_tables()
+        if self.kind == "mysql":
+            self.server.execute("CREATE USER tls IDENTIFIED BY 'tls' REQUIRE SSL")
+            self.server.execute("GRANT ALL PRIVILEGES ON *.* TO tls")
+
+    def url(self, query="", *, scheme=None):
+        """One that uses TLS if the query says so, or nothing at all."""
+        scheme = scheme or self.kind
+        if self.kind == "mysql":
+            login = "tls:tls" if "ssl" in query else "coatcheck:coatcheck"
+            return f"{scheme}://{login}@{HOST}:{self.server.port}/coatcheck{query}"
+        return f"{scheme}://{self.server.user}@{HOST}:{self.server.port}/postgres{query}"
+
+
+@pytest.fixture(scope="module", params=OWNERS)
+def secured(request):
+    folder = Path(tempfile.mkdtemp(prefix="coatcheck-tls-"))
+    made = Secured(request.param, folder)
+    with made.server:
+        made.set_up()
+        yield made
+    shutil.rmtree(folder)
+
+
+def visit(url):
+    """A session that is written sync and read async."""
+    with Sessions.from_url(url, secret=SECRET) as sessions:
+        visitor = Visitor(sessions)
+        with visitor.request() as session:
+            session["a"] = [1]
+
+    async def read():
+        async with AsyncSessions.from_url(url, secret=SECRET) as several:
+            session = several.open(visitor.cookie.encode())
+            await several.load(session)
+            return dict(session)
+
+    return asyncio.run(read())
+
+
+SCHEMES = {
+    "postgresql": [
+        *("postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg_async"),
+        *("postgresql+psycopg2", "postgresql+asyncpg", "postgresql+pg8000"),
+    ],
+    "mysql": [
+        *("mysql", "mariadb", "mysql2", "mysql+pymysql", "mysql+aiomysql", "mysql+asyncmy", "mysql+mysqldb"),
+        *("mysql+mysqlconnector", "mariadb+pymysql", "mariadb+mariadbconnector"),
+    ],
+}
+UNCHECKED = {"postgresql": "?sslmode=require", "mysql": "?ssl-mode=REQUIRED"}
+CHECKED = {"postgresql": "?sslmode=verify-full&sslrootcert={}/ca.pem", "mysql": "?ssl_ca={}/ca.pem"}
+HOSTED = {
+    "postgresql": [
+        "?sslmode=require&channel_binding=prefer",
+        "?ssl=true",
+        "?pgbouncer=true&connection_limit=1&connect_timeout=300&application_name=shop",
+        "?options=-c%20work_mem%3D8MB&target_session_attrs=read-write",
+    ],
+    "mysql": [
+        "?charset=utf8mb4&reconnect=true",
+        "?ssl_mode=VERIFY_CA&ssl_ca={}/ca.pem",
+        "?ssl_cert={}/client.pem&ssl_key={}/client.key",
+        "?sslmode=disabled",
+    ],
+}
+
+
+def test_a_session_is_kept_whichever_driver_the_url_names(secured):
+    for scheme in SCHEMES[secured.kind]:
+        assert visit(secured.url(scheme=scheme)) == {"a": [1]}, scheme
+
+
+def test_a_session_is_kept_with_what_platforms_append_to_their_urls(secured):
+    for query in HOSTED[secured.kind]:
+        url = secured.url(query.replace("{}", str(secured.folder)))
+        url = url.replace("tls:tls", "coatcheck:coatcheck") if "disabled" in query else url
+        assert visit(url) == {"a": [1]}, query
+
+
+def test_a_session_is_kept_over_tls(secured):
+    for query in (UNCHECKED[secured.kind], CHECKED[secured.kind].format(secured.folder)):
+        assert visit(secured.url(query)) == {"a": [1]}
+        if secured.kind == "postgresql":
+            with Sessions.from_url(secured.url(query), secret=SECRET) as sessions:
+                sessions.ping()
+                used = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = %s"
+                assert set(secured.server.execute(used, ("coatcheck",))) == {(True,)}
+
+
+def test_a_certificate_of_another_authority_is_no_way_in(secured):
+    query = CHECKED[secured.kind].format(secured.folder).replace("ca.pem", "other.pem")
+    with Sessions.from_url(secured.url(query), secret=SECRET) as sessions, pytest.raises(StoreUnavailable):
+        sessions.ping()
+
+
+def test_a_session_is_kept_over_a_socket(secured):
+    if secured.kind == "postgresql":
+        url = f"postgresql://{secured.server.user}@/postgres?host={secured.socket}"
+        url = f"{url}&port={secured.server.port}"
+    else:
+        url = f"mysql://coatcheck:coatcheck@localhost/coatcheck?unix_socket={secured.socket}"
+    assert visit(url) == {"a": [1]}
+
+
+def test_of_several_servers_of_postgresql_one_that_answers_is_used(secured):
+    if secured.kind == "mysql":
+        with pytest.raises(ConfigurationError, match="several hosts"):
+            address_of("mysql://a,b/db")
+        return
+    places = f"{HOST}:1,{HOST}:{secured.server.port}"
+    assert visit(f"postgresql://{secured.server.user}@{places}/postgres") == {"a": [1]}
+
+
+def test_what_is_checked_of_a_server_of_mysql():
+    for query, mode, names in (
+        ("?ssl_mode=REQUIRED", ssl.CERT_NONE, False),
+        ("?ssl_mode=VERIFY_CA", ssl.CERT_REQUIRED, False),
+        ("?sslmode=verify_identity", ssl.CERT_REQUIRED, True),
+    ):
+        context = address_of(f"mysql://h/db{query}").arguments["ssl"]
+        assert (context.verify_mode, context.check_hostname) == (mode, names)
+    assert not address_of("mysql://h/db?ssl_mode=DISABLED").arguments
+    assert not address_of("mysql://h/db").arguments
+
+
+def test_several_servers_have_ports_and_a_database_a_space():
+    url = address_of("postgresql://a,b:6000/my%20shop").url
+    assert url.query == {"host": ("a:5432", "b:6000")}
+    assert url.database == "my shop"
