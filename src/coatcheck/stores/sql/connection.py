@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import exc
 
@@ -60,7 +60,7 @@ class Connection:
         except BaseException as error:
             self.throw_away()
             if isinstance(error, Exception):
-                raise self._meaning(error) from error
+                self._raise_for(error)
             raise
 
     def rows(self, statement: Statement, values: Mapping[str, object]) -> list[Any]:
@@ -136,8 +136,8 @@ class Connection:
             self._cursor.execute(text, *(() if values is None else (values,)))
             self.in_doubt = False
             return self._cursor.fetchall() if rows else self._cursor.rowcount
-        except Exception as error:
-            raise self._meaning(error) from error
+        except Exception as error:  # noqa: BLE001 - it is raised again
+            self._raise_for(error)
 
     def _left(self) -> float:
         left = self._until - time.monotonic()
@@ -145,18 +145,18 @@ class Connection:
             raise Failed(Kind.LATE, TimeoutError())
         return left
 
-    def _meaning(self, error: Exception) -> Exception:
-        """The `Failed` for a driver's error, or another error as it is. Notes what follows for the connections."""
+    def _raise_for(self, error: Exception) -> NoReturn:
+        """Raise `Failed` for a driver's error, and another error as it is. Notes what follows for the connections."""
         met = failed(error, self._dialect.dbapi)
         if met is None:
-            return error
+            raise error
         if met.kind is Kind.LOST:
             self._database.suspect = time.monotonic()
             if time.monotonic() >= self._until:
                 met.kind = Kind.OVERDUE
         # A server that takes no writes may be no longer the primary.
         self._unfit |= not met.definite or met.kind is Kind.READ_ONLY
-        return met
+        raise met from error
 
     def _taken(self) -> Any:
         """A connection of the pool that is not suspect."""

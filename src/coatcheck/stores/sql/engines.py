@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from coatcheck.errors import ConfigurationError
+from coatcheck.stores.sql.greenlets import refuse_late_patch
 
 __all__ = ["CONNECTIONS", "UNTIL", "async_engine", "engine", "shown"]
 
@@ -48,6 +49,8 @@ def engine(url: str) -> Engine:
 
     @event.listens_for(made, "do_connect")
     def connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+        if dialect.name == _POSTGRESQL:
+            refuse_late_patch()
         return dialect.connect(*args, **options, **_timeouts(dialect.name))
 
     _prepare(made)
