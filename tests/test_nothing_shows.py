@@ -23,6 +23,7 @@ from coatcheck.core.lifecycle import Outcome
 from coatcheck.core.state import Read, Wanted
 from coatcheck.model.ports import Found, Write
 from coatcheck.model.record import APPLIED, Record
+from coatcheck.responder import Responder
 from coatcheck.session import Flash
 from coatcheck.silent import frameless
 from tests.servers.process import HOST, free_port
@@ -315,3 +316,11 @@ def test_the_frames_of_a_drivers_error_go_and_those_of_the_application_stay():
     assert cause.__context__ is own
     assert own.__traceback__ is not None
     assert "of the application" not in "".join(traceback.format_exception(error))
+
+
+def test_causes_that_go_round_in_a_circle_end():
+    one, other = ValueError(), ValueError()
+    one.__cause__, other.__cause__ = other, one
+    assert frameless(one) is one
+    with Sessions.from_url("memory://", secret=SECRET) as sessions:
+        assert Responder(sessions, sessions.open(b"")).failure_behind(one) is None

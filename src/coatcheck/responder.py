@@ -89,10 +89,10 @@ class _Responder(Generic[Manager]):
             return failure
         # Starlette calls its handlers of exceptions also for what the sending of the head raises, when it is too late
         # for them: it raises a RuntimeError from it.
-        cause = error.__cause__
-        while cause is not None and cause is not self._failure:
-            cause = cause.__cause__
-        return self._failure if cause is not None else None
+        causes = [error]
+        while (cause := causes[-1].__cause__) is not None and cause not in causes:
+            causes.append(cause)
+        return self._failure if self._failure in causes[1:] else None
 
     def _refusal(self, error: BaseException) -> Refusal | None:
         failure = self.failure_behind(error)

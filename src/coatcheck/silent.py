@@ -20,10 +20,11 @@ def silent(held: object) -> str:
 
 def frameless(error: _Error) -> _Error:
     """`error`, and its causes, without the frames of their tracebacks."""
-    one: BaseException | None = error
-    while one is not None:
+    causes: list[BaseException] = [error]
+    for one in causes:
         one.__traceback__ = None
         # The context may be an exception of the application's own, which keeps its frames: it is only not shown here.
         one.__suppress_context__ = True
-        one = one.__cause__
+        if one.__cause__ is not None and one.__cause__ not in causes:
+            causes.append(one.__cause__)
     return error

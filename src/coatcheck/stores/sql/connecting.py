@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from coatcheck.stores.sql.bounds import Reader, bounded, bounds_for
+from coatcheck.stores.sql.greenlets import refuse_late_patch
 
 __all__ = ["UNTIL", "connect"]
 
@@ -47,6 +48,7 @@ def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _psycopg(dialect: Any, options: Mapping[str, Any]) -> Any:
+    refuse_late_patch()
     return _bounded_class(dialect.dbapi.Connection).connect(**options)
 
 

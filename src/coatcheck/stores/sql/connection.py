@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import exc
 
@@ -61,7 +61,7 @@ class Connection:
         except BaseException as error:
             self.throw_away()
             if isinstance(error, Exception):
-                raise self._meaning(error) from error
+                self._raise_for(error)
             raise
 
     def rows(self, statement: Statement, values: Mapping[str, object]) -> list[Any]:
@@ -137,8 +137,8 @@ class Connection:
             self._cursor.execute(text, *(() if values is None else (values,)))
             self.in_doubt = False
             return self._cursor.fetchall() if rows else self._cursor.rowcount
-        except Exception as error:
-            raise self._meaning(error) from error
+        except Exception as error:  # noqa: BLE001 - it is raised again
+            self._raise_for(error)
 
     def _left(self) -> float:
         left = self._until - time.monotonic()
@@ -146,11 +146,11 @@ class Connection:
             raise Failed(Kind.LATE, TimeoutError())
         return left
 
-    def _meaning(self, error: Exception) -> Exception:
-        """The `Failed` for a driver's error, or another error as it is. Notes what follows for the connections."""
+    def _raise_for(self, error: Exception) -> NoReturn:
+        """Raise `Failed` for a driver's error, and another error as it is. Notes what follows for the connections."""
         met = failed(error, self._dialect.dbapi)
         if met is None:
-            return error
+            raise error
         if met.kind is Kind.LOST:
             self.database.suspect = time.monotonic()
             self.database.checked = False  # the server may be another one, or may have other settings
@@ -159,7 +159,7 @@ class Connection:
         # A server that takes no writes may be no longer the primary. After a statement that was too large, MySQL closes
         # the connection.
         self._unfit |= not met.definite or met.kind in {Kind.READ_ONLY, Kind.TOO_LARGE}
-        return met
+        raise met from error
 
     def _taken(self) -> Any:
         """A connection of the pool that is not suspect."""

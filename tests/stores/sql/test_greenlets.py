@@ -1,0 +1,36 @@
+"""gevent that patches the standard library after psycopg was imported: refused, since each query would hold up all."""
+
+import selectors
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from coatcheck import ConfigurationError, Sessions
+from coatcheck.errors import StoreUnavailable
+from tests.servers.process import HOST, free_port
+from tests.visitor import SECRET
+
+
+def ping():
+    with Sessions.from_url(f"postgresql://ada@{HOST}:{free_port()}/db", secret=SECRET) as sessions:
+        sessions.ping()
+
+
+def test_a_late_patch_is_refused_with_the_cure(monkeypatch):
+    monkeypatch.setattr(selectors, "DefaultSelector", object)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"gunicorn\.conf\.py .*monkey\.patch_all\(\)") as caught:
+            ping()
+        assert caught.value.__cause__ is None
+
+
+def test_an_early_patch_is_none(monkeypatch):
+    monkeypatch.setitem(
+        sys.modules, "psycopg.waiting", SimpleNamespace(DefaultSelector=selectors.DefaultSelector)
+    )
+    with pytest.raises(StoreUnavailable):
+        ping()
+    monkeypatch.setitem(sys.modules, "psycopg.waiting", SimpleNamespace())  # of another version
+    with pytest.raises(StoreUnavailable):
+        ping()
