@@ -135,12 +135,10 @@ def imply(state: State, *, failed: bool = False) -> None:
         CannotSendCookie: The session was opened by `edit`.
     """
     name = state.settings.identity_field
-    if name is None:
-        return
     if state.implied:
         # An earlier `save` failed. Since then the field may have got another value.
         state.sign_in, state.implied = None, False
-    if state.sign_in is not None or not _may_differ(state, name):
+    if name is None or state.sign_in is not None or not _may_differ(state, name):
         return
     before = stored_user(state)
     if before == _UNREADABLE and not _differs(state, name):
