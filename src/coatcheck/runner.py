@@ -36,7 +36,7 @@ from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.events import Event
 from coatcheck.model.ports import Store
 from coatcheck.model.record import Change
-from coatcheck.outages import Outages
+from coatcheck.outages import SEVERAL, Outages
 
 __all__ = ["Runner"]
 
@@ -91,7 +91,7 @@ class Runner:
                         answer = self._apply(wish, now, deadline)
                     else:
                         answer = self._call(wish, now, deadline)
-                    for item in answer if isinstance(answer, list | tuple) else ():
+                    for item in answer if type(answer) in SEVERAL else ():
                         if isinstance(item, StoreError):
                             outages.failed(wish, item)
                             break

@@ -37,7 +37,7 @@ from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, Store
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
-from coatcheck.outages import Outages
+from coatcheck.outages import SEVERAL, Outages
 from coatcheck.stores.coalesce import NO_LOOP, Lane, PerLoop, Tasks
 
 __all__ = ["AsyncRunner", "refuse_trio"]
@@ -175,7 +175,7 @@ class AsyncRunner:
                         )
                     else:
                         answer = await self._tasks.here().alone(self._call(wish, now, deadline))
-                    for item in answer if isinstance(answer, list | tuple) else ():
+                    for item in answer if type(answer) in SEVERAL else ():
                         if isinstance(item, StoreError):
                             outages.failed(wish, item)
                             break

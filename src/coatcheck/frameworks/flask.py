@@ -123,15 +123,11 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
     def flash(self, message: Any, category: str = "message", *, tags: str = "") -> None:
         """Leave a message; markup stays markup, a lazily translated text becomes the text that it is now."""
-        if (
-            not hasattr(message, "__html__")
-            and type(message) is not str
-            and (isinstance(message, str) or not isinstance(message, _PLAIN))
-        ):
+        markup = hasattr(message, "__html__")
+        if not markup and not _is_plain(message):
             message = str(message)
         waiting = self._messages()
         super().flash(message, category, tags=tags)
-        markup = hasattr(message, "__html__")
         waiting.append(_shown(Flash(category, str(message.__html__()) if markup else message, markup)))
         self._waiting_as_of = _as_of(self._look())
 
@@ -179,6 +175,10 @@ session: FlaskSession = cast("FlaskSession", flask.session)
 """``flask.session`` itself, typed for type checkers as what it is here."""
 
 _PLAIN = (int, float, bytes, list, dict, tuple, set, frozenset, type(None))
+
+
+def _is_plain(message: object) -> bool:
+    return type(message) is str or (not isinstance(message, str) and isinstance(message, _PLAIN))
 
 
 def _as_of(state: State) -> tuple[int, object, object]:
