@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from coatcheck.core.calls import (
+    ITEM_BY_ITEM,
     Apply,
     Call,
     CheckIndex,
@@ -91,7 +92,8 @@ class Runner:
                         answer = self._apply(wish, now, deadline)
                     else:
                         answer = self._call(wish, now, deadline)
-                    for item in answer if isinstance(answer, list | tuple) else ():
+                    answers: Sequence[object] = answer if isinstance(wish, ITEM_BY_ITEM) else ()
+                    for item in answers:
                         if isinstance(item, StoreError):
                             outages.failed(wish, item)
                             break

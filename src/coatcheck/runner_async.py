@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 from coatcheck.core.calls import (
+    ITEM_BY_ITEM,
     Apply,
     Call,
     CheckIndex,
@@ -112,7 +113,8 @@ class AsyncRunner:
                         )
                     else:
                         answer = await self._tasks.here().alone(self._call(wish, now, deadline))
-                    for item in answer if isinstance(answer, list | tuple) else ():
+                    answers: Sequence[object] = answer if isinstance(wish, ITEM_BY_ITEM) else ()
+                    for item in answers:
                         if isinstance(item, StoreError):
                             outages.failed(wish, item)
                             break

@@ -91,10 +91,9 @@ class Statements:
         columns = sessions.c
         self.has_arrays: bool = dialect.name == "postgresql"
         self.begins: str = "BEGIN IMMEDIATE" if dialect.name == "sqlite" else "BEGIN"
-        clock = _CLOCKS.get(dialect.name)
-        self.clock: Statement | None = (
-            None if clock is None else self.compiled(sa.select(sa.literal_column(clock)))
-        )
+        self.clock: Statement | None = None
+        if dialect.name in _CLOCKS:
+            self.clock = self.compiled(sa.text(f"SELECT {_CLOCKS[dialect.name]}"))
         key = self._value("key")
         row = {name: self._value(name) for name in _WRITTEN}
         written = (columns.key == key, columns.revision == self._value("expected"))
