@@ -20,7 +20,7 @@ import coatcheck
 SOURCE = Path(coatcheck.__file__).parent
 
 LAYERS = [
-    ["errors", "events"],
+    ["errors", "events", "silent"],
     ["model.fields", "model.lifetimes", "model.ports", "model.refusals", "model.sealing"],
     ["model.codec"],
     ["model.merges"],
@@ -78,18 +78,22 @@ BESIDE = {"runner_async": ["stores.coalesce"], "sessions": ["stores.coalesce"]}
 """What is no row of the table and yet a part of the one that names it: the lanes in which an event loop's calls wait."""
 
 # The leaves: what each may import beside the rows above. A store keeps bytes, and knows the port alone.
-STORES = ["errors", "model.ports"]
+STORES = ["errors", "silent", "model.ports"]
 PICKLES = ["compat._*", "compat.pickles"]
 LEAVES = {
     "stores": [],
     "stores.coalesce": ["errors"],
     "stores.breaker": ["errors"],
     "stores.adapter": [*STORES],
+    "stores.loops": [],
     "stores.threaded": [*STORES, "stores.adapter"],
     "stores.memory": [*STORES],
     "stores.sqlite*": [*STORES, "stores.threaded", "stores.sqlite*"],
-    "stores.redis*": [*STORES, "stores.breaker", "stores.redis*"],
-    "stores.sql*": [*STORES, "stores.adapter", "stores.breaker", "stores.sql", "stores.sql.*"],
+    "stores.redis*": [*STORES, "stores.breaker", "stores.loops", "stores.redis*"],
+    "stores.sql*": [
+        *STORES,
+        *("stores.adapter", "stores.breaker", "stores.loops", "stores.sql", "stores.sql.*"),
+    ],
     "stores.memcached*": [*STORES, "stores.breaker", "stores.threaded", "stores.memcached*"],
     "frameworks.wsgi": [*ROW],
     "frameworks.asgi*": [*ROW, "frameworks.asgi*"],
@@ -100,12 +104,12 @@ LEAVES = {
     "compat": [],
     # Its cookies are read and written, and its safe records encoded, by the code that does so for our own.
     "compat.gimlet*": [
-        "errors",
+        *("errors", "silent"),
         *("model.sealing", "http.cookie", "http.headers", "model.codec"),
         *("compat.gimlet*", *PICKLES),
     ],
     "compat.vial*": ["errors", "compat.vial*", *PICKLES],
-    "compat.pycket*": ["errors", "compat.pycket*", *PICKLES],
+    "compat.pycket*": ["errors", "silent", "compat.pycket*", *PICKLES],
     "compat.hug_store_redis*": ["errors", "compat.hug_store_redis*", *PICKLES],
     "compat.*": ["errors", *MODEL, *HTTP, *PICKLES],
     "testing": ["testing.*"],

@@ -248,7 +248,9 @@ async def test_of_two_batches_none_changes_a_record_that_the_other_is_changing()
 async def test_changes_that_are_not_stored_by_the_deadline_ask_the_store_nothing_more():
     store = Noted()
     change = created()
-    (result,) = await a_runner(store).send_changes([(change.key, change, None)], NOW, time.monotonic())
+    (result,) = await a_runner(store).batches.send_changes(
+        [(change.key, change, None)], NOW, time.monotonic()
+    )
     assert isinstance(result, StoreTimeout)
     assert (result.ambiguous, store.calls) == (False, [])
 

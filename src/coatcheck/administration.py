@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from coatcheck.core.start import clock_warning
 from coatcheck.manager import Manager, SessionInfo, checked_user, handle_or_none, infos, shares_docs_of
 from coatcheck.runner import Runner
-from coatcheck.session import Session, state_of
+from coatcheck.session import Session, end_of_request, state_of
 
 if TYPE_CHECKING:
     from coatcheck.runner_async import AsyncRunner
@@ -126,9 +126,12 @@ class Administration(Manager):
         state = state_of(session)
         now = self._now()
         self._runner.run(self._admin.open_for_edit(state, now, handle), now)
-        yield session
-        now = self._now()
-        self._runner.run(self._admin.close_edit(state, now, handle), now)
+        try:
+            yield session
+            now = self._now()
+            self._runner.run(self._admin.close_edit(state, now, handle), now)
+        finally:
+            end_of_request(session)
 
     def count(self) -> int:
         """The number of live sessions.
@@ -216,9 +219,12 @@ class AsyncAdministration(Manager):
         state = state_of(session)
         now = self._now()
         await self._runner.run(self._admin.open_for_edit(state, now, handle), now)
-        yield session
-        now = self._now()
-        await self._runner.run(self._admin.close_edit(state, now, handle), now)
+        try:
+            yield session
+            now = self._now()
+            await self._runner.run(self._admin.close_edit(state, now, handle), now)
+        finally:
+            end_of_request(session)
 
     @shares_docs_of(Administration.count)
     async def count(self) -> int:

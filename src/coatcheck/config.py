@@ -129,7 +129,11 @@ class Settings:
     """`absolute_timeout` for a session that is `permanent`. The browser keeps the cookie for the same time."""
 
     rotate_every: timedelta | None = None
-    """How often the secret of a session in use is changed. None: only by `sign_in` and `rotate()`."""
+    """How often the secret of a session in use is changed. None: only by `sign_in` and `rotate()`.
+
+    It shortens the use of a cookie that was copied from an old backup or log. It does not detect a thief who keeps using
+    a copy: that copy is rotated, too.
+    """
 
     rotation_grace: timedelta = timedelta(seconds=60)
     """How long the old secret is still accepted after a request first came with the new one of a periodic rotation."""

@@ -10,6 +10,7 @@
     ├── NotLoaded (RuntimeError)            the session was used before it was loaded (async only)
     ├── WouldBlock (RuntimeError)           a synchronous call would block the event loop
     ├── CannotSendCookie (RuntimeError)     a new cookie was needed, but none can be sent any more
+    ├── RequestOver (RuntimeError)          a change after the request's end, when nothing stores it any more
     ├── SessionGone (LookupError)           `edit` of a session that does not exist or has ended
     └── StoreError                          a store operation failed
         ├── StoreUnavailable                the store can't be reached, or did not answer
@@ -35,6 +36,7 @@ __all__ = [
     "InsecureTransportWarning",
     "NotLoaded",
     "NotStorable",
+    "RequestOver",
     "RevocationIncomplete",
     "SessionGone",
     "StoreError",
@@ -124,6 +126,21 @@ class CannotSendCookie(CoatcheckError, RuntimeError):
 
     Nothing of the change was written.
     """
+
+
+class RequestOver(CoatcheckError, RuntimeError):
+    """A session was changed after its request had ended: by a thread or a task that outlives it, or a late callback.
+
+    Nothing would store the change, so it is refused. `edit` changes a session outside a request. The session can still
+    be read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The session's request (or its `edit` block) has ended, so nothing would store this change. Make it before "
+            "the response is sent. Outside the request write `with sessions.edit(handle) as session:`, where `handle` is "
+            "the `session.handle` that was read while the request ran."
+        )
 
 
 class SessionGone(CoatcheckError, LookupError):

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
+from weakref import ref
 
 from coatcheck.config import Options, Settings
 from coatcheck.core.admin import Admin
+from coatcheck.core.identity import is_user
 from coatcheck.core.requests import Requests
 from coatcheck.core.state import State, Status
 from coatcheck.core.swap import Swap
@@ -38,6 +40,7 @@ __all__ = [
     "refuse_other_kind",
     "settings_from",
     "shares_docs_of",
+    "teller_of",
 ]
 
 SessionT = TypeVar("SessionT", bound=Session)
@@ -183,6 +186,17 @@ class Manager:
         )
 
 
+def teller_of(manager: Manager) -> Callable[[Event], None]:
+    """`Manager._tell`, without keeping the manager: its connections are closed with the last reference to it."""
+    known = ref(manager)
+
+    def tell(event: Event) -> None:
+        if (manager := known()) is not None:
+            manager._tell(event)
+
+    return tell
+
+
 def _state_of_outer(outer: Session, session: Session) -> State:
     state = session._state = state_of(outer)
     return state
@@ -213,8 +227,13 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 
 def checked_user(user: str) -> str:
-    if not isinstance(user, str) or not user:
-        raise TypeError("the user's id must be a non-empty str, as it was given to sign_in")
+    """`user`, if it can be one.
+
+    Raises:
+        TypeError: It is nothing that `sign_in` takes.
+    """
+    if not is_user(user):
+        raise TypeError("the user's id must be a str of 1 to 255 characters, as it was given to sign_in")
     return user
 
 

@@ -106,13 +106,14 @@ class _Responder(Generic[Manager]):
 class Responder(_Responder[Sessions]):
     """The end of one synchronous request."""
 
-    def head(self, status: int, headers: _Headers, *, secure: bool) -> Outcome:
+    def head(self, status: int, headers: _Headers, *, secure: bool, last: bool = False) -> Outcome:
         """Store what was changed. Returns what the head of the response must say of the session.
 
         Args:
             status: The status of the response.
             headers: Its headers so far.
             secure: Whether the request came by https.
+            last: Whether the request ends with it: no code of the application runs while the body is sent.
 
         Raises:
             StoreError: It is not stored, or it failed before and the status is 500. `failed` has the answer.
@@ -120,7 +121,7 @@ class Responder(_Responder[Sessions]):
         if status == _SERVER_ERROR:
             self._check()
         try:
-            outcome = self.sessions.close(self.session, secure=secure)
+            outcome = self.sessions.close(self.session, secure=secure, last=last)
             if outcome.set_cookie is not None:
                 rival = self._rival(headers)
                 if rival is not None and not self.sessions.wins_over(self.session, rival):
@@ -132,10 +133,14 @@ class Responder(_Responder[Sessions]):
         # Else a head may have been made before, and another response come in its place: its cookie goes out with this.
         return self._kept or outcome
 
-    def end(self) -> None:
-        """Store what was changed since the head: the body has ended, or the client has gone."""
+    def end(self, *, last: bool = False) -> None:
+        """Store what was changed since the head: the body has ended, or the client has gone.
+
+        Args:
+            last: Whether the request has ended, too. From now on a change of the session raises `RequestOver`.
+        """
         try:
-            self.sessions.close(self.session)
+            self.sessions.close(self.session, last=last)
         except BaseException:
             self.fail()
             raise
@@ -154,7 +159,7 @@ class Responder(_Responder[Sessions]):
 class AsyncResponder(_Responder[AsyncSessions]):
     """The end of one asynchronous request; see `Responder`."""
 
-    async def head(self, status: int, headers: _Headers, *, secure: bool) -> Outcome:
+    async def head(self, status: int, headers: _Headers, *, secure: bool, last: bool = False) -> Outcome:
         """See `Responder.head`."""
         if status == _SERVER_ERROR:
             self._check()
@@ -170,9 +175,9 @@ class AsyncResponder(_Responder[AsyncSessions]):
             raise
         return self._kept or outcome
 
-    async def end(self) -> None:
+    async def end(self, *, last: bool = False) -> None:
         """See `Responder.end`."""
-        await self.sessions.close(self.session)
+        await self.sessions.close(self.session, last=last)
 
     async def fail(self) -> None:
         """See `Responder.fail`."""
@@ -192,13 +197,13 @@ class SharedResponder(Responder):
         super().__init__(sessions, session)
         self._outer = outer
 
-    def head(self, status: int, headers: _Headers, *, secure: bool) -> Outcome:
+    def head(self, status: int, headers: _Headers, *, secure: bool, last: bool = False) -> Outcome:
         """See `Responder.head`."""
         if status == _SERVER_ERROR:
             self._check()
         return UNTOUCHED
 
-    def end(self) -> None:
+    def end(self, *, last: bool = False) -> None:
         """Nothing: the outer layer sees the same end."""
 
     def fail(self) -> None:

@@ -7,8 +7,10 @@ key in turn. Every other call has a task of its own, so that a cancelled request
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
@@ -32,14 +34,14 @@ from coatcheck.core.calls import (
     for_each,
 )
 from coatcheck.core.swap import Swap
-from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable, copy_of
+from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, StoreUnavailable, copy_of
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
 from coatcheck.outages import Outages
-from coatcheck.stores.coalesce import Lane, PerLoop, Tasks
+from coatcheck.stores.coalesce import NO_LOOP, Lane, PerLoop, Tasks
 
-__all__ = ["AsyncRunner"]
+__all__ = ["AsyncRunner", "refuse_trio"]
 
 T = TypeVar("T")
 _CLOSING = "the sessions are being shut down"
@@ -47,14 +49,75 @@ _Change: TypeAlias = tuple[bytes, Change, Held | None]
 """A key, the change of it, and what its caller knows to lie there."""
 
 
+def refuse_trio() -> None:
+    """Refuse to be used under trio.
+
+    Raises:
+        ConfigurationError: The caller runs under trio.
+    """
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return
+    try:
+        trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return  # it is imported, and does not run here
+    raise ConfigurationError(NO_LOOP)
+
+
+class _Batches:
+    """Sends the batches of the lanes. It knows no lane and no runner, so that a manager without users goes at once."""
+
+    def __init__(self, store: AsyncStore, swap: Swap) -> None:
+        self._store = store
+        self._swap = swap
+
+    async def send_loads(self, items: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
+        """Load a batch. Parallel requests of one visitor ask for one record."""
+        unique = list(dict.fromkeys(items))
+        found = await self._store.load(unique, now, deadline)
+        if len(unique) == len(items):
+            return found
+        under = dict(zip(unique, found, strict=True))
+        return [copy_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
+
+    async def send_changes(self, items: Sequence[_Change], now: int, deadline: float) -> Sequence[Result]:
+        """Carry out a batch of changes, conflicts included."""
+        _, changes, known = zip(*items, strict=True)
+        flow = self._swap.apply(changes, known)
+        answer: Any = None
+        try:
+            while True:
+                call = flow.send(answer)
+                try:
+                    if time.monotonic() >= deadline:  # others were first, again and again
+                        late = "the change was not stored within the deadline"
+                        raise StoreTimeout(late, ambiguous=False)
+                    if isinstance(call, Writes):
+                        answer, count = await self._store.write(call.writes, now, deadline), len(call.writes)
+                    else:
+                        answer, count = await self._store.load(call.keys, now, deadline), len(call.keys)
+                    if len(answer) != count:
+                        answer = for_each(call, answer)
+                except StoreError as error:
+                    answer = for_each(call, error)
+        except StopIteration as stop:
+            results: Sequence[Result] = stop.value
+            return results
+
+
 class _Desk:
     """The lanes of one event loop."""
 
-    def __init__(self, runner: AsyncRunner, tasks: Tasks) -> None:
-        self.loads: Lane[bytes] = Lane(tasks, runner.send_loads)
+    def __init__(self, batches: _Batches, tasks: Tasks) -> None:
+        self.loads: Lane[bytes] = Lane(tasks, batches.send_loads)
         self.changes: Lane[_Change] = Lane(
-            tasks, runner.send_changes, cancelled=True, key=itemgetter(0), handed_on=_handed_on
+            tasks, batches.send_changes, cancelled=True, key=itemgetter(0), handed_on=_handed_on
         )
+
+
+def _desk(batches: _Batches, tasks: PerLoop[Tasks]) -> _Desk:
+    return _Desk(batches, tasks.here())
 
 
 class AsyncRunner:
@@ -74,13 +137,13 @@ class AsyncRunner:
         tasks: PerLoop[Tasks],
     ) -> None:
         self._store = store
-        self._swap = swap
         self._patience = patience
         self._tell = tell
         self._outages = outages
         self._loads_in_place = store.loads_in_place
         self._tasks = tasks
-        self._desks: PerLoop[_Desk] = PerLoop(lambda: _Desk(self, tasks.here()))
+        self.batches: _Batches = _Batches(store, swap)
+        self._desks: PerLoop[_Desk] = PerLoop(partial(_desk, self.batches, tasks))
         self._closing = False
 
     async def run(self, flow: Flow[T], now: int) -> T:
@@ -136,11 +199,17 @@ class AsyncRunner:
 
         Raises:
             StoreUnavailable: The sessions are being shut down.
+            ConfigurationError: No event loop of asyncio runs.
         """
         if self._closing and not self._is_awaited():
             work.close()
             raise StoreUnavailable(_CLOSING, ambiguous=False)
-        return self._tasks.here().start(work)
+        try:
+            tasks = self._tasks.here()
+        except ConfigurationError:
+            work.close()
+            raise
+        return tasks.start(work)
 
     def _is_awaited(self) -> bool:
         """Whether `close` waits for the running task, so that its calls are carried out."""
@@ -177,39 +246,6 @@ class AsyncRunner:
                 return await store.sweep(now, limit, deadline)
             case _:
                 return await store.ping(deadline)
-
-    async def send_loads(self, items: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
-        """Load a batch. Parallel requests of one visitor ask for one record."""
-        unique = list(dict.fromkeys(items))
-        found = await self._store.load(unique, now, deadline)
-        if len(unique) == len(items):
-            return found
-        under = dict(zip(unique, found, strict=True))
-        return [copy_of(answer) if isinstance(answer := under[key], StoreError) else answer for key in items]
-
-    async def send_changes(self, items: Sequence[_Change], now: int, deadline: float) -> Sequence[Result]:
-        """Carry out a batch of changes, conflicts included."""
-        _, changes, known = zip(*items, strict=True)
-        flow = self._swap.apply(changes, known)
-        answer: Any = None
-        try:
-            while True:
-                call = flow.send(answer)
-                try:
-                    if time.monotonic() >= deadline:  # others were first, again and again
-                        late = "the change was not stored within the deadline"
-                        raise StoreTimeout(late, ambiguous=False)
-                    if isinstance(call, Writes):
-                        answer, count = await self._store.write(call.writes, now, deadline), len(call.writes)
-                    else:
-                        answer, count = await self._store.load(call.keys, now, deadline), len(call.keys)
-                    if len(answer) != count:
-                        answer = for_each(call, answer)
-                except StoreError as error:
-                    answer = for_each(call, error)
-        except StopIteration as stop:
-            results: Sequence[Result] = stop.value
-            return results
 
 
 def _handed_on(item: _Change, result: Result) -> _Change:

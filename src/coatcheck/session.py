@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, overload
 
 from coatcheck.core import identity
 from coatcheck.core.state import (
+    HEAD_HAS_LEFT,
     State,
     Status,
     check_name,
@@ -24,7 +25,7 @@ from coatcheck.core.state import (
     set_default,
     write_field,
 )
-from coatcheck.errors import CannotSendCookie, StoreError
+from coatcheck.errors import CannotSendCookie, RequestOver, StoreError
 from coatcheck.http.csrf import SECRET_BYTES, is_masked, masked
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF, FLASH, PRIVATE, Flash, is_private, stored_flash
@@ -33,8 +34,10 @@ from coatcheck.model.lifetimes import LONGEST_COOKIE, milliseconds, moment
 __all__ = [
     "Flash",
     "Session",
+    "end_of_request",
     "failure_met",
     "has_ended",
+    "head_has_left",
     "is_untouched",
     "state_of",
 ]
@@ -61,6 +64,22 @@ def has_ended(session: Session) -> bool:
     return session._head_sent if state is None else state.head_sent  # noqa: SLF001
 
 
+def end_of_request(session: Session) -> None:
+    """Note that nothing stores changes of the session any more: from now on they raise `RequestOver`."""
+    session._over = True  # noqa: SLF001
+    state = session._state  # noqa: SLF001
+    if state is not None:
+        state.over = True
+
+
+def head_has_left(session: Session) -> None:
+    """Note that no response can bring the session a new cookie any more."""
+    session._head_sent = True  # noqa: SLF001
+    state = session._state  # noqa: SLF001
+    if state is not None:
+        state.head_sent = True
+
+
 def failure_met(session: Session) -> StoreError | None:
     """The store's failure that the session raised in the application, or None.
 
@@ -81,7 +100,7 @@ class Session(MutableMapping[str, Any]):
     """
 
     # The managers in `coatcheck.sessions` read and write these directly, since calls cost time on each request.
-    __slots__ = ("_begin", "_failed", "_head_sent", "_state", "sessions")
+    __slots__ = ("_begin", "_failed", "_head_sent", "_over", "_state", "sessions")
 
     sessions: Any
     """The manager that opened it."""
@@ -93,6 +112,7 @@ class Session(MutableMapping[str, Any]):
         self._state: State | None = None
         self._head_sent = False
         self._failed = False
+        self._over = False
 
     def _look(self) -> State:
         state = self._state
@@ -131,7 +151,7 @@ class Session(MutableMapping[str, Any]):
     def __delitem__(self, name: str) -> None:
         state = self._look()
         if name == state.settings.identity_field:
-            identity.refuse_in_outage(state)
+            identity.assign(state, None)
         if is_private(name) or not has_field(state, name):
             raise KeyError(name)
         remove_field(state, name)
@@ -153,7 +173,7 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._look()
         check_name(name)
-        if name == state.settings.identity_field and not has_field(state, name):
+        if name == state.settings.identity_field and default is not None and not has_field(state, name):
             identity.assign(state, default)
         return set_default(state, name, default)
 
@@ -161,7 +181,7 @@ class Session(MutableMapping[str, Any]):
         """Remove the field `name` and return its value; without it `default`, or a `KeyError` where none is given."""
         state = self._look()
         if name == state.settings.identity_field:
-            identity.refuse_in_outage(state)
+            identity.assign(state, None)
         return super().pop(name, *default)
 
     def copy(self) -> dict[str, Any]:
@@ -265,7 +285,7 @@ class Session(MutableMapping[str, Any]):
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        state = self._look()
+        state = self._change()
         state.permanent, state.acted = bool(value), True
 
     def set_lifetime(
@@ -289,7 +309,7 @@ class Session(MutableMapping[str, Any]):
             TypeError: A limit is no `timedelta`.
             ValueError: A limit is shorter than one second, or longer than 400 days.
         """
-        state = self._look()
+        state = self._change()
         if state.limits is not None:
             own = state.limits
         else:
@@ -313,7 +333,7 @@ class Session(MutableMapping[str, Any]):
 
         Raises:
             TypeError: `user` is anything else.
-            CannotSendCookie: The session was opened by `edit`.
+            CannotSendCookie: The head of the response has left, or the session was opened by `edit`.
         """
         identity.sign_in(self._needs_cookie(), user, (keep,) if isinstance(keep, str) else keep)
 
@@ -331,9 +351,20 @@ class Session(MutableMapping[str, Any]):
         state.rotate += 1
         state.acted = True
 
+    def _change(self) -> State:
+        """The state, for a change of more than a field.
+
+        Raises:
+            RequestOver: Nothing would store the change.
+        """
+        state = self._look()
+        if state.over:
+            raise RequestOver
+        return state
+
     def _needs_store(self) -> State:
         """The state, for an action that is refused while the store fails, also with ``outage="anonymous"``."""
-        state = self._look()
+        state = self._change()
         identity.refuse_in_outage(state)
         return state
 
@@ -343,6 +374,8 @@ class Session(MutableMapping[str, Any]):
             raise CannotSendCookie(
                 "A session opened by `edit` has no response that could carry its new cookie."
             )
+        if state.head_sent:
+            raise CannotSendCookie(HEAD_HAS_LEFT)
         return state
 
     def flash(self, message: Any, category: str = "info", *, tags: str = "") -> None:

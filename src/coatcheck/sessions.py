@@ -22,7 +22,7 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
 from coatcheck.errors import CoatcheckError, NotLoaded, StoreError, StoreTimeout, WouldBlock
 from coatcheck.http.token import Token
-from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of
+from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of, teller_of
 from coatcheck.model.fields import Flash
 from coatcheck.model.ports import AsyncStore, Index, Store
 from coatcheck.outages import Outages
@@ -76,9 +76,8 @@ class Sessions(Administration):
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
-        self._runner = Runner(
-            self.store, self._swap, settings.deadline.total_seconds(), self._tell, self._outages
-        )
+        patience = settings.deadline.total_seconds()
+        self._runner = Runner(self.store, self._swap, patience, teller_of(self), self._outages)
         self._run = self._runner.run
 
     @classmethod
@@ -149,7 +148,11 @@ class Sessions(Administration):
                 raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
                 state = session._state = State(raw, client, self._load, self.settings)
                 state.path, state.owner = path, self
-                state.head_sent, state.failed = session._head_sent, session._failed
+                state.head_sent, state.over, state.failed = (
+                    session._head_sent,
+                    session._over,
+                    session._failed,
+                )
                 # Reentrant, since an event listener runs while its thread holds the lock, and may use the session.
                 state.turn = threading.RLock()
             return state
@@ -160,7 +163,7 @@ class Sessions(Administration):
                 now = int(self.settings.clock() * 1000)
                 self._run(self._requests.load(state, now), now)
 
-    def close(self, session: Session, *, secure: bool = True) -> Outcome:
+    def close(self, session: Session, *, secure: bool = True, last: bool = False) -> Outcome:
         """Store the request's changes. Returns the cookie and headers for its response.
 
         Called before the response's headers are sent, and again when the response ends: changes made in between are
@@ -169,6 +172,7 @@ class Sessions(Administration):
         Args:
             session: The session from `open`.
             secure: Whether the request came by https.
+            last: Whether the request has ended. From now on a change of the session raises `RequestOver`.
 
         Raises:
             StoreError: The changes are not stored, so the response must not claim success.
@@ -178,10 +182,10 @@ class Sessions(Administration):
         """
         state = session._state
         if state is None:
-            session._head_sent = True
+            session._head_sent, session._over = True, session._over or last
             return UNTOUCHED
         if not state.looked_at:
-            state.head_sent = True
+            state.head_sent, state.over = True, last or state.over
             return UNTOUCHED
         # Within the turn: another thread of the request may be storing something, and its time comes first.
         with state.turn:
@@ -189,9 +193,9 @@ class Sessions(Administration):
             if not (state.changes or state.mutable_reads or state.acted) and (
                 state.head_sent or self._requests.nothing_is_due(state, now)
             ):
-                state.head_sent = True
+                state.head_sent, state.over = True, last or state.over
                 return LOOKED_AT
-            flow = self._requests.close(state, now, failed=state.failed, head_sent=state.head_sent)
+            flow = self._requests.close(state, now, failed=state.failed, head_sent=state.head_sent, last=last)
             outcome = self._run(flow, now)
             state.head_sent = True
         if outcome.set_cookie is not None and not secure:
@@ -229,12 +233,12 @@ class Sessions(Administration):
     # For a session that a handler holds
 
     def load(self, session: Session) -> None:
-        """Load the session now, instead of at the first access.
+        """Load the session now, instead of at the first access. This does not count as use of the session.
 
         Raises:
             StoreError: The session can't be loaded.
         """
-        session.is_new  # noqa: B018 - the access loads it  # pyright: ignore[reportUnusedExpression]
+        session._glance()
 
     def save(self, session: Session, *, create: bool = False) -> bool:
         """Store the changes so far, before the request ends. A new cookie is sent with the response's headers.
@@ -319,9 +323,11 @@ class AsyncSessions(AsyncAdministration):
             ConfigurationError: The settings contradict each other, or the store.
         """
         refuse_other_kind(store, wanted_async=True)
+        from coatcheck.runner_async import refuse_trio
         from coatcheck.stores.coalesce import PerLoop, Tasks
 
         self.store = store
+        self._refuse_trio = refuse_trio
         self._outages = Outages(store)
         self._beginning = threading.Lock()
         self._tasks = PerLoop(Tasks)
@@ -336,7 +342,9 @@ class AsyncSessions(AsyncAdministration):
         self._running_loop = asyncio.get_running_loop
 
         patience = settings.deadline.total_seconds()
-        self._runner = AsyncRunner(self.store, self._swap, patience, self._tell, self._outages, self._tasks)
+        self._runner = AsyncRunner(
+            self.store, self._swap, patience, teller_of(self), self._outages, self._tasks
+        )
         self._run = self._runner.run
 
     @classmethod
@@ -384,6 +392,7 @@ class AsyncSessions(AsyncAdministration):
         try:
             loop = self._running_loop()
         except RuntimeError:
+            self._refuse_trio()
             loop = None
         return session_type(partial(self._begin, cookies, client, path, loop), self)
 
@@ -401,34 +410,38 @@ class AsyncSessions(AsyncAdministration):
                 raw = cookies if isinstance(cookies, bytes) else cookies.encode("latin-1", "replace")
                 state = session._state = State(raw, client, self._load_for_thread, self.settings)
                 state.path, state.owner, state.loop = path, self, loop
-                state.head_sent, state.failed = session._head_sent, session._failed
+                state.head_sent, state.over, state.failed = (
+                    session._head_sent,
+                    session._over,
+                    session._failed,
+                )
             return state
 
     @shares_docs_of(Sessions.close)
-    async def close(self, session: Session, *, secure: bool = True) -> Outcome:
+    async def close(self, session: Session, *, secure: bool = True, last: bool = False) -> Outcome:
         state = session._state
         if state is None:
-            session._head_sent = True
+            session._head_sent, session._over = True, session._over or last
             return UNTOUCHED
         if not state.looked_at:
-            state.head_sent = True
+            state.head_sent, state.over = True, last or state.over
             return UNTOUCHED
         if not (state.changes or state.mutable_reads or state.acted) and (
             state.head_sent or self._requests.nothing_is_due(state, int(self.settings.clock() * 1000))
         ):
-            state.head_sent = True
+            state.head_sent, state.over = True, last or state.over
             return LOOKED_AT
-        closing = self._close(state)
+        closing = self._close(state, last)
         # An ending is carried out even if its request is cancelled.
         outcome = await (self._alone(closing) if state.to_destroy else closing)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome
 
-    async def _close(self, state: State) -> Outcome:
+    async def _close(self, state: State, last: bool) -> Outcome:
         async with _turn_of(state):
             now = int(self.settings.clock() * 1000)  # other tasks of the request may have been first
-            flow = self._requests.close(state, now, failed=state.failed, head_sent=state.head_sent)
+            flow = self._requests.close(state, now, failed=state.failed, head_sent=state.head_sent, last=last)
             outcome = await self._run(flow, now)
             state.head_sent = True
             return outcome
@@ -497,7 +510,7 @@ class AsyncSessions(AsyncAdministration):
     @shares_docs_of(Sessions.load)
     async def load(self, session: Session) -> None:
         await self.preload(session)
-        session.is_new  # noqa: B018 - the access raises a failure of the load  # pyright: ignore[reportUnusedExpression]
+        session._glance()  # raises a failure of the load
 
     @shares_docs_of(Sessions.save)
     async def save(self, session: Session, *, create: bool = False) -> bool:

@@ -165,7 +165,9 @@ class AsyncHttpBehaviours(HttpBehaviours):
 def _one_by_one(runner: AsyncRunner) -> _Desk:
     """Lanes that let every request write at once, as if each came to another process."""
     tasks = runner._tasks.here()
-    desk = _Desk(runner, tasks)
-    desk.loads = Lane(tasks, runner.send_loads, largest_batch=1, in_flight=THREADS)
-    desk.changes = Lane(tasks, runner.send_changes, largest_batch=1, in_flight=THREADS, cancelled=True)
+    desk = _Desk(runner.batches, tasks)
+    desk.loads = Lane(tasks, runner.batches.send_loads, largest_batch=1, in_flight=THREADS)
+    desk.changes = Lane(
+        tasks, runner.batches.send_changes, largest_batch=1, in_flight=THREADS, cancelled=True
+    )
     return desk

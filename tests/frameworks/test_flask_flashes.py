@@ -5,6 +5,9 @@ import pytest
 from markupsafe import Markup
 
 from coatcheck import Sessions
+from coatcheck.core import state
+from coatcheck.frameworks import flask as coatcheck_flask
+from coatcheck.model import codec
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import PausingStore, Race
 from tests.behaviours.site import SECRET, without_turns
@@ -180,3 +183,57 @@ def test_two_parallel_pages_never_both_show_a_message():
             gate.open()
         shown = [message for page in pages for message in page.result().json]
     assert shown == ["hello"]
+
+
+def counted(monkeypatch, module, name):
+    """Counts the calls of a function from now on."""
+    calls = []
+    plain = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *given: calls.append(name) or plain(*given))
+    return calls
+
+
+def test_many_messages_of_a_request_cost_a_fixed_amount_each(app, client, monkeypatch):
+    rows = 2_000
+
+    def flash():
+        for row in range(rows):
+            flask.flash(f"row {row} is bad", "error")
+        return f"{len(flask.session['_flashes'])} {flask.session['_flashes'][-1][1]}"
+
+    route(app, flash)
+    encoded = counted(monkeypatch, codec, "encode")
+    read = counted(monkeypatch, state, "flash_from")
+    shown = counted(monkeypatch, coatcheck_flask, "_shown")
+    assert client.get("/").text == f"{rows} row {rows - 1} is bad"
+    # Encoded when it is flashed, and, as any mutable value, compared with that at the end.
+    assert (len(encoded), len(read), len(shown)) == (2 * rows, 0, rows)
+
+
+def test_messages_that_come_and_go_by_other_ways_are_seen(app, client, sessions):
+    def texts():
+        return [text for _, text in flask.session.get("_flashes", [])]
+
+    def view():
+        session = flask.session
+        flask.flash("one")
+        session.flash("two")
+        assert texts() == ["one", "two"]
+        session["_flashes"].append(("info", "to a copy"))
+        assert texts() == ["one", "two"]
+        assert [flash.message for flash in sessions.take_flashes(session)] == ["one", "two"]
+        session["other"] = session["another"] = 1  # as many changes as before
+        assert texts() == []
+        flask.flash("three")
+        sessions.save(session)
+        flask.flash(Markup("<b>"))
+        assert texts() == ["three", Markup("<b>")]
+        assert isinstance(session["_flashes"][1][1], Markup)
+        session.clear()
+        assert texts() == []
+        flask.flash("four")
+        assert texts() == ["four"]
+        return "fine"
+
+    route(app, view)
+    assert client.get("/").text == "fine"

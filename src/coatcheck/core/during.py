@@ -64,6 +64,7 @@ class During(Loading):
         """The messages that wait, of one category or all, the oldest first; no other response shows them."""
         names = [name for name, _ in flashes_in(state, category)]
         taken = yield from self._take(state, now, names)
+        state.flashes += 1  # what was made of the waiting ones is old now
         return [flash_from(taken[name]) for name in names if name in taken]
 
     def _take(self, state: State, now: int, names: Sequence[str]) -> Flow[dict[str, Any]]:

@@ -48,6 +48,7 @@ from coatcheck.model.record import (
     Update,
     newest_flashes,
 )
+from coatcheck.silent import silent
 
 __all__ = [
     "LOOKED_AT",
@@ -342,6 +343,9 @@ class Outcome(Struct, frozen=True):
 
     set_cookie: str | None = None
     vary: bool = False
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 UNTOUCHED = Outcome()

@@ -11,12 +11,13 @@ from coatcheck.core import identity, lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
 from coatcheck.core.during import During
 from coatcheck.core.loading import held_under
-from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status
+from coatcheck.core.state import HEAD_HAS_LEFT, NOTHING_WANTED, Sent, State, Status
 from coatcheck.core.users import event_of, raise_failure, record_of
-from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable, copy_of
+from coatcheck.errors import CannotSendCookie, NotStorable, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token
 from coatcheck.model.ports import Loaded
 from coatcheck.model.record import Change, Create, Record, Refused, SignIn, Update
+from coatcheck.silent import frameless
 
 __all__ = ["Requests"]
 
@@ -47,20 +48,30 @@ class Requests(During):
             )
         )
 
-    def close(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[lifecycle.Outcome]:
+    def close(
+        self, state: State, now: int, *, failed: bool, head_sent: bool, last: bool = False
+    ) -> Flow[lifecycle.Outcome]:
         """Carry out what the handler wanted, and say what the response must carry.
 
         If the handler `failed`, only its endings are carried out. Once the head of the response is sent
-        (`head_sent`), a change that needs a new cookie is an error.
+        (`head_sent`), a change that needs a new cookie is an error. After the `last` close, every change is one.
         """
         if state.failure is not None:
+            if last:
+                state.over = True
             if state.changes and not failed:
                 state.changes = {}  # told once, however often the session is closed
                 yield event_of("dropped", now, reason="the store is unavailable")
             return lifecycle.LOOKED_AT
         changed = False
         if state.changes or state.mutable_reads or state.acted:
-            changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent)
+            try:
+                changed = yield from self._commit(state, now, failed=failed, head_sent=head_sent, last=last)
+            except BaseException:
+                state.over = False  # an error page may follow
+                raise
+        if last:
+            state.over = True
         record, token = state.record, state.token
         if not (changed or failed or head_sent or record is None or token is None):
             yield from self._maintain(state, record, token, now)
@@ -93,7 +104,9 @@ class Requests(During):
             state.create = False
         return stored and state.status is not Status.LATE
 
-    def _commit(self, state: State, now: int, *, failed: bool, head_sent: bool) -> Flow[bool]:
+    def _commit(
+        self, state: State, now: int, *, failed: bool, head_sent: bool, last: bool = False
+    ) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any, and not only an ending that came too late."""
         settings = self._settings
         if settings.identity_field is not None:
@@ -102,12 +115,18 @@ class Requests(During):
                 identity.imply(state, failed=failed)
         if failed and not state.to_destroy:
             return False
+        # Before the store is waited for: what another thread changes meanwhile would not be stored any more.
+        if last:
+            state.over = True
         if state.doubt is not None:
             # To merge the same edits once more could count them twice.
             raise copy_of(state.doubt)
         # Recorded before the change is made of it: what another thread wants in between is stored once more, not lost.
         sent, before = state.sent(), state.record
-        wanted = NOTHING_WANTED if failed else state.wanted(settings.merge)
+        try:
+            wanted = NOTHING_WANTED if failed else state.wanted(settings.merge)
+        except NotStorable as error:
+            raise frameless(error) from error.__cause__  # its frames hold the values of the other fields
         change, token = (
             (None, None) if failed else lifecycle.change_of(state, settings, now, self._random, wanted)
         )
@@ -116,8 +135,7 @@ class Requests(During):
             impossible = CannotSendCookie(
                 "A session opened by `edit` has no response that could carry its new cookie."
                 if state.detached
-                else "The session needs a new cookie, but the head of the response has left: "
-                "put something in, sign in or rotate before the response begins."
+                else HEAD_HAS_LEFT
             )
             if not state.to_destroy:
                 raise impossible

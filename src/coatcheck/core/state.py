@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 
 from coatcheck.config import Settings
 from coatcheck.core.calls import Held
-from coatcheck.errors import DecodeError, NotStorable, StoreError, TooLarge
+from coatcheck.errors import DecodeError, NotStorable, RequestOver, StoreError, TooLarge
 from coatcheck.http.token import Token
 from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, PRIVATE, Flash, flash_from
 from coatcheck.model.merges import MergeRule
 from coatcheck.model.record import NO_FIELDS, Edit, Record, SignIn
+from coatcheck.silent import silent
 
 __all__ = [
+    "HEAD_HAS_LEFT",
     "NOTHING_WANTED",
     "Sent",
     "State",
@@ -39,6 +41,11 @@ __all__ = [
 ]
 
 _NOT_READ: Any = object()
+HEAD_HAS_LEFT = (
+    "The session needs a new cookie, and the head of its response has left. Put something into a new session, sign in or "
+    "rotate before that: while an HTTP request runs, or in a websocket before it is accepted. A socket that is open can "
+    "only ask the page to do it by a request of its own (fetch), and to connect again."
+)
 
 
 class Status(enum.Enum):
@@ -64,6 +71,9 @@ class Read(NamedTuple):
     base: bytes
     stored: bytes | None
 
+    def __repr__(self) -> str:
+        return silent(self)
+
 
 class Wanted(NamedTuple):
     """What a handler wants of the fields, in bytes.
@@ -77,6 +87,9 @@ class Wanted(NamedTuple):
     set: dict[str, bytes]
     edits: dict[str, Edit]
     remove: frozenset[str]
+
+    def __repr__(self) -> str:
+        return silent(self)
 
     @property
     def fields(self) -> dict[str, bytes]:
@@ -104,6 +117,9 @@ class Sent(NamedTuple):
     limits: tuple[int, int] | None
     sign_in: SignIn | None
     rotate: int
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 class State:
@@ -149,6 +165,7 @@ class State:
     create: bool = False  # a record is wanted, also without a field
     turn: Any = None  # serialises commits of this session; created on first use
     head_sent: bool = False
+    over: bool = False  # the request has ended: nothing stores a change any more
     began: bool = False  # the record was made by this request
     failed: bool = False  # the handler raised: nothing but endings and explicit saves is stored
     owner: Any = None  # the manager that opened the session
@@ -397,7 +414,9 @@ def read_field(state: State, name: str) -> Any:
 
 
 def write_field(state: State, name: str, value: Any) -> None:
-    """Record a field's new value; an error where it can't be stored."""
+    """Record a field's new value; an error where it can't be stored, or the request is over."""
+    if state.over:
+        raise RequestOver
     try:
         data = codec.encode(value)
     except NotStorable:
@@ -435,6 +454,8 @@ def flashes_in(state: State, category: str | None) -> list[tuple[str, Flash]]:
 
 def remove_field(state: State, name: str) -> None:
     """Record that the field is to go."""
+    if state.over:
+        raise RequestOver
     state.changes[name] = None
     state.values.pop(name, None)
 

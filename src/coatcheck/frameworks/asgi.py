@@ -27,7 +27,7 @@ from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
 from coatcheck.http.paths import Prefixes
 from coatcheck.responder import ENVIRON_KEY, SCOPE_KEY, AsyncResponder
-from coatcheck.session import Session
+from coatcheck.session import Session, end_of_request, head_has_left
 from coatcheck.sessions import AsyncSessions
 
 __all__ = ["SessionMiddleware", "check_csrf", "cookies_of", "path_of"]
@@ -132,14 +132,18 @@ class SessionMiddleware:
             await self.app(scope, receive, response.send)
         except BaseException as error:
             # Also a cancelled request ends a session that its handler ended.
-            if not await response.refuse(error):
+            if await response.refuse(error):
+                end_of_request(session)
+            else:
                 # A layer may try the request again with the same scope: that try gets another session.
-                await response.end()
+                await response.end(last=True)
                 raise
         else:
             if scope.get(SCOPE_KEY) is not session and not response.over:
                 await self.neighbours.settle(scope, session)
-            await self.sessions.close(session)
+            if not response.head_sent:
+                head_has_left(session)  # the server answers in its place, without our cookie
+            await self.sessions.close(session, last=True)
 
 
 def check_csrf(scope: Scope, value: str | None = None) -> bool:
@@ -228,6 +232,10 @@ class _Response(AsyncResponder):
             elif self._streaming:
                 await self.end()
         elif kind == "websocket.close":
+            if not self.head_sent:
+                # Servers make a 403 of it, which carries no header of ours.
+                head_has_left(self.session)
+                await self.end()
             self._closed = True
         await self.forward(message)
 

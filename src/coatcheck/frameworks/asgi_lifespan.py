@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from coatcheck.errors import ConfigurationError, StoreError
+from coatcheck.runner_async import refuse_trio
 from coatcheck.sessions import AsyncSessions
 
 __all__ = ["Lifespan"]
@@ -31,7 +32,12 @@ class Lifespan:
         self._sweep_every = sweep_every
 
     def watched(self, send: Send) -> Send:
-        """`send`, which begins to sweep when the application has started, and shuts down when it has stopped."""
+        """`send`, which begins to sweep when the application has started, and shuts down when it has stopped.
+
+        Raises:
+            ConfigurationError: The server runs under trio.
+        """
+        refuse_trio()
         sweeping: asyncio.Task[None] | None = None
 
         async def send_last(message: Message) -> None:

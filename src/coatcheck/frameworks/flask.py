@@ -28,17 +28,18 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
         "coatcheck.frameworks.flask needs Flask: pip install 'coatcheck[flask]'"
     ) from _error
 
-from coatcheck.core.state import names_in, remove_field
+from coatcheck.core.state import State, names_in, remove_field
 from coatcheck.errors import StoreError
+from coatcheck.frameworks.flask_login import USER_ID, check_id, is_used_by
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
-from coatcheck.frameworks.flask_settings import merged
+from coatcheck.frameworks.flask_settings import merged, seen
 from coatcheck.http.headers import amend, unavailable
 from coatcheck.model.fields import FLASH
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
 from coatcheck.session import Flash, Session
 from coatcheck.sessions import Sessions
 
-__all__ = ["FlaskSession", "SessionInterface"]
+__all__ = ["FlaskSession", "SessionInterface", "session"]
 
 _FLASHES = "_flashes"
 
@@ -59,6 +60,11 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
     accessed = False
     """Set by Flask; what counts for the headers is whether the session was looked at."""
 
+    _waiting: list[tuple[str, Any]] | None = None
+    """The messages as Flask has them, kept so that n messages in a request cost O(n)."""
+    _waiting_as_of: tuple[int, object, object] = (0, None, None)
+    """What of the state they were made of: as long as none of it is another, no message has come or gone."""
+
     modified = True
     """What Flask's documentation tells people to set. Changes are found without it."""
 
@@ -71,18 +77,19 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         """A field's value; under ``_flashes``, the messages that wait."""
         if name != _FLASHES:
             return super().__getitem__(name)
-        waiting = [_shown(flash) for flash in self.peek_flashes()]
+        waiting = self._messages()
         if not waiting:
             raise KeyError(name)
-        return waiting
+        return waiting.copy()
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Set a field; under ``_flashes``, add what is new in the list, or put the list in place of what waits."""
         if name != _FLASHES:
+            if name == USER_ID and self.app is not None and is_used_by(self.app):
+                check_id(value)
             super().__setitem__(name, value)
             return
-        waiting: list[tuple[str, Any]] = self.get(_FLASHES, [])
-        messages = [tuple(message) for message in value]
+        waiting, messages = self._messages(), list(value)
         if messages[: len(waiting)] == waiting:
             messages = messages[len(waiting) :]
         else:
@@ -99,6 +106,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         for field in names_in(state):
             if field.startswith(FLASH):
                 remove_field(state, field)
+        state.flashes += 1
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such a field; under ``_flashes``, whether a message waits."""
@@ -121,7 +129,23 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
             and (isinstance(message, str) or not isinstance(message, _PLAIN))
         ):
             message = str(message)
+        waiting = self._messages()
         super().flash(message, category, tags=tags)
+        markup = hasattr(message, "__html__")
+        waiting.append(_shown(Flash(category, str(message.__html__()) if markup else message, markup)))
+        self._waiting_as_of = _as_of(self._look())
+
+    def _messages(self) -> list[tuple[str, Any]]:
+        """The messages that wait, as Flask has them. The list is the session's own."""
+        as_of, before = _as_of(self._look()), self._waiting_as_of
+        if (
+            self._waiting is None
+            or as_of[0] != before[0]
+            or as_of[1] is not before[1]
+            or as_of[2] is not before[2]
+        ):
+            self._waiting, self._waiting_as_of = [_shown(flash) for flash in self.peek_flashes()], as_of
+        return self._waiting
 
     def fail(self) -> None:
         """Drop the changes of this request, but for ending the session: for an application's own error handlers.
@@ -151,7 +175,15 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         return self.sessions.is_live(self)
 
 
+session: FlaskSession = cast("FlaskSession", flask.session)
+"""``flask.session`` itself, typed for type checkers as what it is here."""
+
 _PLAIN = (int, float, bytes, list, dict, tuple, set, frozenset, type(None))
+
+
+def _as_of(state: State) -> tuple[int, object, object]:
+    """What is another whenever a message has come or gone."""
+    return state.flashes, state.record, state.changes
 
 
 def _shown(flash: Flash) -> tuple[str, Any]:
@@ -170,7 +202,9 @@ class SessionInterface(FlaskSessionInterface):
             sessions: The manager.
         """
         self.sessions = sessions
-        self._managers: WeakKeyDictionary[flask.Flask, Sessions] = WeakKeyDictionary()
+        self._managers: WeakKeyDictionary[flask.Flask, tuple[tuple[object, ...], Sessions]] = (
+            WeakKeyDictionary()
+        )
         self._setting_up = threading.Lock()
 
     def init_app(self, app: flask.Flask) -> None:
@@ -192,6 +226,7 @@ class SessionInterface(FlaskSessionInterface):
         if outer is not None and not again and manager.agrees_with(outer):
             session = manager.share(outer, FlaskSession)
             session.responder = SharedResponder(manager, proxy(session), outer)
+            session.app = app
             return session
         session = manager.open(
             environ.get("HTTP_COOKIE", ""),
@@ -209,13 +244,14 @@ class SessionInterface(FlaskSessionInterface):
         if not isinstance(session, FlaskSession):
             return
         responder = session.responder
+        streams = response.is_streamed and not response.direct_passthrough
         try:
             secure = flask.request.is_secure
-            outcome = responder.head(response.status_code, response.headers, secure=secure)
+            outcome = responder.head(response.status_code, response.headers, secure=secure, last=not streams)
         except StoreError as error:
             _refuse(response, responder.failed(error))
             return
-        if response.is_streamed and not response.direct_passthrough:
+        if streams:
             response.response = _Stream(session, cast("Iterable[bytes]", response.response))
         headers = response.headers
         if not outcome.vary:
@@ -228,22 +264,24 @@ class SessionInterface(FlaskSessionInterface):
         headers.extend(amended)
 
     def _manager(self, app: flask.Flask) -> Sessions:
-        manager = self._managers.get(app)
-        if manager is None:
+        """The manager with the settings that the application has now. Flask, too, reads them at each request."""
+        now = seen(app)
+        known = self._managers.get(app)
+        if known is None or known[0] != now:
             # The first requests of an application may come in several threads at once.
             with self._setting_up:
-                manager = self._managers.get(app)
-                if manager is None:
-                    manager = self._set_up(app)
-        bind_flask_login(app)
-        return manager
+                known = self._managers.get(app)
+                if known is None or known[0] != now:
+                    known = self._managers[app] = now, self._set_up(app)
+        return known[1]
 
     def _set_up(self, app: flask.Flask) -> Sessions:
         manager = merged(self.sessions, app)
         flask.got_request_exception.connect(_failed, app)
         if StoreError not in app.error_handler_spec[None][None]:
             app.register_error_handler(StoreError, _answer)
-        self._managers[app] = manager
+        if is_used_by(app):
+            bind_flask_login(app)
         return manager
 
 
@@ -307,4 +345,4 @@ class _Stream:
         try:
             _close_body(self._body)
         finally:
-            self._session.responder.end()
+            self._session.responder.end(last=True)

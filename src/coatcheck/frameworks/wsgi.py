@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Responder, session_in
-from coatcheck.session import Session
+from coatcheck.session import Session, end_of_request
 from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -77,12 +77,14 @@ class SessionMiddleware:
             body = self.app(environ, response.start)
             if response.head_sent or not (isinstance(body, list | tuple) or _is_file(body, environ)):
                 return _Body(response, body)
-            response.send_head()
+            response.send_head(last=True)
         except BaseException as error:
             refusal = response.refuse(error)
             _close_body(body)
             if refusal is None:
-                response.end()  # what tries the request again, with the same environ, gets another session
+                response.end(
+                    last=True
+                )  # what tries the request again, with the same environ, gets another session
                 raise
             return refusal
         return body
@@ -147,15 +149,15 @@ class _Response(Responder):
         self.send_head()
         self._write(data)
 
-    def send_head(self) -> None:
-        """Store what was changed, then let the head go, with the session's headers."""
+    def send_head(self, *, last: bool = False) -> None:
+        """Store what was changed, then let the head go, with the session's headers. See `Responder.head`."""
         if self.head_sent:
             return
         if self._head is None:
             raise AssertionError("the application sent a body before it called start_response")
         status, headers = self._head
         secure = self.environ.get("wsgi.url_scheme") == "https"
-        outcome = self.head(int(status[:3]), headers, secure=secure)
+        outcome = self.head(int(status[:3]), headers, secure=secure, last=last)
         if outcome.vary:
             headers = amend(headers, outcome.set_cookie)
         self.head_sent = True
@@ -170,6 +172,7 @@ class _Response(Responder):
         if refusal is None:
             return None
         self.head_sent = True
+        end_of_request(self.session)
         self.start_response(f"{refusal.status} {refusal.reason}", refusal.headers)
         return [refusal.body]
 
@@ -218,4 +221,4 @@ class _Body:
         try:
             _close_body(self._body)
         finally:
-            self._response.end()
+            self._response.end(last=True)

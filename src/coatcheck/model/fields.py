@@ -8,6 +8,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any, NamedTuple, Self
 
+from coatcheck.silent import silent
+
 __all__ = ["CSRF", "FLASH", "PRIVATE", "Flash", "flash_from", "is_private", "stored_flash"]
 
 PRIVATE = "\x00"
@@ -43,6 +45,9 @@ class Flash(_Flash):
         flash = super().__new__(cls, category, message)
         flash.markup, flash.tags = markup, tags
         return flash
+
+    def __repr__(self) -> str:
+        return silent(self)
 
     def __html__(self) -> str:
         """The message for a template that escapes: markup as it is, everything else escaped. ``{{ flash }}`` shows it."""

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from coatcheck.errors import ConfigurationError, DecodeError
+from coatcheck.silent import silent
 
 __all__ = ["OVERHEAD", "RANDOM_BYTES", "Opened", "Sealer", "from_text", "to_text"]
 
@@ -38,6 +39,9 @@ class Opened(NamedTuple):
 
     data: bytes
     current: bool
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 class Sealer:

@@ -15,9 +15,9 @@ from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
 
-from coatcheck.errors import StoreTimeout, StoreUnavailable, copy_of
+from coatcheck.errors import ConfigurationError, StoreTimeout, StoreUnavailable, copy_of
 
-__all__ = ["IN_FLIGHT", "LARGEST_BATCH", "Lane", "PerLoop", "Tasks"]
+__all__ = ["IN_FLIGHT", "LARGEST_BATCH", "NO_LOOP", "Lane", "PerLoop", "Tasks"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -28,6 +28,12 @@ LARGEST_BATCH = 32
 """The largest number of items in a batch. Larger batches make client and server wait for each other."""
 IN_FLIGHT = 2
 """The number of batches of a lane that are in flight at once."""
+
+
+NO_LOOP: str = (
+    "AsyncSessions needs an event loop of asyncio (or uvloop), and none is running here. It does not run under trio: "
+    'with anyio use backend="asyncio", with Hypercorn worker_class = "asyncio".'
+)
 
 
 class Send(Protocol[Item_contra]):
@@ -70,8 +76,15 @@ class PerLoop(Generic[Desk]):
         self._recent: tuple[ref[asyncio.AbstractEventLoop], Desk] | None = None
 
     def here(self) -> Desk:
-        """The object of the running loop."""
-        loop = asyncio.get_running_loop()
+        """The object of the running loop.
+
+        Raises:
+            ConfigurationError: No event loop of asyncio runs.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(NO_LOOP) from None
         # Nearly every call comes from the loop of the previous one; this check takes a fifth of the lookup's time.
         recent = self._recent
         if recent is not None and recent[0]() is loop:

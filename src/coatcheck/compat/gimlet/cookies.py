@@ -18,6 +18,7 @@ from coatcheck.errors import DecodeError
 from coatcheck.http.cookie import values_of
 from coatcheck.model import codec
 from coatcheck.model.sealing import RANDOM_BYTES, Sealer, from_text, to_text
+from coatcheck.silent import silent
 
 __all__ = ["BadCookie", "Cookie", "Cookies", "Written", "cookies_in"]
 
@@ -42,6 +43,9 @@ class Cookie(NamedTuple):
     """When the cookie was set; None in gimlet's format, which does not contain it."""
     current: bool
     """Whether it was written with the present settings: the newest secret, and the same format."""
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 class Written(Protocol):

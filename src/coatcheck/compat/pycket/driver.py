@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from coatcheck.compat._plain import Allow
 from coatcheck.compat.pycket._pickles import PROTOCOL, PROTOCOL_OF_OLD, Pickles, pickles
+from coatcheck.silent import silent
 
 __all__ = ["Driver", "DriverFactory", "MemcachedDriver", "RedisDriver"]
 
@@ -21,6 +22,9 @@ class Snapshot(NamedTuple):
 
     raw: bytes | None
     token: bytes | None = None
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 NOTHING = Snapshot(None)

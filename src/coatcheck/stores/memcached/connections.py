@@ -65,6 +65,9 @@ class OwnConnections:
         self._idle: deque[Any] = deque()
         self._closed = False
 
+    def __del__(self) -> None:
+        self.close()  # of a manager that was not shut down, such as one for each job or test
+
     def borrow(self, deadline: float) -> Any:
         while (idle := self._take()) is not None:
             # An idle connection has nothing to say. If it is readable, the server has closed it.

@@ -17,6 +17,7 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped] # pyright: i
 
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge
 from coatcheck.model.ports import Conflict, Found, Loaded, Write, Written, revision_of
+from coatcheck.silent import frameless
 from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.memcached.connections import Connections
 from coatcheck.stores.memcached.items import Items
@@ -172,19 +173,21 @@ class Node:
                 words = "did not answer in time: is it overloaded?"
             late = StoreTimeout(f"{self._name} {words}", ambiguous=writes and sent)
             own.breaker.failed(late)
-            raise late from error
+            raise late from frameless(error)
         except (OSError, MemcacheUnexpectedCloseError) as error:
             gone = StoreUnavailable(
                 f"{self._name} can't be reached ({type(error).__name__}): is it running, and is its address right?",
                 ambiguous=writes and sent,
             )
             own.breaker.failed(gone)
-            raise gone from error
+            raise gone from frameless(error)
         except MemcacheServerError as error:
             own.breaker.succeeded()
-            raise _refusal(self._name, error) from error
+            raise _refusal(self._name, error) from frameless(error)
         except MemcacheClientError as error:
-            raise StoreError(f"{self._name} refused a command: is it Memcached 1.6 or later?") from error
+            raise StoreError(f"{self._name} refused a command: is it Memcached 1.6 or later?") from frameless(
+                error
+            )
         except (MemcacheUnknownError, LookupError, ValueError):
             # The error quotes the reply, which may be part of another session: it is not chained.
             garbled = StoreUnavailable(

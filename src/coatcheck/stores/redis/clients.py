@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from coatcheck.errors import ConfigurationError
+from coatcheck.silent import silent
 from coatcheck.stores.redis.address import Address
 from coatcheck.stores.redis.clusters import Server
 from coatcheck.stores.redis.sockets import bounded
@@ -40,10 +41,16 @@ class Source(NamedTuple):
     settings: Callable[[Server | None], Any]
     seeds: Sequence[Server] = ()
 
+    def __repr__(self) -> str:
+        return silent(self)
+
 
 class _Settings(NamedTuple):
     connection_class: Any
     connection_kwargs: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 def source_of_url(address: Address, *, is_async: bool) -> Source:

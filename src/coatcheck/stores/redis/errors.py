@@ -6,6 +6,7 @@ No message repeats the text of a server or a driver, since it may contain argume
 from __future__ import annotations
 
 from coatcheck.errors import StoreError, StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
+from coatcheck.silent import frameless
 
 __all__ = ["code_in", "code_of", "failure", "is_outage", "is_reply", "refusal"]
 
@@ -115,7 +116,7 @@ def failure(where: str, cause: Exception, *, ambiguous: bool) -> StoreError:
             f"{where} can't be reached ({reason}): is it running, and is its address right?",
             ambiguous=ambiguous,
         )
-    error.__cause__ = cause
+    error.__cause__ = frameless(cause)
     return error
 
 

@@ -71,7 +71,6 @@ class Pool:
         Raises:
             StoreError: There are no replies.
         """
-        data = commands[0].data if len(commands) == 1 else b"".join([command.data for command in commands])
         fresh = has_paused = False
         while True:
             self._breaker.admit()
@@ -112,7 +111,11 @@ class Pool:
                     raise ConnectionResetError  # noqa: TRY301 - like any other failure before sending
                 # Of several commands that are sent in part, the first ones are run; a single one is not.
                 sent = len(commands) > 1
-                yield connection.send_packed_command, ([data],)
+                # In no variable: a traceback would show it.
+                yield (
+                    connection.send_packed_command,
+                    ([commands[0].data if len(commands) == 1 else b"".join([one.data for one in commands])],),
+                )
                 sent = True
                 if pauses:
                     has_paused = True

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from coatcheck.errors import StoreError
+from coatcheck.silent import silent
 from coatcheck.stores.redis.errors import code_of, refusal
 
 __all__ = [
@@ -113,6 +114,9 @@ class Command(NamedTuple):
     script: Script | None = None
     arguments: Sequence[bytes] = ()
     server: Any = None
+
+    def __repr__(self) -> str:
+        return silent(self)
 
     def in_full(self) -> Command:
         """The same call with the script's text in place of its hash."""

@@ -9,12 +9,12 @@ from typing import Any, Self, TypeVar
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.breaker import Breaker
+from coatcheck.stores.loops import PerLoop
 from coatcheck.stores.redis.address import address_of, no_host
 from coatcheck.stores.redis.calls import Calls, driven, driven_async
 from coatcheck.stores.redis.clients import Source, source_of_client, source_of_url
 from coatcheck.stores.redis.clusters import Cluster, Server
 from coatcheck.stores.redis.index import UserIndex
-from coatcheck.stores.redis.loops import PerLoop
 from coatcheck.stores.redis.pools import Pool
 from coatcheck.stores.redis.records import Records, loaded, ping
 from coatcheck.stores.redis.scripts import SERVERS, Command, Steps

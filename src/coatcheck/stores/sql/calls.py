@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from coatcheck.errors import StoreError, StoreUnavailable
+from coatcheck.silent import frameless
 from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.database import Database
 from coatcheck.stores.sql.errors import Failed, Kind, failure
@@ -49,7 +50,7 @@ class Call:
                     raise
                 return self._attempt(work, args)
         except Failed as met:
-            raise self._error(met) from met.__cause__
+            raise self._error(met) from frameless(met).__cause__
 
     def overdue(self) -> StoreError:
         """The error where the call was cancelled at its deadline."""

@@ -62,7 +62,9 @@ def create_tables(connection: Connection, tables: Tables, prefix: str) -> None:
 
 
 def _are_complete(connection: Connection, prefix: str) -> bool:
-    formats = [row[0] for row in connection.rows(connection.say.format, {})]
+    rows = connection.rows(connection.say.format, {})
+    formats = [row[0] for row in rows]
+    connection.database.packet = rows[0][1] if rows else None
     if formats not in ([], [FORMAT]):
         raise StoreUnavailable(
             f"the tables of prefix {prefix!r} are of a format that this release can't read ({formats}, not"

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from coatcheck.model.ports import Write, revision_of
+from coatcheck.silent import silent
 from coatcheck.stores.sql.table import Tables
 
 __all__ = ["Change", "Statement", "Statements"]
@@ -17,6 +18,7 @@ __all__ = ["Change", "Statement", "Statements"]
 _NUMBERS = ("signed_in", "until", "expires", "live")
 _WRITTEN = ("data", "revision", "user_id", *_NUMBERS)
 """The columns that a write sets."""
+_MYSQL = {"mysql", "mariadb"}
 _MYSQL_CLOCK = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
 _CLOCKS = {
     "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
@@ -53,7 +55,10 @@ class Change(NamedTuple):
 
     kind: str
     key: bytes
-    values: Mapping[str, object]
+    values: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return silent(self)
 
     @classmethod
     def of_write(cls, write: Write) -> Change:
@@ -78,6 +83,7 @@ class Statements:
 
     Attributes:
         single: The statements that change a row: create, update, remove.
+        format: The format of the tables, and the server's limit for the size of a statement in bytes, if it has one.
         several: The same for several rows, of which they return the keys; where the database takes arrays as values.
         dead: The keys of expired rows, which it locks; locked ones are passed over where the server can.
         sweep: Removes what has expired, where one statement can.
@@ -90,7 +96,8 @@ class Statements:
         self._sessions = sessions = made.sessions
         columns = sessions.c
         self.has_arrays: bool = dialect.name == "postgresql"
-        self.begins: str = "BEGIN IMMEDIATE" if dialect.name == "sqlite" else "BEGIN"
+        # Not BEGIN: with sql_mode=ORACLE, MariaDB takes that for the beginning of a block.
+        self.begins: str = "BEGIN IMMEDIATE" if dialect.name == "sqlite" else "START TRANSACTION"
         self.clock: Statement | None = None
         if dialect.name in _CLOCKS:
             self.clock = self.compiled(sa.text(f"SELECT {_CLOCKS[dialect.name]}"))
@@ -102,7 +109,9 @@ class Statements:
             "update": self.compiled(sa.update(sessions).values(row).where(*written)),
             "remove": self.compiled(sa.delete(sessions).where(columns.key == key)),
         }
-        self.format: Statement = self.compiled(sa.select(made.meta.c.format))
+        on_mysql = dialect.name in _MYSQL
+        packet: Any = sa.literal_column("@@max_allowed_packet" if on_mysql else "NULL")
+        self.format: Statement = self.compiled(sa.select(made.meta.c.format, packet))
         self.read: Statement = self.compiled(
             sa.select(columns.data, columns.revision).where(columns.key == key)
         )
@@ -215,7 +224,7 @@ def _takes_hex(dialect: sa.Dialect) -> bool:
 
 
 def _skips_locked(dialect: Any) -> bool:
-    if dialect.name not in {"mysql", "mariadb"}:
+    if dialect.name not in _MYSQL:
         return bool(dialect.name == "postgresql")
     version = tuple(part for part in dialect.server_version_info or () if isinstance(part, int))
     return version >= (_SKIPS_SINCE_MARIADB if dialect.is_mariadb else _SKIPS_SINCE_MYSQL)

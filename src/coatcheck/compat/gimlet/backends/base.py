@@ -17,6 +17,7 @@ from coatcheck.compat._plain import Allow, Allowed, named
 from coatcheck.compat.pickles import loads
 from coatcheck.errors import DecodeError, NotStorable
 from coatcheck.model import codec
+from coatcheck.silent import silent
 
 __all__ = ["Backend", "BaseBackend", "Record", "Renewal", "Write", "read_records", "write_records"]
 
@@ -38,12 +39,18 @@ class Write(NamedTuple):
     """Whether the record existed when it was read. If so, it is written only if it still exists, so that a removal by
     a logout is not undone."""
 
+    def __repr__(self) -> str:
+        return silent(self)
+
 
 class Renewal(NamedTuple):
     """A record whose lifetime starts again."""
 
     id: bytes
     seconds: int
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 class Backend(Protocol):
