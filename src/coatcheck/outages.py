@@ -14,12 +14,10 @@ from collections.abc import Callable
 from coatcheck.core.calls import Apply, Call, Forget, Note, Remove, Sweep, Writes
 from coatcheck.errors import StoreError, StoreUnavailable
 
-__all__ = ["SEVERAL", "Outages"]
+__all__ = ["Outages"]
 
 log: logging.Logger = logging.getLogger("coatcheck")
 _CHANGING = (Apply, Forget, Note, Remove, Sweep, Writes)
-SEVERAL: frozenset[type] = frozenset({list, tuple})
-"""The types of an answer of a store that may contain errors."""
 _PAUSE = 60.0
 """Seconds from the beginning of one outage that is logged to that of the next one."""
 _CALM = 1.0

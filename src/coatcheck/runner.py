@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from coatcheck.core.calls import (
+    ITEM_BY_ITEM,
     Apply,
     Call,
     CheckIndex,
@@ -36,7 +37,7 @@ from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.events import Event
 from coatcheck.model.ports import Store
 from coatcheck.model.record import Change
-from coatcheck.outages import SEVERAL, Outages
+from coatcheck.outages import Outages
 
 __all__ = ["Runner"]
 
@@ -91,7 +92,8 @@ class Runner:
                         answer = self._apply(wish, now, deadline)
                     else:
                         answer = self._call(wish, now, deadline)
-                    for item in answer if type(answer) in SEVERAL else ():
+                    answers: Sequence[object] = answer if isinstance(wish, ITEM_BY_ITEM) else ()
+                    for item in answers:
                         if isinstance(item, StoreError):
                             outages.failed(wish, item)
                             break

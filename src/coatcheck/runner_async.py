@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 from coatcheck.core.calls import (
+    ITEM_BY_ITEM,
     Apply,
     Call,
     CheckIndex,
@@ -37,7 +38,7 @@ from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, Store
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
-from coatcheck.outages import SEVERAL, Outages
+from coatcheck.outages import Outages
 from coatcheck.stores.coalesce import NO_LOOP, Lane, PerLoop, Tasks
 
 __all__ = ["AsyncRunner", "refuse_trio"]
@@ -175,7 +176,8 @@ class AsyncRunner:
                         )
                     else:
                         answer = await self._tasks.here().alone(self._call(wish, now, deadline))
-                    for item in answer if type(answer) in SEVERAL else ():
+                    answers: Sequence[object] = answer if isinstance(wish, ITEM_BY_ITEM) else ()
+                    for item in answers:
                         if isinstance(item, StoreError):
                             outages.failed(wish, item)
                             break

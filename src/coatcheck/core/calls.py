@@ -18,6 +18,7 @@ from coatcheck.model.ports import Entry, Found, Write
 from coatcheck.model.record import Applied, Change, Refused, State
 
 __all__ = [
+    "ITEM_BY_ITEM",
     "Apply",
     "Call",
     "CheckIndex",
@@ -128,6 +129,10 @@ Call: TypeAlias = (
     Load | Apply | Writes | Remove | Note | SessionsOf | CheckIndex | Forget | Count | Sweep | Ping
 )
 Flow: TypeAlias = Generator[Call | Event, Any, T]
+
+
+ITEM_BY_ITEM = (Apply, Load, Remove, Writes)
+"""The calls that are answered item by item, where an answer may be a `StoreError`."""
 
 
 def for_each(call: Load | Writes, answers: Sequence[Any] | StoreError) -> Sequence[Any]:

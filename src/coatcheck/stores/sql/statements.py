@@ -98,8 +98,9 @@ class Statements:
         self.has_arrays: bool = dialect.name == "postgresql"
         # Not BEGIN: with sql_mode=ORACLE, MariaDB takes that for the beginning of a block.
         self.begins: str = "BEGIN IMMEDIATE" if dialect.name == "sqlite" else "START TRANSACTION"
-        clock = _CLOCKS.get(dialect.name)
-        self.clock: Statement | None = None if clock is None else self.compiled(sa.text(f"SELECT {clock}"))
+        self.clock: Statement | None = None
+        if dialect.name in _CLOCKS:
+            self.clock = self.compiled(sa.text(f"SELECT {_CLOCKS[dialect.name]}"))
         key = self._value("key")
         row = {name: self._value(name) for name in _WRITTEN}
         written = (columns.key == key, columns.revision == self._value("expected"))
