@@ -70,8 +70,7 @@ def _bounded_class(connection: Any) -> Any:
 def _pymysql(dialect: Any, options: Mapping[str, Any]) -> Any:
     left = _left()
     driver = dialect.dbapi.connect(**options, defer_connect=True, read_timeout=left, write_timeout=left)
-    if driver.ssl:  # PyMySQL asks each server for TLS
-        driver.ctx.sslsocket_class = _TLSSocket
+    driver.ctx.sslsocket_class = _TLSSocket  # PyMySQL asks each server for TLS
     driver.connect(_socket_to(driver.host, driver.port))
     return driver
 
