@@ -42,7 +42,7 @@ class Bounds:
 
     @staticmethod
     def abandon(driver: Any) -> None:
-        """End a driver's connection whose event loop is closed, so that nothing can be awaited."""
+        """End a driver's connection, if there is one, without waiting: its event loop may be closed."""
 
 
 class _PyMySQL(Bounds):
@@ -68,7 +68,7 @@ class _PyMySQL(Bounds):
 class Reader(io.RawIOBase):
     """Reads from a socket, until a moment."""
 
-    def __init__(self, sock: socket.socket, until: float) -> None:
+    def __init__(self, sock: Any, until: float) -> None:
         super().__init__()
         self._sock = sock
         self._until = until
@@ -81,7 +81,8 @@ class Reader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left)
-        return self._sock.recv_into(buffer)
+        size: int = self._sock.recv_into(buffer)
+        return size
 
 
 class _Aiomysql(Bounds):
@@ -97,8 +98,9 @@ class _Aiomysql(Bounds):
 
     @staticmethod
     def abandon(driver: Any) -> None:
-        writer, driver._writer = driver._writer, None  # noqa: SLF001 - its finalizer would call the loop
-        if writer is not None:
+        writer = driver and driver._writer  # noqa: SLF001 - as above
+        if writer:
+            driver._writer = None  # noqa: SLF001 - its finalizer would call the loop
             with suppress(
                 OSError, TypeError
             ):  # uvloop's sockets have no such method; it closes them with the loop
@@ -131,7 +133,8 @@ class _Psycopg(Bounds):
 
     @staticmethod
     def abandon(driver: Any) -> None:
-        driver.pgconn.finish()
+        if driver is not None:
+            driver.pgconn.finish()
 
 
 class _AsyncPsycopg(_Psycopg):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -20,10 +21,12 @@ from typing import Any
 from coatcheck.stores.sql.bounds import Reader, bounded, bounds_for
 from coatcheck.stores.sql.greenlets import refuse_late_patch
 
-__all__ = ["UNTIL", "connect"]
+__all__ = ["MADE", "UNTIL", "connect"]
 
 UNTIL: ContextVar[float] = ContextVar("coatcheck.stores.sql.until")
 """When connecting must have come to its end (`time.monotonic`)."""
+MADE: ContextVar[Any] = ContextVar("coatcheck.stores.sql.made")
+"""The driver's connection that was made last. If what it is asked first fails, SQLAlchemy drops it without closing it."""
 
 
 def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
@@ -41,6 +44,7 @@ def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
             "pymysql": _pymysql,
         }
         made = driver = makers[dialect.driver](dialect, options)
+    MADE.set(driver)
     if dialect.driver == "psycopg":
         # For what SQLAlchemy asks a new connection first. The call that connects sets its own afterwards.
         bounds_for(dialect)(driver, UNTIL.get())
@@ -66,28 +70,34 @@ def _bounded_class(connection: Any) -> Any:
 
 
 def _pymysql(dialect: Any, options: Mapping[str, Any]) -> Any:
-    until = UNTIL.get()
-    driver = dialect.dbapi.connect(**options, defer_connect=True, write_timeout=_left(until))
-    driver.connect(_socket_to(driver.host, driver.port, until))
+    left = _left()
+    driver = dialect.dbapi.connect(**options, defer_connect=True, read_timeout=left, write_timeout=left)
+    driver.ctx.sslsocket_class = _TLSSocket  # PyMySQL asks each server for TLS
+    driver.connect(_socket_to(driver.host, driver.port))
     return driver
 
 
-class _Socket(socket.socket):
-    until: float
-
+class _Bounded:
     def makefile(self, *_: Any, **__: Any) -> Any:
         """PyMySQL reads all replies from this file."""
-        return io.BufferedReader(Reader(self, self.until))
+        return io.BufferedReader(Reader(self, UNTIL.get()))
 
 
-def _socket_to(host: str, port: int, until: float) -> _Socket:
+class _Socket(_Bounded, socket.socket):
+    pass
+
+
+class _TLSSocket(_Bounded, ssl.SSLSocket):
+    pass
+
+
+def _socket_to(host: str, port: int) -> _Socket:
     """A socket that is connected to the first of the host's addresses that answers."""
     failed: OSError = TimeoutError()
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         made = _Socket(family, kind, protocol)
         try:
-            made.until = until
-            made.settimeout(_left(until))
+            made.settimeout(_left())
             made.connect(address)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -99,5 +109,5 @@ def _socket_to(host: str, port: int, until: float) -> _Socket:
     raise failed
 
 
-def _left(until: float) -> float:
-    return max(0.001, until - time.monotonic())
+def _left() -> float:
+    return max(0.001, UNTIL.get() - time.monotonic())

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from sqlalchemy import exc
 
 from coatcheck.stores.sql.bounds import Bounds
-from coatcheck.stores.sql.connecting import UNTIL
+from coatcheck.stores.sql.connecting import MADE, UNTIL
 from coatcheck.stores.sql.database import Database
 from coatcheck.stores.sql.errors import Failed, Kind, failed
 from coatcheck.stores.sql.statements import Statement, Statements
@@ -165,7 +165,12 @@ class Connection:
         """A connection of the pool that is not suspect."""
         UNTIL.set(self._until)
         while True:
-            pooled: Any = self.database.engine.raw_connection()
+            MADE.set(None)
+            try:
+                pooled: Any = self.database.engine.raw_connection()
+            except BaseException:
+                self.database.bounds.abandon(MADE.get())
+                raise
             if pooled.info.setdefault(_MADE_AT, time.monotonic()) >= self.database.suspect:
                 return pooled
             pooled.invalidate()
