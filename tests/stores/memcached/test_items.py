@@ -117,6 +117,12 @@ def test_a_url_names_hosts_or_a_socket(url, servers):
     assert [tuple(server) for server in servers_of_url(url)] == servers
 
 
+def test_a_server_with_a_user_is_refused_and_not_shown():
+    with pytest.raises(ConfigurationError, match="no user and password") as raised:
+        servers_of(["user:hush@one"])
+    assert "hush" not in str(raised.value)
+
+
 @pytest.mark.parametrize("make", [from_url, async_from_url])
 @pytest.mark.parametrize(
     ("url", "told"),

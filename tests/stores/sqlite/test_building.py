@@ -99,9 +99,7 @@ def test_the_url_names_the_file_and_the_options_are_the_stores(tmp_path, monkeyp
     make(f"sqlite:///{tmp_path}/c.db", prefix="mine:", synchronous="FULL", ballast=0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a b.db", "a b.db-ballast", "c.db"]
     assert query(tmp_path / "c.db", 'SELECT * FROM "mine:meta"') == [(2,)]
-    with pytest.raises(
-        ConfigurationError, match=r"sqlite://a\.db… has two slashes: write sqlite:///relative"
-    ):
+    with pytest.raises(ConfigurationError, match="has no host: write sqlite:///relative"):
         make("sqlite://a.db")
 
 

@@ -211,6 +211,15 @@ def test_a_link_that_names_another_file_is_followed(path, make):
         assert at(store, write, LATER) == write.data
 
 
+def test_a_strange_log_is_known_behind_a_link(path, make):
+    one = path.with_name("one.db")
+    path.symlink_to(one)
+    with closing(make(path, ballast=0)) as store:
+        write = replaced_beside_its_log(store, one)
+        with pytest.raises(StoreUnavailable, match="belongs to the file before it"):
+            at(store, write, LATER)
+
+
 def test_several_processes_all_come_to_the_file_that_is_there(path):
     with closing(SQLiteStore(path, ballast=0)) as store:
         write = put(store, new())

@@ -127,7 +127,7 @@ class SQLiteStore:
             with suppress(StoreFull):
                 return self._connections.write(self._write, writes, deadline)
         answers: dict[bytes, Written] = {}
-        for write in sorted(writes, key=_order):
+        for write in writes:
             try:
                 if _ends(write):
                     answers[write.key] = self._end(self._write, write, deadline)
@@ -258,8 +258,3 @@ class SQLiteStore:
 
 def _ends(write: Write) -> bool:
     return write.urgent and not write.live
-
-
-def _order(write: Write) -> int:
-    """Endings first: they leave room in the log, and the writes that grow have the least right to it."""
-    return 0 if _ends(write) else 1 if write.urgent else 2
