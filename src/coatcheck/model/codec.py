@@ -257,11 +257,12 @@ _CONVERTERS: dict[type, Callable[[Any], object]] = {
     tuple: tuple,
     set: set,
     frozenset: frozenset,
-    datetime: lambda value: datetime.combine(
+    # Defaults, since freezegun puts its own classes under the names of a module.
+    datetime: lambda value, kind=datetime: kind.combine(
         date(value.year, value.month, value.day),
         time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold),
     ),
-    date: lambda value: date(value.year, value.month, value.day),
+    date: lambda value, kind=date: kind(value.year, value.month, value.day),
     time: lambda value: time(
         value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold
     ),
