@@ -21,7 +21,8 @@ SOURCE = Path(coatcheck.__file__).parent
 
 LAYERS = [
     ["errors", "events", "silent"],
-    ["model.codec", "model.fields", "model.lifetimes", "model.ports", "model.sealing"],
+    ["model.fields", "model.lifetimes", "model.ports", "model.refusals", "model.sealing"],
+    ["model.codec"],
     ["model.merges"],
     ["model.record"],
     ["model.format"],
@@ -34,8 +35,9 @@ LAYERS = [
     ["core.users"],
     ["core.loading"],
     ["core.during"],
-    ["core.requests"],
+    ["core.requests", "core.start"],
     ["core.admin"],
+    ["outages"],
     ["runner", "runner_async"],
     ["session"],
     ["urls"],
@@ -70,7 +72,7 @@ NOT_FOR = {
     ],
     "urls": [*CORE, "session", "runner", "runner_async"],
     "manager": ["runner", "runner_async", "urls"],
-    "administration": [*CORE, "urls"],
+    "administration": [*[module for module in CORE if module != "core.start"], "urls"],
 }
 BESIDE = {"runner_async": ["stores.coalesce"], "sessions": ["stores.coalesce"]}
 """What is no row of the table and yet a part of the one that names it: the lanes in which an event loop's calls wait."""
@@ -83,11 +85,15 @@ LEAVES = {
     "stores.coalesce": ["errors"],
     "stores.breaker": ["errors"],
     "stores.adapter": [*STORES],
+    "stores.loops": [],
     "stores.threaded": [*STORES, "stores.adapter"],
     "stores.memory": [*STORES],
     "stores.sqlite*": [*STORES, "stores.threaded", "stores.sqlite*"],
-    "stores.redis*": [*STORES, "stores.breaker", "stores.redis*"],
-    "stores.sql*": [*STORES, "stores.adapter", "stores.breaker", "stores.sql", "stores.sql.*"],
+    "stores.redis*": [*STORES, "stores.breaker", "stores.loops", "stores.redis*"],
+    "stores.sql*": [
+        *STORES,
+        *("stores.adapter", "stores.breaker", "stores.loops", "stores.sql", "stores.sql.*"),
+    ],
     "stores.memcached*": [*STORES, "stores.breaker", "stores.threaded", "stores.memcached*"],
     "frameworks.wsgi": [*ROW],
     "frameworks.asgi*": [*ROW, "frameworks.asgi*"],

@@ -16,6 +16,7 @@ from coatcheck.core.swap import held_of
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
+from coatcheck.outages import Outages
 from coatcheck.runner import Runner
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import PausingStore, Race
@@ -41,7 +42,7 @@ class Noted:
 
 
 def a_runner(store, patience=60, told=None):
-    return Runner(store, a_swap(), patience, [].append if told is None else told.append)
+    return Runner(store, a_swap(), patience, [].append if told is None else told.append, Outages(store))
 
 
 def held(store, number=1):

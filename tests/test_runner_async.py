@@ -11,6 +11,7 @@ from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.model import codec
 from coatcheck.model.ports import Conflict
 from coatcheck.model.record import Refused
+from coatcheck.outages import Outages
 from coatcheck.runner_async import AsyncRunner
 from coatcheck.stores.coalesce import PerLoop, Tasks
 from coatcheck.stores.memory import AsyncMemoryStore
@@ -88,7 +89,7 @@ class Parked(AsyncMemoryStore):
 
 
 def a_runner(store, patience=60):
-    return AsyncRunner(store, a_swap(), patience, [].append, PerLoop(Tasks))
+    return AsyncRunner(store, a_swap(), patience, [].append, Outages(store), PerLoop(Tasks))
 
 
 @pytest.mark.parametrize("method", CALLS)
@@ -247,7 +248,9 @@ async def test_of_two_batches_none_changes_a_record_that_the_other_is_changing()
 async def test_changes_that_are_not_stored_by_the_deadline_ask_the_store_nothing_more():
     store = Noted()
     change = created()
-    (result,) = await a_runner(store).batches.send_changes([(change.key, change, None)], NOW, time.monotonic())
+    (result,) = await a_runner(store).batches.send_changes(
+        [(change.key, change, None)], NOW, time.monotonic()
+    )
     assert isinstance(result, StoreTimeout)
     assert (result.ambiguous, store.calls) == (False, [])
 

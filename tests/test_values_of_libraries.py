@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from enum import Enum
 
 import pydantic
@@ -74,13 +74,13 @@ def test_markup_is_stored_as_its_text():
 
 def test_a_moment_is_stored_while_another_class_stands_under_the_name_of_datetime(monkeypatch):
     # What freezegun does with every module, as long as a time is frozen.
-    class FakeDate(datetime.date):
+    class FakeDate(dt.date):
         pass
 
-    class FakeDatetime(datetime.datetime, FakeDate):
+    class FakeDatetime(dt.datetime, FakeDate):
         pass
 
     monkeypatch.setattr(codec, "date", FakeDate)
     monkeypatch.setattr(codec, "datetime", FakeDatetime)
-    for value in (FakeDatetime(2026, 3, 1, 12, tzinfo=datetime.UTC), FakeDate(2026, 3, 1)):
+    for value in (FakeDatetime(2026, 3, 1, 12, tzinfo=dt.UTC), FakeDate(2026, 3, 1)):
         assert decode(encode(value)) == value

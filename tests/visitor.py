@@ -50,10 +50,10 @@ def make_sessions(store=None, **options) -> Sessions:
 class Blocking:
     """An `AsyncSessions` that is called as if it were a `Sessions`: what waits is waited for."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, store=None, **options) -> None:
         self.runner = asyncio.Runner()
         self.manager = AsyncSessions(
-            AsyncMemoryStore(), **{"secret": SECRET, "clock": ManualClock(), **options}
+            store or AsyncMemoryStore(), **{"secret": SECRET, "clock": ManualClock(), **options}
         )
 
     def __getattr__(self, name):

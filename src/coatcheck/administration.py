@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from coatcheck.core.start import clock_warning
 from coatcheck.manager import Manager, SessionInfo, checked_user, handle_or_none, infos, shares_docs_of
 from coatcheck.runner import Runner
 from coatcheck.session import Session, end_of_request, state_of
@@ -141,8 +142,17 @@ class Administration(Manager):
         return self._runner.run(self._admin.count(), self._now())
 
     def ping(self) -> None:
-        """Return if the store can be reached, else raise a `StoreError`."""
-        self._runner.run(self._admin.ping(), self._now())
+        """Return if the store can be reached, else raise a `StoreError`.
+
+        The first call of a manager also logs a warning if the clock of the store's server is more than 5 seconds off, if
+        the server may lose entries of the index of users, or if a site with other secrets uses the same prefix. Entering
+        the manager, and the start of an ASGI server, do the same.
+        """
+        before = self._now()
+        clock = self._runner.run(self._admin.ping(), before)
+        if not self._has_looked_around:
+            off = clock_warning(clock, before, self._now())
+            self._looked_around(off, self._runner.run(self._admin.look_around(before), before))
 
     def sweep(self) -> int:
         """Remove expired records in bounded batches. Returns their number."""
@@ -222,7 +232,11 @@ class AsyncAdministration(Manager):
 
     @shares_docs_of(Administration.ping)
     async def ping(self) -> None:
-        await self._runner.run(self._admin.ping(), self._now())
+        before = self._now()
+        clock = await self._runner.run(self._admin.ping(), before)
+        if not self._has_looked_around:
+            off = clock_warning(clock, before, self._now())
+            self._looked_around(off, await self._runner.run(self._admin.look_around(before), before))
 
     @shares_docs_of(Administration.sweep)
     async def sweep(self) -> int:

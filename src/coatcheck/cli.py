@@ -173,14 +173,14 @@ def sweep(*, store: str, prefix: str, every: float | None = None) -> None:
     if path is not None and not path.exists():
         # Opening would create the file, and a mistyped name would look like a store with nothing to sweep.
         raise ConfigurationError(f"The file {path} does not exist.")
-    with Sessions.from_url(store, secret=secrets.token_urlsafe(32), prefix=prefix) as sessions:
+    with closing(Sessions.from_url(store, secret=secrets.token_urlsafe(32), prefix=prefix).store) as opened:
         if every is None:
-            _print(_removed(_swept(sessions.store)))
+            _print(_removed(_swept(opened)))
             return
         with suppress(KeyboardInterrupt):
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             while True:
-                _sweep_again(sessions.store)
+                _sweep_again(opened)
                 # Random, so that several sweepers that started together don't stay in step.
                 time.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - not a secret
 

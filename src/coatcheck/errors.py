@@ -171,7 +171,10 @@ class StoreUnavailable(StoreError):
     Attributes:
         ambiguous: Whether the write may have been carried out all the same. False where it certainly was not: no
             connection was made, nothing was sent, or the operation only reads.
+        resting: Whether the store was not called, because it had failed several times in a row.
     """
+
+    resting: bool = False
 
     def __init__(self, message: str, *, ambiguous: bool = True) -> None:
         super().__init__(message)

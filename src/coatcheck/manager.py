@@ -28,6 +28,7 @@ from coatcheck.http.token import handle_of
 from coatcheck.model.lifetimes import moment
 from coatcheck.model.ports import Index
 from coatcheck.model.record import Record
+from coatcheck.outages import Outages
 from coatcheck.session import Session, has_ended, state_of
 
 __all__ = [
@@ -71,12 +72,14 @@ class Manager:
     """The common part of both managers: settings, flows, clock, events."""
 
     settings: Settings
+    _outages: Outages
 
     def __init__(self, settings: Settings, index: Index) -> None:
         self._counted: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._warned = False
         self._rival_named = False
+        self._has_looked_around = False
         self._use(settings, index)
 
     def _use(self, settings: Settings, index: Index) -> None:
@@ -89,7 +92,7 @@ class Manager:
         random = secrets.token_bytes
         users = Users(settings, index, random)
         self._requests = Requests(settings, users, random)
-        self._admin = Admin(settings, users, self._requests)
+        self._admin = Admin(settings, users, self._requests, random)
         self._swap = Swap(
             random, settings.max_bytes, lifetimes=settings.lifetimes if index == "within" else None
         )
@@ -111,6 +114,14 @@ class Manager:
                 self.settings.on_event(event)
             except Exception:
                 log.exception("on_event failed for a %r event", event.kind)
+
+    def _looked_around(self, off: str | None, warnings: Sequence[str]) -> None:
+        """Log what was found at the start: once, also where threads start at the same time."""
+        with self._counting:
+            first, self._has_looked_around = not self._has_looked_around, True
+        if first:
+            for text in warnings if off is None else (off, *warnings):
+                log.warning("%s", text)
 
     def cookie_of(self, session: Session) -> dict[str, str]:
         """The cookie that the session's visitor has, as name and value, for test clients: what opens the session.

@@ -36,6 +36,7 @@ from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.events import Event
 from coatcheck.model.ports import Store
 from coatcheck.model.record import Change
+from coatcheck.outages import Outages
 
 __all__ = ["Runner"]
 
@@ -53,13 +54,15 @@ class Runner:
         swap: The compare-and-swap loop.
         patience: How long a call may take (seconds).
         tell: Told of each event.
+        outages: Told of each failure of the store.
     """
 
-    def __init__(self, store: Store, swap: Swap, patience: float, tell: Tell) -> None:
+    def __init__(self, store: Store, swap: Swap, patience: float, tell: Tell, outages: Outages) -> None:
         self._store = store
         self._swap = swap
         self._patience = patience
         self._tell = tell
+        self._outages = outages
         self._turns = _Turns()
         self._closing = False
 
@@ -67,6 +70,7 @@ class Runner:
         """Make the calls of a flow, tell its events, and give its result."""
         send: Callable[[Any], Call | Event] = flow.send
         answer: Any = None
+        outages = self._outages
         told: list[Event] = []
         try:
             while True:
@@ -87,7 +91,15 @@ class Runner:
                         answer = self._apply(wish, now, deadline)
                     else:
                         answer = self._call(wish, now, deadline)
+                    for item in answer if isinstance(answer, list | tuple) else ():
+                        if isinstance(item, StoreError):
+                            outages.failed(wish, item)
+                            break
+                    else:
+                        if outages.under_way:
+                            outages.answered(wish)
                 except StoreError as error:
+                    outages.failed(wish, error)
                     if isinstance(wish, Load | Writes):
                         answer = for_each(wish, error)
                     else:

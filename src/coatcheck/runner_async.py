@@ -37,6 +37,7 @@ from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, Store
 from coatcheck.events import Event
 from coatcheck.model.ports import AsyncStore, Loaded
 from coatcheck.model.record import Change
+from coatcheck.outages import Outages
 from coatcheck.stores.coalesce import NO_LOOP, Lane, PerLoop, Tasks
 
 __all__ = ["AsyncRunner", "refuse_trio"]
@@ -131,11 +132,13 @@ class AsyncRunner:
         swap: Swap,
         patience: float,
         tell: Callable[[Event], None],
+        outages: Outages,
         tasks: PerLoop[Tasks],
     ) -> None:
         self._store = store
         self._patience = patience
         self._tell = tell
+        self._outages = outages
         self._loads_in_place = store.loads_in_place
         self._tasks = tasks
         self.batches: _Batches = _Batches(store, swap)
@@ -146,6 +149,7 @@ class AsyncRunner:
         """Make the calls of a flow, tell its events, and give its result."""
         send: Callable[[Any], Call | Event] = flow.send
         answer: Any = None
+        outages = self._outages
         try:
             while True:
                 wish = send(answer)
@@ -171,7 +175,15 @@ class AsyncRunner:
                         )
                     else:
                         answer = await self._tasks.here().alone(self._call(wish, now, deadline))
+                    for item in answer if isinstance(answer, list | tuple) else ():
+                        if isinstance(item, StoreError):
+                            outages.failed(wish, item)
+                            break
+                    else:
+                        if outages.under_way:
+                            outages.answered(wish)
                 except StoreError as error:
+                    outages.failed(wish, error)
                     if isinstance(wish, Load | Writes):
                         answer = for_each(wish, error)
                     else:

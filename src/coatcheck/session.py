@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, overload
 
 from coatcheck.core import identity
 from coatcheck.core.state import (
+    HEAD_HAS_LEFT,
     State,
     Status,
     check_name,
@@ -36,6 +37,7 @@ __all__ = [
     "end_of_request",
     "failure_met",
     "has_ended",
+    "head_has_left",
     "is_untouched",
     "state_of",
 ]
@@ -68,6 +70,14 @@ def end_of_request(session: Session) -> None:
     state = session._state  # noqa: SLF001
     if state is not None:
         state.over = True
+
+
+def head_has_left(session: Session) -> None:
+    """Note that no response can bring the session a new cookie any more."""
+    session._head_sent = True  # noqa: SLF001
+    state = session._state  # noqa: SLF001
+    if state is not None:
+        state.head_sent = True
 
 
 def failure_met(session: Session) -> StoreError | None:
@@ -141,7 +151,7 @@ class Session(MutableMapping[str, Any]):
     def __delitem__(self, name: str) -> None:
         state = self._look()
         if name == state.settings.identity_field:
-            identity.refuse_in_outage(state)
+            identity.assign(state, None)
         if is_private(name) or not has_field(state, name):
             raise KeyError(name)
         remove_field(state, name)
@@ -163,7 +173,7 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._look()
         check_name(name)
-        if name == state.settings.identity_field and not has_field(state, name):
+        if name == state.settings.identity_field and default is not None and not has_field(state, name):
             identity.assign(state, default)
         return set_default(state, name, default)
 
@@ -171,7 +181,7 @@ class Session(MutableMapping[str, Any]):
         """Remove the field `name` and return its value; without it `default`, or a `KeyError` where none is given."""
         state = self._look()
         if name == state.settings.identity_field:
-            identity.refuse_in_outage(state)
+            identity.assign(state, None)
         return super().pop(name, *default)
 
     def copy(self) -> dict[str, Any]:
@@ -323,7 +333,7 @@ class Session(MutableMapping[str, Any]):
 
         Raises:
             TypeError: `user` is anything else.
-            CannotSendCookie: The session was opened by `edit`.
+            CannotSendCookie: The head of the response has left, or the session was opened by `edit`.
         """
         identity.sign_in(self._needs_cookie(), user, (keep,) if isinstance(keep, str) else keep)
 
@@ -355,9 +365,7 @@ class Session(MutableMapping[str, Any]):
     def _needs_store(self) -> State:
         """The state, for an action that is refused while the store fails, also with ``outage="anonymous"``."""
         state = self._change()
-        if state.failure is not None:
-            state.met = state.failure
-            raise state.failure
+        identity.refuse_in_outage(state)
         return state
 
     def _needs_cookie(self) -> State:
@@ -366,6 +374,8 @@ class Session(MutableMapping[str, Any]):
             raise CannotSendCookie(
                 "A session opened by `edit` has no response that could carry its new cookie."
             )
+        if state.head_sent:
+            raise CannotSendCookie(HEAD_HAS_LEFT)
         return state
 
     def flash(self, message: Any, category: str = "info", *, tags: str = "") -> None:

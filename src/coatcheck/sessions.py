@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from coatcheck.http.token import Token
 from coatcheck.manager import SessionInfo, refuse_other_kind, settings_from, shares_docs_of, teller_of
 from coatcheck.model.fields import Flash
 from coatcheck.model.ports import AsyncStore, Index, Store
+from coatcheck.outages import Outages
 from coatcheck.runner import Runner
 from coatcheck.session import Session, state_of
 from coatcheck.urls import StoreOptions, async_store_from_url, split_options, store_from_url
@@ -68,12 +70,14 @@ class Sessions(Administration):
         """
         refuse_other_kind(store, wanted_async=False)
         self.store = store
+        self._outages = Outages(store)
         self._beginning = threading.Lock()
         super().__init__(settings_from(options), store.index)
 
     def _use(self, settings: Settings, index: Index) -> None:
         super()._use(settings, index)
-        self._runner = Runner(self.store, self._swap, settings.deadline.total_seconds(), teller_of(self))
+        patience = settings.deadline.total_seconds()
+        self._runner = Runner(self.store, self._swap, patience, teller_of(self), self._outages)
         self._run = self._runner.run
 
     @classmethod
@@ -100,6 +104,8 @@ class Sessions(Administration):
         return other
 
     def __enter__(self) -> Self:
+        with suppress(StoreError):  # it is logged, and may be over at the first request
+            self.ping()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -322,6 +328,7 @@ class AsyncSessions(AsyncAdministration):
 
         self.store = store
         self._refuse_trio = refuse_trio
+        self._outages = Outages(store)
         self._beginning = threading.Lock()
         self._tasks = PerLoop(Tasks)
         super().__init__(settings_from(options), store.index)
@@ -335,7 +342,9 @@ class AsyncSessions(AsyncAdministration):
         self._running_loop = asyncio.get_running_loop
 
         patience = settings.deadline.total_seconds()
-        self._runner = AsyncRunner(self.store, self._swap, patience, teller_of(self), self._tasks)
+        self._runner = AsyncRunner(
+            self.store, self._swap, patience, teller_of(self), self._outages, self._tasks
+        )
         self._run = self._runner.run
 
     @classmethod
@@ -352,6 +361,8 @@ class AsyncSessions(AsyncAdministration):
         return other
 
     async def __aenter__(self) -> Self:
+        with suppress(StoreError):
+            await self.ping()
         return self
 
     async def __aexit__(self, *_: object) -> None:

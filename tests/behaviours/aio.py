@@ -167,5 +167,7 @@ def _one_by_one(runner: AsyncRunner) -> _Desk:
     tasks = runner._tasks.here()
     desk = _Desk(runner.batches, tasks)
     desk.loads = Lane(tasks, runner.batches.send_loads, largest_batch=1, in_flight=THREADS)
-    desk.changes = Lane(tasks, runner.batches.send_changes, largest_batch=1, in_flight=THREADS, cancelled=True)
+    desk.changes = Lane(
+        tasks, runner.batches.send_changes, largest_batch=1, in_flight=THREADS, cancelled=True
+    )
     return desk

@@ -67,7 +67,6 @@ class Limits:
         site.advance(SECOND)
         assert not site.is_live(browser)
 
-    @pytest.mark.promise("16")
     @pytest.mark.promise("4")
     def test_looking_at_the_times_of_a_session_does_not_prolong_it(self, site: Site) -> None:
         browser = site.browser("set a 1")
@@ -81,6 +80,7 @@ class Limits:
         browser.play("expires_at", "user")
         assert browser.play("expires_at").result == site.clock() + DAY
 
+    @pytest.mark.promise("16")
     def test_expires_at_tells_the_nearer_limit(self, site: Site) -> None:
         browser = site.browser("set a 1")
         start = site.clock()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from coatcheck.config import OutagePolicy
 from coatcheck.errors import StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.testing.wrappers import Method
@@ -40,6 +42,19 @@ class Outage:
             site.failing.recover()
         assert browser.cookies == cookies
         assert browser.play("user", "get a").results == ["ada", "1"]
+
+    def test_while_the_store_is_down_the_log_says_so_once(
+        self, site: Site, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        browser = site.browser("set a 1")
+        site.failing.fail("load", "write", error=DOWN)
+        for _ in range(3):
+            assert browser.play("get a").status == 503
+            assert site.browser().play("set a 1").status == 503
+        told = [record for record in caplog.records if record.name == "coatcheck"]
+        assert [(record.levelname, record.getMessage()) for record in told] == [
+            ("WARNING", f"The session store fails: {DOWN}")
+        ]
 
     def test_while_the_store_is_down_what_does_not_need_the_session_is_answered(self, site: Site) -> None:
         browser = site.browser("set a 1")

@@ -91,10 +91,22 @@ class Streaming:
         assert reply.results[2] == "CannotSendCookie"
         assert site.sessions.count() == 0
         browser = site.browser("set a 1")
-        for step in ("rotate", "sign_in ada", "permanent"):
-            reply = browser.twin().play("get a", "stream", step, "?save", "raise")
-            assert reply.results[2] == "CannotSendCookie"
-            assert site.is_live(browser)
+        reply = browser.twin().play("get a", "stream", "permanent", "?save", "raise")
+        assert reply.results[2] == "CannotSendCookie"
+        assert site.is_live(browser)
+
+    def test_signing_in_after_the_head_left_is_refused_at_once_and_the_stream_may_go_on(
+        self, site: Site
+    ) -> None:
+        browser = site.browser("set a 1")
+        for step in ("rotate", "sign_in ada"):
+            for visitor in (browser, site.browser()):
+                reply = visitor.play("get a", "stream", f"?{step}", "get a")
+                assert "CannotSendCookie" in reply.results, reply.results
+                assert not reply.broken
+                assert site.cookies_in(reply) == []
+        assert site.is_live(browser)
+        assert site.sessions.count() == 1
 
     def test_a_stream_can_end_its_session(self, site: Site) -> None:
         browser = site.browser("set a 1")
@@ -108,13 +120,13 @@ class Streaming:
         for steps in (
             ("set a 2",),
             ("push_unstorable l",),
-            ("rotate",),
-            ("sign_in ada",),
+            ("?rotate",),
+            ("?sign_in ada",),
         ):
             reply = browser.play("get a", "stream", *steps, "raise")
             assert reply.broke_off(Deliberate), (steps, reply.raised)
             assert site.record_of(browser) == before
-        for ended in (("sign_out",), ("sign_out", "rotate"), ("set a 2", "sign_out", "set a 3")):
+        for ended in (("sign_out",), ("sign_out", "?rotate"), ("set a 2", "sign_out", "set a 3")):
             browser = site.browser("set a 1")
             reply = browser.play("get a", "stream", *ended, "raise")
             assert reply.broke_off(Deliberate)

@@ -22,6 +22,7 @@ from coatcheck.model import codec
 from coatcheck.model.format import encode
 from coatcheck.model.ports import Entry, Found
 from coatcheck.model.record import Applied, Create, Destroy, Holder, Record, Tombstone, Unreadable, settle
+from coatcheck.outages import Outages
 from coatcheck.runner import Runner
 from coatcheck.session import Session
 from coatcheck.stores.memory import MemoryStore
@@ -113,7 +114,7 @@ class Scene:
         self.dice = random or Dice()
         self.users = Users(settings, index, self.dice)
         self.requests = Requests(settings, self.users, self.dice)
-        self.admin = Admin(settings, self.users, self.requests)
+        self.admin = Admin(settings, self.users, self.requests, self.dice)
         self.state = self.a_state(b"")
         self.session = Session(lambda _: self.state)
 
@@ -280,10 +281,14 @@ class World:
         self.dice = Dice()
         self.users = Users(settings, index, self.dice)
         self.requests = Requests(settings, self.users, self.dice)
-        self.admin = Admin(settings, self.users, self.requests)
+        self.admin = Admin(settings, self.users, self.requests, self.dice)
         lifetimes = settings.lifetimes if index == "within" else None
         self.runner = Runner(
-            self.store, Swap(self.dice, settings.max_bytes, lifetimes=lifetimes), 60, self.told.append
+            self.store,
+            Swap(self.dice, settings.max_bytes, lifetimes=lifetimes),
+            60,
+            self.told.append,
+            Outages(self.store),
         )
 
     @property

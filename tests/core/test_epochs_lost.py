@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from coatcheck.core.calls import Load, Writes
 from coatcheck.core.epochs import Epoch
@@ -158,6 +159,37 @@ def test_a_lost_answer_to_a_longer_epoch_is_looked_up(stores):
     lossy(world, 100, stores=False)
     with pytest.raises(StoreUnavailable, match="several writes were lost"):
         world.run(world.users.covered(record, 400 * DAY))
+
+
+@pytest.mark.promise("L")
+@pytest.mark.parametrize("stores", [True, False])
+@pytest.mark.parametrize("first", [True, False], ids=["the first session", "a later session"])
+def test_a_lost_answer_to_the_entering_of_a_user_is_looked_up(stores, first):
+    world = World(BY_EPOCH, "none")
+    if not first:
+        signed_in(world, 1)
+    world.now += HOUR
+    record = world.put(a_record(a_token(2), created=world.now))
+    seen = lossy(world, 1, stores=stores)
+    assert world.run(world.users.entering(record, "ada")) == world.now
+    assert (epoch_of(world).newest, len(seen)) == (world.now, 1 if stores else 2)
+    lossy(world, 100, stores=False)
+    world.now += HOUR
+    with pytest.raises(StoreUnavailable, match="several writes were lost"):
+        world.run(world.users.entering(replace(record, created=world.now), "ada"))
+
+
+@pytest.mark.promise("17")
+def test_a_user_who_is_entered_after_all_were_ended_counts_from_then_on():
+    world = World(BY_EPOCH, "none")
+    before = signed_in(world, 1)
+    end_all(world)
+    record = world.put(a_record(a_token(2), created=NOW - HOUR))
+    since = world.run(world.users.entering(record, "ada"))
+    entered = replace(record, user="ada", signed_in=since)
+    assert since > NOW
+    assert epoch_of(world).admits(entered)
+    assert not epoch_of(world).admits(before)
 
 
 @pytest.mark.promise("L")

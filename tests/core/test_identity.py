@@ -8,11 +8,12 @@ from uuid import UUID
 import pytest
 
 from coatcheck.core.calls import Apply
-from coatcheck.errors import CannotSendCookie, ConfigurationError, StoreUnavailable
+from coatcheck.core.state import Status
+from coatcheck.errors import CannotSendCookie, ConfigurationError, NotStorable, StoreUnavailable
 from coatcheck.http.token import handle_of
 from coatcheck.model.fields import CSRF
 from coatcheck.model.record import Record, Tombstone
-from tests.core.scene import DAY, HOUR, NOW, Scene, World, a_record, a_token, close, make_settings
+from tests.core.scene import DAY, HOUR, NOW, Scene, World, a_record, a_token, close, load, make_settings
 
 pytestmark = pytest.mark.promise("V")
 
@@ -146,6 +147,14 @@ def test_a_function_reads_the_id_out_of_the_value(world):
     assert dict(world.request(other.token).session) == {"user": {"id": 8, "name": "A."}}
 
 
+@pytest.mark.parametrize("read", [None, ""])
+def test_a_function_that_finds_no_id_in_the_value_names_nobody(read):
+    world = World(make_settings(identity=("user", lambda value: value["id"])), "within")
+    visit, _ = answered(world, lambda session: session.__setitem__("user", {"id": read}))
+    assert user_at(world, visit.token) is None
+    assert world.request(visit.token).session["user"] == {"id": read}
+
+
 def test_a_function_that_raises_is_raised_and_nothing_is_written(world):
     world = World(make_settings(identity=("user", lambda user: user["id"])), world.store.index)
     record = world.put(a_record(fields={"a": 1}))
@@ -274,6 +283,41 @@ def test_a_function_that_raises_does_not_hide_what_the_handler_raised(world):
     _, outcome = answered(world, lambda session: session["user"].clear(), failed=True)
     assert outcome.set_cookie is None
     assert user_at(world, TOKEN) == "7"
+
+
+# CSRF tokens
+
+
+BY_FIELD = {
+    "in": lambda session: session.update(user_id=7),
+    "over": lambda session: session.update(user_id=8),
+    "out": lambda session: session.pop("user_id"),
+    "clear": lambda session: session.clear(),
+}
+
+
+@pytest.mark.parametrize("how", BY_FIELD)
+def test_a_token_in_the_page_that_signs_in_or_out_is_good_and_those_before_are_not(world, how):
+    stored(world, *(() if how == "in" else (7,)))
+    before, _ = answered(world, lambda session: session.csrf_token())
+    visit = world.request(TOKEN)
+    old = visit.session.csrf_token()
+    BY_FIELD[how](visit.session)
+    new = visit.session.csrf_token()
+    visit.close()
+    session = world.request(visit.token).session
+    assert (session.check_csrf(new), session.check_csrf(old)) == (True, False)
+    assert not session.check_csrf(before.session.csrf_token())
+
+
+def test_the_same_user_once_more_renews_no_token(world):
+    stored(world, 7)
+    answered(world, lambda session: session.csrf_token())
+    visit = world.request(TOKEN)
+    old = visit.session.csrf_token()
+    visit.session["user_id"] = "7"
+    visit.close()
+    assert world.request(TOKEN).session.check_csrf(old)
 
 
 # Late requests
@@ -445,6 +489,70 @@ def test_a_stored_value_that_the_function_cannot_read_stays_as_it_is(world):
     assert isinstance(world.state_of(TOKEN.key), Tombstone)
 
 
+UNREADABLE = make_settings(identity=("user", lambda user: user["sub"]))
+
+
+@pytest.fixture
+def unreadable(world):
+    """A session whose field is from before the setting, and not of the kind that the function reads."""
+    world = World(UNREADABLE, world.store.index)
+    world.put(a_record(fields={"user": {"login": "ada"}, "cart": ["pear"]}))
+    return world
+
+
+def test_a_page_that_reads_an_unreadable_value_works(unreadable):
+    visit, outcome = answered(unreadable, lambda session: session["user"])
+    assert (outcome.set_cookie, visit.token.secret) == (None, TOKEN.secret)
+    assert unreadable.kinds() == []
+    answered(unreadable, lambda session: session["user"].update(name="Ada L."), TOKEN, failed=True)
+    with pytest.raises(KeyError, match="sub"):
+        answered(unreadable, lambda session: session["user"].update(name="Ada L."))
+
+
+@pytest.mark.parametrize("how", ["pop", "None"])
+@pytest.mark.parametrize("failed", [False, True])
+def test_removing_an_unreadable_value_is_a_sign_out(unreadable, how, failed):
+    logout = {"pop": lambda s: s.pop("user", None), "None": lambda s: s.update(user=None)}[how]
+    answered(unreadable, logout, failed=failed)
+    assert isinstance(unreadable.state_of(TOKEN.key), Tombstone)
+
+
+@pytest.mark.parametrize("how", ["field", "explicit"])
+def test_a_sign_in_over_an_unreadable_value_is_one_of_another_user(unreadable, how):
+    login = {"field": lambda s: s.update(user={"sub": "7"}), "explicit": lambda s: s.sign_in("7")}[how]
+    visit, _ = answered(unreadable, login)
+    assert (user_at(unreadable, TOKEN), user_at(unreadable, visit.token)) == (None, "7")
+    assert "cart" not in unreadable.request(visit.token).session
+
+
+def test_what_an_attempt_to_save_implied_is_implied_anew_by_the_next(world):
+    record = stored(world, a=1)
+    visit = world.request(TOKEN)
+    visit.session["user_id"] = 7
+    visit.session["a"] = unstorable = []
+    unstorable.append(object())
+    for _ in range(2):
+        with pytest.raises(NotStorable):
+            visit.close()
+    unstorable.clear()
+    visit.session["user_id"] = 8
+    visit.close()
+    assert (user_at(world, TOKEN), user_at(world, visit.token)) == (None, "8")
+    # And nothing, where the field is gone again.
+    world = World(SETTINGS, world.store.index)
+    world.put(record)
+    visit = world.request(TOKEN)
+    visit.session["user_id"] = 7
+    visit.session["b"] = unstorable = []
+    unstorable.append(object())
+    with pytest.raises(NotStorable):
+        visit.close()
+    del visit.session["b"]
+    del visit.session["user_id"]
+    assert visit.close().set_cookie is None
+    assert (user_at(world, TOKEN), dict(world.request(TOKEN).session)) == (None, {"a": 1})
+
+
 def test_a_store_that_fails_while_entering_fails_no_read(listed):
     before_the_setting(listed)
     visit = listed.request(TOKEN)
@@ -458,7 +566,48 @@ def test_a_store_that_fails_while_entering_fails_no_read(listed):
     assert listed.kinds()[-1] == "unavailable"
 
 
+# Outages
+
+
+def test_a_default_of_nobody_is_no_logout_while_the_store_is_down():
+    scene = Scene(SETTINGS).is_in(Status.OUTAGE)
+    scene.state.failure = StoreUnavailable("down")
+    assert scene.session.setdefault("user_id", None) is None
+    assert scene.session.get("user_id") is None
+    other = Scene(SETTINGS).is_in(Status.OUTAGE)
+    other.state.failure = StoreUnavailable("down")
+    for changes in (
+        lambda: other.session.setdefault("user_id", 7),
+        lambda: scene.session.update(user_id=7),
+        lambda: scene.session.update(user_id=None),
+        lambda: scene.session.pop("user_id", None),
+        scene.session.clear,
+    ):
+        with pytest.raises(StoreUnavailable):
+            changes()
+
+
 # What can't be
+
+
+@pytest.mark.promise("20")
+@pytest.mark.parametrize("outage", ["closed", "anonymous"])
+def test_while_the_store_fails_nobody_signs_in_or_out_by_the_field(outage):
+    scene = Scene(make_settings(identity="user_id", outage=outage)).comes_with(TOKEN)
+    down = StoreUnavailable("down")
+    load(scene, down)
+    for act in (
+        lambda: scene.session.__setitem__("user_id", 7),
+        lambda: scene.session.setdefault("user_id", 7),
+        lambda: scene.session.pop("user_id", None),
+        lambda: scene.session.__delitem__("user_id"),
+        scene.session.clear,
+    ):
+        scene.state.met = None
+        with pytest.raises(StoreUnavailable):
+            act()
+        assert scene.state.met is down
+    assert close(scene).calls == []
 
 
 def test_taking_the_field_editing_it_and_setting_it_for_all_are_refused(listed):

@@ -141,7 +141,7 @@ def test_a_sign_in_that_can_not_be_brought_under_the_limit_is_told():
     flow = world.until(visit.closing(), SessionsOf)
     next(flow)
     told = flow.throw(DOWN)
-    assert (told.kind, told.user, told.reason) == ("unavailable", "ada", "limit: StoreUnavailable")
+    assert (told.kind, told.user, told.reason) == ("unavailable", "ada", "limit: StoreUnavailable: down")
 
 
 def test_a_sign_in_fails_where_one_of_the_sessions_beyond_the_limit_can_not_be_ended():

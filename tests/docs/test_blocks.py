@@ -11,14 +11,13 @@ from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
 
 README = ROOT / "README.md"
 TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test of its own
-ELSEWHERE = (
-    DOCS / "how-to" / "other-frameworks.md"
-)  # runs where these are installed: tests/thirdparty/test_docs.py
+# These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_oauth_page.py.
+ELSEWHERE = (DOCS / "how-to" / "other-frameworks.md", DOCS / "how-to" / "oauth.md")
 LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx"}
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in (README, TUTORIAL, ELSEWHERE)], ids=name_of
+    "page", [page for page in PAGES if page not in (README, TUTORIAL, *ELSEWHERE)], ids=name_of
 )
 def test_every_block_of_a_page_runs(page, empty_folder):
     managers = []
@@ -48,6 +47,12 @@ def test_every_block_of_the_readme_runs(empty_folder):
         contextvars.copy_context().run(follow)
     finally:
         shut_down(managers)
+
+
+def test_type_checkers_see_the_application_of_the_readme():
+    block = re.search(r"## In Flask\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
+    checked = (ROOT / "tests" / "typing" / "readme_flask.py").read_text()
+    assert checked.partition("\n\n")[2] == block
 
 
 def sections_of(document):

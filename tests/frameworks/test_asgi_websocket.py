@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from coatcheck import Session
 from coatcheck.errors import CannotSendCookie, StoreUnavailable
 from tests.frameworks.asgi_driver import House, answer
 from tests.loops import on_each_loop, until
@@ -90,30 +91,117 @@ async def test_what_changes_during_a_websocket_is_stored_at_its_end_and_what_is_
     assert (await house.fields(cookie))["said"] == ["a", "save", "b"]
 
 
-@pytest.mark.parametrize("verb", ["put", "sign_in", "rotate"])
+def sign_in_as_ada(session):
+    session.sign_in("ada")
+
+
+def set_the_identity(session):
+    session["user_id"] = 7
+
+
+SIGN_INS = [sign_in_as_ada, set_the_identity]
+CLOSE = {"type": "websocket.close", "code": 1008}
+
+
+@pytest.mark.parametrize("sign_in", SIGN_INS)
+@pytest.mark.parametrize("saved", [True, False])
 @on_each_loop
-async def test_what_needs_a_cookie_after_the_handshake_is_an_error_and_nothing_is_stored(verb):
+async def test_a_sign_in_before_the_handshake_is_stored_and_its_cookie_goes_with_it(sign_in, saved):
+    async def handler(scope, receive, send):
+        sign_in(scope["session"])
+        if saved:
+            await house.sessions.save(scope["session"])
+        await send(ACCEPT)
+
+    house = House(handler, options={"identity": "user_id"})
+    for cookie in (b"", await house.visitor(a=1)):
+        exchange = await connect(house, cookie).run()
+        session = house.sessions.open(exchange.cookie)
+        await house.sessions.load(session)
+        assert session.user in ("ada", "7")
+        assert cookie == b"" or await house.fields(cookie) is None
+
+
+@pytest.mark.parametrize("act", [*SIGN_INS, Session.rotate])
+@on_each_loop
+async def test_a_sign_in_after_the_handshake_is_refused_at_once_and_the_websocket_goes_on(act):
+    async def handler(scope, receive, send):
+        await send(ACCEPT)
+        with pytest.raises(CannotSendCookie, match=r"before it is accepted.*fetch"):
+            act(scope["session"])
+        await send(say("go on"))
+
+    house = House(handler, options={"identity": "user_id"})
+    cookie = await house.visitor(a=0)
+    for header in (cookie, b""):
+        exchange = await connect(house, header).run()
+        assert exchange.sent == [ACCEPT, say("go on")] or exchange.headers(b"set-cookie") == []
+        assert "write" not in exchange.journal
+    assert await house.fields(cookie) == {"a": 0}
+
+
+@on_each_loop
+async def test_a_new_session_after_the_handshake_is_an_error_when_it_is_saved_and_nothing_is_stored():
     async def handler(scope, receive, send):
         session = scope["session"]
         await send(ACCEPT)
-        match verb:
-            case "put":
-                session["a"] = 1
-            case "sign_in":
-                session.sign_in("ada")
-            case _:
-                session.rotate()
+        session["a"] = 1
         with pytest.raises(CannotSendCookie):
             await house.sessions.save(session)
 
     house = House(handler)
-    cookie = b"" if verb == "put" else await house.visitor(a=0)
-    exchange = connect(house, cookie)
+    exchange = connect(house)
     with pytest.raises(CannotSendCookie):
         await exchange.run()
     assert exchange.sent == [ACCEPT] or exchange.headers(b"set-cookie") == []
-    assert "write" not in exchange.journal
-    assert await house.fields(cookie) == ({"a": 0} if cookie else None)
+    assert await house.sessions.count() == 0
+
+
+@on_each_loop
+async def test_a_sign_in_that_a_websocket_brought_before_says_nothing_new():
+    async def handler(scope, receive, send):
+        await send(ACCEPT)
+        scope["session"]["user_id"] = 7
+        scope["session"]["b"] = 1
+
+    house = House(handler, options={"identity": "user_id"})
+    cookie = await house.visitor(user_id=7)
+    await connect(house, cookie).run()
+    assert await house.fields(cookie) == {"user_id": 7, "b": 1}
+
+
+@pytest.mark.parametrize("end", [CLOSE, None], ids=["refused", "left unanswered"])
+@pytest.mark.parametrize("act", [*SIGN_INS, lambda session: session.update(b=1)])
+@on_each_loop
+async def test_a_websocket_that_is_not_accepted_makes_no_record_that_no_cookie_reaches(end, act):
+    async def handler(scope, receive, send):
+        act(scope["session"])
+        if end is not None:
+            await send(end)
+
+    house = House(handler, options={"identity": "user_id"})
+    exchange = connect(house)
+    with pytest.raises(CannotSendCookie):
+        await exchange.run()
+    assert exchange.sent == []  # the server refuses it in the handler's place
+    assert await house.sessions.count() == 0
+
+
+@on_each_loop
+async def test_a_websocket_that_is_not_accepted_stores_what_needs_no_cookie_before_it_is_told():
+    async def handler(scope, receive, send):
+        scope["session"]["tried"] = 1
+        await send(CLOSE)
+
+    house = House(handler)
+    cookie = await house.visitor(a=1)
+    exchange = await connect(house, cookie).run()
+    assert exchange.journal == ["load", "write", "websocket.close"]
+    assert await house.fields(cookie) == {"a": 1, "tried": 1}
+    cookie = await house.visitor(a=1)
+    house.failing.fail("write", error=DOWN)
+    exchange = await connect(house, cookie).run()
+    assert [message["code"] for message in exchange.sent] == [1013]
 
 
 @pytest.mark.parametrize("end", ["raise", "cancel"])

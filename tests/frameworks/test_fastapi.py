@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from coatcheck import AsyncSessions, ConfigurationError, CookieSettings, SessionGone
 from coatcheck.errors import CannotSendCookie, StoreError, StoreUnavailable
 from coatcheck.frameworks import starlette as for_starlette
-from coatcheck.frameworks.fastapi import CurrentSession, SessionDependency, SessionMiddleware
+from coatcheck.frameworks.fastapi import CurrentSession, SessionDependency, SessionMiddleware, get_session
 from coatcheck.stores.memory import AsyncMemoryStore
 from coatcheck.testing import AsyncCountingStore, AsyncFailingStore, async_cookies_for
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
@@ -119,6 +119,26 @@ def test_several_dependencies_of_one_request_share_one_session_that_is_loaded_on
     store.reset()
     assert client.get("/count").json() == [1, 1, True]
     assert store.sequence == ["load", "write"]
+
+
+def test_a_test_can_override_the_session_of_every_route_that_takes_it(app, client, store, sessions):
+    @app.get("/count")
+    async def show_count(number: Count, session: CurrentSession) -> list[object]:
+        return [number, session.user]
+
+    async def in_a_test():
+        session = sessions.open(b"", session_type=for_starlette.StarletteSession)
+        await session.load()
+        session.sign_in("ada")
+        session["n"] = 41
+        return session
+
+    app.dependency_overrides[get_session] = in_a_test
+    assert client.get("/count").json() == [42, "ada"]
+    assert client.get("/show").json() == {"n": 41}
+    assert store.sequence == []
+    app.dependency_overrides.clear()
+    assert client.get("/count").json() == [1, None]
 
 
 def test_openapi_shows_the_cookie_on_the_routes_that_take_the_session(app):

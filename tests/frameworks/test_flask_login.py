@@ -22,17 +22,25 @@ class User(flask_login.UserMixin):
         self.id = name
 
 
+def refused_login():
+    """The application goes on after the error."""
+    unsaved = User(None)
+    with pytest.raises(TypeError, match="commit it first") as refused:
+        flask_login.login_user(unsaved, remember=True)
+    return str(refused.value)
+
+
 class Bench:
     """An application with Flask-Login, and its visitors."""
 
-    def __init__(self, **config):
+    def __init__(self, outage="closed", **config):
         self.clock = ManualClock()
         self.counting = CountingStore(MemoryStore())
         self.failing = FailingStore(self.counting)
         self.pausing = PausingStore(self.failing)
         self.events = []
-        self.sessions = without_turns(
-            Sessions(self.pausing, secret=SECRET, clock=self.clock, on_event=self.events.append)
+        self.sessions = Sessions(
+            self.pausing, secret=SECRET, clock=self.clock, on_event=self.events.append, outage=outage
         )
         app = self.app = flask.Flask(__name__)
         app.config.update(SECRET_KEY="signs only the cookie that remembers", **config)
@@ -40,11 +48,14 @@ class Bench:
         # After ours, as it often is: it is found all the same.
         manager = flask_login.LoginManager(app)
         manager.user_loader(User)
+        with app.test_request_context():
+            without_turns(flask.session.sessions)
         words = {
             "login": lambda name: flask_login.login_user(User(name)),
             "login_remember": lambda name: flask_login.login_user(User(name), remember=True),
             "login_for": lambda name: flask_login.login_user(User(name), True, timedelta(days=3)),
             "logout": flask_login.logout_user,
+            "login_without_id": refused_login,
             "confirm": flask_login.confirm_login,
             "current": lambda: getattr(flask_login.current_user, "id", None),
             "fresh": flask_login.login_fresh,
@@ -156,6 +167,121 @@ def test_the_id_that_flask_login_keeps_is_the_one_in_our_index(bench, monkeypatc
     assert browser.play("user", "get _user_id").results == ["7", 7]
 
 
+# Anonymous visitors
+
+
+PROTECTIONS = pytest.mark.parametrize("protection", ["basic", "strong", None])
+
+
+@PROTECTIONS
+@pytest.mark.promise("V")
+def test_looking_at_current_user_leaves_an_anonymous_visitors_session_alone(protection):
+    bench = Bench(SESSION_PROTECTION=protection)
+    browser = bench.browser("set basket pear")
+    cookies = dict(browser.cookies)
+    for _ in range(3):
+        reply = browser.play("current", "get basket")
+        assert (reply.results, reply.cookies(NAME)) == ([None, "pear"], [])
+    assert browser.cookies == cookies
+    assert bench.sessions.count() == 1
+    bench.counting.reset()
+    browser.play("current", "get basket")
+    assert bench.counting.sequence == ["load"]
+
+
+@PROTECTIONS
+def test_the_basket_of_an_anonymous_visitor_is_there_after_the_login(protection):
+    bench = Bench(SESSION_PROTECTION=protection)
+    browser = bench.browser("set basket pear")
+    browser.play("current")
+    planted = browser.twin()
+    browser.play("current", "login ada")
+    assert browser.play("current", "user", "get basket", "fresh").results == ["ada", "ada", "pear", True]
+    assert planted.play("current", "get basket").results == [None, None]
+
+
+def test_a_logout_of_nobody_leaves_the_basket(bench):
+    browser = bench.browser("set basket pear")
+    assert browser.play("current", "logout").all("set-cookie") == []
+    assert browser.play("get basket").result == "pear"
+
+
+@PROTECTIONS
+def test_a_user_who_signed_in_without_flask_login_stays_signed_in(protection):
+    bench = Bench(SESSION_PROTECTION=protection)
+    browser = bench.browser("sign_in ada")
+    assert browser.play("current", "user").results == [None, "ada"]
+    assert browser.play("user").result == "ada"
+    browser.play("logout")
+    assert bench.sessions.of_user("ada") == []
+
+
+# Signing in and out without a signal
+
+
+@pytest.mark.promise("V")
+def test_flask_logins_test_client_signs_in(bench):
+    app = bench.app
+    app.config["PREFERRED_URL_SCHEME"] = "https"
+    app.test_client_class = flask_login.FlaskLoginClient
+    client = app.test_client(user=User("ada"))
+    assert [info.user for info in bench.sessions.of_user("ada")] == ["ada"]
+    asked = {"query_string": {"step": ["current", "user"]}}
+    assert client.get("/play", **asked).text == '"ada"\n"ada"'
+    client.get("/play", query_string={"step": "logout"})
+    assert bench.sessions.count() == 0
+    assert client.get("/play", **asked).text == "null\nnull"
+
+
+@pytest.mark.promise("12")
+def test_removing_flask_logins_field_ends_the_session(bench):
+    browser = bench.browser("login ada")
+    thief = browser.twin()
+    browser.play("pop _user_id")
+    assert (bench.user_of(browser), bench.user_of(thief)) == (None, None)
+    assert bench.sessions.count() == 0
+
+
+def test_an_identity_field_of_the_applications_own_stays_beside_flask_login():
+    sessions = Sessions(MemoryStore(), secret=SECRET, identity="id")
+    app = flask.Flask(__name__)
+    SessionInterface(sessions).init_app(app)
+    flask_login.LoginManager(app)
+    with app.test_request_context():
+        assert flask.session.sessions.settings.identity == "id"
+
+
+# A user without an id
+
+
+@pytest.mark.promise("V")
+def test_a_user_without_an_id_is_not_logged_in_and_nothing_is_half_done(bench):
+    browser = bench.browser("set basket pear")
+    reply = browser.play("login_without_id", "names", "current", "user")
+    assert reply.results[1:] == [["basket"], None, None]
+    assert "get_id() returned 'None'" in reply.results[0]
+    assert reply.all("set-cookie") == []
+    assert bench.sessions.of_user("None") == []
+
+
+def test_a_user_stays_logged_in_where_another_without_an_id_is_refused(bench, monkeypatch):
+    browser = bench.browser("login ada")
+    for of_no_user in (None, ""):
+        monkeypatch.setattr(User, "get_id", lambda user, of_no_user=of_no_user: user.id or of_no_user)
+        reply = browser.play("login_without_id", "current", "user", "fresh")
+        assert reply.results[1:] == ["ada", "ada", True]
+        assert f"returned {of_no_user!r}" in reply.results[0]
+    assert bench.user_of(browser) == "ada"
+
+
+def test_without_flask_login_the_name_of_its_field_means_nothing(bench):
+    app = flask.Flask(__name__)
+    SessionInterface(bench.sessions).init_app(app)
+    with app.test_request_context():
+        flask.session["_user_id"] = None
+        assert flask.session["_user_id"] is None
+
+
 # Being remembered
 
 
@@ -222,6 +348,25 @@ def test_a_late_request_does_not_undo_a_log_in(bench):
     assert bench.user_of(browser) == "ada"
 
 
+@pytest.mark.promise("12")
+def test_a_late_request_does_not_send_the_cookie_that_remembers_again():
+    bench = Bench(REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True)
+    browser = bench.browser("login_remember ada")
+    late = browser.request("current")
+    browser.play("logout")
+    reply = bench.send(late)
+    assert (reply.result, reply.all("set-cookie")) == ("ada", [])
+
+
+@pytest.mark.promise("12")
+def test_logging_out_ends_every_session_that_the_browser_sends(bench):
+    browsers = [bench.browser(f"login {name}") for name in ("ada", "grace")]
+    jar = "; ".join(f"{NAME}={browser.cookies[NAME]}" for browser in browsers)
+    request = browsers[0].request("logout")
+    assert bench.send(type(request)(request.steps, jar.encode())).status == 200
+    assert bench.sessions.count() == 0
+
+
 # Flask-Login's protection of sessions
 
 
@@ -268,6 +413,16 @@ def test_an_outage_is_a_503_although_flask_login_looks_at_every_session(bench):
         assert (reply.status, reply.cookies(NAME)) == (503, [])
     bench.failing.recover()
     assert bench.user_of(browser) == "ada"
+
+
+@pytest.mark.promise("20")
+def test_while_the_store_is_down_no_logout_claims_to_have_worked():
+    for outage in ("closed", "anonymous"):
+        bench = Bench(outage=outage)
+        browser = bench.browser("login_remember ada")
+        bench.failing.fail("load", error=StoreUnavailable("the test says so", ambiguous=False))
+        reply = browser.play("logout")
+        assert (reply.status, reply.all("set-cookie")) == (503, [])
 
 
 def test_an_app_that_changed_to_another_session_interface_is_left_alone(bench):

@@ -161,6 +161,45 @@ def test_two_apps_with_the_same_settings_have_the_same_session(sessions):
     assert client.get("/").json == ["one", "two"]
 
 
+@pytest.mark.parametrize("served", [False, True])
+def test_a_setting_that_is_changed_later_counts_from_the_next_request_on(sessions, served):
+    app = new_app(sessions)
+    route(app, permanent)
+    if served:
+        assert "SameSite=Lax" in ours(app.test_client().get("/"))[0]
+    app.config.update(SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_NAME="sid")
+    app.permanent_session_lifetime = timedelta(days=200)
+    (line,) = ours(app.test_client().get("/"), "sid")
+    assert f"Max-Age={200 * DAY:.0f}" in line
+    assert line.endswith("; SameSite=Strict")
+
+
+@pytest.mark.promise("25")
+@pytest.mark.parametrize("served", [False, True])
+def test_a_later_setting_that_contradicts_ours_is_refused_at_the_next_request(sessions, served):
+    app = new_app(sessions, TESTING=True)
+    route(app, put())
+    if served:
+        assert app.test_client().get("/").status_code == 200
+    app.config["SESSION_COOKIE_HTTPONLY"] = False
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="SESSION_COOKIE_HTTPONLY"):
+            app.test_client().get("/")
+    app.config["SESSION_COOKIE_HTTPONLY"] = True
+    assert app.test_client().get("/").status_code == 200
+
+
+def test_the_manager_is_the_same_while_no_setting_changes(sessions):
+    app = new_app(sessions, SESSION_COOKIE_NAME="sid")
+    seen = []
+    route(app, lambda: seen.append(flask.session.sessions) or "")
+    for _ in range(2):
+        app.test_client().get("/")
+    app.config["TEMPLATES_AUTO_RELOAD"] = True
+    app.test_client().get("/")
+    assert len({id(manager) for manager in seen}) == 1
+
+
 def test_parallel_first_requests_set_the_app_up_once(sessions, monkeypatch):
     app = flask.Flask(__name__)
     app.session_interface = SessionInterface(sessions)

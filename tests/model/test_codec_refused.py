@@ -265,7 +265,9 @@ def test_what_a_subclass_keeps_elsewhere_is_not_lost_in_silence():
 PATHS = [
     ({"roles": [1, 2, object()]}, "['roles'][2]"),
     ([{"a": (object(),)}], "[0]['a'][0]"),
-    ({"hunter 2": {7: object()}}, "[…][7]"),
+    ({"hunter2": {7: object()}}, "[…][7]"),
+    ({"hunter two": object()}, "[…]"),
+    ({"k" * 31: object()}, "[…]"),
     ({"a": {1, (object(),)}}, "['a']"),
     ({"a": {(1, 2): 3}}, "['a']"),
     (object(), ""),

@@ -109,7 +109,7 @@ def single(**options):
 
 ADMIN, STORE = "the-admins-password", "the-stores-password"
 COMMANDS = (
-    *("get", "mget", "exists", "set", "del", "evalsha", "eval", "getrange", "scan", "info", "ping"),
+    *("get", "mget", "exists", "set", "del", "evalsha", "eval", "getrange", "scan", "info", "time"),
     *("zrange", "zmscore", "zscore", "zadd", "zrem", "pexpire", "persist"),
 )
 """What the store needs, and nothing else."""

@@ -174,6 +174,24 @@ def test_the_list_of_devices_has_the_sign_in_of_its_own_request(visitor, session
     assert after[0] == listed[0]
 
 
+@pytest.mark.promise("V")
+def test_a_sign_in_by_a_field_is_listed_once_it_is_saved(make):
+    sessions = make(identity="user_id")
+    visitor = Visitor(sessions)
+    with visitor.request() as session:
+        session["a"] = 1
+    with visitor.request() as session:
+        session["user_id"] = 7
+        assert sessions.of_user("7", current=session) == []
+        assert sessions.save(session) is True
+        assert session.user == "7"
+        (info,) = sessions.of_user("7", current=session)
+        assert (info.handle, info.user, info.current) == (session.handle, "7", True)
+        del session["user_id"]
+        assert sessions.save(session) is True
+        assert (session.user, sessions.of_user("7", current=session)) == (None, [])
+
+
 def test_signing_in_once_more_lists_the_session_once(visitor, sessions):
     visitor.signed_in("ada")
     with visitor.request() as session:

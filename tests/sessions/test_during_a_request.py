@@ -77,25 +77,26 @@ def test_after_the_head_what_needs_a_cookie_is_an_error_and_the_rest_is_stored(v
     session["c"] = 3
     sessions.close(session)
     assert visitor.read() == {"a": 1, "b": 2, "c": 3}
-    for intend in (session.rotate, lambda: session.sign_in("grace")):
-        intend()
+    for act in (session.rotate, lambda: session.sign_in("grace")):
+        with pytest.raises(CannotSendCookie, match="before it is accepted"):
+            act()
+    session.permanent = True
+    for store in (sessions.save, sessions.close):
         with pytest.raises(CannotSendCookie):
-            sessions.save(session)
-    with pytest.raises(CannotSendCookie):
-        sessions.close(session)
+            store(session)
 
 
 def test_failing_never_raises_not_even_after_the_head(visitor, sessions):
     visitor.signed_in("ada")
     session = sessions.open(visitor.cookie)
     sessions.close(session)
-    session.sign_in("grace")
+    session.permanent = True
     session["a"] = [1]
     session["a"].append(object())
     sessions.fail(session)
     assert sessions.close(session).set_cookie is None
     with visitor.request() as session:
-        assert session.user == "ada"
+        assert not session.permanent
 
 
 def test_failing_does_not_mind_what_can_not_be_stored(visitor, sessions):

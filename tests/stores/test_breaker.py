@@ -7,6 +7,7 @@ import pytest
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores.breaker import Breaker
 
+DOWN = StoreUnavailable("the cable is out")
 pytestmark = pytest.mark.promise("20", "F-01")
 
 
@@ -38,7 +39,7 @@ def admits(breaker):
 def fail(breaker, times):
     for _ in range(times):
         breaker.admit()
-        breaker.failed()
+        breaker.failed(DOWN)
 
 
 def test_fewer_failures_than_the_limit_leave_it_closed(breaker):
@@ -56,9 +57,11 @@ def test_only_failures_in_a_row_count(breaker):
 def test_at_the_limit_it_refuses_and_says_what_and_for_how_long(breaker, clock):
     fail(breaker, 3)
     clock.now += 0.5
-    with pytest.raises(StoreUnavailable, match=r"the server failed 3 times in a row.* 1\.5 s") as caught:
+    with pytest.raises(
+        StoreUnavailable, match=r"the server failed 3 times in a row.* 1\.5 s.*: the cable is out"
+    ) as caught:
         breaker.admit()
-    assert caught.value.retry_after == 2
+    assert (caught.value.retry_after, caught.value.resting) == (2, True)
 
 
 def test_after_the_rest_one_caller_tries_and_the_others_still_wait(breaker, clock):
@@ -72,7 +75,7 @@ def test_a_try_that_fails_opens_it_for_another_rest(breaker, clock):
     clock.now += 2.0
     breaker.admit()
     clock.now += 1.0
-    breaker.failed()
+    breaker.failed(DOWN)
     clock.now += 1.9
     assert not admits(breaker)
     clock.now += 0.1
@@ -143,7 +146,7 @@ def test_nobody_else_is_let_through_while_one_who_tries_may_be_under_way(clock):
     assert not admits(breaker)
     clock.now += 0.1  # nothing was heard of him
     assert admits(breaker)
-    breaker.failed()
+    breaker.failed(DOWN)
     clock.now += 1.9
     assert not admits(breaker)
     clock.now += 0.1

@@ -10,11 +10,12 @@ from typing import Annotated, Any, assert_type
 from fastapi import Depends, FastAPI, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
 
 from coatcheck import AsyncSessions, CookieSettings, Flash, Session, SessionInfo
 from coatcheck.frameworks import asgi
 from coatcheck.frameworks import starlette as for_starlette
-from coatcheck.frameworks.fastapi import CurrentSession, SessionDependency, SessionMiddleware
+from coatcheck.frameworks.fastapi import CurrentSession, SessionDependency, SessionMiddleware, get_session
 from coatcheck.frameworks.starlette import StarletteSession
 from coatcheck.testing import async_cookies_for
 
@@ -75,6 +76,22 @@ async def chat(websocket: WebSocket, session: CurrentSession) -> None:
     await websocket.accept()
     session["said"] = await websocket.receive_text()
 
+
+async def without_a_parameter(request: Request, websocket: WebSocket, connection: HTTPConnection) -> None:
+    assert_type(await get_session(request), StarletteSession)
+    assert_type(await get_session(websocket), StarletteSession)
+    assert_type(for_starlette.get_session(request), StarletteSession)
+    assert_type(for_starlette.get_session(websocket), StarletteSession)
+    assert_type(for_starlette.get_session(connection).user, str | None)
+
+
+async def in_a_test() -> StarletteSession:
+    session = sessions.open(b"", session_type=StarletteSession)
+    await session.load()
+    return session
+
+
+app.dependency_overrides[get_session] = in_a_test
 
 starlette_app = Starlette(
     middleware=[Middleware(for_starlette.SessionMiddleware, sessions=sessions, load="eager")]

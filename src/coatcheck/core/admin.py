@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from coatcheck.config import Settings
 from coatcheck.core.calls import Apply, Count, Done, Flow, Held, Load, Ping, Result, Sweep
 from coatcheck.core.requests import Requests
+from coatcheck.core.start import look_around
 from coatcheck.core.state import State, Status, check_name, check_size, encode_field
 from coatcheck.core.swap import held_of
 from coatcheck.core.users import Users, event_of, raise_failure
@@ -24,12 +25,15 @@ _AT_A_TIME = 100
 class Admin:
     """The flows from outside a request, with the settings of one manager."""
 
-    __slots__ = ("_requests", "_settings", "_users")
+    __slots__ = ("_random", "_requests", "_settings", "_users")
 
-    def __init__(self, settings: Settings, users: Users, requests: Requests) -> None:
+    def __init__(
+        self, settings: Settings, users: Users, requests: Requests, random: Callable[[int], bytes]
+    ) -> None:
         self._settings = settings
         self._users = users
         self._requests = requests
+        self._random = random
 
     def find(self, state: State, now: int, handle: str) -> Flow[bool]:
         """Hold the session `handle` without being its visitor; whether there is one."""
@@ -163,9 +167,14 @@ class Admin:
         counted: int = yield Count()
         return counted
 
-    def ping(self) -> Flow[None]:
-        """Return if the store can be reached."""
-        yield Ping()
+    def ping(self) -> Flow[int | None]:
+        """Return if the store can be reached, with the clock of its server (ms)."""
+        clock: int | None = yield Ping()
+        return clock
+
+    def look_around(self, now: int) -> Flow[list[str]]:
+        """See `coatcheck.core.start`."""
+        return (yield from look_around(self._users, self._settings.ring, self._random, now))
 
     def sweep(self, limit: int) -> Flow[int]:
         """Remove expired records, `limit` at a time. Returns how many were removed."""

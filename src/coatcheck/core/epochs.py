@@ -113,44 +113,43 @@ class Epochs:
 
     def keep(self, record: Record, span: int) -> _Steps[None]:
         """Keep the epoch of a record's user for `span` (ms) from the sign-in. Whether that counts is another matter."""
-        user = record.user
-        assert user is not None
-        for _ in range(_MOST_LOST):
-            while True:
-                (answer,) = yield Load([epoch_key(user)])
-                found = _checked(answer)
-                epoch = _epoch(found)
-                if epoch is None or epoch.expires >= record.signed_in + span:
-                    return
-                longer = replace(epoch, expires=record.signed_in + span)
-                stored = yield from self._put_epoch(user, longer, found)
-                if stored:
-                    return
-                if stored is None:
-                    break  # the answer was lost: look, and go on from what is there
-        raise StoreUnavailable("the answers to several writes were lost")
+        until = record.signed_in + span
+
+        def longer(epoch: Epoch | None) -> Epoch | None:
+            return None if epoch is None else replace(epoch, expires=max(epoch.expires, until))
+
+        assert record.user is not None
+        yield from self._move(record.user, longer)
 
     def enter(self, user: str, since: int, span: int) -> _Steps[int]:
         """Make a sign-in count that is not stored yet, from `since` on for `span` (ms); after an ending of all, from that.
 
         Returns from when it counts.
         """
+
+        def noted(epoch: Epoch | None) -> Epoch:
+            if epoch is None:
+                return Epoch(ended=since - 1, newest=since, expires=since + span)
+            start = max(since, epoch.ended + 1)
+            return replace(epoch, newest=max(epoch.newest, start), expires=max(epoch.expires, start + span))
+
+        epoch = yield from self._move(user, noted)
+        assert epoch is not None
+        return max(since, epoch.ended + 1)
+
+    def _move(self, user: str, step: Callable[[Epoch | None], Epoch | None]) -> _Steps[Epoch | None]:
+        """Make of a user's epoch what `step` makes of it, and return that. To take a step twice must be to take it once."""
         for _ in range(_MOST_LOST):
             while True:
                 (answer,) = yield Load([epoch_key(user)])
                 found = _checked(answer)
                 epoch = _epoch(found)
-                if epoch is None:
-                    noted = Epoch(ended=since - 1, newest=since, expires=since + span)
-                else:
-                    since = max(since, epoch.ended + 1)
-                    newest, expires = max(epoch.newest, since), max(epoch.expires, since + span)
-                    noted = replace(epoch, newest=newest, expires=expires)
-                    if noted == epoch:
-                        return since
-                stored = yield from self._put_epoch(user, noted, found)
+                moved = step(epoch)
+                if moved is None or moved == epoch:
+                    return moved
+                stored = yield from self._put_epoch(user, moved, found)
                 if stored:
-                    return since
+                    return moved
                 if stored is None:
                     break  # the answer was lost: look, and go on from what is there
         raise StoreUnavailable("the answers to several writes were lost")

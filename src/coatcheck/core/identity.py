@@ -14,6 +14,7 @@ from uuid import UUID
 
 from coatcheck.config import Settings
 from coatcheck.core.state import (
+    HEAD_HAS_LEFT,
     State,
     Status,
     clear_fields,
@@ -28,12 +29,12 @@ from coatcheck.model import codec
 from coatcheck.model.fields import CSRF
 from coatcheck.model.record import Record, SignIn
 
-__all__ = ["assign", "end", "imply", "is_user", "named_in", "sign_in", "user_named_by", "user_of"]
+__all__ = ["assign", "chosen", "end", "imply", "is_user", "named_in", "sign_in", "user_named_by", "user_of"]
 
 _LONGEST_USER = 255
 _LONGEST_CLIENT = 200
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]+")
-_NOT_SET: Any = object()
+_UNREADABLE = "?" * (_LONGEST_USER + 1)  # longer than the id of any user
 
 
 def user_of(state: State) -> str | None:
@@ -69,9 +70,8 @@ def sign_in(state: State, user: str, keep: Iterable[str] = (), *, implied: bool 
         state.cleared = state.record is not None
         for name, value in kept.items():
             write_field(state, name, value)
-    elif has_field(state, CSRF):
-        remove_field(state, CSRF)
-        state.reads.pop(CSRF, None)
+    elif not (implied and state.changes.get(CSRF)):  # one that this request made since is kept
+        _renew_csrf(state)
     state.acted = True
     state.sign_in = SignIn(user, client_of(state))
     state.implied = implied
@@ -88,6 +88,11 @@ def end(state: State) -> None:
     if state.status is Status.LIVE:
         state.status = Status.NEW
     state.blank()
+
+
+def chosen(state: State) -> dict[str, Any]:
+    """The fields that this request has set itself. They outlive a sign-in or sign-out that the application does not say."""
+    return {name: state.values[name] for name, data in list(state.changes.items()) if data is not None}
 
 
 # The identity field
@@ -130,9 +135,16 @@ def imply(state: State, *, failed: bool = False) -> None:
         CannotSendCookie: The session was opened by `edit`.
     """
     name = state.settings.identity_field
-    if name is None or state.sign_in is not None or not _may_differ(state, name):
+    if name is None:
+        return
+    if state.implied:
+        # An earlier `save` failed. Since then the field may have got another value.
+        state.sign_in, state.implied = None, False
+    if state.sign_in is not None or not _may_differ(state, name):
         return
     before = stored_user(state)
+    if before == _UNREADABLE and not _differs(state, name):
+        return
     after = user_named_by(read_field(state, name), state.settings) if has_field(state, name) else None
     if after == before:
         return
@@ -141,27 +153,32 @@ def imply(state: State, *, failed: bool = False) -> None:
             f"session[{name!r}] names the user, which `edit` can't change: it has no response that could carry a new "
             "cookie. To sign a user out, use `revoke`."
         )
-    chosen = {field: state.values[field] for field, data in list(state.changes.items()) if data is not None}
-    chosen.pop(CSRF, None)
+    kept = chosen(state)
     if after is None:
-        chosen.pop(name, None)
+        kept.pop(name, None)
         end(state)
-        for field, value in chosen.items():
+        for field, value in kept.items():
             write_field(state, field, value)
     elif not failed and not (state.status is Status.LATE and state.ended and not state.restarted):
         # A late request's sign-in must not undo a logout: a "remember me" that was under way.
-        sign_in(state, after, dict.fromkeys((*chosen, name)), implied=True)
+        sign_in(state, after, dict.fromkeys((*kept, name)), implied=True)
 
 
 def assign(state: State, value: object) -> None:
-    """Check a new value of the identity field at its assignment.
+    """Check a new value of the identity field at its assignment; None: at its removal.
 
     Raises:
         TypeError: It names no user.
-        StoreError: The store fails, and nobody can sign in or out meanwhile.
+        StoreError: The store fails, also with ``outage="anonymous"``: signing in and out needs the store.
+        CannotSendCookie: It signs somebody in after the head of the response has left.
     """
-    user_named_by(value, state.settings)
+    user = user_named_by(value, state.settings)
+    before = stored_user(state)
     refuse_in_outage(state)
+    if state.head_sent and user is not None and user != before:
+        raise CannotSendCookie(HEAD_HAS_LEFT)
+    if user != before:
+        _renew_csrf(state)
 
 
 def refuse_in_outage(state: State) -> None:
@@ -171,11 +188,24 @@ def refuse_in_outage(state: State) -> None:
         raise state.failure
 
 
+def _renew_csrf(state: State) -> None:
+    """Forget the secret of the CSRF tokens: the next token is of a new one, which outlasts this sign-in or sign-out."""
+    if has_field(state, CSRF):
+        remove_field(state, CSRF)
+        state.reads.pop(CSRF, None)
+
+
 def stored_user(state: State) -> str | None:
-    """The user whom the stored identity field names, as far as this request did not clear it; None: nobody."""
+    """The user whom the stored identity field names; None: there is no such user.
+
+    A value from before the setting that the application's function can't read stands for a user whom nobody else equals.
+    """
     name = state.settings.identity_field
-    data = None if name is None else state.base.get(name)
-    return None if data is None else user_named_by(codec.decode(data), state.settings)
+    data = None if name is None or state.record is None else state.record.fields.get(name)
+    try:
+        return None if data is None else user_named_by(codec.decode(data), state.settings)
+    except Exception:  # noqa: BLE001 - the application's function may raise anything
+        return _UNREADABLE
 
 
 def named_in(record: Record, settings: Settings) -> str | None:
@@ -193,6 +223,12 @@ def _may_differ(state: State, name: str) -> bool:
         return True
     value = state.values.get(name)
     return value is not None and type(value) not in codec.IMMUTABLE
+
+
+def _differs(state: State, name: str) -> bool:
+    """Whether the field has another value than the stored one."""
+    wanted = state.wanted({}, [name])
+    return name in wanted.fields or name in wanted.remove
 
 
 def client_of(state: State) -> str:

@@ -177,7 +177,7 @@ def entering(state: State, settings: Settings) -> SignIn | None:
     The setting was switched on after the session was stored. Its secret stays, or parallel requests would be strangers.
     """
     record = state.record
-    if settings.identity_field is None or record is None or record.user is not None or state.token is None:
+    if record is None or record.user is not None or state.token is None:
         return None
     try:
         user = named_in(record, settings)
@@ -255,6 +255,9 @@ def _update(
     ):
         rotate = maintenance.rotate
         token = own if rotate is None else settings.ring.successor(own)
+    sign_in = state.sign_in
+    if sign_in is None and settings.identity_field is not None and not state.cleared:
+        sign_in = entering(state, settings)
     # Some arguments by place, as in `Record.apply`.
     return Update(
         record.key,
@@ -272,7 +275,7 @@ def _update(
         permanent=permanent,
         limits=limits,
         covers=covers,
-        sign_in=state.sign_in or (None if state.cleared else entering(state, settings)),
+        sign_in=sign_in,
         rotate=rotate,
         seen=maintenance is not None and maintenance.seen,
     ), token

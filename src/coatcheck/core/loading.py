@@ -117,7 +117,7 @@ class Loading:
         state.failure, state.ready = error, True
         if self._settings.outage_at(state.path) == "anonymous":
             state.status = Status.OUTAGE
-        yield event_of("unavailable", now, reason=f"load: {type(error).__name__}")
+        yield event_of("unavailable", now, reason=f"load: {type(error).__name__}: {error}")
 
     def _judge(self, state: State, now: int, helds: Sequence[Held]) -> Flow[None]:
         verdict = lifecycle.judge(state.tokens, helds, self._settings, now)

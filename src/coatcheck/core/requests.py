@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from msgspec.structs import replace
 
@@ -11,7 +11,7 @@ from coatcheck.core import identity, lifecycle
 from coatcheck.core.calls import Apply, Done, Flow, Held, Load, Remove, Result
 from coatcheck.core.during import During
 from coatcheck.core.loading import held_under
-from coatcheck.core.state import NOTHING_WANTED, Sent, State, Status
+from coatcheck.core.state import HEAD_HAS_LEFT, NOTHING_WANTED, Sent, State, Status
 from coatcheck.core.users import event_of, raise_failure, record_of
 from coatcheck.errors import CannotSendCookie, NotStorable, StoreError, StoreUnavailable, copy_of
 from coatcheck.http.token import Token
@@ -109,15 +109,12 @@ class Requests(During):
     ) -> Flow[bool]:
         """Carry out the recorded intentions in one batch; whether there were any, and not only an ending that came too late."""
         settings = self._settings
-        if failed:
-            with suppress(
-                Exception
-            ):  # of the application's function: the handler's own error is what is answered
-                identity.imply(state, failed=True)
-            if not state.to_destroy:
-                return False
-        else:
-            identity.imply(state)
+        if settings.identity_field is not None:
+            # The application's function may raise anything; after a handler that raised, its own error is answered.
+            with suppress(Exception) if failed else nullcontext():
+                identity.imply(state, failed=failed)
+        if failed and not state.to_destroy:
+            return False
         # Before the store is waited for: what another thread changes meanwhile would not be stored any more.
         if last:
             state.over = True
@@ -138,8 +135,7 @@ class Requests(During):
             impossible = CannotSendCookie(
                 "A session opened by `edit` has no response that could carry its new cookie."
                 if state.detached
-                else "The session needs a new cookie, but the head of the response has left: "
-                "put something in, sign in or rotate before the response begins."
+                else HEAD_HAS_LEFT
             )
             if not state.to_destroy:
                 raise impossible
@@ -189,7 +185,7 @@ class Requests(During):
                 and error.ambiguous
             ):
                 state.doubt = error
-            yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}")
+            yield event_of("unavailable", now, before, reason=f"apply: {type(error).__name__}: {error}")
             raise
         if impossible is not None:
             raise impossible
@@ -370,7 +366,7 @@ class Requests(During):
             (result,) = yield Apply([update], [state.held])
             raise_failure([result])
         except StoreError as error:
-            yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}")
+            yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}: {error}")
             return
         if isinstance(result, Done):
             if update.rotate is not None:

@@ -20,6 +20,7 @@ from coatcheck.model.record import NO_FIELDS, Edit, Record, SignIn
 from coatcheck.silent import silent
 
 __all__ = [
+    "HEAD_HAS_LEFT",
     "NOTHING_WANTED",
     "Sent",
     "State",
@@ -40,6 +41,11 @@ __all__ = [
 ]
 
 _NOT_READ: Any = object()
+HEAD_HAS_LEFT = (
+    "The session needs a new cookie, and the head of its response has left. Put something into a new session, sign in or "
+    "rotate before that: while an HTTP request runs, or in a websocket before it is accepted. A socket that is open can "
+    "only ask the page to do it by a request of its own (fetch), and to connect again."
+)
 
 
 class Status(enum.Enum):

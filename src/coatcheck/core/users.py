@@ -62,7 +62,7 @@ class Users:
         try:
             yield from self._end_surplus(record.user, now, limit)
         except StoreError as error:
-            yield event_of("unavailable", now, record, reason=f"limit: {type(error).__name__}")
+            yield event_of("unavailable", now, record, reason=f"limit: {type(error).__name__}: {error}")
             # No browser will have its cookie: it must not count, nor stand in the list of devices.
             yield from self._end([(_entry(record, record.covered), None)], now)
             raise

@@ -27,7 +27,7 @@ from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
 from coatcheck.http.paths import Prefixes
 from coatcheck.responder import ENVIRON_KEY, SCOPE_KEY, AsyncResponder
-from coatcheck.session import Session, end_of_request
+from coatcheck.session import Session, end_of_request, head_has_left
 from coatcheck.sessions import AsyncSessions
 
 __all__ = ["SessionMiddleware", "check_csrf", "cookies_of", "path_of"]
@@ -141,6 +141,8 @@ class SessionMiddleware:
         else:
             if scope.get(SCOPE_KEY) is not session and not response.over:
                 await self.neighbours.settle(scope, session)
+            if not response.head_sent:
+                head_has_left(session)  # the server answers in its place, without our cookie
             await self.sessions.close(session, last=True)
 
 
@@ -230,6 +232,10 @@ class _Response(AsyncResponder):
             elif self._streaming:
                 await self.end()
         elif kind == "websocket.close":
+            if not self.head_sent:
+                # Servers make a 403 of it, which carries no header of ours.
+                head_has_left(self.session)
+                await self.end()
             self._closed = True
         await self.forward(message)
 

@@ -1,4 +1,4 @@
-"""A server's start and stop (ASGI's lifespan): sweeping while it runs, and shutting the manager down with it."""
+"""A server's start and stop (ASGI's lifespan): looking at the store first, sweeping while the server runs, and shutting the manager down with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -42,6 +43,9 @@ class Lifespan:
         async def send_last(message: Message) -> None:
             nonlocal sweeping
             kind = message["type"]
+            if kind == "lifespan.startup.complete":
+                with suppress(StoreError):  # it is logged, and may be over at the first request
+                    await self._sessions.ping()
             if kind == "lifespan.startup.complete" and self._sweep_every is not None:
                 sweeping = asyncio.create_task(self._sweep_now_and_then(self._sweep_every.total_seconds()))
             if kind.startswith("lifespan.shutdown."):

@@ -29,10 +29,10 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
         "coatcheck.frameworks.fastapi needs FastAPI: pip install 'coatcheck[fastapi]'"
     ) from _error
 
-from coatcheck.errors import ConfigurationError
+from coatcheck.frameworks import starlette
 from coatcheck.frameworks.starlette import SessionMiddleware, StarletteSession
 
-__all__ = ["CurrentSession", "SessionDependency", "SessionMiddleware"]
+__all__ = ["CurrentSession", "SessionDependency", "SessionMiddleware", "get_session"]
 
 
 class SessionDependency(SecurityBase):
@@ -49,15 +49,16 @@ class SessionDependency(SecurityBase):
 
     async def __call__(self, connection: HTTPConnection) -> StarletteSession:
         """The session of a request or a websocket."""
-        session = connection.scope.get("session")
-        if not isinstance(session, StarletteSession):
-            raise ConfigurationError(
-                "There is no session: app.add_middleware(SessionMiddleware, sessions=sessions) with the "
-                "SessionMiddleware of coatcheck.frameworks.fastapi."
-            )
+        session = starlette.get_session(connection)
         await session.load()
         return session
 
 
-CurrentSession = Annotated[StarletteSession, Depends(SessionDependency())]
+get_session: SessionDependency = SessionDependency()
+"""The dependency of `CurrentSession`, which is its key in ``app.dependency_overrides``.
+
+Where there is no parameter to declare, ``await get_session(request)`` is the loaded session of a request or a websocket.
+"""
+
+CurrentSession = Annotated[StarletteSession, Depends(get_session)]
 """A loaded session: what a route writes as the type of its parameter."""

@@ -30,15 +30,16 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
 
 from coatcheck.core.state import State, names_in, remove_field
 from coatcheck.errors import StoreError
+from coatcheck.frameworks.flask_login import USER_ID, check_id, is_used_by
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
-from coatcheck.frameworks.flask_settings import merged
+from coatcheck.frameworks.flask_settings import merged, seen
 from coatcheck.http.headers import amend, unavailable
 from coatcheck.model.fields import FLASH
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
 from coatcheck.session import Flash, Session
 from coatcheck.sessions import Sessions
 
-__all__ = ["FlaskSession", "SessionInterface"]
+__all__ = ["FlaskSession", "SessionInterface", "session"]
 
 _FLASHES = "_flashes"
 
@@ -84,6 +85,8 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
     def __setitem__(self, name: str, value: Any) -> None:
         """Set a field; under ``_flashes``, add what is new in the list, or put the list in place of what waits."""
         if name != _FLASHES:
+            if name == USER_ID and self.app is not None and is_used_by(self.app):
+                check_id(value)
             super().__setitem__(name, value)
             return
         waiting, messages = self._messages(), list(value)
@@ -172,6 +175,9 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
         return self.sessions.is_live(self)
 
 
+session: FlaskSession = cast("FlaskSession", flask.session)
+"""``flask.session`` itself, typed for type checkers as what it is here."""
+
 _PLAIN = (int, float, bytes, list, dict, tuple, set, frozenset, type(None))
 
 
@@ -196,7 +202,9 @@ class SessionInterface(FlaskSessionInterface):
             sessions: The manager.
         """
         self.sessions = sessions
-        self._managers: WeakKeyDictionary[flask.Flask, Sessions] = WeakKeyDictionary()
+        self._managers: WeakKeyDictionary[flask.Flask, tuple[tuple[object, ...], Sessions]] = (
+            WeakKeyDictionary()
+        )
         self._setting_up = threading.Lock()
 
     def init_app(self, app: flask.Flask) -> None:
@@ -218,6 +226,7 @@ class SessionInterface(FlaskSessionInterface):
         if outer is not None and not again and manager.agrees_with(outer):
             session = manager.share(outer, FlaskSession)
             session.responder = SharedResponder(manager, proxy(session), outer)
+            session.app = app
             return session
         session = manager.open(
             environ.get("HTTP_COOKIE", ""),
@@ -255,22 +264,24 @@ class SessionInterface(FlaskSessionInterface):
         headers.extend(amended)
 
     def _manager(self, app: flask.Flask) -> Sessions:
-        manager = self._managers.get(app)
-        if manager is None:
+        """The manager with the settings that the application has now. Flask, too, reads them at each request."""
+        now = seen(app)
+        known = self._managers.get(app)
+        if known is None or known[0] != now:
             # The first requests of an application may come in several threads at once.
             with self._setting_up:
-                manager = self._managers.get(app)
-                if manager is None:
-                    manager = self._set_up(app)
-        bind_flask_login(app)
-        return manager
+                known = self._managers.get(app)
+                if known is None or known[0] != now:
+                    known = self._managers[app] = now, self._set_up(app)
+        return known[1]
 
     def _set_up(self, app: flask.Flask) -> Sessions:
         manager = merged(self.sessions, app)
         flask.got_request_exception.connect(_failed, app)
         if StoreError not in app.error_handler_spec[None][None]:
             app.register_error_handler(StoreError, _answer)
-        self._managers[app] = manager
+        if is_used_by(app):
+            bind_flask_login(app)
         return manager
 
 

@@ -1,25 +1,35 @@
-"""Flask-Login: ``login_user`` and the "remember me" cookie sign in, ``logout_user`` signs out."""
+"""Flask-Login: ``login_user`` and the "remember me" cookie sign in, ``logout_user`` signs out.
+
+Flask-Login's own fields say little about what has happened. An anonymous visitor has no ``_user_id``, and at a logout it
+is gone before the signal comes. Who is signed in is read from the session itself.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coatcheck.core.state import Status
+from coatcheck.core.identity import chosen
+from coatcheck.core.state import Status, write_field
 from coatcheck.session import Session, state_of
 
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["bind"]
+__all__ = ["USER_ID", "bind", "check_id", "is_used_by"]
 
+USER_ID: str = "_user_id"
+"""The field in which Flask-Login keeps the user's id."""
 _BOUND = "coatcheck.flask_login"
-# What Flask-Login keeps in the session. It has put it there before it tells us.
-_ITS_FIELDS = ("_user_id", "_fresh", "_id", "_remember", "_remember_seconds")
+
+
+def is_used_by(app: Flask) -> bool:
+    """Whether an application has a `LoginManager`."""
+    return hasattr(app, "login_manager")
 
 
 def bind(app: Flask) -> None:
-    """Listen to Flask-Login's signals, if the application uses it. Calling it again is harmless."""
-    if not hasattr(app, "login_manager") or _BOUND in app.extensions:
+    """Listen to Flask-Login's signals. Calling it again is harmless."""
+    if _BOUND in app.extensions:
         return
     import flask_login  # pyright: ignore[reportMissingTypeStubs]
 
@@ -31,25 +41,41 @@ def bind(app: Flask) -> None:
     app.extensions[_BOUND] = True
 
 
+def check_id(value: object) -> None:
+    """Check what ``login_user`` is about to store as the user's id. It has changed nothing yet.
+
+    Raises:
+        TypeError: The user has no id. ``UserMixin.get_id`` makes the text "None" of an id that is None.
+    """
+    if value is None or value in ("", "None"):
+        raise TypeError(
+            f"login_user: the user has no id: get_id() returned {value!r}. A new user gets its id from the database: "
+            "flush or commit it first (db.session.add(user); db.session.commit())."
+        )
+
+
 def _sign_in(app: Any, user: Any, **_: object) -> None:
     session = _current()
     if session is not None:
-        kept = _kept(session, _ITS_FIELDS)
-        session.sign_in(str(getattr(user, app.login_manager.id_attribute)()))
-        # Signing in another user has cleared every field.
-        session.update(kept)
+        # Signing in another user clears every field but those that this request has set: Flask-Login's are among them.
+        session.sign_in(str(getattr(user, app.login_manager.id_attribute)()), keep=chosen(state_of(session)))
 
 
 def _remember(app: Any, user: Any, **_: object) -> None:
     """The "remember me" cookie stood in for a session that is missing."""
     session = _current()
-    # A late request, whose session was just ended, is answered, but must not undo a log-out.
-    if session is not None and state_of(session).status is not Status.LATE:
+    if session is None:
+        return
+    if state_of(session).status is not Status.LATE:
         _sign_in(app, user)
+    else:
+        # The session was just ended. The request is answered, but must not undo the logout. Without this field,
+        # Flask-Login does not send the "remember me" cookie again either.
+        session.pop(USER_ID)
 
 
 def _confirm(_app: Any, **_: object) -> None:
-    """Somebody who was remembered has shown his password again: a step up in powers."""
+    """A remembered user has shown the password again: a step up in powers."""
     session = _current()
     if session is not None:
         session.rotate()
@@ -57,22 +83,23 @@ def _confirm(_app: Any, **_: object) -> None:
 
 def _sign_out(_app: Any, **_: object) -> None:
     session = _current()
-    if session is not None:
-        # How Flask-Login tells its own after_request that the "remember me" cookie must go.
-        kept = _kept(session, ("_remember",))
-        session.sign_out()
-        session.update(kept)
+    if session is None:
+        return
+    state = state_of(session)
+    if session.user is None and state.status in (Status.NEW, Status.LIVE) and not state.competing:
+        return  # nobody was logged in
+    # Among them is how Flask-Login tells its own after_request that the "remember me" cookie must go.
+    kept = chosen(state)
+    session.sign_out()
+    for name, value in kept.items():
+        write_field(state, name, value)
 
 
 def _protect(app: Any, **_: object) -> None:
-    """Another browser than the one that logged in; with the protection "strong", Flask-Login logs it out."""
+    """The address or browser is another than at the login. With the protection "strong", Flask-Login logs out."""
     session = _current()
-    if session is not None and "_user_id" not in session:
+    if session is not None and USER_ID in state_of(session).base and USER_ID not in session:
         _sign_out(app)
-
-
-def _kept(session: Session, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: session[name] for name in names if name in session}
 
 
 def _current() -> Session | None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from coatcheck.config import CookieSettings, Options, Settings
 from coatcheck.errors import ConfigurationError
+from coatcheck.frameworks.flask_login import USER_ID, is_used_by
 from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["merged"]
+__all__ = ["merged", "seen"]
 
 _COOKIE = {
     "SESSION_COOKIE_NAME": "name",
@@ -22,6 +23,19 @@ _COOKIE = {
     "SESSION_COOKIE_SAMESITE": "samesite",
     "SESSION_COOKIE_PARTITIONED": "partitioned",
 }
+_NAMES = (
+    *_COOKIE,
+    "SESSION_COOKIE_HTTPONLY",
+    "SESSION_COOKIE_SECURE",
+    "SESSION_REFRESH_EACH_REQUEST",
+    "PERMANENT_SESSION_LIFETIME",
+)
+
+
+def seen(app: Flask) -> tuple[object, ...]:
+    """The part of an application that `merged` depends on. It may change at any time."""
+    config = cast("dict[str, object]", app.config)
+    return (is_used_by(app), *map(config.get, _NAMES))
 
 
 def merged(sessions: Sessions, app: Flask) -> Sessions:
@@ -33,9 +47,9 @@ def merged(sessions: Sessions, app: Flask) -> Sessions:
     settings = sessions.settings
     config = cast("dict[str, Any]", app.config)
     chosen: dict[str, Any] = {
-        name: value
-        for name, value in config.items()
-        if name in app.default_config and value != app.default_config[name]
+        name: config[name]
+        for name in _NAMES
+        if name in config and config[name] != app.default_config.get(name)
     }
     if chosen.get("SESSION_COOKIE_HTTPONLY") is False:
         raise ConfigurationError(
@@ -53,6 +67,9 @@ def merged(sessions: Sessions, app: Flask) -> Sessions:
     options = Options(**_lifetimes(chosen, settings))
     if cookie:
         options["cookie"] = replace(settings.cookie, **cookie)
+    if is_used_by(app) and settings.identity is None:
+        # Flask-Login's test client sets this field without a signal, as tests by hand do.
+        options["identity"] = USER_ID
     return sessions.with_settings(**options) if options else sessions
 
 

@@ -7,18 +7,24 @@
 
     app = Starlette(routes=…, middleware=[Middleware(SessionMiddleware, sessions=sessions)])
 
-Nothing here imports Starlette: its `request.session` is ``scope["session"]``.
+Nothing here imports Starlette: its `request.session` is ``scope["session"]``. Type checkers take that for a
+``dict[str, Any]``, and `get_session` for what it is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from coatcheck.errors import ConfigurationError
 from coatcheck.frameworks import asgi
+from coatcheck.responder import ENVIRON_KEY
 from coatcheck.session import Flash, Session
 from coatcheck.sessions import AsyncSessions
 
-__all__ = ["SessionMiddleware", "StarletteSession"]
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+__all__ = ["SessionMiddleware", "StarletteSession", "get_session"]
 
 
 class StarletteSession(Session):
@@ -55,3 +61,20 @@ class SessionMiddleware(asgi.SessionMiddleware):
     """`coatcheck.frameworks.asgi.SessionMiddleware`, handing out a `StarletteSession`."""
 
     session_type: type[Session] = StarletteSession
+
+
+def get_session(connection: HTTPConnection) -> StarletteSession:
+    """The session of a request or a websocket, with its type. This call does not load it.
+
+    It is also the one of Coatcheck where a middleware of another library has put its own at ``request.session``.
+
+    Raises:
+        ConfigurationError: There is no session: the middleware is missing.
+    """
+    session = connection.scope.get(ENVIRON_KEY)
+    if not isinstance(session, StarletteSession):
+        raise ConfigurationError(
+            "There is no session: app.add_middleware(SessionMiddleware, sessions=sessions) with the SessionMiddleware of "
+            "coatcheck.frameworks.starlette or coatcheck.frameworks.fastapi."
+        )
+    return session

@@ -73,11 +73,16 @@ class Ring:
         secrets: One secret or several, each at least 32 bytes; a str counts as its UTF-8.
         purpose: The cookie's name. A token that was signed for another name is refused.
 
+    Attributes:
+        fingerprints: One of each secret, the same for every cookie's name: by them two rings can be compared.
+
     Raises:
         ConfigurationError: There is no secret, or one is too short or publicly known.
     """
 
-    __slots__ = ("_known_good", "_rotating", "_signing")
+    __slots__ = ("_known_good", "_rotating", "_signing", "fingerprints")
+
+    FINGERPRINT_BYTES: int = 8
 
     def __init__(self, secrets: str | bytes | Sequence[str | bytes], *, purpose: str) -> None:
         several = isinstance(secrets, Sequence) and not isinstance(secrets, str | bytes)
@@ -92,6 +97,10 @@ class Ring:
             blake2b(digest_size=_MAC_BYTES, key=hmac.digest(secret, label, "sha256")) for secret in ring
         )
         self._rotating = tuple(hmac.digest(secret, b"coatcheck 1 rotation", "sha256") for secret in ring)
+        self.fingerprints: frozenset[bytes] = frozenset(
+            hmac.digest(secret, b"coatcheck 1 fingerprint", "sha256")[: self.FINGERPRINT_BYTES]
+            for secret in ring
+        )
 
     def __repr__(self) -> str:
         return f"<Ring of {len(self._signing)}>"

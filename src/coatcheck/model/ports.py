@@ -191,8 +191,11 @@ class Store(Protocol):
         """Remove at most `limit` items that expired before `now`; how many it was. Never removes a live one."""
         ...
 
-    def ping(self, deadline: float) -> None:
-        """Return if the store can be reached, else raise a `StoreError` that names the remedy."""
+    def ping(self, deadline: float) -> int | None:
+        """Return if the store can be reached, else raise a `StoreError` that names the remedy.
+
+        Returns the clock of its server (ms since 1970), which is compared with the application's; None: it has none.
+        """
         ...
 
     def close(self) -> None:
@@ -255,7 +258,7 @@ class AsyncStore(Protocol):
         """See `Store.sweep`."""
         ...
 
-    async def ping(self, deadline: float) -> None:
+    async def ping(self, deadline: float) -> int | None:
         """See `Store.ping`."""
         ...
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timezone, tzinfo
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from datetime import tzinfo
 from enum import Enum
-from fractions import Fraction
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from pathlib import PurePath
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 __all__ = ["name_of", "refusal", "step"]
 
-_AS_TEXT = (
-    *(PurePath, Fraction, BaseException, timezone),
-    *(IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network),
-)
-_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]{1,30}")
+"""The keys that an error shows. One with a digit, or a longer one, may be a token, and is no name that a program chose."""
 
 
 def name_of(kind: type) -> str:
@@ -60,6 +51,13 @@ def _is(*kinds: type) -> Callable[[object, type], bool]:
     return lambda value, _: isinstance(value, kinds)
 
 
+def _named(package: str, name: str) -> Callable[[object, type], bool]:
+    # By name, since an import costs time, and some packages are not there.
+    return lambda _, kind: any(
+        parent.__name__ == name and parent.__module__.partition(".")[0] == package for parent in kind.__mro__
+    )
+
+
 def _key_of_model(kind: Any) -> str:
     """The attribute of an ORM object's primary key (SQLAlchemy)."""
     mapper = kind.__mapper__
@@ -75,7 +73,7 @@ _ADVICE: list[tuple[Callable[[object, type], bool], str | Callable[[Any], str]]]
         lambda _, kind: hasattr(kind, "_meta") and hasattr(kind, "pk"),
         "value.pk, and load the object again in the next request",
     ),
-    (lambda _, kind: dataclasses.is_dataclass(kind), "dataclasses.asdict(value)"),
+    (_has("__dataclass_fields__"), "dataclasses.asdict(value)"),
     (_has("model_dump"), 'value.model_dump(mode="json")'),
     (_is(msgspec.Struct), "msgspec.to_builtins(value)"),
     (_has("__attrs_attrs__"), "attrs.asdict(value)"),
@@ -85,16 +83,18 @@ _ADVICE: list[tuple[Callable[[object, type], bool], str | Callable[[Any], str]]]
         lambda _, kind: kind.__module__.partition(".")[0] == "numpy" and hasattr(kind, "tolist"),
         "value.tolist()",
     ),
-    (_is(*_AS_TEXT), "str(value)"),
+    (_named("zoneinfo", "ZoneInfo"), "value.key"),
+    (_is(BaseException, tzinfo), "str(value)"),
+    (_named("pathlib", "PurePath"), "str(value)"),
+    (_named("fractions", "Fraction"), "str(value)"),
+    (_named("ipaddress", "_IPAddressBase"), "str(value)"),
     (lambda _, kind: kind.__name__ in ("__proxy__", "LazyString", "LazyProxy", "URL"), "str(value)"),
-    (_is(ZoneInfo), "value.key"),
     (_is(re.Pattern), "value.pattern"),
     (_is(bytearray, memoryview), "bytes(value)"),
     (_is(complex), "[value.real, value.imag]"),
     (_is(Mapping), "dict(value)"),
-    (_is(range, deque, Iterator, *_VIEWS), "list(value)"),
+    (_is(range, deque, Iterator, KeysView, ValuesView, ItemsView), "list(value)"),
     (lambda value, kind: isinstance(value, Iterable) and kind.__name__.endswith("Set"), "list(value)"),
-    (_is(tzinfo), "str(value)"),
 ]
 
 

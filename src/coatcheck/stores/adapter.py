@@ -57,8 +57,8 @@ class AsyncAdapter(ABC):
     async def sweep(self, now: int, limit: int, deadline: float) -> int:
         return await self._call(self._store.sweep, now, limit, deadline=deadline, changes=True)
 
-    async def ping(self, deadline: float) -> None:
-        await self._call(self._store.ping, deadline=deadline)
+    async def ping(self, deadline: float) -> int | None:
+        return await self._call(self._store.ping, deadline=deadline)
 
     @abstractmethod
     async def close(self) -> None:

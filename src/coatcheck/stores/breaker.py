@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from math import ceil
 
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import StoreError, StoreUnavailable
 
 __all__ = ["Breaker"]
 
@@ -26,14 +26,15 @@ class Breaker:
         try:
             answer = …
         except DriverError as error:
-            breaker.failed()  # only if the error means that the server can't be reached
-            raise StoreUnavailable(…) from error
+            unavailable = StoreUnavailable(…)
+            breaker.failed(unavailable)  # only if it means that the server can't be reached
+            raise unavailable from error
         breaker.succeeded()
 
     A call may report neither, for example because it was cancelled: the next trial is admitted all the same.
     """
 
-    __slots__ = ("_clock", "_failures", "_limit", "_lock", "_name", "_patience", "_rest", "_until")
+    __slots__ = ("_cause", "_clock", "_failures", "_limit", "_lock", "_name", "_patience", "_rest", "_until")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Breaker:
         self._patience = max(rest, patience)
         self._clock = clock
         self._failures = 0
+        self._cause = ""
         self._until = 0.0  # closed
         self._lock = threading.Lock()
 
@@ -79,12 +81,12 @@ class Breaker:
                 # This call is the trial. If it reports nothing, the next trial is admitted after `patience`.
                 self._until = now + self._patience
                 return
-            left = self._until - now
+            left, cause = self._until - now, self._cause
         error = StoreUnavailable(
-            f"{self._name} failed {self._failures} times in a row; the next try is in {left:.1f} s",
+            f"{self._name} failed {self._failures} times in a row; the next try is in {left:.1f} s. The last failure: {cause}",
             ambiguous=False,  # nothing was sent
         )
-        error.retry_after = max(1, ceil(left))
+        error.retry_after, error.resting = max(1, ceil(left)), True
         raise error
 
     def succeeded(self) -> None:
@@ -93,9 +95,10 @@ class Breaker:
             with self._lock:
                 self._failures, self._until = 0, 0.0
 
-    def failed(self) -> None:
-        """The server can't be reached, or did not answer in time."""
+    def failed(self, error: StoreError) -> None:
+        """The server can't be reached, or did not answer in time, as `error` says."""
         with self._lock:
             self._failures += 1
+            self._cause = str(error)
             if self._failures >= self._limit:
                 self._until = self._clock() + self._rest

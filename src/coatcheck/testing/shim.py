@@ -64,8 +64,8 @@ class AwaitableStore:
     async def sweep(self, now: int, limit: int, deadline: float) -> int:
         return await self._call(self._store.sweep, now, limit, deadline)
 
-    async def ping(self, deadline: float) -> None:
-        await self._call(self._store.ping, deadline)
+    async def ping(self, deadline: float) -> int | None:
+        return await self._call(self._store.ping, deadline)
 
     async def close(self) -> None:
         await self._call(self._store.close)

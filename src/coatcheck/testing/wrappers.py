@@ -88,8 +88,8 @@ class StoreWrapper:
     def sweep(self, now: int, limit: int, deadline: float) -> int:
         return self._call("sweep", self.store.sweep, now, limit, deadline)
 
-    def ping(self, deadline: float) -> None:
-        self._call("ping", self.store.ping, deadline)
+    def ping(self, deadline: float) -> int | None:
+        return self._call("ping", self.store.ping, deadline)
 
     def close(self) -> None:
         self._call("close", self.store.close)
@@ -145,8 +145,8 @@ class AsyncStoreWrapper:
     async def sweep(self, now: int, limit: int, deadline: float) -> int:
         return await self._call("sweep", self.store.sweep, now, limit, deadline)
 
-    async def ping(self, deadline: float) -> None:
-        await self._call("ping", self.store.ping, deadline)
+    async def ping(self, deadline: float) -> int | None:
+        return await self._call("ping", self.store.ping, deadline)
 
     async def close(self) -> None:
         await self._call("close", self.store.close)

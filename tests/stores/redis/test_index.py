@@ -191,7 +191,6 @@ def test_an_index_key_that_holds_something_else_is_said(shelf):
 def test_under_each_policy_the_index_is_complete_or_known_not_to_be(shelf, server, policy, caplog):
     set_policy(server, policy)
     with caplog.at_level(logging.WARNING, "coatcheck"):
-        assert (shelf.incomplete() is None) == (policy not in ANY)
         entry = shelf.noted()
         shelf.noted("grace")
     assert shelf.entries() == [entry]
@@ -201,6 +200,10 @@ def test_under_each_policy_the_index_is_complete_or_known_not_to_be(shelf, serve
         assert "volatile-*" in reason
         assert 'revocation="epoch"' in reason
         assert [record.getMessage() for record in caplog.records] == [reason]  # once
+        with opened("sync", server.url, prefix=shelf._prefix) as another:
+            assert another.index_may_be_incomplete(soon()) == reason
+            another.note([shelf.entry("eve")], shelf.now, soon())
+        assert len(caplog.records) == 1  # the caller was told
     else:
         assert reason is None
         assert caplog.records == []

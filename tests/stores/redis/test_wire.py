@@ -88,7 +88,7 @@ def test_connecting_tells_the_server_nothing_that_it_need_not_know(redis_server)
         store = from_url(f"redis://{HOST}:{proxy.port}")
         with proxy.recording() as transcript:
             store.ping(soon())
-        assert b"".join(data for way, data in transcript if way == "sent") == b"*1\r\n$4\r\nPING\r\n"
+        assert b"".join(data for way, data in transcript if way == "sent") == b"*1\r\n$4\r\nTIME\r\n"
         store.close()
         store = from_url(f"redis://{HOST}:{proxy.port}/3")
         with proxy.counting() as counted:

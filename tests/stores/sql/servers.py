@@ -15,6 +15,7 @@ from coatcheck.stores.sql import AsyncSQLStore, SQLStore
 from coatcheck.stores.sql.table import dialect_named, making, tables
 from coatcheck.testing.contract import Harness
 from tests.servers.mariadb import MariaDB
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgreSQL
 
 _started = []
@@ -36,6 +37,11 @@ def postgresql():
 @cache
 def mariadb():
     return _start(MariaDB())
+
+
+@cache
+def pgbouncer():
+    return _start(PgBouncer(postgresql()))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -163,6 +169,16 @@ class SQLHarness(Harness):
 
 class PostgreSQLHarness(SQLHarness):
     pass
+
+
+class PgBouncerHarness(SQLHarness):
+    async def open(self):
+        return SQLStore(pgbouncer().url(), prefix=self.place.prefix)
+
+
+class AsyncPgBouncerHarness(SQLHarness):
+    async def open(self):
+        return AsyncSQLStore(pgbouncer().url(), prefix=self.place.prefix)
 
 
 class MariaDBHarness(SQLHarness):

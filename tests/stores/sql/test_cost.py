@@ -115,7 +115,7 @@ def test_several_writes_are_few_statements_or_one_transaction(store, place, prox
     is_postgresql = place.kind == "postgresql"
     writes = [new() for _ in range(20)]
     trips = counted(proxy, lambda: put(store, *writes))
-    assert said == (["INSERT"] if is_postgresql else ["BEGIN", *["INSERT"] * 20, "COMMIT"])
+    assert said == (["INSERT"] if is_postgresql else ["START", *["INSERT"] * 20, "COMMIT"])
     assert trips == (1 if is_postgresql else 22)
     said.clear()
     mixed = [*map(after, writes), *[new() for _ in range(3)]]
@@ -123,10 +123,10 @@ def test_several_writes_are_few_statements_or_one_transaction(store, place, prox
     if is_postgresql:
         assert said == ["INSERT", "UPDATE"]
     else:
-        assert sorted(said) == ["BEGIN", "COMMIT", *["INSERT"] * 3, *["UPDATE"] * 20]
+        assert sorted(said) == ["START", "COMMIT", *["INSERT"] * 3, *["UPDATE"] * 20]
     said.clear()
     assert store.remove([write.key for write in mixed], NOW, soon()) == [True] * 23
-    assert said == (["DELETE"] if is_postgresql else ["BEGIN", *["DELETE"] * 23, "COMMIT"])
+    assert said == (["DELETE"] if is_postgresql else ["START", *["DELETE"] * 23, "COMMIT"])
 
 
 def test_of_several_writes_those_that_meet_something_else_are_told_by_one_more_statement(store, said):

@@ -3,8 +3,11 @@
 import hashlib
 import os
 import sqlite3
+import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -85,6 +88,18 @@ def query(path, sql, *parameters):
     """The rows of a statement, past the store; its changes are committed."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return connection.execute(sql, parameters).fetchall()
+
+
+@contextmanager
+def a_writer(path):
+    """Another process, which stores new sessions without a pause."""
+    command = [sys.executable, str(Path(__file__).with_name("children_disk.py")), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout.readline() == "ready\n"
+            yield writer
+        finally:
+            writer.kill()
 
 
 class Connections:

@@ -11,13 +11,14 @@ import pytest
 
 from coatcheck.errors import StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.stores.sqlite import SQLiteStore
-from tests.stores.sqlite.scene import NOW, after, ending, get, new, put, query, signed_in, soon
+from coatcheck.stores.sqlite.ballast import Ballast
+from tests.stores.sqlite.scene import DAY, NOW, a_writer, after, ending, get, new, put, query, signed_in, soon
 
 pytestmark = pytest.mark.promise("F-15")
 
 KIB = 1 << 10
-SIZE = 6 << 20
-BALLAST = 1 << 20
+SIZE = 16 << 20
+BALLAST = 4 << 20
 
 
 class SmallDisk:
@@ -126,18 +127,65 @@ def all_can_log_out(disk, store, writes):
 
 @pytest.mark.promise("12")
 @with_a_small_disk
-def test_a_disk_full_of_other_things_leaves_taking_and_removing(disk):
+def test_endings_alone_use_the_ballast_and_leave_room_in_the_log_for_taking(disk):
     with closing(SQLiteStore(disk.path)) as store:
         writes = [signed_in("ada", body=os.urandom(2 * KIB)) for _ in range(40)]
         put(store, *writes)
         disk.fill()
-        for one in writes[:20]:
-            disk.fill()
-            put(store, after(one, os.urandom(1 * KIB), urgent=True))
+        takes = [after(one, os.urandom(1 * KIB), urgent=True) for one in writes[:20]]
+        refused = [take for take in takes if write(store, take) == [StoreFull]]
+        assert refused
+        assert disk.ballast.stat().st_size == BALLAST
         for one in writes[20:]:
             disk.fill()
             assert store.remove([one.key, bytes(16)], NOW, soon()) == [True, False]
+        assert 0 < disk.ballast.stat().st_size < BALLAST
+        for take in refused:
+            disk.fill()
+            put(store, take)
         assert store.count(NOW, soon()) == 20
+
+
+@pytest.mark.promise("12")
+@with_a_small_disk
+def test_400_visitors_log_out_while_another_process_writes_without_a_pause(disk):
+    with closing(SQLiteStore(disk.path)) as store:
+        writes = [signed_in("ada", body=os.urandom(2 * KIB)) for _ in range(400)]
+        put(store, *writes)
+        with a_writer(disk.path) as writer:
+            assert writer.stdout.readline() == "full\n"
+            assert [write(store, ending(one)) for one in writes] == [["stored"]] * 400
+
+
+@pytest.mark.promise("12")
+@with_a_small_disk
+def test_on_a_full_disk_a_sweep_makes_room_for_new_sessions(disk):
+    # As the message of the error says.
+    with closing(SQLiteStore(disk.path)) as store:
+        writes = sessions_until_full(store, 2 * KIB)
+        disk.fill()
+        assert store.remove([writes[0].key], NOW, soon()) == [True]
+        assert write(store, new(body=os.urandom(64 * KIB))) == [StoreFull]
+        assert store.sweep(NOW + 2 * DAY, 300, soon()) == 300
+        put(store, new(body=os.urandom(64 * KIB)))
+        assert get(store, writes[-1]) == writes[-1].data
+
+
+@with_a_small_disk
+def test_a_ballast_in_use_for_which_the_room_ran_out_is_still_in_use(disk):
+    with closing(SQLiteStore(disk.path)) as store:
+        put(store, new())
+        os.truncate(disk.ballast, KIB)
+        disk.fill()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 1 << 40))
+            (answer,) = store.write([new(body=bytes(400 * KIB))], NOW, soon())
+        assert isinstance(answer, StoreFull)
+        assert f"until twice its size, {2 * BALLAST} bytes, are free" in str(answer)
+        assert disk.ballast.stat().st_size == 0
+        disk.empty()
+        put(store, new(body=bytes(400 * KIB)))
+        assert disk.ballast.stat().st_size == BALLAST
 
 
 @with_a_small_disk
@@ -182,7 +230,6 @@ def test_in_a_mixed_batch_each_write_has_its_own_answer_and_the_logouts_are_stor
         assert answers[3].found.data == newest.data
         assert (get(store, ended), get(store, slid)) == (end.data, slide.data)
         assert get(store, large) is None
-        assert not disk.ballast.exists()
 
 
 @with_a_small_disk
@@ -228,13 +275,14 @@ def test_the_ballast_is_left_alone_where_nothing_urgent_is_written(disk):
 @with_a_small_disk
 def test_the_ballast_is_taken_up_again_when_there_is_room_for_more_than_it(disk):
     with closing(SQLiteStore(disk.path)) as store:
-        stored = put(store, new())
+        writes = [signed_in("ada", body=os.urandom(2 * KIB)) for _ in range(40)]
+        put(store, *writes)
         disk.fill()
-        put(store, ending(stored))
-        assert not disk.ballast.exists()
+        put(store, ending(writes[0]))
+        assert disk.ballast.stat().st_size < BALLAST
         disk.fill()
         assert store.sweep(NOW, 10, soon()) == 0
-        assert not disk.ballast.exists()
+        assert disk.ballast.stat().st_size < BALLAST
         disk.empty()
         store.sweep(NOW, 10, soon())
         assert disk.ballast.stat().st_size == BALLAST
@@ -289,6 +337,10 @@ def test_a_site_that_starts_on_a_full_disk_without_a_ballast_is_told_why_not(dis
         SQLiteStore(disk.path)
 
 
+def test_a_directory_that_is_gone_has_no_ballast(tmp_path):
+    assert not Ballast(tmp_path / "gone" / "sessions.db", BALLAST).grow()
+
+
 # A disk that takes no writes
 
 
@@ -305,9 +357,7 @@ def test_a_write_protected_disk_leaves_reading_and_is_noticed_when_it_is_no_long
             with pytest.raises(StoreReadOnly, match=r"sessions\.db: no write is allowed.*SQLITE_READONLY"):
                 store.write([refused], NOW, soon())
         assert get(store, stored) == stored.data
-        store.close()
         disk.write_protect(False)
-        get(store, stored)
         put(store, ending(stored))
 
 
@@ -315,6 +365,6 @@ def test_a_write_protected_disk_leaves_reading_and_is_noticed_when_it_is_no_long
 def test_a_disk_on_which_the_file_can_not_be_made_is_named_when_the_store_is_built(disk):
     disk.write_protect(True)
     with pytest.raises(
-        StoreUnavailable, match=r"sessions\.db: it can't be opened; .* must be able to write to it"
+        StoreUnavailable, match=r"sessions\.db: it can't be opened; .*let this process write to "
     ):
         SQLiteStore(disk.path)

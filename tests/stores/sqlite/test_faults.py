@@ -48,7 +48,7 @@ def test_a_file_that_is_gone_is_unavailable_and_not_made_anew(path):
             lambda: store.write([new()], NOW, soon()),
         ):
             with pytest.raises(
-                StoreUnavailable, match=r"sessions\.db: it can't be opened; it must"
+                StoreUnavailable, match=r"sessions\.db: it can't be opened; put the file"
             ) as raised:
                 use()
             assert not raised.value.ambiguous  # surely nothing was written

@@ -168,21 +168,19 @@ class Node:
                 sent = connection.sent
                 own.connections.give_back(client, usable=done)
         except TimeoutError as error:
-            own.breaker.failed()
-            if client is None:
-                raise StoreTimeout(
-                    f"{self._name} took no connection in time: does a firewall drop what is sent there?",
-                    ambiguous=False,
-                ) from frameless(error)
-            raise StoreTimeout(
-                f"{self._name} did not answer in time: is it overloaded?", ambiguous=writes and sent
-            ) from frameless(error)
+            words = "took no connection in time: does a firewall drop what is sent there?"
+            if client is not None:
+                words = "did not answer in time: is it overloaded?"
+            late = StoreTimeout(f"{self._name} {words}", ambiguous=writes and sent)
+            own.breaker.failed(late)
+            raise late from frameless(error)
         except (OSError, MemcacheUnexpectedCloseError) as error:
-            own.breaker.failed()
-            raise StoreUnavailable(
+            gone = StoreUnavailable(
                 f"{self._name} can't be reached ({type(error).__name__}): is it running, and is its address right?",
                 ambiguous=writes and sent,
-            ) from frameless(error)
+            )
+            own.breaker.failed(gone)
+            raise gone from frameless(error)
         except MemcacheServerError as error:
             own.breaker.succeeded()
             raise _refusal(self._name, error) from frameless(error)
@@ -192,10 +190,11 @@ class Node:
             )
         except (MemcacheUnknownError, LookupError, ValueError):
             # The error quotes the reply, which may be part of another session: it is not chained.
-            own.breaker.failed()
-            raise StoreUnavailable(
+            garbled = StoreUnavailable(
                 f"{self._name} gave a reply to something else: is it a Memcached server?", ambiguous=writes
-            ) from None
+            )
+            own.breaker.failed(garbled)
+            raise garbled from None
         own.breaker.succeeded()
 
 

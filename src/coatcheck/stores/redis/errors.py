@@ -29,7 +29,7 @@ _CODES = {
 
 _ACL = (
     "the user of the URL needs +get +mget +exists +set +getrange +del +evalsha +eval +zrange +zmscore +zscore +zadd"
-    " +zrem +pexpire +persist +scan +info +ping, on the keys ~PREFIX*"
+    " +zrem +pexpire +persist +scan +info +time, on the keys ~PREFIX*"
 )
 _IS_CLUSTER = "the server is part of a cluster: its URL begins with redis+cluster://"
 _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
@@ -46,6 +46,11 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "MOVED": (StoreUnavailable, _IS_CLUSTER),
     "CROSSSLOT": (StoreUnavailable, _IS_CLUSTER),
     "NOAUTH": (StoreUnavailable, "the server wants a password, or another one: redis://user:password@host"),
+    "NOPASS": (
+        StoreUnavailable,
+        "the server has no password for this user: leave it out of the URL, or set requirepass",
+    ),
+    "DB": (StoreUnavailable, "the server has no database of the number in the URL"),
     "WRONGPASS": (StoreUnavailable, "the server knows no such user and password"),
     "NOPERM": (StoreUnavailable, f"the server does not permit it: {_ACL}"),
 }
@@ -58,7 +63,7 @@ def is_reply(error: Exception) -> bool:
 
 def is_outage(error: Exception) -> bool:
     """Whether a failed exchange says that the server can't be reached."""
-    return code_of(error) not in {"NOAUTH", "WRONGPASS", "NOPERM", "READONLY"}
+    return code_of(error) not in {"DB", "NOAUTH", "NOPASS", "WRONGPASS", "NOPERM", "READONLY"}
 
 
 def code_of(error: Exception) -> str | None:
@@ -68,6 +73,8 @@ def code_of(error: Exception) -> str | None:
         return "READONLY"
     if text.startswith(("WRONGPASS", "invalid username-password")):
         return "WRONGPASS"
+    if "without any password configured" in text:
+        return "NOPASS"
     for kind in type(error).__mro__:
         if kind.__name__ in _CODES:
             return _CODES[kind.__name__]
@@ -105,7 +112,10 @@ def failure(where: str, cause: Exception, *, ambiguous: bool) -> StoreError:
         error = StoreTimeout(f"{where} did not answer within the deadline", ambiguous=ambiguous)
     else:
         reason = type(_root_of(cause)).__name__
-        error = StoreUnavailable(f"{where} can't be reached ({reason})", ambiguous=ambiguous)
+        error = StoreUnavailable(
+            f"{where} can't be reached ({reason}): is it running, and is its address right?",
+            ambiguous=ambiguous,
+        )
     error.__cause__ = frameless(cause)
     return error
 

@@ -158,6 +158,7 @@ class UserIndex:
         servers = yield SERVERS
         risks = _risks((yield _infos(servers)))
         if Risk.NOW in risks:
+            self._warned = True  # the caller says it
             return _EVICTS
         marks = yield [
             Command(name, packed(b"ZMSCORE", name, Risk.LATER.value, Risk.NOW.value), reads=True)

@@ -187,6 +187,7 @@ class Pool:
 
     def _failure(self, error: Exception, *, ambiguous: bool) -> StoreError:
         """The meaning of a failed exchange. The breaker is told."""
+        met = failure(self._where, error, ambiguous=ambiguous)
         if is_outage(error):
-            self._breaker.failed()
-        return failure(self._where, error, ambiguous=ambiguous)
+            self._breaker.failed(met)
+        return met

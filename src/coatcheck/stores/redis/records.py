@@ -144,11 +144,11 @@ class Records:
         return live
 
 
-def ping() -> Steps[None]:
-    """Raise a `StoreError` if a server does not answer."""
+def ping() -> Steps[int]:
+    """The latest of the servers' clocks (ms). Raises a `StoreError` if a server does not answer."""
     servers = yield SERVERS
-    for reply in (yield [Command(b"", packed(b"PING"), reads=True, server=server) for server in servers]):
-        done(reply)
+    replies = yield [Command(b"", packed(b"TIME"), reads=True, server=server) for server in servers]
+    return max(int(seconds) * 1000 + int(micros) // 1000 for seconds, micros in map(done, replies))
 
 
 def found(value: bytes) -> Found:

@@ -9,12 +9,12 @@ from typing import Any, Self, TypeVar
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.model.ports import Entry, Index, Loaded, Write, Written
 from coatcheck.stores.breaker import Breaker
+from coatcheck.stores.loops import PerLoop
 from coatcheck.stores.redis.address import address_of, no_host
 from coatcheck.stores.redis.calls import Calls, driven, driven_async
 from coatcheck.stores.redis.clients import Source, source_of_client, source_of_url
 from coatcheck.stores.redis.clusters import Cluster, Server
 from coatcheck.stores.redis.index import UserIndex
-from coatcheck.stores.redis.loops import PerLoop
 from coatcheck.stores.redis.pools import Pool
 from coatcheck.stores.redis.records import Records, loaded, ping
 from coatcheck.stores.redis.scripts import SERVERS, Command, Steps
@@ -188,9 +188,9 @@ class RedisStore(_Store):
         """
         return self._do(self._index.sweep(now, limit, (time.monotonic() + deadline) / 2), deadline)
 
-    def ping(self, deadline: float) -> None:
-        """Return if the server can be reached, in a cluster each primary, else raise a `StoreError`."""
-        self._do(ping(), deadline)
+    def ping(self, deadline: float) -> int:
+        """The server's clock, in a cluster the latest of all primaries'. Raises a `StoreError` if one can't be reached."""
+        return self._do(ping(), deadline)
 
     def close(self) -> None:
         """Close all connections. The next call opens new ones."""
@@ -248,8 +248,8 @@ class AsyncRedisStore(_Store):
     async def sweep(self, now: int, limit: int, deadline: float) -> int:
         return await self._do(self._index.sweep(now, limit, (time.monotonic() + deadline) / 2), deadline)
 
-    async def ping(self, deadline: float) -> None:
-        await self._do(ping(), deadline)
+    async def ping(self, deadline: float) -> int:
+        return await self._do(ping(), deadline)
 
     async def close(self) -> None:
         await self._loops.close()

@@ -13,11 +13,12 @@ import io
 import socket
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Dialect
 
-__all__ = ["Bounds", "bounds_for"]
+__all__ = ["Bounds", "Reader", "bounded", "bounds_for"]
 
 _INTERVAL = 0.05  # seconds: how late psycopg may notice the end
 
@@ -39,6 +40,10 @@ class Bounds:
     def abort(self) -> None:
         """Called before the connection is closed unfinished: closing it must not wait for the server."""
 
+    @staticmethod
+    def abandon(driver: Any) -> None:
+        """End a driver's connection whose event loop is closed, so that nothing can be awaited."""
+
 
 class _PyMySQL(Bounds):
     """PyMySQL has no deadline for a reply, only a timeout for each piece of it, and no public way to set either."""
@@ -46,7 +51,7 @@ class _PyMySQL(Bounds):
     def __init__(self, driver: Any, until: float) -> None:
         super().__init__(driver, until)
         self._write_timeout, self._reader = driver._write_timeout, driver._rfile  # noqa: SLF001 - see above
-        self._bounded = driver._rfile = io.BufferedReader(_Reader(driver._sock, until))  # noqa: SLF001
+        self._bounded = driver._rfile = io.BufferedReader(Reader(driver._sock, until))  # noqa: SLF001
 
     def before_statement(self, left: float) -> None:
         self._driver._write_timeout = left  # noqa: SLF001 - it holds for all of what is written
@@ -60,7 +65,7 @@ class _PyMySQL(Bounds):
             self._reader.close()  # PyMySQL has closed the connection; the socket stays open until this is closed, too
 
 
-class _Reader(io.RawIOBase):
+class Reader(io.RawIOBase):
     """Reads from a socket, until a moment."""
 
     def __init__(self, sock: socket.socket, until: float) -> None:
@@ -90,23 +95,43 @@ class _Aiomysql(Bounds):
         self._transport.abort()
         self._driver.close()
 
+    @staticmethod
+    def abandon(driver: Any) -> None:
+        writer, driver._writer = driver._writer, None  # noqa: SLF001 - its finalizer would call the loop
+        if writer is not None:
+            with suppress(
+                OSError, TypeError
+            ):  # uvloop's sockets have no such method; it closes them with the loop
+                writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
 
 class _Psycopg(Bounds):
-    """psycopg waits in one documented method of its connections, `wait`, for as long as the connection stands."""
+    """psycopg waits in one documented method of its connections, `wait`, for as long as the connection stands.
+
+    It also prepares statements that it has sent some times. They are turned off: behind a pooler in transaction mode,
+    the next transaction may run on another connection, where they are not known.
+    """
 
     def __init__(self, driver: Any, until: float) -> None:
         from psycopg import waiting  # imported by now; only its own dialects need it
 
         super().__init__(driver, until)
         self._waiting: Any = waiting
+        self._prepare_threshold = driver.prepare_threshold
+        driver.prepare_threshold = None
         driver.wait = self._wait
 
     def _wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:
         del interval, timeout
-        return self._waiting.wait(_bounded(gen, self._until), self._driver.pgconn.socket, interval=_INTERVAL)
+        return self._waiting.wait(bounded(gen, self._until), self._driver.pgconn.socket, interval=_INTERVAL)
 
     def undo(self) -> None:
+        self._driver.prepare_threshold = self._prepare_threshold
         del self._driver.wait
+
+    @staticmethod
+    def abandon(driver: Any) -> None:
+        driver.pgconn.finish()
 
 
 class _AsyncPsycopg(_Psycopg):
@@ -117,7 +142,7 @@ class _AsyncPsycopg(_Psycopg):
         return await self._waiting.wait_async(gen, self._driver.pgconn.socket, interval=_INTERVAL)
 
 
-def _bounded(gen: Any, until: float) -> Generator[Any, Any, Any]:
+def bounded(gen: Any, until: float) -> Generator[Any, Any, Any]:
     """Run psycopg's generator `gen`, until a moment. It is resumed at least once in each interval."""
     try:
         wish = next(gen)

@@ -84,10 +84,11 @@ class Call:
 
     def _error(self, met: Failed) -> StoreError:
         database = self._database
+        error = failure(met, database.name, ambiguous=self._in_doubt)
         if met.definite:
             database.breaker.succeeded()
         elif met.kind not in _NOT_THE_SERVERS_FAULT:
-            database.breaker.failed()
+            database.breaker.failed(error)
         if met.kind is Kind.NO_TABLE:
             return StoreUnavailable(
                 f"{database.name} has no tables of prefix {database.prefix!r}: make them by `coatcheck db create"
@@ -95,4 +96,4 @@ class Call:
                 " your migrations",
                 ambiguous=False,
             )
-        return failure(met, database.name, ambiguous=self._in_doubt)
+        return error

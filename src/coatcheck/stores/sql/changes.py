@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from coatcheck.errors import StoreError, StoreUnavailable, copy_of
+from coatcheck.errors import StoreError, StoreUnavailable, TooLarge, copy_of
 from coatcheck.model.ports import Conflict
 from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.errors import Failed, Kind, failure
@@ -14,6 +14,7 @@ from coatcheck.stores.sql.statements import Change
 
 __all__ = ["Changes"]
 
+_OVERHEAD = 4096  # bytes of a statement beside the data; the user's id takes up to 2,040
 _IN_THE_WAY = {Kind.BUSY, Kind.EXISTS}  # the row that lies there tells its caller how to go on
 
 
@@ -33,6 +34,8 @@ class Changes:
 
     def __call__(self, connection: Connection) -> None:
         """Make those that are open. It can be called again after a failure."""
+        if connection.database.packet is not None:
+            self._refuse_above(connection.database.packet)
         if len(self._keys) > 1:
             if connection.say.several:
                 self._at_once(connection)
@@ -54,6 +57,23 @@ class Changes:
                 if isinstance(copy, StoreUnavailable):
                     copy.ambiguous = copy.ambiguous and key in self._sending
         return [self._answers[key] for key in self._keys]
+
+    def _refuse_above(self, packet: int) -> None:
+        """Refuse what the server would: MySQL and MariaDB close the connection while it is sent, which looks like an outage.
+
+        The data is counted twice, since the drivers send it escaped or as hexadecimal text.
+        """
+        limit = (packet - _OVERHEAD) // 2
+        for change in [*self._open.values()]:
+            size = len(change.values.get("b_data", b""))
+            if size > limit:
+                del self._open[change.key]
+                self._answers[change.key] = TooLarge(
+                    f"The record has {size} bytes, and {self._where} takes at most {limit}. Set its max_allowed_packet to"
+                    " more than twice the setting max_bytes, or keep large things elsewhere and their ids in the session.",
+                    size=size,
+                    limit=limit,
+                )
 
     def _make(self, connection: Connection, change: Change) -> bool | Failed:
         """Whether a row was changed; or how the server refused it.

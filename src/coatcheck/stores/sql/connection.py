@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from sqlalchemy import exc
 
 from coatcheck.stores.sql.bounds import Bounds
+from coatcheck.stores.sql.connecting import UNTIL
 from coatcheck.stores.sql.database import Database
-from coatcheck.stores.sql.engines import UNTIL
 from coatcheck.stores.sql.errors import Failed, Kind, failed
 from coatcheck.stores.sql.statements import Statement, Statements
 
@@ -28,6 +28,7 @@ class Connection:
     """A connection of the pool, until it is given back or thrown away.
 
     Attributes:
+        database: That of the connection.
         say: The statements that can be sent on it.
         in_doubt: Whether a change was sent last, and no success came back.
     """
@@ -39,7 +40,7 @@ class Connection:
             Failed: None could be had.
         """
         self.in_doubt: bool = False
-        self._database = database
+        self.database: Database = database
         self._dialect: Any = database.engine.dialect
         self._until = until
         self._in_transaction = False
@@ -101,11 +102,11 @@ class Connection:
 
     def give_back(self) -> None:
         """Give the connection back to the pool, or close it where no other call should get it."""
-        if not self._unfit and self._pooled.info[_MADE_AT] >= self._database.suspect:
+        if not self._unfit and self._pooled.info[_MADE_AT] >= self.database.suspect:
             with suppress(Exception):  # the call has its outcome; the connection is then not fit for another
                 self.roll_back()
                 self._cursor.close()
-                if not self._database.own:
+                if not self.database.own:
                     self._dialect.reset_isolation_level(self._pooled.dbapi_connection)
                 assert self._bounds is not None
                 self._bounds.undo()
@@ -151,19 +152,21 @@ class Connection:
         if met is None:
             raise error
         if met.kind is Kind.LOST:
-            self._database.suspect = time.monotonic()
+            self.database.suspect = time.monotonic()
+            self.database.checked = False  # the server may be another one, or may have other settings
             if time.monotonic() >= self._until:
                 met.kind = Kind.OVERDUE
-        # A server that takes no writes may be no longer the primary.
-        self._unfit |= not met.definite or met.kind is Kind.READ_ONLY
+        # A server that takes no writes may be no longer the primary. After a statement that was too large, MySQL closes
+        # the connection.
+        self._unfit |= not met.definite or met.kind in {Kind.READ_ONLY, Kind.TOO_LARGE}
         raise met from error
 
     def _taken(self) -> Any:
         """A connection of the pool that is not suspect."""
         UNTIL.set(self._until)
         while True:
-            pooled: Any = self._database.engine.raw_connection()
-            if pooled.info.setdefault(_MADE_AT, time.monotonic()) >= self._database.suspect:
+            pooled: Any = self.database.engine.raw_connection()
+            if pooled.info.setdefault(_MADE_AT, time.monotonic()) >= self.database.suspect:
                 return pooled
             pooled.invalidate()
             pooled.close()

@@ -7,8 +7,9 @@ import threading
 import time
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from coatcheck.stores.breaker import Breaker
 from coatcheck.stores.sql.bounds import Bounds, bounds_for
@@ -27,6 +28,7 @@ class Database:
     Attributes:
         own: Whether the engine was made for this store alone.
         checked: Whether the format of the tables was looked at.
+        packet: The server's limit for the size of a statement in bytes, if it has one. Known once checked.
         suspect: Connections made before this moment (`time.monotonic`) are closed, not used: another of that time was
             found dead, or the store was closed since.
         slots: Lets a call wait for one of the pool's connections until its deadline, which the pool can't be told.
@@ -42,10 +44,16 @@ class Database:
         self.bounds: type[Bounds] = bounds_for(engine.dialect)
         self.breaker: Breaker = Breaker(self.name, patience=_PATIENCE)
         self.checked: bool = False
+        self.packet: int | None = None
         self.suspect: float = 0.0
         self.slots: threading.BoundedSemaphore | None = self._all_free()
         self._pid = os.getpid()
         self._inherited: list[Any] = []
+        self._drivers: WeakSet[Any] = (
+            WeakSet()
+        )  # the drivers' connections, where an event loop may go without them
+        if own and engine.dialect.is_async:
+            event.listen(engine, "connect", self._connected)
 
     @cached_property
     def statements(self) -> Statements:
@@ -67,6 +75,14 @@ class Database:
         if self.own:
             self.suspect = time.monotonic()
             self.engine.dispose()
+
+    def abandon(self) -> None:
+        """Close the connections whose event loop is closed already: the server would keep them open."""
+        for driver in self._drivers:
+            self.bounds.abandon(driver)
+
+    def _connected(self, connection: Any, _record: Any) -> None:
+        self._drivers.add(connection.driver_connection)
 
     def _all_free(self) -> threading.BoundedSemaphore | None:
         return (

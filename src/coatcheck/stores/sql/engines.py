@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -13,21 +11,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.stores.sql.greenlets import refuse_late_patch
+from coatcheck.stores.sql import connecting
 
-__all__ = ["CONNECTIONS", "UNTIL", "async_engine", "engine", "shown"]
+__all__ = ["CONNECTIONS", "async_engine", "engine", "shown"]
 
 _T = TypeVar("_T")
 _POSTGRESQL, _MYSQL = "postgresql", "mysql"
 _TLS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding"}
 CONNECTIONS = 10
 """The most connections of one process (of one event loop, in async)."""
-UNTIL: ContextVar[float] = ContextVar("coatcheck.stores.sql.until")
-"""When connecting must have come to its end (`time.monotonic`)."""
-# Nothing that a pooler such as PgBouncer refuses at the start, or that would outlive a transaction behind it: no
-# `options` (statement_timeout and the like), and no prepared statements.
+# Nothing that a pooler such as PgBouncer refuses at the start: no `options` (statement_timeout and the like).
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-    _POSTGRESQL: {"application_name": "coatcheck", "prepare_threshold": None},
+    # The encoding is said, since psycopg decodes no text of a database in SQL_ASCII otherwise.
+    _POSTGRESQL: {"application_name": "coatcheck", "client_encoding": "utf8"},
     _MYSQL: {"charset": "utf8mb4", "autocommit": True},
 }
 _ON_MYSQL = (
@@ -39,26 +35,19 @@ _ON_MYSQL = (
 
 
 def engine(url: str) -> Engine:
-    """An engine whose connections each commit by themselves, and give up connecting at `UNTIL`.
+    """An engine whose connections each commit by themselves, and are made by `connecting`.
 
     Raises:
         ConfigurationError: The URL names no host or no database, or its query is not understood.
         ModuleNotFoundError: The driver is missing; the message names the extra that brings it.
     """
     made = _made(create_engine, url, {_POSTGRESQL: "psycopg", _MYSQL: "pymysql"}, QueuePool)
-
-    @event.listens_for(made, "do_connect")
-    def connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
-        if dialect.name == _POSTGRESQL:
-            refuse_late_patch()
-        return dialect.connect(*args, **options, **_timeouts(dialect.name))
-
     _prepare(made)
     return made
 
 
 def async_engine(url: str) -> Engine:
-    """The same for an event loop, where the caller's own timeout ends connecting. It is used in a greenlet."""
+    """The same for an event loop. It is used in a greenlet."""
     drivers = {_POSTGRESQL: "psycopg", _MYSQL: "aiomysql"}
     made = _made(create_async_engine, url, drivers, AsyncAdaptedQueuePool).sync_engine
     _prepare(made)
@@ -110,15 +99,11 @@ def _made(make: Callable[..., _T], text: str, drivers: dict[str, str], pool: typ
         ) from error
 
 
-def _timeouts(dialect: str) -> dict[str, Any]:
-    """How long the driver may take to connect, as its arguments."""
-    left = max(0.001, UNTIL.get() - time.monotonic())
-    if dialect == _POSTGRESQL:
-        return {"connect_timeout": max(2, int(left))}  # psycopg takes no less than 2 seconds
-    return dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), left)
-
-
 def _prepare(made: Engine) -> None:
+    @event.listens_for(made, "do_connect")
+    def connect(dialect: Any, _record: Any, _args: Any, options: Any) -> Any:
+        return connecting.connect(dialect, options)
+
     if made.dialect.name != _MYSQL:
         return
 

@@ -23,6 +23,7 @@ class Kind(enum.Enum):
     REFUSED = "the server refused the connection; check user, password, database and the server's limit of connections"
     READ_ONLY = "the database takes no writes"
     FULL = "the database has no room left"
+    TOO_LARGE = "the statement or its answer is larger than the server's max_allowed_packet"
     NO_TABLE = "the tables are not there"
     EXISTS = "the key is taken"
     OTHER = "the database refused"
@@ -58,6 +59,7 @@ _NUMBERS: dict[int, Kind] = {
     **dict.fromkeys((1290, 1792, 1836, 3100), Kind.READ_ONLY),
     **dict.fromkeys((1021, 1114, 3), Kind.FULL),
     1146: Kind.NO_TABLE,
+    1153: Kind.TOO_LARGE,
     **dict.fromkeys((1050, 1061, 1062), Kind.EXISTS),
 }
 # https://www.sqlite.org/rescode.html
@@ -147,7 +149,8 @@ def _kind_of(error: BaseException, driver: Any) -> Kind | None:
         return _STATES.get(code) or _CLASSES.get(code[:2], Kind.OTHER)
     if isinstance(code, int):
         return _NUMBERS.get(code, Kind.OTHER)
-    if not isinstance(error, driver.OperationalError | driver.InterfaceError):
+    # PyMySQL and aiomysql raise an InternalError where they and the server are no longer in step.
+    if not isinstance(error, driver.OperationalError | driver.InterfaceError | driver.InternalError):
         return Kind.OTHER
     # Without a code the driver itself found the fault. libpq hands on a refusal to connect as text only.
     return Kind.REFUSED if "FATAL" in str(error) else Kind.LOST

@@ -11,7 +11,7 @@ from coatcheck.stores.sql.connection import Connection
 from coatcheck.stores.sql.errors import Failed, Kind
 from coatcheck.stores.sql.table import FORMAT, Tables, making
 
-__all__ = ["check_format", "count", "create_tables", "load", "sessions_of", "sweep"]
+__all__ = ["check_format", "count", "create_tables", "load", "ping", "sessions_of", "sweep"]
 
 _AT_A_TIME = 500  # keys in one statement
 _MOST_DEADLOCKS = 3
@@ -28,6 +28,17 @@ def check_format(connection: Connection, prefix: str) -> None:
             f"the tables of prefix {prefix!r} are not complete: run `coatcheck db create --store URL` once more",
             ambiguous=False,
         )
+
+
+def ping(connection: Connection, prefix: str) -> int | None:
+    """The server's clock (ms since 1970), where there is a server.
+
+    Raises:
+        StoreUnavailable: See `check_format`.
+    """
+    check_format(connection, prefix)
+    clock = connection.say.clock
+    return None if clock is None else int(connection.rows(clock, {})[0][0])
 
 
 def create_tables(connection: Connection, tables: Tables, prefix: str) -> None:
@@ -51,7 +62,9 @@ def create_tables(connection: Connection, tables: Tables, prefix: str) -> None:
 
 
 def _are_complete(connection: Connection, prefix: str) -> bool:
-    formats = [row[0] for row in connection.rows(connection.say.format, {})]
+    rows = connection.rows(connection.say.format, {})
+    formats = [row[0] for row in rows]
+    connection.database.packet = rows[0][1] if rows else None
     if formats not in ([], [FORMAT]):
         raise StoreUnavailable(
             f"the tables of prefix {prefix!r} are of a format that this release can't read ({formats}, not"

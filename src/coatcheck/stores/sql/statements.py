@@ -18,6 +18,13 @@ __all__ = ["Change", "Statement", "Statements"]
 _NUMBERS = ("signed_in", "until", "expires", "live")
 _WRITTEN = ("data", "revision", "user_id", *_NUMBERS)
 """The columns that a write sets."""
+_MYSQL = {"mysql", "mariadb"}
+_MYSQL_CLOCK = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
+_CLOCKS = {
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+    "mysql": _MYSQL_CLOCK,
+    "mariadb": _MYSQL_CLOCK,
+}
 _SKIPS_SINCE_MARIADB, _SKIPS_SINCE_MYSQL = (10, 6), (8, 0, 1)
 
 
@@ -48,7 +55,7 @@ class Change(NamedTuple):
 
     kind: str
     key: bytes
-    values: Mapping[str, object]
+    values: Mapping[str, Any]
 
     def __repr__(self) -> str:
         return silent(self)
@@ -76,10 +83,12 @@ class Statements:
 
     Attributes:
         single: The statements that change a row: create, update, remove.
+        format: The format of the tables, and the server's limit for the size of a statement in bytes, if it has one.
         several: The same for several rows, of which they return the keys; where the database takes arrays as values.
         dead: The keys of expired rows, which it locks; locked ones are passed over where the server can.
         sweep: Removes what has expired, where one statement can.
         begins: Begins a transaction.
+        clock: The server's clock (ms since 1970); None: there is no server, or it is not known how to ask.
     """
 
     def __init__(self, made: Tables, dialect: sa.Dialect) -> None:
@@ -87,7 +96,12 @@ class Statements:
         self._sessions = sessions = made.sessions
         columns = sessions.c
         self.has_arrays: bool = dialect.name == "postgresql"
-        self.begins: str = "BEGIN IMMEDIATE" if dialect.name == "sqlite" else "BEGIN"
+        # Not BEGIN: with sql_mode=ORACLE, MariaDB takes that for the beginning of a block.
+        self.begins: str = "BEGIN IMMEDIATE" if dialect.name == "sqlite" else "START TRANSACTION"
+        clock = _CLOCKS.get(dialect.name)
+        self.clock: Statement | None = (
+            None if clock is None else self.compiled(sa.select(sa.literal_column(clock)))
+        )
         key = self._value("key")
         row = {name: self._value(name) for name in _WRITTEN}
         written = (columns.key == key, columns.revision == self._value("expected"))
@@ -96,7 +110,9 @@ class Statements:
             "update": self.compiled(sa.update(sessions).values(row).where(*written)),
             "remove": self.compiled(sa.delete(sessions).where(columns.key == key)),
         }
-        self.format: Statement = self.compiled(sa.select(made.meta.c.format))
+        on_mysql = dialect.name in _MYSQL
+        packet: Any = sa.literal_column("@@max_allowed_packet" if on_mysql else "NULL")
+        self.format: Statement = self.compiled(sa.select(made.meta.c.format, packet))
         self.read: Statement = self.compiled(
             sa.select(columns.data, columns.revision).where(columns.key == key)
         )
@@ -209,7 +225,7 @@ def _takes_hex(dialect: sa.Dialect) -> bool:
 
 
 def _skips_locked(dialect: Any) -> bool:
-    if dialect.name not in {"mysql", "mariadb"}:
+    if dialect.name not in _MYSQL:
         return bool(dialect.name == "postgresql")
     version = tuple(part for part in dialect.server_version_info or () if isinstance(part, int))
     return version >= (_SKIPS_SINCE_MARIADB if dialect.is_mariadb else _SKIPS_SINCE_MYSQL)

@@ -79,9 +79,9 @@ class SQLStore:
         """Remove at most `limit` expired rows, passing over those that another sweeper is removing."""
         return self._call(deadline, operations.sweep, now, limit)
 
-    def ping(self, deadline: float) -> None:
-        """Return if the tables can be read, else raise a `StoreError`."""
-        self._call(deadline, operations.check_format, self._database.prefix)
+    def ping(self, deadline: float) -> int | None:
+        """The server's clock, if the tables can be read, else raise a `StoreError`."""
+        return self._call(deadline, operations.ping, self._database.prefix)
 
     def create_tables(self) -> None:
         """Make the tables, unless they are there.

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import util
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,6 +18,7 @@ from coatcheck.errors import ConfigurationError
 from coatcheck.model.ports import Index
 from coatcheck.silent import frameless
 from coatcheck.stores.adapter import AsyncAdapter
+from coatcheck.stores.loops import PerLoop
 from coatcheck.stores.sql import engines
 from coatcheck.stores.sql.calls import Call
 from coatcheck.stores.sql.database import Database
@@ -52,8 +52,8 @@ class AsyncSQLStore(AsyncAdapter):
         await util.greenlet_spawn(self._inside.create_tables)
 
     async def close(self) -> None:
-        """Close this loop's connections, where they are the store's own; those of other loops go with their loops."""
-        await util.greenlet_spawn(self._inside.close)
+        """Close the connections that are the store's own, and have other loops close theirs."""
+        await self._inside.of_loops.close()
 
     async def _call(self, call: Callable[..., _T], *args: Any, deadline: float, changes: bool = False) -> _T:
         return await util.greenlet_spawn(call, *args, deadline)
@@ -65,23 +65,17 @@ class _InGreenlet(SQLStore):
     def __init__(self, where: str | AsyncEngine, prefix: str) -> None:
         self._where = where
         self._prefix = prefix
-        self._of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Database] = WeakKeyDictionary()
+        self.of_loops: PerLoop[Database] = PerLoop(self._next, _closed, Database.abandon)
         # The first loop's; made here, so that a missing driver is told of now.
         self._spare: Database | None = self._made()
 
-    def close(self) -> None:
-        database = self._of_loops.pop(asyncio.get_running_loop(), None)
-        if database is not None:
-            database.close()
-
     @property
     def _database(self) -> Database:
-        loop = asyncio.get_running_loop()
-        database = self._of_loops.get(loop)
-        if database is None:
-            database = self._of_loops[loop] = self._spare or self._made()
-            self._spare = None
-        return database
+        return self.of_loops.here()
+
+    def _next(self) -> Database:
+        made, self._spare = self._spare or self._made(), None
+        return made
 
     def _made(self) -> Database:
         where = self._where
@@ -95,6 +89,10 @@ class _InGreenlet(SQLStore):
         except TimeoutError as error:
             raise call.overdue() from frameless(error)
         return answer
+
+
+async def _closed(database: Database) -> None:
+    await util.greenlet_spawn(database.close)
 
 
 async def _until(deadline: float, work: Callable[..., _T], *args: Any) -> _T:

@@ -28,7 +28,7 @@ def from_url(
     *,
     prefix: str = "coatcheck:",
     synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
-    ballast: int = 1 << 20,
+    ballast: int = 4 << 20,
 ) -> SQLiteStore:
     """The store in the file that a URL names; see `SQLiteStore`.
 
@@ -44,7 +44,7 @@ def async_from_url(
     *,
     prefix: str = "coatcheck:",
     synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
-    ballast: int = 1 << 20,
+    ballast: int = 4 << 20,
 ) -> AsyncSQLiteStore:
     """The same for an event loop."""
     return AsyncSQLiteStore(_path_of(url), prefix=prefix, synchronous=synchronous, ballast=ballast)

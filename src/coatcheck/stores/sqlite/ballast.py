@@ -9,11 +9,11 @@ from pathlib import Path
 
 __all__ = ["Ballast"]
 
-_ROOM_TO_OPEN = 1 << 17  # SQLite's -shm takes 32 KiB, and 32 more for every 4096 pages of a long log
+_LEAST = 1 << 16  # SQLite's -shm takes 32 KiB; the pages that ending one session changes take less
 
 
 class Ballast:
-    """The file ``-ballast`` beside a database.
+    """The file ``-ballast`` beside a database. It is in use while it is smaller than its size.
 
     Args:
         database: The database.
@@ -21,32 +21,37 @@ class Ballast:
     """
 
     def __init__(self, database: Path, size: int) -> None:
-        self._file, self._size = Path(f"{database}-ballast"), size
+        self._file = Path(f"{database}-ballast")
+        self.name: str = os.fspath(self._file)
+        self.size: int = size
 
-    def grow(self) -> None:
-        """Make the file, if there is room for twice its size: the last room belongs to the data. Never fails."""
-        if not self._size:
-            return
+    def grow(self) -> bool:
+        """Make the file whole, if there is room for twice its size: the last room belongs to the data. Never fails.
+
+        Returns whether it is whole.
+        """
+        if not self.size:
+            return True
         with suppress(OSError):
-            if self._file.exists() and self._file.stat().st_size >= self._size:
-                return
-            if shutil.disk_usage(self._file.parent).free < 2 * self._size:
-                return
+            there = self._file.exists()
+            if there and self._file.stat().st_size >= self.size:
+                return True
+            if shutil.disk_usage(self._file.parent).free < 2 * self.size:
+                return False
             try:
                 # A file system that compresses would keep nothing aside for zeros.
-                self._file.write_bytes(os.urandom(self._size))
+                self._file.write_bytes(os.urandom(self.size))
             except OSError:
-                self._file.unlink()
-
-    def give_up(self) -> None:
-        """Give the room back to the disk."""
-        with suppress(OSError):
-            self._file.unlink(missing_ok=True)
+                # A file that is missing is not in use, so one that was in use must stay.
+                os.truncate(self._file, 0) if there else self._file.unlink()
+                return False
+            return True
+        return False
 
     def give_up_a_part(self) -> bool:
-        """Give back as much as SQLite needs to open a database; whether there was anything to give."""
+        """Give some of the room back to the disk; whether there was any to give."""
         with suppress(OSError):
             if size := self._file.stat().st_size:
-                os.truncate(self._file, max(0, size - _ROOM_TO_OPEN))
+                os.truncate(self._file, max(0, size - max(_LEAST, size // 8)))
                 return True
         return False

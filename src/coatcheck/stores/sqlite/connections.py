@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
-from coatcheck.errors import StoreFull, StoreTimeout, StoreUnavailable
+from coatcheck.errors import StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
 from coatcheck.stores.sqlite.ballast import Ballast
 from coatcheck.stores.sqlite.failures import failure_of, no_room_to_open
+from coatcheck.stores.sqlite.files import Files
 from coatcheck.stores.sqlite.turns import Turns
 
 __all__ = ["Connections"]
@@ -25,6 +26,8 @@ _Item = TypeVar("_Item")
 _T = TypeVar("_T")
 _FORK_PATIENCE = 5.0
 """How many seconds a fork waits for calls of other threads to end."""
+_LOG_BYTES = 4 << 20
+"""How large the log stays after it was longer: as long as SQLite lets it grow between two checkpoints."""
 
 
 class Connections:
@@ -37,8 +40,9 @@ class Connections:
     opening: ClassVar[threading.RLock] = threading.RLock()
     """Held while a connection is opened, and across a fork."""
 
-    def __init__(self, path: Path, synchronous: str, ballast: Ballast) -> None:
-        self._path, self._synchronous, self._ballast = path, synchronous, ballast
+    def __init__(self, given: Path, path: Path, synchronous: str, ballast: Ballast) -> None:
+        # `given` may be a link, and name another file later.
+        self._given, self._path, self._synchronous, self._ballast = given, path, synchronous, ballast
         self._start()
         _all.add(self)
 
@@ -48,6 +52,33 @@ class Connections:
         self._open: set[sqlite3.Connection] = set()
         self._retired: set[sqlite3.Connection] = set()  # in use when the store was closed
         self._turns = Turns()
+        self._opened: Files | None = None
+
+    def check(self) -> None:
+        """Notice that the file was removed or replaced while this process has it open.
+
+        Another file with a log of its own is opened by the next call.
+
+        Raises:
+            StoreUnavailable: There is no file any more, or a log lies beside it that belongs to another one.
+        """
+        opened = self._opened
+        if opened is None or not self._open:
+            return
+        there = Files.at(self._given)
+        if there == opened:
+            return
+        if refusal := there.refusal(opened):
+            raise StoreUnavailable(f"{self._path}: {refusal}", ambiguous=False)
+        self.close()
+        self._opened = None
+
+    def checkpoint(self, mode: str, deadline: float) -> None:
+        """Copy the log into the file, and begin the log anew. While other processes use the log, try again."""
+        while self.read(f"PRAGMA wal_checkpoint({mode})", (), deadline)[0][0]:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(random.uniform(0.0005, 0.001))  # noqa: S311 - not a secret
 
     def read(self, sql: str, parameters: Sequence[object], deadline: float) -> list[Any]:
         """The rows of a query. They are fetched whole: a statement left open would hold back SQLite's checkpoints."""
@@ -85,11 +116,12 @@ class Connections:
         if self._pid != os.getpid():
             _after_fork_in_child()
         while True:
-            connection = None
+            connection, used_before = None, True
             try:
                 try:
                     connection = self._idle.pop()
                 except IndexError:
+                    used_before = False
                     connection = self._connect(deadline)
                 return work(connection)
             except sqlite3.Error as error:
@@ -98,6 +130,8 @@ class Connections:
                     # A connection remembers for good that a file is broken or takes no writes.
                     self._disconnect(connection)
                     connection = None
+                if used_before and isinstance(failure, StoreReadOnly):
+                    continue  # the file may take writes by now
                 if no_room_to_open(error) and self._ballast.give_up_a_part():
                     continue
                 if not isinstance(failure, StoreTimeout) or time.monotonic() >= deadline:
@@ -142,8 +176,11 @@ class Connections:
                     " lose writes; fork by os.fork, or load the application after the fork",
                     ambiguous=False,
                 )
+            if not self._open:
+                self._opened = None
+            database = Files.at(self._given).database
             connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode=rw",
+                f"{self._given.as_uri()}?mode=rw",
                 uri=True,
                 timeout=0,
                 isolation_level=None,
@@ -153,7 +190,12 @@ class Connections:
         finally:
             self.opening.release()
         try:
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            # Before the first statement: SQLite has not opened the log yet, which may be another file's.
+            self.check()
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")  # it opens the log
+            if self._opened is None:
+                self._opened = Files(database, Files.at(self._given).log)
         except BaseException:
             self._disconnect(connection)
             raise

@@ -15,6 +15,7 @@ from coatcheck.errors import ConfigurationError, StoreError, StoreFull
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Index, Loaded, Write, Written
 from coatcheck.stores.sqlite.ballast import Ballast
 from coatcheck.stores.sqlite.connections import Connections
+from coatcheck.stores.sqlite.failures import no_room
 from coatcheck.stores.sqlite.tables import Statements, prepare
 
 __all__ = ["SQLiteStore"]
@@ -22,6 +23,13 @@ __all__ = ["SQLiteStore"]
 _Item = TypeVar("_Item")
 _T = TypeVar("_T")
 _SET_UP_PATIENCE = 5.0  # seconds; processes that start at once make the tables one after the other
+_LOOK_EVERY = 1000  # ms
+_SWEPT_AT_A_TIME = (
+    250  # by one transaction: it writes each page that it changes to the log, and holds up other writers
+)
+_SECONDS_TO_CHECKPOINT = 0.2
+_FREE_BYTES = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
+_ROOM_TO_SPARE = 1 << 16  # bytes, for the pages of the indexes
 _MOST_PARAMETERS = 999  # SQLite takes no more in one statement before its release 3.32
 
 
@@ -35,7 +43,8 @@ class SQLiteStore:
             that was logged out; "NORMAL" doesn't.
         ballast: How many bytes are kept aside for logging out on a full disk; 0 for none. SQLite needs room even
             to delete, so without it a logout on a full disk may be a `StoreFull`. It must hold the growth of the
-            file between two of SQLite's checkpoints: 1 MiB for records of up to 8 KB, 4 MiB for any.
+            file between two of SQLite's checkpoints, which is at most 4 MiB. While a part of it is in use, no record
+            is stored that would make the file larger.
 
     Raises:
         ConfigurationError: No store can be made of these settings, or the tables are of another format.
@@ -50,7 +59,7 @@ class SQLiteStore:
         *,
         prefix: str = "coatcheck:",
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
-        ballast: int = 1 << 20,
+        ballast: int = 4 << 20,
     ) -> None:
         if os.fspath(path) in {"", ":memory:"}:
             raise ConfigurationError("SQLiteStore keeps a file; for sessions in memory use memory://")
@@ -69,7 +78,8 @@ class SQLiteStore:
             raise ConfigurationError(f"{self._path} is a directory; name a file in it")
         self._ballast = Ballast(self._path, ballast)
         self._statements = Statements(prefix)
-        self._connections = Connections(self._path, synchronous, self._ballast)
+        self._connections = Connections(Path(path).absolute(), self._path, synchronous, self._ballast)
+        self._looked = -_LOOK_EVERY
         self._set_up(prefix)
         self._ballast.grow()
 
@@ -86,6 +96,8 @@ class SQLiteStore:
 
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> list[Loaded]:
         """See `Store.load`. It waits for no writer; with a `deadline` in the past it tries once."""
+        if not 0 <= now - self._looked < _LOOK_EVERY:
+            self._look(now)
         if len(keys) == 1:
             # Without `read`: the budget of Python calls in a request that reads.
             rows = self._connections.use(
@@ -102,17 +114,38 @@ class SQLiteStore:
 
     def write(self, writes: Sequence[Write], now: int, deadline: float) -> list[Written]:
         """See `Store.write`. Several writes share a transaction; on a full disk, each has its own."""
+        if not 0 <= now - self._looked < _LOOK_EVERY:
+            self._look(now)
         try:
-            return self._connections.write(self._write, writes, deadline)
-        except StoreFull:
-            return self._on_full_disk(self._write, writes, deadline, lambda write: write.urgent)
+            full = os.stat(self._ballast.name).st_size < self._ballast.size  # noqa: PTH116 - no call of Python's
+        except OSError:  # there was never room for it, or it is not wanted
+            full = False
+        if not full or self._ballast.grow():
+            with suppress(StoreFull):
+                return self._connections.write(self._write, writes, deadline)
+        answers: dict[bytes, Written] = {}
+        for write in sorted(writes, key=_order):
+            try:
+                if _ends(write):
+                    answers[write.key] = self._end(self._write, write, deadline)
+                else:
+                    answers[write.key] = self._write_on_full_disk(write, deadline)
+            except StoreError as error:
+                answers[write.key] = error
+        return [answers[write.key] for write in writes]
 
     def remove(self, keys: Sequence[bytes], now: int, deadline: float) -> list[bool | StoreError]:
         """See `Store.remove`."""
-        try:
-            return self._connections.write(self._remove, keys, deadline)
-        except StoreFull:
-            return self._on_full_disk(self._remove, keys, deadline, lambda _: True)
+        self._look(now)
+        with suppress(StoreFull):
+            return list(self._connections.write(self._remove, keys, deadline))
+        answers: list[bool | StoreError] = []
+        for key in keys:
+            try:
+                answers.append(self._end(self._remove, key, deadline))
+            except StoreError as error:
+                answers.append(error)
+        return answers
 
     def note(self, entries: Sequence[Entry], now: int, deadline: float) -> None:
         """Never called: a write stores its entry."""
@@ -121,6 +154,7 @@ class SQLiteStore:
         self, user: str, now: int, limit: int, after: Entry | None, deadline: float
     ) -> list[Entry]:
         """See `Store.sessions_of`."""
+        self._look(now)
         sql = self._statements.of_user
         parameters: tuple[object, ...] = (user, now, limit)
         if after is not None:
@@ -137,20 +171,30 @@ class SQLiteStore:
 
     def count(self, now: int, deadline: float) -> int:
         """See `Store.count`. Read from an index alone."""
+        self._look(now)
         return int(self._connections.read(self._statements.count, (now,), deadline)[0][0])
 
     def sweep(self, now: int, limit: int, deadline: float) -> int:
-        """See `Store.sweep`. It renews the ballast, too, once there is room again."""
+        """See `Store.sweep`. Several transactions, and the log is short afterwards.
 
-        def delete(parameters: tuple[int, int], connection: sqlite3.Connection) -> int:
-            return connection.execute(self._statements.sweep, parameters).rowcount
-
-        (swept,) = self._connections.write(delete, [(now, max(limit, 0))], deadline)
-        self._ballast.grow()
+        It renews the ballast, too, once there is room again.
+        """
+        self._look(now)
+        swept = removed = 0
+        while (step := min(limit - swept, _SWEPT_AT_A_TIME)) > 0:
+            removed = self._end(self._sweep, (now, step), deadline)
+            swept += removed
+            if removed < step or time.monotonic() >= deadline:
+                break
+        if self._ballast.grow() and swept:
+            # On a full disk, the log keeps its room, since other programs would take it.
+            until = min(deadline, time.monotonic() + _SECONDS_TO_CHECKPOINT)
+            self._connections.checkpoint("TRUNCATE", until)
         return swept
 
     def ping(self, deadline: float) -> None:
         """See `Store.ping`."""
+        self._connections.check()
         self._connections.read(self._statements.ping, (), deadline)
 
     def close(self) -> None:
@@ -173,26 +217,46 @@ class SQLiteStore:
     def _remove(self, key: bytes, connection: sqlite3.Connection) -> bool:
         return connection.execute(self._statements.delete, (key,)).rowcount > 0
 
-    def _on_full_disk(
-        self,
-        one: Callable[[_Item, sqlite3.Connection], _T],
-        items: Sequence[_Item],
-        deadline: float,
-        urgent: Callable[[_Item], bool],
-    ) -> list[_T | StoreError]:
-        """Each item by itself; the urgent ones last, since the others would use up the room that is made for them."""
-        answers: dict[int, _T | StoreError] = {}
-        for at in sorted(range(len(items)), key=lambda at: urgent(items[at])):
-            if urgent(items[at]):
-                self._make_room(deadline)
-            try:
-                (answers[at],) = self._connections.write(one, [items[at]], deadline)
-            except StoreError as error:
-                answers[at] = error
-        return [answers[at] for at in range(len(items))]
+    def _sweep(self, parameters: tuple[int, int], connection: sqlite3.Connection) -> int:
+        return connection.execute(self._statements.sweep, parameters).rowcount
 
-    def _make_room(self, deadline: float) -> None:
-        self._ballast.give_up()
+    def _look(self, now: int) -> None:
+        """Notice another file under the store's name. `load` and `write` don't call it more often than they have to."""
+        if not 0 <= now - self._looked < _LOOK_EVERY:
+            self._connections.check()
+            self._looked = now
+
+    def _end(self, one: Callable[[_Item, sqlite3.Connection], _T], item: _Item, deadline: float) -> _T:
+        """Carry out what ends sessions: on a full disk, with as much of the ballast as it needs."""
+        with suppress(StoreFull):
+            return self._connections.write(one, [item], deadline)[0]
+        while True:
+            self._begin_log_anew(deadline)
+            try:
+                return self._connections.write(one, [item], deadline)[0]
+            except StoreFull:
+                if not self._ballast.give_up_a_part():
+                    raise
+
+    def _write_on_full_disk(self, write: Write, deadline: float) -> Conflict | None:
+        """Carry out what ends nothing: in the room that the file and its log have already."""
+        if not write.urgent and not self._ballast.grow():
+            room = int(self._connections.read(_FREE_BYTES, (), deadline)[0][0])
+            if room < 2 * len(write.data) + _ROOM_TO_SPARE:
+                raise StoreFull(no_room(self._path, self._ballast.size))
+        self._begin_log_anew(deadline)
+        return self._connections.write(self._write, [write], deadline)[0]
+
+    def _begin_log_anew(self, deadline: float) -> None:
         with suppress(StoreError):
             # SQLite then writes its log from the start again, into room that the log has already.
-            self._connections.read("PRAGMA wal_checkpoint(PASSIVE)", (), deadline)
+            self._connections.checkpoint("RESTART", min(deadline, time.monotonic() + _SECONDS_TO_CHECKPOINT))
+
+
+def _ends(write: Write) -> bool:
+    return write.urgent and not write.live
+
+
+def _order(write: Write) -> int:
+    """Endings first: they leave room in the log, and the writes that grow have the least right to it."""
+    return 0 if _ends(write) else 1 if write.urgent else 2

@@ -30,7 +30,7 @@ class AsyncSQLiteStore(ThreadedStore):
         *,
         prefix: str = "coatcheck:",
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
-        ballast: int = 1 << 20,
+        ballast: int = 4 << 20,
     ) -> None:
         """Open the file; see `SQLiteStore`."""
         store = SQLiteStore(path, prefix=prefix, synchronous=synchronous, ballast=ballast)

@@ -21,7 +21,10 @@ class Service:
 
     @scenario
     async def test_the_store_answers_a_ping(self, bench: Bench) -> None:
-        await bench.store.ping(bench.deadline)
+        before = int(time.time() * 1000)
+        clock = await bench.store.ping(bench.deadline)
+        if clock is not None:
+            assert before - 5_000 <= clock <= int(time.time() * 1000) + 5_000, "not milliseconds since 1970"
 
     @scenario
     async def test_a_closed_store_can_be_used_again_and_finds_its_data(self, bench: Bench) -> None:

@@ -19,12 +19,21 @@ _inherited: list[object] = []
 class PerLoop(Generic[_T]):
     """The objects of this process's event loops, each made by `make` on first use and ended by `close`.
 
+    A loop may be closed without notice: its asynchronous generators were not closed before, as `asyncio.run` does. Its
+    object is then passed to `abandon` when the next is made; nothing of the loop can be awaited any more.
+
     `stores.coalesce` has a simpler class for objects that neither refer to their loop nor have to be closed.
     """
 
-    def __init__(self, make: Callable[[], _T], close: Callable[[_T], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], _T],
+        close: Callable[[_T], Awaitable[None]],
+        abandon: Callable[[_T], None] = lambda _: None,
+    ) -> None:
         self._make = make
         self._close = close
+        self._abandon = abandon
         self._start()
 
     def _start(self) -> None:
@@ -48,7 +57,8 @@ class PerLoop(Generic[_T]):
         with self._lock:
             # A loop that was closed without notice would be kept for ever: its connections refer to it.
             for other in [other for other in self._objects if other.is_closed()]:
-                del self._objects[other], self._ends[other]
+                self._abandon(self._objects.pop(other))
+                del self._ends[other]
             made = self._objects[loop] = self._make()
             end = self._ends[loop] = self._at_the_end_of(loop, made)
         # `asyncio.run` and the like close a loop's asynchronous generators before the loop, and so this one. Its first
