@@ -36,7 +36,7 @@ MAY_SHOW = {
         core.calls.CheckIndex core.calls.Count core.calls.Load core.calls.Ping core.calls.Remove core.calls.SessionsOf
         core.calls.Sweep core.epochs.Epoch events.Event manager.SessionInfo model.lifetimes.Lifetimes model.ports.Entry
         model.record.Destroy model.record.Holder model.record.SignIn model.record.Tombstone model.record.Unreadable
-        urls._Kind stores.sql.table.Tables
+        urls._Kind stores.sql.table.Tables stores.sqlite.files.Files
     """,
     "others of ours, which show nothing": """
         core.calls.Apply core.calls.Done core.calls.Forget core.calls.Held core.calls.Note core.calls.Writes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from enum import Enum
 
 import pydantic
@@ -12,6 +13,7 @@ from starlette.datastructures import URL, FormData, QueryParams
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
 from coatcheck.errors import NotStorable
+from coatcheck.model import codec
 from coatcheck.model.codec import decode, encode
 
 pytestmark = pytest.mark.promise("C", "21")
@@ -68,3 +70,17 @@ def test_a_class_gets_no_advice_for_its_instances():
 
 def test_markup_is_stored_as_its_text():
     assert encode(Markup("<b>")) == encode("<b>")
+
+
+def test_a_moment_is_stored_while_another_class_stands_under_the_name_of_datetime(monkeypatch):
+    # What freezegun does with every module, as long as a time is frozen.
+    class FakeDate(dt.date):
+        pass
+
+    class FakeDatetime(dt.datetime, FakeDate):
+        pass
+
+    monkeypatch.setattr(codec, "date", FakeDate)
+    monkeypatch.setattr(codec, "datetime", FakeDatetime)
+    for value in (FakeDatetime(2026, 3, 1, 12, tzinfo=dt.UTC), FakeDate(2026, 3, 1)):
+        assert decode(encode(value)) == value

@@ -247,6 +247,18 @@ _WRAPPERS: dict[type, Callable[[Any, int, frozenset[type]], Ext]] = {
 }
 
 
+# `kind` is a default, since freezegun puts its own classes under the names of a module.
+def _base_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime:
+    return kind.combine(
+        date(value.year, value.month, value.day),
+        time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold),
+    )
+
+
+def _base_date(value: date, kind: type[date] = date) -> date:
+    return kind(value.year, value.month, value.day)
+
+
 _CONVERTERS: dict[type, Callable[[Any], object]] = {
     str: str.__str__,
     int: int.__int__,
@@ -257,11 +269,8 @@ _CONVERTERS: dict[type, Callable[[Any], object]] = {
     tuple: tuple,
     set: set,
     frozenset: frozenset,
-    datetime: lambda value: datetime.combine(
-        date(value.year, value.month, value.day),
-        time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold),
-    ),
-    date: lambda value: date(value.year, value.month, value.day),
+    datetime: _base_datetime,
+    date: _base_date,
     time: lambda value: time(
         value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold
     ),

@@ -93,7 +93,7 @@ def test_many_threads(memcached):
             for thread in threads:
                 thread.join()
         assert sockets() <= before + 4
-    assert sockets() == before
+    assert sockets() <= before
 
 
 def test_forks(memcached):
