@@ -44,7 +44,7 @@ MAY_SHOW = {
         testing.failing._Fault testing.wrappers.Call
     """,
     "servers, which have a password only in a URL": """
-        stores.memcached.servers.Server stores.redis.clusters.Server stores.redis.clusters._Redirection
+        addresses.Place stores.memcached.servers.Server stores.redis.clusters.Server stores.redis.clusters._Redirection
         compat.pycket._memcached._Server
     """,
     "settings, whose secret has no repr": "config.CookieSettings config.Settings",

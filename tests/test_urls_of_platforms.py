@@ -201,7 +201,7 @@ def test_a_path_of_windows_is_one_on_windows(monkeypatch):
 def test_the_parts_of_a_url_show_no_password():
     parts = parts_of(f"redis://u1:{PASSWORD}@h/0")
     assert parts.password == PASSWORD
-    assert repr(parts) == "<StoreURL redis>"
+    assert repr(parts) == "<StoreURL>"
 
 
 SCHEMES = st.sampled_from(

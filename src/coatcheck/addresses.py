@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 from coatcheck.errors import ConfigurationError
+from coatcheck.silent import silent
 
 __all__ = ["ENCODE", "KNOWN", "Place", "StoreURL", "file_of", "parts_of", "places_of"]
 
@@ -79,7 +80,7 @@ class Place(NamedTuple):
 
 
 class StoreURL(NamedTuple):
-    """A URL in parts. Its `repr` shows the scheme alone.
+    """A URL in parts. Its `repr` shows none of them.
 
     Attributes:
         scheme: In small letters, without a driver of SQLAlchemy's, and without the aliases of platforms.
@@ -97,7 +98,7 @@ class StoreURL(NamedTuple):
     query: Mapping[str, str]
 
     def __repr__(self) -> str:
-        return f"<StoreURL {self.scheme}>"
+        return silent(self)
 
 
 def parts_of(url: object) -> StoreURL:

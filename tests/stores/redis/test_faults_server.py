@@ -255,7 +255,7 @@ def test_a_busy_server_is_unavailable_and_is_asked_again_later(kind):
                 call()
             assert not raised.value.ambiguous
         server.ask("SCRIPT", "KILL")
-        until(lambda: store.ping(soon()) is None, "it is no longer busy")
+        until(lambda: store.ping(soon()) is not None, "it is no longer busy")
         assert done(store.write([item()], now_ms(), soon())) is None
 
 

@@ -264,9 +264,11 @@ def test_an_engine_is_borrowed_from_and_left_as_it_was(place):
         assert get(store, write) == changed.data
     with engine.connect() as connection:  # open still, and its transactions are transactions
         assert as_it_is(connection.connection.driver_connection) == before
+        rows = text(f"SELECT count(*) FROM {place.sessions}")
+        stored = connection.execute(rows).scalar()
         connection.execute(text(f"DELETE FROM {place.sessions}"))
         connection.rollback()
-        assert connection.execute(text(f"SELECT count(*) FROM {place.sessions}")).scalar() == 1
+        assert connection.execute(rows).scalar() == stored > 0
     assert engine.pool.checkedout() == 0
     engine.dispose()
 

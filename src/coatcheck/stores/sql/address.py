@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from coatcheck.addresses import parts_of, places_of
 from coatcheck.errors import ConfigurationError
+from coatcheck.silent import silent
 
 __all__ = ["DatabaseAddress", "address_of"]
 
@@ -35,10 +36,13 @@ _MYSQL_MODES: Mapping[str, tuple[ssl.VerifyMode, bool] | None] = {
 
 
 class DatabaseAddress(NamedTuple):
-    """A URL for SQLAlchemy, whose `repr` shows no password, and arguments for the driver."""
+    """A URL for SQLAlchemy, and arguments for the driver."""
 
     url: URL
     arguments: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return silent(self)
 
 
 def address_of(text: str) -> DatabaseAddress:
