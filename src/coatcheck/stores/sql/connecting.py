@@ -35,15 +35,9 @@ def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
     Raises:
         Exception: The driver's, or an `OSError`.
     """
-    if dialect.is_async:
-        made = dialect.connect(**options)
-        driver = made.driver_connection
-    else:
-        makers: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
-            "psycopg": _psycopg,
-            "pymysql": _pymysql,
-        }
-        made = driver = makers[dialect.driver](dialect, options)
+    makers: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {"psycopg": _psycopg, "pymysql": _pymysql}
+    made = dialect.connect(**options) if dialect.is_async else makers[dialect.driver](dialect, options)
+    driver = getattr(made, "driver_connection", made)
     MADE.set(driver)
     if dialect.driver == "psycopg":
         # For what SQLAlchemy asks a new connection first. The call that connects sets its own afterwards.
