@@ -1,5 +1,6 @@
 """The clock of a store's server, and what is said where the application's is another."""
 
+import re
 import time
 
 import pytest
@@ -47,15 +48,13 @@ def test_stores_without_a_server_s_clock_tell_none(memcached, tmp_path):  # noqa
         store.close()
 
 
-@pytest.mark.parametrize(
-    ("off", "said"), [(60, "60 s ahead of"), (-60, "60 s behind"), (3, None), (-3, None)]
-)
+@pytest.mark.parametrize(("off", "said"), [(600, "ahead of"), (-600, "behind"), (3, None), (-3, None)])
 def test_a_clock_that_is_off_is_said_once_when_the_application_starts(store, caplog, off, said):
     for _ in range(2):
         with Sessions(store, secret=SECRET, clock=lambda: time.time() + off):
             pass
     lines = [record.getMessage() for record in caplog.records if record.name == "coatcheck"]
     assert len(lines) == (2 if said else 0)  # by each of the two managers
-    assert all(
-        f"The clock of this machine is {said} that of the session store's server" in line for line in lines
-    )
+    # Less by as much as the server took to answer.
+    pattern = rf"The clock of this machine is (59\d|600) s {said} that of the session store's server"
+    assert all(re.match(pattern, line) for line in lines)
