@@ -151,11 +151,11 @@ def test_a_thread_that_writes_while_the_last_close_waits_for_the_store_is_told()
             return super().write(*args)
 
     asked = []
-    with Sessions(Slow(), secret=SECRET) as sessions:
-        session = sessions.open(b"")
-        session["kept"] = 1
-        sessions.close(session, last=True)
-        assert asked == ["write"]
+    sessions = Sessions(Slow(), secret=SECRET)
+    session = sessions.open(b"")
+    session["kept"] = 1
+    sessions.close(session, last=True)
+    assert asked == ["write"]
 
 
 def test_an_async_session_is_over_likewise():

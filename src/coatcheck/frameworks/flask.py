@@ -131,8 +131,9 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
             message = str(message)
         waiting = self._messages()
         super().flash(message, category, tags=tags)
-        markup = hasattr(message, "__html__")
-        waiting.append(_shown(Flash(category, str(message.__html__()) if markup else message, markup)))
+        kept = cast("Any", message)
+        markup = hasattr(kept, "__html__")
+        waiting.append(_shown(Flash(category, str(kept.__html__()) if markup else kept, markup)))
         self._waiting_as_of = _as_of(self._look())
 
     def _messages(self) -> list[tuple[str, Any]]:
