@@ -28,7 +28,7 @@ LAYERS = [
     ["model.format"],
     ["http.token", "http.cookie", "http.csrf", "http.headers", "http.paths"],
     ["config"],
-    ["core.calls"],
+    ["core.calls", "core.intentions"],
     ["core.state", "core.swap"],
     ["core.identity"],
     ["core.epochs", "core.lifecycle"],

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from coatcheck.config import Settings
 from coatcheck.core.calls import Held
+from coatcheck.core.intentions import NOTHING_WANTED, Read, Sent, Wanted
 from coatcheck.errors import DecodeError, NotStorable, RequestOver, StoreError, TooLarge
 from coatcheck.http.token import Token
 from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, PRIVATE, Flash, flash_from
 from coatcheck.model.merges import MergeRule
 from coatcheck.model.record import NO_FIELDS, Edit, Record, SignIn
-from coatcheck.silent import silent
 
 __all__ = [
     "HEAD_HAS_LEFT",
@@ -56,70 +56,6 @@ class Status(enum.Enum):
     LIVE = "live"
     LATE = "late"  # it came with a session that has just ended or got a new secret: what is put in is dropped
     OUTAGE = "outage"  # the store failed, and the policy is "anonymous": what is put in is dropped
-
-
-class Read(NamedTuple):
-    """A field's value as it was read, or last sent to the store.
-
-    Attributes:
-        value: The object that the application got.
-        base: Its bytes: what the application's edits begin with.
-        stored: The bytes that were stored; None: the field was absent (`setdefault`).
-    """
-
-    value: Any
-    base: bytes
-    stored: bytes | None
-
-    def __repr__(self) -> str:
-        return silent(self)
-
-
-class Wanted(NamedTuple):
-    """What a handler wants of the fields, in bytes.
-
-    Attributes:
-        set: Fields that are assigned.
-        edits: Fields that are merged where another request changed them, too.
-        remove: Fields to remove.
-    """
-
-    set: dict[str, bytes]
-    edits: dict[str, Edit]
-    remove: frozenset[str]
-
-    def __repr__(self) -> str:
-        return silent(self)
-
-    @property
-    def fields(self) -> dict[str, bytes]:
-        """All fields that are set, for a record that starts afresh."""
-        if not self.edits:
-            return self.set
-        return {**self.set, **{name: edit.data for name, edit in self.edits.items()}}
-
-
-NOTHING_WANTED = Wanted({}, {}, frozenset())
-
-
-class Sent(NamedTuple):
-    """What was wanted when it was sent, to be told from what is wanted since.
-
-    `generation` tells whether the session was ended since, and `changes` itself whether everything was cleared;
-    `recorded` is a copy of it, and `fields` what was sent of the fields.
-    """
-
-    generation: int
-    changes: dict[str, bytes | None]
-    recorded: dict[str, bytes | None]
-    fields: dict[str, bytes]
-    permanent: bool | None
-    limits: tuple[int, int] | None
-    sign_in: SignIn | None
-    rotate: int
-
-    def __repr__(self) -> str:
-        return silent(self)
 
 
 class State:

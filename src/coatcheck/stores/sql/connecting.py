@@ -66,9 +66,22 @@ def _bounded_class(connection: Any) -> Any:
 def _pymysql(dialect: Any, options: Mapping[str, Any]) -> Any:
     left = _left()
     driver = dialect.dbapi.connect(**options, defer_connect=True, read_timeout=left, write_timeout=left)
-    driver.ctx.sslsocket_class = _TLSSocket  # PyMySQL asks each server for TLS
-    driver.connect(_socket_to(driver.host, driver.port))
+    if driver.ssl:  # as each server is asked for, unless the URL says otherwise
+        driver.ctx.sslsocket_class = _TLSSocket
+    driver.connect(_socket_to(_places_of(driver)))
     return driver
+
+
+def _places_of(driver: Any) -> list[tuple[int, int, int, Any]]:
+    """Where the server can be reached: family, kind, protocol and address of a socket each."""
+    if driver.unix_socket:
+        return [(socket.AF_UNIX, socket.SOCK_STREAM, 0, driver.unix_socket)]
+    return [
+        (family, kind, protocol, address)
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            driver.host, driver.port, type=socket.SOCK_STREAM
+        )
+    ]
 
 
 class _Bounded:
@@ -85,16 +98,17 @@ class _TLSSocket(_Bounded, ssl.SSLSocket):
     pass
 
 
-def _socket_to(host: str, port: int) -> _Socket:
-    """A socket that is connected to the first of the host's addresses that answers."""
+def _socket_to(places: list[tuple[int, int, int, Any]]) -> _Socket:
+    """A socket that is connected to the first of the places that answers."""
     failed: OSError = TimeoutError()
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, address in places:
         made = _Socket(family, kind, protocol)
         try:
             made.settimeout(_left())
             made.connect(address)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if family != socket.AF_UNIX:
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         except OSError as error:
             failed = error
             made.close()
