@@ -90,6 +90,14 @@ def test_no_class_shows_its_parts_but_those_that_hold_nothing_secret():
     assert shown == may
 
 
+@pytest.mark.promise("18")
+def test_the_silent_repr_of_a_tuple_with_names_is_the_name_of_its_class():
+    silent = [kind for kind in classes() if issubclass(kind, tuple) and not shows_its_parts(kind)]
+    assert Read in silent
+    for kind in silent:
+        assert repr(tuple.__new__(kind, ())) == f"<{kind.__name__}>"
+
+
 KEY = bytes(16)
 RECORD = Record(KEY, b"hunter2", 0, 0, 0, 0, b"hunt", fields={"a": b"hunter2"})
 FOUND = Found(b"hunter2", b"hunter2")

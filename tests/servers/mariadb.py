@@ -37,6 +37,8 @@ class MariaDB(Server):
             shutil.chown(self.folder, "mysql", "mysql")
             user = ["--user=mysql"]
         data = self.folder / "data"
+        # A server that starts removes what others have left in its folder for temporary tables.
+        user.append(f"--tmpdir={self.folder}")
         made = subprocess.run(
             [
                 *("mariadb-install-db", "--no-defaults", f"--datadir={data}", *user, "--skip-test-db"),

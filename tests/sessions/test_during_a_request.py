@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coatcheck import CannotSendCookie, Flash
+from coatcheck import CannotSendCookie, Flash, RequestOver
+from coatcheck.session import end_of_request, head_has_left
 from tests.sessions.scene import advance
 from tests.visitor import Visitor
 
@@ -106,3 +107,16 @@ def test_failing_does_not_mind_what_can_not_be_stored(visitor, sessions):
     sessions.fail(session)
     assert sessions.close(session).set_cookie is None
     assert visitor.read() == {"a": [1]}
+
+
+def test_a_session_that_nobody_looked_at_takes_no_sign_in_after_the_head_and_no_change_after_the_end(
+    sessions,
+):
+    session = sessions.open(b"")
+    head_has_left(session)
+    with pytest.raises(CannotSendCookie):
+        session.sign_in("ada")
+    session = sessions.open(b"")
+    end_of_request(session)
+    with pytest.raises(RequestOver):
+        session["a"] = 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from coatcheck import AsyncSessions, Event, StoreUnavailable
+from coatcheck import AsyncSessions, Event, Sessions, StoreUnavailable
+from coatcheck.manager import teller_of
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from tests.sessions.scene import advance
 from tests.visitor import SECRET, Visitor, make_sessions, plant, stored_in
@@ -182,3 +183,14 @@ def test_counts_of_many_threads_add_up():
 def test_the_counts_are_a_copy(sessions):
     sessions.counts["created"] = 5
     assert sessions.counts == {}
+
+
+def test_an_event_of_a_manager_that_is_gone_is_told_to_nobody():
+    told = []
+    sessions = Sessions(MemoryStore(), secret=SECRET, on_event=told.append)
+    tell = teller_of(sessions)
+    event = Event(kind="created", handle=None, user=None, reason="", at=datetime.now(UTC))
+    tell(event)
+    del sessions
+    tell(event)
+    assert told == [event]

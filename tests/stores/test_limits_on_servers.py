@@ -27,7 +27,7 @@ def options(request, redis_server):
     made = {"secret": SECRET, "max_sessions_per_user": LIMIT, "deadline": timedelta(seconds=30)}
     if request.param == "redis":
         return {"url": redis_server.url, "prefix": new_prefix(), **made}
-    made |= {"url": SERVERS[request.param]().url(), "prefix": f"limit{os.getpid()}n{next(_numbers)}_"}
+    made |= {"url": SERVERS[request.param]().url(), "prefix": f"limit{os.getpid()}n{next(_numbers)}:"}
     with Sessions.from_url(**made) as sessions:
         sessions.store.create_tables()
     return made
