@@ -138,8 +138,8 @@ class RequestOver(CoatcheckError, RuntimeError):
     def __init__(self) -> None:
         super().__init__(
             "The session's request (or its `edit` block) has ended, so nothing would store this change. Make it before "
-            "the response is sent. Outside the request write `with sessions.edit(handle) as session:`, where `handle` is "
-            "the `session.handle` that was read while the request ran."
+            "the response is sent. Outside the request write `with sessions.edit(handle) as session:` (`async with` where "
+            "the manager is AsyncSessions), where `handle` is the `session.handle` that was read while the request ran."
         )
 
 

@@ -159,7 +159,7 @@ class Responder(_Responder[Sessions]):
 class AsyncResponder(_Responder[AsyncSessions]):
     """The end of one asynchronous request; see `Responder`."""
 
-    async def head(self, status: int, headers: _Headers, *, secure: bool, last: bool = False) -> Outcome:
+    async def head(self, status: int, headers: _Headers, *, secure: bool) -> Outcome:
         """See `Responder.head`."""
         if status == _SERVER_ERROR:
             self._check()

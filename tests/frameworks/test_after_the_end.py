@@ -69,6 +69,39 @@ def test_after_the_last_close_every_change_is_refused_and_nothing_of_it_is_store
         assert (dict(again), again.user, again.permanent) == ({"kept": 1}, None, False)
 
 
+@pytest.mark.parametrize("stored", [{}, {"user_id": "ada"}], ids=["anonymous", "signed in"])
+def test_a_late_sign_in_or_sign_out_by_the_identity_field_is_refused_in_the_same_words(stored):
+    with the_sync_sessions(identity="user_id") as sessions:
+        session = sessions.open(b"")
+        session.update(stored, kept=1)
+        sessions.close(session, last=True)
+        refused(lambda session: session.update(user_id="bob"), session)
+        if stored:
+            refused(lambda session: session.pop("user_id"), session)
+        else:
+            assert session.pop("user_id", None) is None
+        assert dict(visit(sessions, session)) == {**stored, "kept": 1}
+
+
+def test_the_cure_in_the_message_works_with_an_async_manager_too():
+    async def edited():
+        async with AsyncSessions(AsyncMemoryStore(), secret=SECRET, insecure_http=True) as sessions:
+            session = sessions.open(b"")
+            await sessions.load(session)
+            session["kept"] = 1
+            await sessions.close(session, last=True)
+            with pytest.raises(RequestOver, match=r"`async with` where the manager is AsyncSessions"):
+                session["late"] = 1
+            async with sessions.edit(session.handle) as outside:
+                outside["late"] = 1
+            (pair,) = sessions.cookie_of(session).items()
+            again = sessions.open("=".join(pair))
+            await sessions.load(again)
+            return dict(again)
+
+    assert asyncio.run(edited()) == {"kept": 1, "late": 1}
+
+
 @pytest.mark.parametrize("before", ["untouched", "begun", "read", "changed", "failing"])
 def test_it_does_not_matter_what_the_request_did_before(before):
     with the_sync_sessions() as sessions:

@@ -24,7 +24,7 @@ from coatcheck.core.state import (
     remove_field,
     write_field,
 )
-from coatcheck.errors import CannotSendCookie
+from coatcheck.errors import CannotSendCookie, RequestOver
 from coatcheck.model import codec
 from coatcheck.model.fields import CSRF
 from coatcheck.model.record import Record, SignIn
@@ -168,10 +168,13 @@ def assign(state: State, value: object) -> None:
     Raises:
         TypeError: It names no user.
         StoreError: The store fails, also with ``outage="anonymous"``: signing in and out needs the store.
+        RequestOver: It signs somebody in or out, and nothing would store that.
         CannotSendCookie: It signs somebody in after the head of the response has left.
     """
     user = user_named_by(value, state.settings)
     before = stored_user(state)
+    if state.over and user != before:
+        raise RequestOver
     refuse_in_outage(state)
     if state.head_sent and user is not None and user != before:
         raise CannotSendCookie(HEAD_HAS_LEFT)
