@@ -133,15 +133,27 @@ class Manager:
             return {}
         return {self.settings.template.name: self.settings.ring.sign(token)}
 
-    def agrees_with(self, outer: Session) -> bool:
+    def agrees_with(self, outer: Session, *, named: bool = True) -> bool:
         """Whether a session that an outer layer of ours opened for this request is the one to use here.
 
         It is where both have the same cookie and the same secrets. The outer layer's store and limits count then.
+
+        Args:
+            outer: The session.
+            named: Whether the application itself chose this layer's setting `identity`.
+
+        Raises:
+            ConfigurationError: The outer layer would take no notice of a sign-in by this layer's identity field.
         """
         mine, theirs = self.settings, outer.sessions.settings
         if mine.template.name != theirs.template.name or has_ended(outer):
             return False
         if mine.template.clear() == theirs.template.clear() and mine.ring.has_secrets_of(theirs.ring):
+            if named and mine.identity_field not in (None, theirs.identity_field):
+                raise ConfigurationError(
+                    f"Two session layers serve one request and share one session. The inner one has identity={mine.identity!r}, "
+                    f"and the outer one, which stores the session, identity={theirs.identity!r}. Give both the same."
+                )
             return True
         if not self._rival_named:
             self._rival_named = True

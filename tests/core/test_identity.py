@@ -590,6 +590,34 @@ def test_a_default_of_nobody_is_no_logout_while_the_store_is_down():
 # What can't be
 
 
+def test_a_token_that_the_request_showed_after_its_sign_in_outlasts_the_same_sign_in_once_more(world):
+    def in_words(session):
+        session.sign_in("7")
+
+    def in_the_field(session):
+        session["user_id"] = 7
+
+    for first in (in_words, in_the_field):
+        visit = world.request()
+        first(visit.session)
+        token = visit.session.csrf_token()
+        visit.session["user_id"] = "7"
+        visit.close()
+        assert world.request(visit.token).session.check_csrf(token)
+
+
+def test_a_value_that_was_edited_into_no_user_can_be_assigned_anew(world):
+    world = World(make_settings(identity=("user", lambda user: user["id"])), world.store.index)
+
+    def change(session):
+        session["user"] = {"id": 7}
+        session["user"].clear()
+        session["user"] = {"id": 8}
+
+    visit, _ = answered(world, change)
+    assert user_at(world, visit.token) == "8"
+
+
 @pytest.mark.promise("20")
 @pytest.mark.parametrize("outage", ["closed", "anonymous"])
 def test_while_the_store_fails_nobody_signs_in_or_out_by_the_field(outage):

@@ -13,7 +13,14 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from coatcheck import AsyncSessions, CookieSettings, ForeignSessionWarning, Sessions, StoreUnavailable
+from coatcheck import (
+    AsyncSessions,
+    ConfigurationError,
+    CookieSettings,
+    ForeignSessionWarning,
+    Sessions,
+    StoreUnavailable,
+)
 from coatcheck.frameworks import asgi, starlette, wsgi
 from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.stores.memory import MemoryStore
@@ -459,3 +466,32 @@ def test_an_environment_that_is_used_again_is_no_outer_layer():
         wsgi.SessionMiddleware(app, sessions)(environ, lambda *_: None)
     assert seen[0] is not seen[1]
     assert sessions.count() == 2
+
+
+# The field that names the user
+
+
+SYNCHRONOUS = {"wsgi": inner_wsgi, "flask": inner_flask}
+
+
+def answer_of(inner, kind, outer):
+    """The reply of an inner layer with the identity field `inner`, within an outer layer with `outer`."""
+    app = wsgi.SessionMiddleware(SYNCHRONOUS[kind](Managers(identity=inner)), Managers(identity=outer).sync)
+    return Browser(partial(WsgiClient(app).send, note=lambda _: None)).play()
+
+
+@pytest.mark.promise("25")
+@pytest.mark.parametrize("kind", SYNCHRONOUS)
+def test_an_inner_layer_whose_identity_field_the_outer_one_does_not_know_is_refused(kind, caplog):
+    for outer in (None, "user"):
+        reply = answer_of("user_id", kind, outer)
+        # Flask logs it, and answers 500.
+        raised = caplog.records.pop().exc_info[1] if kind == "flask" else reply.raised
+        assert isinstance(raised, ConfigurationError)
+        assert "Give both the same" in str(raised)
+
+
+@pytest.mark.parametrize("kind", SYNCHRONOUS)
+@pytest.mark.parametrize("inner", [None, "user_id"])
+def test_a_layer_within_one_that_names_the_identity_field_shares_its_session(kind, inner):
+    assert answer_of(inner, kind, "user_id").status == 200

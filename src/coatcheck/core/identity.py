@@ -178,8 +178,21 @@ def assign(state: State, value: object) -> None:
     refuse_in_outage(state)
     if state.head_sent and user is not None and user != before:
         raise CannotSendCookie(HEAD_HAS_LEFT)
-    if user != before:
+    if user != _named_so_far(state, before):
         _renew_csrf(state)
+
+
+def _named_so_far(state: State, before: str | None) -> str | None:
+    """The user whom this request has named last; `before` that, the stored one."""
+    if state.sign_in is not None:
+        return state.sign_in.user
+    name = state.settings.identity_field
+    if name not in state.changes:
+        return before
+    try:
+        return user_named_by(state.values.get(name), state.settings)
+    except Exception:  # noqa: BLE001 - the value was edited since, and the application's function may raise anything
+        return _UNREADABLE
 
 
 def refuse_in_outage(state: State) -> None:

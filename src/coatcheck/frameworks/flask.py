@@ -223,7 +223,10 @@ class SessionInterface(FlaskSessionInterface):
         outer = session_in(environ)
         # A test client's `session_transaction` opens a session twice for one request of the same application.
         again = isinstance(outer, FlaskSession) and outer.app is app
-        if outer is not None and not again and manager.agrees_with(outer):
+        named = (
+            self.sessions.settings.identity is not None
+        )  # else Flask-Login's field, whose logins have signals
+        if outer is not None and not again and manager.agrees_with(outer, named=named):
             session = manager.share(outer, FlaskSession)
             session.responder = SharedResponder(manager, proxy(session), outer)
             session.app = app
