@@ -91,6 +91,7 @@ def test_a_store_that_comes_and_goes_is_told_of_once_a_minute(outages, clock, li
         outages.answered(LOADING)
         clock.now += 5
     assert len(lines()) == 3
+    clock.now += 5  # a minute after the last line
     outages.failed(LOADING, resting())
     assert lines() == ["The session store fails: h:1 failed 5 times in a row"]
     outages.failed(LOADING, resting())
@@ -103,12 +104,37 @@ def test_an_outage_that_begins_within_the_minute_is_told_of_when_it_is_over(outa
     outages.answered(LOADING)
     assert len(lines()) == 2
     outages.failed(LOADING, DOWN)
-    clock.now += 29
+    clock.now += 59
     outages.failed(LOADING, DOWN)
     assert lines() == []
     clock.now += 1
     outages.failed(LOADING, DOWN)
     assert len(lines()) == 1
+
+
+def test_each_kind_of_line_is_logged_at_most_once_a_minute(outages, clock, lines):
+    at = {}
+    for second in range(600):
+        clock.now += 1
+        if second % 59 < 57:
+            outages.failed(LOADING, resting() if second % 3 else DOWN)
+        else:
+            outages.answered(LOADING)
+        for line in lines():
+            kind = line.split(":")[0].split(" in ")[0][:30]
+            assert clock.now - at.get(kind, float("-inf")) >= 60
+            at[kind] = clock.now
+    assert len(at) == 3
+
+
+def test_a_read_that_fails_meanwhile_does_not_hide_that_changes_fail(outages, clock, lines):
+    outages.failed(CHANGING, StoreFull("the disk is full"))
+    outages.failed(LOADING, DOWN)
+    clock.now += 10
+    outages.answered(LOADING)
+    assert outages.under_way
+    outages.answered(CHANGING)
+    assert not outages.under_way
 
 
 def test_where_changes_fail_an_answer_to_a_read_ends_nothing(outages, clock, lines):
@@ -131,6 +157,15 @@ def test_of_two_threads_that_see_the_end_one_tells(outages, clock, lines):
     outages.answered(LOADING)
     outages.answered(LOADING)
     assert len(lines()) == 2
+
+
+def test_causes_in_a_circle_are_no_endless_search(outages, lines):
+    error = StoreUnavailable("h:1 can't be reached")
+    error.__cause__ = ValueError()
+    error.__cause__.__context__ = KeyError()
+    error.__cause__.__context__.__context__ = error.__cause__
+    outages.failed(LOADING, error)
+    assert lines() == ["The session store fails: h:1 can't be reached (ValueError)"]
 
 
 def test_the_line_has_the_driver_s_type_and_none_of_its_text(outages, lines):

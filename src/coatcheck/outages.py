@@ -19,7 +19,7 @@ __all__ = ["Outages"]
 log: logging.Logger = logging.getLogger("coatcheck")
 _CHANGING = (Apply, Forget, Note, Remove, Sweep, Writes)
 _PAUSE = 60.0
-"""Seconds from the beginning of one outage that is logged to that of the next one."""
+"""Seconds from the last line of one outage to the first of the next one."""
 _CALM = 1.0
 """Seconds without a failure after which a success ends an outage: of several servers, one may be down."""
 
@@ -69,16 +69,19 @@ class Outages:
             now = self._clock()
             if not self.under_way:
                 self.under_way, self._began, self._failures = True, now, 0
-                self._said = self._said_resting = False
+                self._said = self._said_resting = self._changing = False
             self._failures += 1
-            self._last, self._changing = now, isinstance(call, _CHANGING)
+            self._last = now
+            self._changing |= isinstance(call, _CHANGING)
             if not self._said:
                 if now >= self._next:
-                    self._said, self._said_resting, self._next = True, resting, now + _PAUSE
+                    self._said, self._said_resting = True, resting
                     text = "fails"
             elif resting and not self._said_resting:
                 self._said_resting = True
                 text = "is not called by every request any more"
+            if text is not None:
+                self._next = now + _PAUSE
         if text is not None:
             log.warning("%s %s: %s", self._name, text, _cause_of(error))
 
@@ -90,6 +93,8 @@ class Outages:
                 return
             was_said = self.under_way and self._said
             self.under_way = False
+            if was_said:
+                self._next = now + _PAUSE
         if was_said:
             log.warning(
                 "%s answers again: %d calls failed in %.0f s.",
@@ -102,9 +107,10 @@ class Outages:
 def _cause_of(error: StoreError) -> str:
     """The error in our words, with the driver's exception type, but none of the driver's text."""
     text = str(error)
-    cause = error.__cause__
-    while cause is not None and type(cause).__name__ not in text:
+    cause, seen = error.__cause__, set[int]()
+    while cause is not None and type(cause).__name__ not in text and id(cause) not in seen:
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
-    if cause is not None or error.__cause__ is None:
+    if error.__cause__ is None or (cause is not None and id(cause) not in seen):
         return text
     return f"{text} ({type(error.__cause__).__name__})"

@@ -56,9 +56,11 @@ class PerLoop(Generic[_T]):
             self._start()
         with self._lock:
             # A loop that was closed without notice would be kept for ever: its connections refer to it.
-            for other in [other for other in self._objects if other.is_closed()]:
-                self._abandon(self._objects.pop(other))
-                del self._ends[other]
+            for other in list(self._objects):
+                # In another thread, a loop may take its object out meanwhile.
+                if other.is_closed() and (left := self._objects.pop(other, None)) is not None:
+                    self._abandon(left)
+                    self._ends.pop(other, None)
             made = self._objects[loop] = self._make()
             end = self._ends[loop] = self._at_the_end_of(loop, made)
         # `asyncio.run` and the like close a loop's asynchronous generators before the loop, and so this one. Its first

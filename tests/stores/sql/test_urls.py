@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from sqlalchemy import create_engine
 
 from coatcheck import AsyncSessions, ConfigurationError, Sessions
 from coatcheck.errors import StoreUnavailable
@@ -178,5 +179,18 @@ def test_what_is_checked_of_a_server_of_mysql():
 
 def test_several_servers_have_ports_and_a_database_a_space():
     url = address_of("postgresql://a,b:6000/my%20shop").url
-    assert url.query == {"host": ("a:5432", "b:6000")}
+    assert url.query == {"host": "a,b", "port": "5432,6000"}
     assert url.database == "my shop"
+
+
+def test_addresses_of_version_6_and_sockets_are_given_to_the_driver_as_it_takes_them():
+    def given(url):
+        address, _ = address_of(url)
+        engine = create_engine(address.set(drivername="postgresql+psycopg"))
+        return engine.dialect.create_connect_args(engine.url)[1]
+
+    several = given("postgresql://u:p@[::1]:5433,[::1],db/shop")
+    assert (several["host"], several["port"]) == ("::1,::1,db", "5433,5432,5432")
+    assert given("postgresql://u:p@[::1]:5433/shop")["host"] == "::1"
+    assert given("postgresql://u:p@/shop?host=/var/run")["host"] == "/var/run"
+    assert address_of("mysql://u:p@/shop?unix_socket=/tmp/m.sock").url.query == {"unix_socket": "/tmp/m.sock"}

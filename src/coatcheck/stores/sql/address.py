@@ -59,11 +59,15 @@ def address_of(text: str) -> DatabaseAddress:
     options = {name: value for name, value in parts.query.items() if name not in _IGNORED}
     query, arguments = (_of_postgresql if dialect == "postgresql" else _of_mysql)(options)
     places = places_of(parts.hosts, form) if parts.hosts else []
+    if any("%2f" in place.host.lower() for place in places):
+        option = "host=/its/directory" if dialect == "postgresql" else "unix_socket=/path/to/it"
+        raise ConfigurationError(f"A socket is no host: write {dialect}://user:password@/database?{option}.")
     host, port = places[0] if len(places) == 1 else (None, None)
     if len(places) > 1:
         if dialect != "postgresql":
             raise ConfigurationError(f"The URL names several hosts: write {form}.")
-        query["host"] = tuple(f"{place.host}:{place.port or 5432}" for place in places)
+        query["host"] = ",".join(place.host for place in places)
+        query["port"] = ",".join(str(place.port or 5432) for place in places)
     url = URL.create(dialect, parts.user, parts.password, host, port, database, query)
     return DatabaseAddress(url, arguments)
 
@@ -90,6 +94,10 @@ def _of_mysql(options: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
             f"ssl_mode is one of {', '.join(_MYSQL_MODES)}: write ?ssl_mode=VERIFY_IDENTITY."
         )
     checks = _MYSQL_MODES[mode]
+    if (key and not cert) or (checks is None and (ca or cert)):
+        raise ConfigurationError(
+            "ssl_key needs ssl_cert, and ssl_mode=DISABLED takes none of ssl_ca, ssl_cert and ssl_key."
+        )
     if checks is None:
         return query, {}
     try:
