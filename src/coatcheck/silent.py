@@ -1,4 +1,4 @@
-"""What must not be shown, where error trackers look: they send the local variables of every frame of a traceback.
+"""Keeps secrets from error trackers, which send the local variables of every frame of a traceback.
 
 An object that holds a secret, a value or a password has a `silent` repr. A driver's own frames, which hold what it sends and
 how it connects, are dropped from its errors (`frameless`).

@@ -1,4 +1,4 @@
-"""What a handler wants of the fields, what was sent of it to the store, and what it began with."""
+"""The changes of fields that a handler wants, those that were sent to the store, and the values it began with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Read(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What a handler wants of the fields, in bytes.
+    """The changes of fields that a handler wants, in bytes.
 
     Attributes:
         set: Fields that are assigned.
@@ -55,7 +55,7 @@ NOTHING_WANTED = Wanted({}, {}, frozenset())
 
 
 class Sent(NamedTuple):
-    """What was wanted when it was sent, to be told from what is wanted since.
+    """The changes as they were sent, to be told from those that are wanted since.
 
     `generation` tells whether the session was ended since, and `changes` itself whether everything was cleared;
     `recorded` is a copy of it, and `fields` what was sent of the fields.

@@ -1,4 +1,4 @@
-"""What is looked at once, when a manager starts: the index of users, and whether another site uses the same store.
+"""The checks when a manager starts: of the index of users, and whether another site uses the same store.
 
 Two sites on one store with one prefix share their index of users, so that `revoke_user("1")` of one ends the sessions of
 the other's user "1". To notice this, a note in the store holds a fingerprint of each secret of the site that started

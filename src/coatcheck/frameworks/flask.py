@@ -63,7 +63,7 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
     _waiting: list[tuple[str, Any]] | None = None
     """The messages as Flask has them, kept so that n messages in a request cost O(n)."""
     _waiting_as_of: tuple[int, object, object] = (0, None, None)
-    """What of the state they were made of: as long as none of it is another, no message has come or gone."""
+    """`_as_of` the state they were made of. While that is the same, no message has come or gone."""
 
     modified = True
     """What Flask's documentation tells people to set. Changes are found without it."""
@@ -182,7 +182,7 @@ def _is_plain(message: object) -> bool:
 
 
 def _as_of(state: State) -> tuple[int, object, object]:
-    """What is another whenever a message has come or gone."""
+    """Parts of the state of which at least one changes whenever a message comes or goes."""
     return state.flashes, state.record, state.changes
 
 
