@@ -19,6 +19,7 @@ from coatcheck.stores.sql.address import address_of
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgres import PostgreSQL
 from tests.servers.process import HOST
+from tests.stores.sql.servers import a_place
 from tests.visitor import SECRET, Visitor
 
 OWNERS = {"postgresql": "postgres", "mysql": "mysql"}
@@ -173,8 +174,39 @@ def test_what_is_checked_of_a_server_of_mysql():
     ):
         context = address_of(f"mysql://h/db{query}").arguments["ssl"]
         assert (context.verify_mode, context.check_hostname) == (mode, names)
-    assert not address_of("mysql://h/db?ssl_mode=DISABLED").arguments
-    assert not address_of("mysql://h/db").arguments
+
+
+def pings(url, **options):
+    """Whether the synchronous store reaches the server, and whether the async one does."""
+
+    def answers(ping):
+        try:
+            ping()
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def ping():
+        async with AsyncSessions.from_url(url, secret=SECRET, **options) as sessions:
+            await sessions.ping()
+
+    with Sessions.from_url(url, secret=SECRET, **options) as sessions:
+        return answers(sessions.ping), answers(lambda: asyncio.run(ping()))
+
+
+@pytest.mark.parametrize("secured", ["mysql"], indirect=True)
+@pytest.mark.parametrize(
+    ("mode", "without", "demanded"),
+    [("", True, True), ("PREFERRED", True, True), ("DISABLED", True, False), ("REQUIRED", False, True)],
+)
+def test_mysql_has_tls_as_the_url_says(secured, mode, without, demanded):
+    query = mode and f"?ssl_mode={mode}"
+    tls, plain = secured.server.port, a_place("mysql")
+    assert pings(f"mysql://coatcheck:coatcheck@{HOST}:{tls}/coatcheck{query}") == (True, True)
+    # The server lets this user in over TLS alone.
+    assert pings(f"mysql://tls:tls@{HOST}:{tls}/coatcheck{query}") == (demanded, demanded)
+    assert pings(plain.url + query, prefix=plain.prefix) == (without, without)
+    plain.leave()
 
 
 def test_several_servers_have_ports_and_a_database_a_space():

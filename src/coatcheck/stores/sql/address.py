@@ -28,6 +28,7 @@ _IGNORED = {
 }
 _MYSQL_MODES: Mapping[str, tuple[ssl.VerifyMode, bool] | None] = {
     "DISABLED": None,
+    "PREFERRED": (ssl.CERT_NONE, False),
     "REQUIRED": (ssl.CERT_NONE, False),
     "VERIFY_CA": (ssl.CERT_REQUIRED, False),
     "VERIFY_IDENTITY": (ssl.CERT_REQUIRED, True),
@@ -88,7 +89,9 @@ def _of_mysql(options: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     ca, cert, key = (given.pop(name, None) for name in ("ssl_ca", "ssl_cert", "ssl_key"))
     asked = given.pop("ssl_mode", given.pop("sslmode", None))
     _refuse(given.keys(), "mysql")
-    mode = (asked or ("VERIFY_IDENTITY" if ca else "REQUIRED" if cert else "DISABLED")).upper()
+    # The default is that of MySQL's own clients: TLS where the server offers it, but not through a socket.
+    default = "VERIFY_IDENTITY" if ca else "REQUIRED" if cert else "DISABLED" if query else "PREFERRED"
+    mode = (asked or default).upper()
     if mode not in _MYSQL_MODES:
         raise ConfigurationError(
             f"ssl_mode is one of {', '.join(_MYSQL_MODES)}: write ?ssl_mode=VERIFY_IDENTITY."
@@ -99,7 +102,7 @@ def _of_mysql(options: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
             "ssl_key needs ssl_cert, and ssl_mode=DISABLED takes none of ssl_ca, ssl_cert and ssl_key."
         )
     if checks is None:
-        return query, {}
+        return query, {"ssl": None, "ssl_required": False}
     try:
         context = ssl.create_default_context(cafile=ca)
         context.check_hostname = checks[1]
@@ -108,7 +111,7 @@ def _of_mysql(options: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
             context.load_cert_chain(cert, key)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigurationError("ssl_ca, ssl_cert or ssl_key can't be read, or they don't fit.") from error
-    return query, {"ssl": context}
+    return query, {"ssl": context, "ssl_required": mode != "PREFERRED"}
 
 
 def _refuse(names: set[str] | Any, dialect: str) -> None:

@@ -13,7 +13,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -28,6 +28,11 @@ UNTIL: ContextVar[float] = ContextVar("coatcheck.stores.sql.until")
 MADE: ContextVar[Any] = ContextVar("coatcheck.stores.sql.made")
 """The driver's connection that was made last. If what it is asked first fails, SQLAlchemy drops it without closing it."""
 
+_SSL = 2048
+"""The flag by which a server of MySQL says that it has TLS, and a client that it will use it (CLIENT_SSL)."""
+_NO_TLS = 2026
+"""The code of MySQL's clients for failures of TLS (CR_SSL_CONNECTION_ERROR)."""
+
 
 def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
     """A connection of the dialect's driver, as SQLAlchemy wants it.
@@ -35,8 +40,10 @@ def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
     Raises:
         Exception: The driver's, or an `OSError`.
     """
-    makers: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {"psycopg": _psycopg, "pymysql": _pymysql}
-    made = dialect.connect(**options) if dialect.is_async else makers[dialect.driver](dialect, options)
+    if dialect.driver == "psycopg":
+        made = dialect.connect(**options) if dialect.is_async else _psycopg(dialect, options)
+    else:
+        made = _mysql(dialect, **options)
     driver = getattr(made, "driver_connection", made)
     MADE.set(driver)
     if dialect.driver == "psycopg":
@@ -63,13 +70,56 @@ def _bounded_class(connection: Any) -> Any:
     return Connection
 
 
-def _pymysql(dialect: Any, options: Mapping[str, Any]) -> Any:
+def _mysql(dialect: Any, *, ssl: ssl.SSLContext | None, ssl_required: bool, **options: Any) -> Any:
+    if dialect.is_async:
+        made = _mysql_class(dialect.dbapi.aiomysql.Connection, dialect.dbapi.OperationalError).made
+        return dialect.connect(**options, ssl=ssl, ssl_required=ssl_required, async_creator_fn=made)
+    # What is not disabled, PyMySQL prefers; what is given, it requires.
+    options["ssl_disabled"] = ssl is None
+    options["ssl"] = ssl if ssl_required else None
     left = _left()
     driver = dialect.dbapi.connect(**options, defer_connect=True, read_timeout=left, write_timeout=left)
-    if driver.ssl:  # as each server is asked for, unless the URL says otherwise
+    if ssl is not None:
+        driver.ctx = ssl
         driver.ctx.sslsocket_class = _TLSSocket
     driver.connect(_socket_to(_places_of(driver)))
     return driver
+
+
+@cache
+def _mysql_class(base: Any, error: Any) -> Any:
+    class Connection(base):  # type: ignore[misc] # aiomysql need not be installed
+        """aiomysql's connection. By itself, that goes on without TLS where TLS is required and the server has none."""
+
+        @classmethod
+        async def made(cls, *, ssl_required: bool, **options: Any) -> Any:
+            connection: Any = cls(**options)
+            connection.ssl_required = ssl_required
+            await connection._connect()  # noqa: SLF001 - of its own base
+            return connection
+
+        async def _request_authentication(self: Any) -> None:
+            connects: Any = super()
+            try:
+                if self._ssl_context and not self.server_capabilities & _SSL:
+                    if self.ssl_required:
+                        raise error(_NO_TLS, "the server has no TLS")  # noqa: TRY301 - closed as after any other
+                    self._ssl_context = None
+                    self.client_flag &= ~_SSL
+                await connects._request_authentication()  # noqa: SLF001 - of its own base
+            except BaseException:
+                self.close()
+                raise
+
+        def close(self: Any) -> None:
+            """Without waiting for the server's half of the end of TLS: the loop may end before it comes."""
+            closes: Any = super()
+            writer = self._writer
+            closes.close()
+            if writer:
+                writer.transport.abort()
+
+    return Connection
 
 
 def _places_of(driver: Any) -> list[tuple[int, int, int, Any]]:

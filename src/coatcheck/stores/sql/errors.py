@@ -15,7 +15,7 @@ __all__ = ["Failed", "Kind", "failed", "failure"]
 class Kind(enum.Enum):
     """The meaning of a failure. The value stands in the message of the `StoreError`."""
 
-    LOST = "the connection failed; is the server running, and can it be reached?"
+    LOST = "the connection failed; is the server running, can it be reached, and does its TLS fit the URL?"
     BUSY = "another transaction was in the way"
     OVERDUE = "it took too long"
     LATE = "no time was left for it"
@@ -52,7 +52,7 @@ _CLASSES: dict[str, Kind] = {"08": Kind.LOST, "28": Kind.REFUSED, "3D": Kind.REF
 # https://mariadb.com/kb/en/mariadb-error-codes/ and MySQL's: the same where both have one.
 _NUMBERS: dict[int, Kind] = {
     **dict.fromkeys((0, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 4031), Kind.LOST),
-    **dict.fromkeys((2002, 2003, 2006, 2012, 2013, 2014, 2027, 2055), Kind.LOST),
+    **dict.fromkeys((2002, 2003, 2006, 2012, 2013, 2014, 2026, 2027, 2055), Kind.LOST),
     **dict.fromkeys((1205, 1213, 3572), Kind.BUSY),
     **dict.fromkeys((1317, 1969, 3024), Kind.OVERDUE),
     **dict.fromkeys((1040, 1044, 1045, 1049, 1129, 1130, 1203, 1698), Kind.REFUSED),
