@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from coatcheck import __version__
 from coatcheck.addresses import parts_of
-from coatcheck.errors import CoatcheckError, ConfigurationError, StoreUnavailable
+from coatcheck.errors import CoatcheckError, ConfigurationError, StoreError
 from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
 from coatcheck.urls import store_from_url
@@ -196,8 +196,8 @@ def _sweep_again(store: Store) -> None:
     began = time.monotonic()
     try:
         removed = _removed(_swept(store))
-    except StoreUnavailable as error:
-        # The server may be back at the next sweep.
+    except StoreError as error:
+        # The store may work again at the next sweep.
         _complain(str(error))
     else:
         _print(f"{removed} in {time.monotonic() - began:.1f} s")

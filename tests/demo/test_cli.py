@@ -13,7 +13,7 @@ import click.testing
 import pytest
 
 import coatcheck
-from coatcheck import Sessions, StoreUnavailable
+from coatcheck import Sessions, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from coatcheck import cli as cli_module
 from coatcheck.cli import command, main
 from coatcheck.stores.memory import MemoryStore
@@ -285,10 +285,11 @@ def test_db_ddl_prints_what_makes_the_tables_and_nothing_else(cli):
     assert result.stderr.startswith("coatcheck: prefix must be")
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreFull, StoreReadOnly, StoreError])
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("2d", 172_800), ("01s", 1)]
 )
-def test_a_time_is_a_number_and_a_letter(cli, monkeypatch, text, seconds):
+def test_it_sweeps_again_after_a_time_and_after_any_failure(cli, monkeypatch, text, seconds, error):
     slept, sweeps = [], []
 
     def sleep(how_long):
@@ -300,7 +301,7 @@ def test_a_time_is_a_number_and_a_letter(cli, monkeypatch, text, seconds):
         def sweep(self, now, limit, deadline):
             sweeps.append(limit)
             if len(sweeps) == 3:
-                raise StoreUnavailable("gone for a moment")
+                raise error("gone for a moment")
             return super().sweep(now, limit, deadline)
 
     monkeypatch.setattr(cli_module.time, "sleep", sleep)
