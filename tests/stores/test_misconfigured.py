@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from coatcheck import AsyncSessions, Sessions, StoreError
+from coatcheck.core.calls import Load
 from tests.servers.memcached import Memcached
 from tests.servers.process import HOST, free_port
 from tests.stores.sql.servers import SERVERS, Place, databases_that_end  # noqa: F401 - a fixture
@@ -100,6 +101,34 @@ def test_a_file_that_is_damaged(caplog, tmp_path):
             sessions.close(session)
     (line,) = [record.getMessage() for record in caplog.records if record.name == "coatcheck"]
     assert f"{path}: it is damaged, or not a database" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (f"postgresql://ada:{PASSWORD}@db.shop/x?sslmode=require", "postgresql://db.shop/x"),
+        (f"postgresql://ada:{PASSWORD}@a.shop,b.shop:1/x", "postgresql:///x?host=a.shop,b.shop&port=5432,1"),
+        (f"postgresql://ada:{PASSWORD}@/x?host=/run/pg", "postgresql:///x?host=/run/pg"),
+        (f"mysql://ada:{PASSWORD}@/x?unix_socket=/run/my.sock", "mysql:///x?unix_socket=/run/my.sock"),
+        ("memcached://a.shop,b.shop:1", "Memcached at a.shop:11211,b.shop:1"),
+        (f"redis://:{PASSWORD}@r.shop", "redis://r.shop:6379"),
+        ("sqlite:///x.db", "x.db"),
+    ],
+)
+@pytest.mark.parametrize("manager", [Sessions, AsyncSessions])
+def test_each_line_names_the_place_of_the_store_whatever_its_error_says(
+    caplog, manager, url, place, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    sessions = manager.from_url(url, secret=SECRET)
+    sessions._outages.failed(Load([b""]), StoreError("the change was not stored within the deadline"))
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "coatcheck"]
+    assert f"{place}> fails: " in line
+    assert PASSWORD not in line
+    if manager is Sessions:
+        sessions.shutdown()
+    else:
+        asyncio.run(sessions.shutdown())
 
 
 def test_a_manager_that_is_being_closed(caplog):

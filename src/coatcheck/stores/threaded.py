@@ -40,6 +40,9 @@ class ThreadedStore(AsyncAdapter):
         self._pool: ThreadPoolExecutor | None = None
         self._pid = 0
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {self._name}>"
+
     async def close(self) -> None:
         """Wait for the calls that run, end the threads, and close the store."""
         pool, self._pool = self._running(), None

@@ -55,8 +55,8 @@ class MemcachedStore:
             if servers:
                 raise ConfigurationError("Give Memcached's servers or a client, not both.")
             ready = ReadyConnections(client)
-            listed = [Server("client")]
-            self._nodes = [Node("Memcached at the client's server", self._items, lambda: ready)]
+            listed = [Server("the client's server")]
+            self._nodes = [Node(f"Memcached at {listed[0].name}", self._items, lambda: ready)]
         else:
             listed = servers_of(servers)
             self._nodes = [
@@ -64,6 +64,10 @@ class MemcachedStore:
                 for server in listed
             ]
         self._place = placement(listed)
+        self.where: str = "Memcached at " + ",".join(server.name for server in listed)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {self.where}>"
 
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         """One round trip to each server that holds one of the keys."""
@@ -149,10 +153,10 @@ class AsyncMemcachedStore(ThreadedStore):
     ) -> None:
         make = partial(MemcachedStore, prefix=prefix, max_item_bytes=max_item_bytes)
         whole = make(servers, client=client)
-        super().__init__(whole, name="Memcached")
+        super().__init__(whole, name=whole.where)
         self._shares = whole.shares
         named = (
-            {"Memcached": whole}
+            {whole.where: whole}
             if client is not None
             else {f"Memcached at {server.name}": make(server.name) for server in servers_of(servers)}
         )

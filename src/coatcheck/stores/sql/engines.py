@@ -16,6 +16,7 @@ __all__ = ["CONNECTIONS", "async_engine", "engine", "shown"]
 
 _T = TypeVar("_T")
 _POSTGRESQL, _MYSQL = "postgresql", "mysql"
+_PLACE = ("host", "port", "unix_socket")
 CONNECTIONS = 10
 """The most connections of one process (of one event loop, in async)."""
 # Nothing that a pooler such as PgBouncer refuses at the start: no `options` (statement_timeout and the like).
@@ -53,8 +54,10 @@ def async_engine(url: str) -> Engine:
 
 
 def shown(url: URL) -> str:
-    """The URL for a message: without user, password and query."""
-    return str(URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database))
+    """The URL for a message: without user and password, and of the query only the place."""
+    text = str(URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database))
+    place = [f"{name}={','.join(url.normalized_query[name])}" for name in _PLACE if name in url.query]
+    return f"{text}?{'&'.join(place)}" if place else text
 
 
 def _made(make: Callable[..., _T], text: str, drivers: dict[str, str], pool: type[QueuePool]) -> _T:

@@ -43,6 +43,10 @@ class SQLStore:
             )
         own = isinstance(where, str)
         self._only = Database(engines.engine(where) if isinstance(where, str) else where, prefix, own=own)
+        self.where: str = self._only.name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {self.where}>"
 
     def load(self, keys: Sequence[bytes], now: int, deadline: float) -> Sequence[Loaded]:
         """The data under each key, by one query."""

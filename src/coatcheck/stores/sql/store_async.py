@@ -47,6 +47,9 @@ class AsyncSQLStore(AsyncAdapter):
             )
         self._inside = self._store = _InGreenlet(where, prefix)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {self._inside.where}>"
+
     async def create_tables(self) -> None:
         """See `SQLStore.create_tables`."""
         await util.greenlet_spawn(self._inside.create_tables)
@@ -68,6 +71,7 @@ class _InGreenlet(SQLStore):
         self.of_loops: PerLoop[Database] = PerLoop(self._next, _closed, Database.abandon)
         # The first loop's; made here, so that a missing driver is told of now.
         self._spare: Database | None = self._made()
+        self.where: str = self._spare.name
 
     @property
     def _database(self) -> Database:

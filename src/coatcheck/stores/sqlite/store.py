@@ -86,6 +86,9 @@ class SQLiteStore:
         self._set_up(prefix)
         self._ballast.grow()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {self._path}>"
+
     def _set_up(self, prefix: str) -> None:
         with suppress(OSError):  # it is there; or SQLite says why it can't be opened
             self._path.touch(0o600, exist_ok=False)  # SQLite gives -wal and -shm the same mode
