@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -51,6 +51,20 @@ def until(condition, told, *, patience=START_PATIENCE):
             last = error
         time.sleep(0.02)
     raise AssertionError(f"{told}: not after {patience} s ({last!r})")
+
+
+@contextmanager
+def silent(host, port=0):
+    """A place that answers no attempt to connect, as behind a firewall: its queue is full. Its port."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 class Server:

@@ -18,7 +18,7 @@ from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from coatcheck.stores.memcached.connections import TimedSocket
 from tests import loops
 from tests.servers.memcached import prefix
-from tests.servers.process import HOST, Server, until
+from tests.servers.process import HOST, Server, silent, until
 from tests.stores.memcached.scene import (
     after,
     answer_to,
@@ -402,3 +402,18 @@ def test_a_host_of_several_addresses_is_reached_at_the_one_that_answers(mode, me
     with opened(mode, f"localhost:{memcached.port}", prefix=prefix()) as store:
         write = put(store)
         assert get(store, write) == write.data
+
+
+def test_a_silent_address_of_a_host_leaves_time_for_the_others(mode, memcached, monkeypatch):
+    plain = socket.getaddrinfo
+
+    def all_three(host, port, *args, **kwargs):
+        return [info for last in (2, 3, 1) for info in plain(f"127.0.0.{last}", port, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", all_three)
+    with (
+        silent("127.0.0.2", memcached.port),
+        silent("127.0.0.3", memcached.port),
+        opened(mode, f"localhost:{memcached.port}", prefix=prefix()) as store,
+    ):
+        assert store.write([new()], now(), soon(1)) == [None]

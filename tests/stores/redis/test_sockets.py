@@ -2,10 +2,15 @@
 
 import socket
 import time
+from contextlib import ExitStack
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from coatcheck.stores.redis.sockets import _Socket, bounded, this_call_ends_at
+from tests.servers.process import silent
 
 pytestmark = pytest.mark.promise("20")
 
@@ -70,6 +75,34 @@ def test_the_time_out_of_the_socket_is_set_only_when_it_differs(pair):
     bound.recv(1)
     assert set_to[1:] == [pytest.approx(1, abs=0.5)]
     assert bound.fileno() == ours.fileno()
+
+
+def test_all_addresses_of_a_host_are_tried_within_the_deadline(monkeypatch):
+    """A silent one leaves time for the next, however many there are."""
+    find, tried = socket.getaddrinfo, []
+
+    class Address(socket.socket):
+        def connect(self, address):
+            tried.append(address[0])
+            super().connect(address)
+
+    def all_four(host, port, *args):
+        return [info for last in range(2, 6) for info in find(f"127.0.0.{last}", port, *args)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", all_four)
+    monkeypatch.setattr(socket, "socket", Address)
+    with ExitStack() as stack:
+        port = stack.enter_context(silent("127.0.0.2"))
+        for last in range(3, 6):
+            stack.enter_context(silent(f"127.0.0.{last}", port))
+        tried.clear()
+        connection = bounded(redis.Connection)(host="four", port=port, retry=Retry(NoBackoff(), 0))
+        start = time.monotonic()
+        this_call_ends_at(start + 0.5)
+        with pytest.raises(redis.TimeoutError):
+            connection.connect()
+    assert tried == [f"127.0.0.{last}" for last in range(2, 6)]
+    assert time.monotonic() - start < 0.9
 
 
 class Noting:

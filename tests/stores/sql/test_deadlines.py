@@ -24,7 +24,7 @@ from coatcheck.stores.sql import AsyncSQLStore, SQLStore, connecting
 from coatcheck.stores.sql.bounds import Reader
 from coatcheck.stores.sql.connection import Connection
 from tests.servers.mariadb import MariaDB
-from tests.servers.process import free_port, until
+from tests.servers.process import free_port, silent, until
 from tests.servers.proxy import Proxy
 from tests.stores.engine import Engine
 from tests.stores.sql.faults import DRIVERS, InThread, stands_still
@@ -270,6 +270,57 @@ def test_the_next_address_of_a_host_is_tried_when_one_refuses(place, monkeypatch
     )
     with closing(place.store()) as store:
         store.ping(soon())
+
+
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("place", ["mysql"], indirect=True)
+def test_a_silent_address_of_a_host_leaves_time_for_the_others(place, monkeypatch):
+    find = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda _, port, **how: [info for last in (2, 3, 1) for info in find(f"127.0.0.{last}", port, **how)],
+    )
+    port = place.server.port
+    with silent("127.0.0.2", port), silent("127.0.0.3", port), closing(place.store()) as store:
+        store.ping(soon(SHORT))
+
+
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("make", [SQLStore, AsyncSQLStore])
+def test_of_several_hosts_a_silent_one_leaves_time_for_the_next(place, make):
+    port = place.server.port
+    url = f"postgresql://{place.server.user}@127.0.0.2:{port},127.0.0.1:{port}/postgres"
+    store = make(url, prefix=place.prefix)
+
+    async def ask():
+        await store.load([bytes(16)], NOW, soon(SHORT))
+        await store.close()
+
+    with silent("127.0.0.2", port):
+        if make is AsyncSQLStore:
+            asyncio.run(ask())
+        else:
+            assert store.load([bytes(16)], NOW, soon(SHORT)) == [None]
+            store.close()
+
+
+@pytest.mark.promise("F-02", "20")
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_several_hosts_that_are_silent_are_told_by_the_deadline_and_by_name(place):
+    port = place.server.port
+    url = f"postgresql://{place.server.user}@127.0.0.2:{port},127.0.0.3:{port}/postgres"
+
+    def call():
+        with (
+            closing(SQLStore(url, prefix=place.prefix)) as store,
+            pytest.raises(StoreUnavailable, match=r"host=127\.0\.0\.2,127\.0\.0\.3"),
+        ):
+            store.load([bytes(16)], NOW, soon(BRIEF))
+
+    with silent("127.0.0.2", port), silent("127.0.0.3", port):
+        assert fastest(call) < BRIEF + 1
 
 
 @pytest.mark.promise("F-02", "20")

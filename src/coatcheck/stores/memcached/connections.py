@@ -174,12 +174,14 @@ def _is_readable(connection: socket.socket) -> bool:
 
 
 def _connected(server: Server, deadline: float) -> socket.socket:
-    """A connection to the first of the server's addresses that takes one."""
+    """A connection to the first of the server's addresses that takes one. Each has an equal part of the time left."""
     failure: OSError | None = None
-    for family, address in _addresses(server):
+    addresses = _addresses(server)
+    for number, (family, address) in enumerate(addresses):
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            left = (deadline - time.monotonic()) / (len(addresses) - number)
+            connection.settimeout(max(0.001, left))
             connection.connect(address)
             if family != socket.AF_UNIX:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -74,19 +74,35 @@ def bounded(kind: type) -> type:
     """A class of redis-py's connections that keep the deadline of the call that uses them."""
 
     class Bounded(kind):  # type: ignore[misc]
+        _socket_connect_timeout: float | None = None
+        _connects = False
+
+        @property
+        def socket_connect_timeout(self) -> float | None:
+            """Read for each address of the host: one that is silent leaves time for the next."""
+            limit = self._socket_connect_timeout
+            if not self._connects:
+                return limit
+            half = max(0.001, (_call.deadline - time.monotonic()) / 2)
+            return min(limit or half, half)
+
+        @socket_connect_timeout.setter
+        def socket_connect_timeout(self, limit: float | None) -> None:
+            self._socket_connect_timeout = limit
+
         def _connect(self) -> Any:
             left = _call.deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the deadline is over")
             own: Any = self
-            connect_limit, limit = own.socket_connect_timeout, own.socket_timeout
-            # A host may have two addresses, of which the first is silent.
-            own.socket_connect_timeout = min(connect_limit or left, left / 2)
+            limit = own.socket_timeout
             own.socket_timeout = min(limit or left, left)
+            self._connects = True
             try:
                 return _Socket(cast("Any", super())._connect(), limit)  # noqa: SLF001 - redis-py's only hook
             finally:
-                own.socket_connect_timeout, own.socket_timeout = connect_limit, limit
+                own.socket_timeout = limit
+                self._connects = False
 
     Bounded.__name__ = f"Bounded{kind.__name__}"
     return Bounded

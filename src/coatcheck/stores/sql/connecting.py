@@ -40,10 +40,7 @@ def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
     Raises:
         Exception: The driver's, or an `OSError`.
     """
-    if dialect.driver == "psycopg":
-        made = dialect.connect(**options) if dialect.is_async else _psycopg(dialect, options)
-    else:
-        made = _mysql(dialect, **options)
+    made = _psycopg(dialect, options) if dialect.driver == "psycopg" else _mysql(dialect, **options)
     driver = getattr(made, "driver_connection", made)
     MADE.set(driver)
     if dialect.driver == "psycopg":
@@ -53,19 +50,31 @@ def connect(dialect: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _psycopg(dialect: Any, options: Mapping[str, Any]) -> Any:
+    driver = dialect.dbapi
+    # psycopg goes on to the next host after an error of its own only.
+    silence = driver.OperationalError if "," in options.get("host", "") else None
+    if dialect.is_async:
+        kind = _bounded_class(driver.AsyncConnection, silence)
+        return dialect.connect(**options, async_creator_fn=kind.connect)
     refuse_late_patch()
-    return _bounded_class(dialect.dbapi.Connection).connect(**options)
+    return _bounded_class(driver.Connection, silence).connect(**options)
 
 
 @cache
-def _bounded_class(connection: Any) -> Any:
+def _bounded_class(connection: Any, silence: type[Exception] | None) -> Any:
     class Connection(connection):  # type: ignore[misc] # psycopg need not be installed
         """psycopg's connection. Its coroutine for connecting is the one place through which all waiting goes."""
 
         @classmethod
         def _connect_gen(cls, *args: Any, **options: Any) -> Any:
             connects: Any = super()
-            return bounded(connects._connect_gen(*args, **options), UNTIL.get())  # noqa: SLF001 - of its own base
+            gen = connects._connect_gen(*args, **options)  # noqa: SLF001 - of its own base
+            if silence is None:
+                return (yield from bounded(gen, UNTIL.get()))
+            try:
+                return (yield from bounded(gen, time.monotonic() + _left() / 2))
+            except TimeoutError as error:
+                raise silence("the host is silent") from error
 
     return Connection
 
@@ -149,13 +158,14 @@ class _TLSSocket(_Bounded, ssl.SSLSocket):
 
 
 def _socket_to(places: list[tuple[int, int, int, Any]]) -> _Socket:
-    """A socket that is connected to the first of the places that answers."""
+    """A socket that is connected to the first of the places that answers. Each has an equal part of the time left."""
     failed: OSError = TimeoutError()
-    for family, kind, protocol, address in places:
+    for number, (family, kind, protocol, address) in enumerate(places):
         made = _Socket(family, kind, protocol)
         try:
-            made.settimeout(_left())
+            made.settimeout(_left() / (len(places) - number))
             made.connect(address)
+            made.settimeout(_left())
             if family != socket.AF_UNIX:
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
