@@ -69,6 +69,25 @@ def test_the_encoding_of_a_database_does_not_matter(encoding):
         server.execute(f"DROP DATABASE {name}")
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "standard_conforming_strings = off",
+        "bytea_output = 'escape'",
+        "client_encoding = 'latin1'",
+        "default_transaction_isolation = 'serializable'",
+    ],
+)
+def test_the_defaults_of_a_database_do_not_matter(setting):
+    server, name = postgresql(), "set_otherwise"
+    server.execute(f"CREATE DATABASE {name}")
+    try:
+        server.execute(f"ALTER DATABASE {name} SET {setting}")
+        works(f"{server.url().rpartition('/')[0]}/{name}", "coatcheck:")
+    finally:
+        server.execute(f"DROP DATABASE {name}")
+
+
 def test_an_engine_for_a_database_in_ascii_says_its_encoding_as_the_page_tells():
     server = postgresql()
     server.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")

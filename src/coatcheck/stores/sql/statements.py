@@ -37,6 +37,10 @@ class Statement:
         self._hexed = _takes_hex(dialect)
         compiled = clause.compile(dialect=dialect)
         self.text: str = compiled.string
+        if dialect.driver == "psycopg":
+            # Bytes in an array are sent in binary form. As text, psycopg sends other bytes where the database has
+            # standard_conforming_strings = off.
+            self.text = self.text.replace(")s::BYTEA[]", ")b::BYTEA[]")
         self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)
 
     def bound(self, values: Mapping[str, object]) -> Any:
