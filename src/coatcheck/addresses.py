@@ -54,6 +54,7 @@ _NO_SCHEME = (
         r"(?i)jdbc:",
         "Leave out jdbc:, and put the user and password before the host: mysql://user:password@host/db.",
     ),
+    (r".*[\s=][\"']?[a-z][a-z0-9+]*://", "Write the URL alone, without what stands before it."),
     (
         r"(?i)sqlite:",
         "Write sqlite:///relative/path.db or sqlite:////absolute/path.db, with all its slashes.",

@@ -166,9 +166,14 @@ def _refuse(options: Mapping[str, str], *names: str) -> None:
 
 def _refuse_query(query: Mapping[str, str], known: set[str]) -> None:
     if unknown := sorted(query.keys() - known):
-        why = "needs rediss://" if unknown[0].startswith(("ssl", "tls")) else "is not understood: options are"
-        rest = "" if why.startswith("needs") else " keyword arguments of from_url"
-        raise ConfigurationError(f"{', '.join(unknown)} in the query of the URL {why}{rest}.")
+        why = "is not understood: leave it out. Options are keyword arguments, such as deadline= or max_connections="
+        if unknown[0].startswith(("ssl", "tls")):
+            why = "needs rediss://"
+            if "ssl_cert_reqs" in known:
+                why = (
+                    "is not understood: leave it out, or give tls_ca=, tls_cert= and tls_key= beside the URL"
+                )
+        raise ConfigurationError(f"{', '.join(unknown)} in the query of the URL {why}.")
 
 
 def _tls_options(given: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def _of_mysql(options: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _refuse(names: set[str] | Any, dialect: str) -> None:
     if unknown := sorted(names):
+        tls = dialect == "mysql" and unknown[0].startswith(("ssl", "tls"))
         raise ConfigurationError(
-            f"{', '.join(unknown)} in the query of a {dialect}:// URL is not understood: make an engine with it, and"
-            " give it as client=create_engine(…)."
+            f"{', '.join(unknown)} in the query of a {dialect}:// URL is not understood: "
+            f"{'for TLS write ?ssl_mode=VERIFY_IDENTITY, or' if tls else 'leave it out, or, if the driver knows it,'}"
+            " make an engine with it, and give it as client=create_engine(…)."
         )
