@@ -6,7 +6,7 @@ import pytest
 
 from coatcheck import StoreFull, StoreUnavailable
 from coatcheck import outages as outages_module
-from coatcheck.core.calls import Apply, Count, Load, Ping
+from coatcheck.core.calls import Apply, Count, Load, Ping, Sweep
 from coatcheck.outages import Outages
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AsyncFailingStore, FailingStore
@@ -149,6 +149,14 @@ def test_where_changes_fail_an_answer_to_a_read_ends_nothing(outages, clock, lin
         clock.now += 10
         outages.answered(CHANGING)
         assert not outages.under_way
+
+
+def test_a_sweep_ends_nothing_since_memcached_is_not_asked_for_one(outages, clock, lines):
+    for failing in (LOADING, CHANGING):
+        outages.failed(failing, DOWN)
+        clock.now += 10
+        outages.answered(Sweep(10))
+        assert outages.under_way
 
 
 def test_of_two_threads_that_see_the_end_one_tells(outages, clock, lines):

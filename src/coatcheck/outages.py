@@ -86,7 +86,13 @@ class Outages:
             log.warning("%s %s: %s", self._name, text, _cause_of(error))
 
     def answered(self, call: Call) -> None:
-        """A call of the store succeeded. Where changes failed, as on a full disk, reading proves nothing."""
+        """A call of the store succeeded.
+
+        Where changes failed, as on a full disk, reading proves nothing. A sweep never does: Memcached sweeps without
+        being asked.
+        """
+        if isinstance(call, Sweep):
+            return
         with self._lock:
             now = self._clock()
             if now - self._last < _CALM or (self._changing and not isinstance(call, _CHANGING)):
