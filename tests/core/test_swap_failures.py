@@ -188,13 +188,14 @@ def test_answers_are_lost_only_so_often():
 
 @pytest.mark.promise("L")
 @pytest.mark.parametrize("error", [LOST, NOT_SENT, StoreReadOnly("?"), StoreError("odd")], ids=repr)
-def test_where_even_the_look_fails_it_is_ambiguous(error):
+def test_where_even_the_look_fails_it_is_ambiguous_by_the_first_failure(error):
     driven, _ = lost_write()
     driven.fail(error)
     (told,) = driven.results
     assert isinstance(told, StoreTimeout)
     assert told.ambiguous
-    assert told.__cause__ is error
+    assert told.__cause__ is LOST
+    assert f"({LOST})" in str(told)
 
 
 def test_a_first_look_that_is_refused_says_nothing_of_a_write():

@@ -112,20 +112,21 @@ class Swap:
         found: Sequence[Loaded] = yield Load([group.key for group in groups])
         for group, answer in zip(groups, found, strict=True):
             if isinstance(answer, StoreError):
-                if group.unsure:
-                    group.fail(_ambiguous(answer), results)
+                if group.unsure is not None:
+                    # Not `answer`: where no time was left for the look, it does not say what is wrong with the store.
+                    group.fail(_ambiguous(group.unsure), results)
                     continue
                 if isinstance(answer, StoreUnavailable):
                     answer.ambiguous = False
                 group.fail(answer, results)
-            elif group.unsure:
+            elif group.unsure is not None:
                 self._resolve(group, answer, results)
             else:
                 group.found(answer)
 
     def _resolve(self, group: _Group, found: Found | None, results: list[Any]) -> None:
         """Find out what became of a write whose answer was lost, by what lies under its key now."""
-        plan, group.unsure = group.sent, False
+        plan, group.unsure = group.sent, None
         assert plan is not None
         revision = None if found is None else revision_of(found.data)
         if revision == plan.revision:
@@ -181,8 +182,9 @@ class Swap:
                 group.found(answer.found)
         elif isinstance(answer, StoreUnavailable) and answer.ambiguous:
             group.looks += 1
-            group.unsure = group.looks <= _MOST_LOOKS
-            if not group.unsure:
+            if group.looks <= _MOST_LOOKS:
+                group.unsure = answer
+            else:
                 group.fail(answer, results)
         elif group.looks:
             # This try is surely not stored, but an earlier one may be.
@@ -238,7 +240,7 @@ class _Group:
         held: What is known to lie under the key; None: nothing is known.
         confirmed: `held` is the store's word, not that of a caller, who may have read it long ago.
         sent: The write that is on its way, or whose answer was lost.
-        unsure: The answer to `sent` was lost, and a look at the key comes next.
+        unsure: The answer to `sent` was lost by this error, and a look at the key comes next.
         looks: How often that happened.
         one_by_one: A write of several changes was surely refused: each goes by itself.
     """
@@ -251,7 +253,7 @@ class _Group:
         self.held = held
         self.confirmed = isinstance(change, Create)
         self.sent: _Plan | None = None
-        self.unsure = False
+        self.unsure: StoreError | None = None
         self.looks = 0
         self.one_by_one = False
 
