@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import wraps
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from coatcheck import __version__
@@ -22,7 +23,7 @@ from coatcheck.addresses import parts_of
 from coatcheck.errors import CoatcheckError, ConfigurationError, StoreError
 from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
-from coatcheck.urls import store_from_url
+from coatcheck.urls import StoreOptions, store_from_url
 
 if TYPE_CHECKING:
     import click
@@ -180,7 +181,10 @@ def sweep(*, store: str, prefix: str, every: float | None = None) -> None:
     if path is not None and not path.exists():
         # Opening would create the file, and a mistyped name would look like a store with nothing to sweep.
         raise ConfigurationError(f"The file {path} does not exist.")
-    with closing(Sessions.from_url(store, secret=secrets.token_urlsafe(32), prefix=prefix).store) as opened:
+    options: StoreOptions = {"secret": secrets.token_urlsafe(32), "prefix": prefix}
+    if path is not None and not Path(f"{path.resolve()}-ballast").exists():
+        options["ballast"] = 0  # as the application chose
+    with closing(Sessions.from_url(store, **options).store) as opened:
         if every is None:
             _print(_removed(_swept(opened)))
             return

@@ -94,6 +94,14 @@ def test_sweep_does_not_make_the_store_that_a_mistyped_name_names(cli, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("ballast", [0, 8192])
+def test_sweep_makes_no_ballast_where_the_application_has_none(cli, tmp_path, ballast):
+    url, file = f"sqlite:///{tmp_path}/x.db", tmp_path / "x.db-ballast"
+    Sessions.from_url(url, secret=SECRET, ballast=ballast).shutdown()
+    assert cli("sweep", "--store", url).exit_code == 0
+    assert file.exists() is (ballast > 0)
+
+
 @pytest.mark.parametrize("name", ["sweep", "demo"])
 def test_a_url_that_names_no_store_is_told_in_one_line(cli, name):
     result = cli(name, "--store", "nonsense://x")
