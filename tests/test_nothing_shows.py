@@ -295,6 +295,22 @@ def test_the_locals_of_a_failing_sqlite_show_neither(tmp_path, calls):
 
 
 @pytest.mark.promise("18")
+def test_the_locals_of_a_refused_write_to_sqlite_show_neither(tmp_path):
+    file = tmp_path / "sessions.db"
+    with Sessions.from_url(f"sqlite:///{file}", secret=SECRET) as sessions:
+        with closing(sqlite3.connect(file)) as database:
+            database.execute(
+                'CREATE TRIGGER refuse BEFORE INSERT ON "coatcheck:sessions"'
+                " BEGIN SELECT raise(ABORT, 'no'); END"
+            )
+        session = sessions.open(b"")
+        session["a"] = "hunter2"
+        with pytest.raises(StoreError) as caught:
+            sessions.close(session)
+    assert [secret for secret in SECRETS if secret in shown_by(caught.value)] == []
+
+
+@pytest.mark.promise("18")
 def test_the_locals_of_a_value_that_cant_be_stored_show_no_other_value():
     with Sessions.from_url("memory://", secret=SECRET) as sessions:
         session = sessions.open(f"__Host-session={TOKEN}")

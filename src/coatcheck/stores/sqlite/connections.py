@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
 from coatcheck.errors import StoreFull, StoreReadOnly, StoreTimeout, StoreUnavailable
+from coatcheck.silent import frameless
 from coatcheck.stores.sqlite.ballast import Ballast
 from coatcheck.stores.sqlite.failures import failure_of, no_room_to_open
 from coatcheck.stores.sqlite.files import Files
@@ -135,7 +136,7 @@ class Connections:
                 if no_room_to_open(error) and self._ballast.give_up_a_part():
                     continue
                 if not isinstance(failure, StoreTimeout) or time.monotonic() >= deadline:
-                    raise failure from error
+                    raise failure from frameless(error)  # its frames hold what was to be written
             finally:
                 if connection is not None:
                     if connection.in_transaction:  # the call was interrupted
