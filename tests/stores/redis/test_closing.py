@@ -1,10 +1,13 @@
 """Closing a store closes every connection: those that are in use, and those that don't end by themselves."""
 
 import asyncio
+import gc
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from coatcheck.errors import StoreError
 from coatcheck.stores.redis import async_from_url, store
 from tests.servers.process import until
 from tests.stores.redis.scene import SYNC_AND_ASYNC, soon, staged
@@ -57,3 +60,18 @@ def test_one_that_does_not_say_goodbye_is_closed_all_the_same_and_so_are_the_oth
         assert not any(connection.is_connected for connection in connections)
 
     asyncio.run(scenario())
+
+
+def test_with_tls_no_socket_of_a_failed_call_outlives_the_loop(redis_tls):
+    async def refused():
+        store = async_from_url(f"rediss://store:wrong@{redis_tls.server.address}", **redis_tls.options)
+        with pytest.raises(StoreError):
+            await store.load([bytes(16)], 0, soon())
+        await store.close()
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(5):
+            asyncio.run(refused())
+        gc.collect()
+    assert [str(one.message) for one in told] == []

@@ -20,7 +20,7 @@ from coatcheck.errors import ConfigurationError
 from coatcheck.silent import silent
 from coatcheck.stores.redis.address import Address
 from coatcheck.stores.redis.clusters import Server
-from coatcheck.stores.redis.sockets import bounded
+from coatcheck.stores.redis.sockets import aborting, bounded
 
 __all__ = ["Source", "source_of_client", "source_of_url"]
 
@@ -135,7 +135,7 @@ def _sentinel(pool: Any, where: str, is_async: bool) -> Source:
 
 
 def _bounded(kind: Any, is_async: bool) -> Any:
-    return kind if is_async else bounded(kind)
+    return aborting(kind) if is_async else bounded(kind)
 
 
 def _options(kind: type, given: Mapping[str, Any], is_async: bool, *without: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Sync connections that keep a deadline. A socket's own time-out begins anew with every piece that arrives."""
+"""redis-py's connections, where they lack something.
+
+Sync ones keep a deadline: a socket's own time-out begins anew with every piece that arrives. Async ones close at once.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 from functools import cache
 from typing import Any, cast
 
-__all__ = ["bounded", "this_call_ends_at"]
+__all__ = ["aborting", "bounded", "this_call_ends_at"]
 
 
 class _Call(threading.local):
@@ -106,3 +109,22 @@ def bounded(kind: type) -> type:
 
     Bounded.__name__ = f"Bounded{kind.__name__}"
     return Bounded
+
+
+@cache
+def aborting(kind: type) -> type:
+    """A class of redis-py's async connections that close without waiting for the server's half of the end of TLS.
+
+    The event loop may end before it comes, and would leave the socket open.
+    """
+
+    class Aborting(kind):  # type: ignore[misc]
+        async def disconnect(self, *args: Any, **options: Any) -> None:
+            own: Any = self
+            writer: Any = own._writer  # noqa: SLF001 - it is gone afterwards
+            await cast("Any", super()).disconnect(*args, **options)
+            if writer is not None:
+                writer.transport.abort()
+
+    Aborting.__name__ = f"Aborting{kind.__name__}"
+    return Aborting
