@@ -78,6 +78,15 @@ def test_the_options_of_a_store_reach_it(tmp_path):
 
 
 @pytest.mark.parametrize("manager", COLOURS)
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "postgresql://h/db", "redis://h", "memcached://h"])
+def test_a_prefix_that_is_no_text_is_refused_by_name(manager, url, tmp_path, monkeypatch):
+    """Such as an environment variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="prefix"):
+        manager.from_url(url, secret=SECRET, prefix=None)
+
+
+@pytest.mark.parametrize("manager", COLOURS)
 def test_options_that_are_true_of_memory_anyway_are_taken_and_others_refused(manager):
     shutdown(manager.from_url("memory://", secret=SECRET, prefix="x"))
     with pytest.raises(ConfigurationError, match="synchronous"):

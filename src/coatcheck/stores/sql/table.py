@@ -41,6 +41,8 @@ def tables(prefix: str) -> Tables:
     Raises:
         ConfigurationError: The name of a table can't begin with it.
     """
+    if not isinstance(prefix, str):
+        raise ConfigurationError(f"prefix must be a str, not {type(prefix).__name__}.")
     if not _PREFIX.fullmatch(prefix):
         instead = re.sub("[:_]+$", "", prefix).replace(":", "_") + ":"
         remedy = f" Write {instead!r}." if _PREFIX.fullmatch(instead) else ""

@@ -63,7 +63,7 @@ class SQLiteStore:
     ) -> None:
         if os.fspath(path) in {"", ":memory:"}:
             raise ConfigurationError("SQLiteStore keeps a file; for sessions in memory use memory://")
-        if not re.fullmatch(r"(?!(?i:sqlite_))[A-Za-z0-9_.:-]{1,64}", prefix):
+        if not isinstance(prefix, str) or not re.fullmatch(r"(?!(?i:sqlite_))[A-Za-z0-9_.:-]{1,64}", prefix):
             raise ConfigurationError(
                 "prefix must be 1 to 64 letters, digits or _ . : - and not begin with sqlite_"
             )
