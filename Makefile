@@ -24,12 +24,12 @@ LOWEST := demo hug memcached mysql postgresql pyramid redis sql starlette testin
 
 # Options of the targets
 # make demo:  PORT=, STORE= (a store's URL); without them the demo's own defaults
-# make test:  JOBS= (test processes; default: one per core, at most 4)
+# make test:  JOBS= (test processes; default: one more than cores, since a test often waits for a server; at most 4)
 # make lock:  UPGRADE=--upgrade, or "UPGRADE=--upgrade-package flask"
 # make bench, make soak: ARGS= (passed on)
 PORT ?=
 STORE ?=
-JOBS ?= auto
+JOBS ?= $(shell expr $$(nproc) + 1)
 UPGRADE ?=
 ARGS ?=
 

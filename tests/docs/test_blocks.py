@@ -49,9 +49,17 @@ def test_every_block_of_the_readme_runs(empty_folder):
         shut_down(managers)
 
 
-def test_type_checkers_see_the_application_of_the_readme():
-    block = re.search(r"## In Flask\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
-    checked = (ROOT / "tests" / "typing" / "readme_flask.py").read_text()
+@pytest.mark.parametrize(
+    ("heading", "file"),
+    [
+        ("In Flask", "readme_flask"),
+        ("In any WSGI application", "readme_wsgi"),
+        ("In FastAPI, Starlette, or any ASGI application", "readme_fastapi"),
+    ],
+)
+def test_type_checkers_see_the_applications_of_the_readme(heading, file):
+    block = re.search(rf"## {heading}\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
+    checked = (ROOT / "tests" / "typing" / f"{file}.py").read_text()
     assert checked.partition("\n\n")[2] == block
 
 

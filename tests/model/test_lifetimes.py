@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from coatcheck.model.lifetimes import LATEST, Lifetimes, milliseconds, moment
-from coatcheck.model.record import Record
+from coatcheck.model.record import Record, Update
 
 pytestmark = pytest.mark.promise("16")
 
@@ -152,6 +152,27 @@ def test_a_slide_of_a_permanent_session_counts_by_its_own_limit():
     limits = replace(LIMITS, remember_idle=100 * SECOND)
     assert a_record(permanent=True, lifetimes=limits).slide_is_due(NOW + 10 * SECOND, limits)
     assert not a_record(lifetimes=limits).slide_is_due(NOW + 10 * SECOND, limits)
+
+
+@pytest.mark.promise("4", "16")
+@pytest.mark.parametrize("permanent", [False, True])
+@pytest.mark.parametrize("signed_in", [0, NOW])
+def test_a_session_in_use_does_not_end_by_limits_that_have_grown_since(permanent, signed_in):
+    before = Lifetimes(idle=900 * SECOND, absolute=DAY, remember_idle=900 * SECOND, remember_absolute=DAY)
+    after = Lifetimes(idle=12 * HOUR, absolute=9 * DAY, remember_idle=12 * HOUR, remember_absolute=9 * DAY)
+    record = a_record(lifetimes=before, permanent=permanent, signed_in=signed_in)
+    assert not record.slide_is_due(NOW + SECOND, before)
+    assert record.slide_is_due(NOW + SECOND, after)
+
+
+@pytest.mark.promise("4")
+@given(_spans, _spans, _spans, _spans, _spans, st.sampled_from([0, 1]), st.sampled_from([None, "ada"]))
+def test_after_a_slide_none_is_due(idle, absolute, stored, covered, at, own, user):
+    limits = Lifetimes(idle=10 * idle, absolute=absolute, remember_idle=10 * idle, remember_absolute=absolute)
+    record = a_record(created=1, signed_in=1 if user else 0, expires=at + stored, idle=10 * own * idle)
+    record = replace(record, user=user, covered=covered)
+    slid = record.apply(Update(b"k" * 16, at=at, secret_hash=b"s" * 32, used=True, lifetimes=limits, grace=0))
+    assert not slid.slide_is_due(at, limits)
 
 
 @pytest.mark.promise("4")

@@ -133,6 +133,17 @@ def test_a_cookie_is_no_public_name(visitor, sessions):
     assert sessions.find(visitor.cookie.partition("=")[2]) is None
 
 
+def test_none_in_place_of_a_handle_is_an_error_that_says_why(sessions):
+    for call in (
+        sessions.revoke,
+        sessions.find,
+        sessions.exists,
+        lambda handle: sessions.edit(handle).__enter__(),
+    ):
+        with pytest.raises(TypeError, match=r"not NoneType.*`save\(session, create=True\)`"):
+            call(sessions.open(b"").handle)
+
+
 def test_a_handle_opens_nothing_as_a_cookie(visitor, sessions):
     visitor.signed_in("ada")
     (info,) = sessions.of_user("ada")

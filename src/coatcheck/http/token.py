@@ -168,7 +168,16 @@ def handle_of(key: bytes) -> str:
 
 
 def key_of(handle: str) -> bytes | None:
-    """The key of `handle`, or None if it is not a handle."""
+    """The key of `handle`, or None if it is not a handle.
+
+    Raises:
+        TypeError: It is not a text at all.
+    """
+    if not isinstance(handle, str):
+        raise TypeError(
+            f"A handle is a str, not {type(handle).__name__}. `session.handle` is None until the session is stored: "
+            "`save(session, create=True)` stores it."
+        )
     return bytes.fromhex(handle) if _HANDLE(handle) else None
 
 

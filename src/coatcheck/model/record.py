@@ -314,9 +314,21 @@ class Record(Struct, frozen=True):
         return at < self.last_used + (self.idle or idle) and at < start + (self.absolute or absolute)
 
     def slide_is_due(self, at: int, lifetimes: Lifetimes) -> bool:
-        """Whether its use must be stored anew: at most once per tenth of the idle limit, and per hour."""
-        idle = self.idle or (lifetimes.remember_idle if self.permanent else lifetimes.idle)
-        return at - self.last_used >= min(idle // 10, LONGEST_SLIDE)
+        """Whether its use must be stored anew: at most once per tenth of the idle limit, and per hour.
+
+        Where the limits in force are longer than those it was stored with, it is due at once: otherwise a session in
+        use could end by the old ones.
+        """
+        if self.permanent:
+            idle, absolute = lifetimes.remember_idle, lifetimes.remember_absolute
+        else:
+            idle, absolute = lifetimes.idle, lifetimes.absolute
+        idle, start = self.idle or idle, self.signed_in or self.created
+        interval = min(idle // 10, LONGEST_SLIDE)
+        ends = min(at + idle, start + (self.absolute or absolute), LATEST)
+        if self.user is not None:
+            ends = min(ends, start + self.covered)  # as `apply` does
+        return at - self.last_used >= interval or ends - self.expires >= interval
 
     def until(self, lifetimes: Lifetimes) -> int:
         """The latest moment at which it can be alive, however it is used."""

@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import uvloop
 
 from coatcheck.errors import StoreError
 from coatcheck.stores.redis import async_from_url, store
@@ -75,3 +76,34 @@ def test_with_tls_no_socket_of_a_failed_call_outlives_the_loop(redis_tls):
             asyncio.run(refused())
         gc.collect()
     assert [str(one.message) for one in told] == []
+
+
+@pytest.mark.filterwarnings("ignore:loop is closed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # by asyncio itself, of what it leaves open
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+@pytest.mark.parametrize("servers", ["redis_server", "redis_cluster"])
+def test_a_loop_that_is_closed_without_notice_keeps_no_connection(servers, new_loop, prefix, request):
+    servers = request.getfixturevalue(servers)
+    its = async_from_url(servers.url, prefix=prefix)
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = connections_of(servers)
+        for _ in range(5):
+            loop = new_loop()
+            loop.run_until_complete(its.ping(soon()))
+            loop.close()
+        asyncio.run(its.ping(soon()))
+        until(lambda: connections_of(servers) <= before, "the servers have no connection of theirs")
+    finally:
+        gc.enable()
+        gc.collect()  # asyncio's warnings come now, and not in the next test
+
+
+def connections_of(servers):
+    """How many the servers have."""
+    nodes = getattr(servers, "nodes", [servers])
+    return sum(node.told("clients")["connected_clients"] for node in nodes)

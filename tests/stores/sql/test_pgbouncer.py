@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from coatcheck import AsyncSessions, Sessions
-from coatcheck.errors import StoreTimeout
+from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores.sql import AsyncSQLStore, SQLStore
 from coatcheck.testing.contract import StoreContract
 from tests.servers.pgbouncer import PgBouncer
@@ -150,3 +150,12 @@ def test_a_role_s_lock_timeout_holds_behind_it(place, pooler):
     finally:
         place.execute(f"ALTER ROLE {user} RESET lock_timeout")
     assert not isinstance(answer, StoreTimeout)
+
+
+def test_an_option_that_a_pooler_refuses_is_among_the_causes(place, pooler):
+    url = f"{pooler.url()}?options=-csearch_path%3Dsessions"
+    with (
+        Sessions.from_url(url, secret=SECRET, prefix=place.prefix) as sessions,
+        pytest.raises(StoreUnavailable, match="a pooler also refuses options in the URL"),
+    ):
+        sessions.ping()

@@ -108,6 +108,11 @@ class Cluster:
         for pool in list(self._pools.values()):
             yield from pool.close()
 
+    def abandon(self) -> None:
+        """See `Pool.abandon`."""
+        for pool in self._pools.values():
+            pool.abandon()
+
     def _hop(
         self, commands: Sequence[Command], pending: Mapping[int, _Redirection | None], deadline: float
     ) -> Calls[dict[int, Reply]]:

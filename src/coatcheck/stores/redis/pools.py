@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -176,6 +177,14 @@ class Pool:
         finally:
             for connection in idle:
                 self._close(connection)  # those for which there was no time
+
+    def abandon(self) -> None:
+        """End the async connections that are not lent. Their event loop is closed, so nothing can be awaited."""
+        for connection in self.idle:
+            # Some are closed already; uvloop's have no `shutdown`, and end with their loop.
+            with suppress(OSError, TypeError, AttributeError):
+                writer, connection._writer = connection._writer, None  # noqa: SLF001 - there is no public way
+                writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _close(self, connection: Any) -> None:
         with suppress(Exception):

@@ -207,7 +207,7 @@ class AsyncRedisStore(_Store):
 
     def __init__(self, client: Any, *, prefix: str = "coatcheck:", max_connections: int = 50) -> None:
         super().__init__(client, prefix=prefix, max_connections=max_connections)
-        self._loops: PerLoop[Pool | Cluster] = PerLoop(self._connected, _closed)
+        self._loops: PerLoop[Pool | Cluster] = PerLoop(self._connected, _closed, _abandoned)
 
     @property
     def loads_in_place(self) -> bool:
@@ -260,3 +260,7 @@ class AsyncRedisStore(_Store):
 
 async def _closed(servers: Pool | Cluster) -> None:
     await driven_async(servers.close(), time.monotonic() + _CLOSING)
+
+
+def _abandoned(servers: Pool | Cluster) -> None:
+    servers.abandon()

@@ -20,7 +20,10 @@ class Kind(enum.Enum):
     OVERDUE = "it took too long"
     LATE = "no time was left for it"
     NO_CONNECTION = "no connection of the pool came free"
-    REFUSED = "the server refused the connection; check user, password, database and the server's limit of connections"
+    REFUSED = (
+        "the server refused the connection; check user, password, database and the server's limit of connections; a "
+        "pooler also refuses options in the URL"
+    )
     READ_ONLY = "the database takes no writes"
     FULL = "the database has no room left"
     TOO_LARGE = "the statement or its answer is larger than the server's max_allowed_packet"
