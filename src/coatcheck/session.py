@@ -184,6 +184,12 @@ class Session(MutableMapping[str, Any]):
             identity.assign(state, None)
         return super().pop(name, *default)
 
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last field, as a dict does, and return its name and value; a `KeyError` where there is none."""
+        for name in reversed(list(self)):
+            return name, self.pop(name)
+        raise KeyError("the session has no field")
+
     def copy(self) -> dict[str, Any]:
         """The fields as a dict. To change it does not change the session, but its values are the session's own."""
         return dict(self)

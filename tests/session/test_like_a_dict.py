@@ -227,7 +227,7 @@ class OneVisitor(RuleBasedStateMachine):
     @precondition(lambda self: self.work)
     @rule(one=st.booleans())
     def remove(self, one):
-        name = next(iter(self.session))
+        name = list(self.session)[0 if one else -1]
         if one:
             del self.session[name]
             del self.work[name]
