@@ -16,7 +16,8 @@ def pytest_ignore_collect(collection_path, config):
     name = collection_path.name
     return (
         True
-        if name in ("thirdparty", "world") and not any(name in argument for argument in config.args)
+        if name in ("thirdparty", "conformance", "world")
+        and not any(name in argument for argument in config.args)
         else None
     )
 
