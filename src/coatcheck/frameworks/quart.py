@@ -121,11 +121,12 @@ class SessionInterface(QuartSessionInterface):
         layer: _Layer | None = app.extensions.get(_EXTENSION)
         if layer is None:
             raise ConfigurationError("The middleware is missing: SessionInterface(sessions).init_app(app).")
-        session = request.scope.get(ENVIRON_KEY)
+        scope = cast("asgi.Scope", request.scope)
+        session = scope.get(ENVIRON_KEY)
         if isinstance(session, QuartSession):
             return session
         # A test client's `session_transaction`, or a `test_request_context`.
-        cookies, client = asgi.cookies_of(cast("asgi.Scope", request.scope))
+        cookies, client = asgi.cookies_of(scope)
         sessions = layer.middleware().sessions
         session = sessions.open(cookies, client=client, path=request.path, session_type=QuartSession)
         session.unserved = True
@@ -174,17 +175,23 @@ class _Layer:
 
 async def _failed(_app: quart.Quart, *, exception: BaseException, **_: object) -> None:
     """Something raised, and nobody handled it."""
-    session = None
-    with suppress(RuntimeError):  # there is none where opening it was what raised
-        session = quart.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    if isinstance(session, QuartSession):
+    if (session := _current()) is not None:
         await session.sessions.fail(session, exception)
 
 
-async def _torn_down(app: quart.Quart, *, exc: BaseException | None, **_: object) -> None:
-    """The request has ended: with an exception if it was cancelled, since its client has left."""
-    if exc is not None:
-        await _failed(app, exception=exc)
+async def _torn_down(_app: quart.Quart, *, exc: BaseException | None, **_: object) -> None:
+    """The request has ended. If its client left before the view returned, Quart has cancelled the view."""
+    session = _current()
+    if exc is not None and session is not None and not has_ended(session):
+        await session.sessions.fail(session, exc)
+
+
+def _current() -> QuartSession | None:
+    """The session; None where opening it was what raised."""
+    with suppress(RuntimeError):
+        found = quart.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        return found if isinstance(found, QuartSession) else None
+    return None
 
 
 async def _answer(error: StoreError) -> quart.Response:
