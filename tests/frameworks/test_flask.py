@@ -52,6 +52,15 @@ def test_flask_session_is_a_session_of_ours_also_through_the_proxy(app, client, 
     assert client.get("/").text == "ada"
 
 
+def test_modified_says_whether_the_request_has_set_something_also_after_its_response(app, client):
+    route(app, put(), rule="/put")
+    route(app, lambda: str(flask.session.get("a")))
+    with client:
+        for path, modified in (("/", False), ("/put", True), ("/", False)):
+            client.get(path)
+            assert flask.session.modified is modified
+
+
 @pytest.mark.promise("1")
 def test_a_view_that_never_uses_the_session_costs_nothing(app, client, store):
     route(app, put(), rule="/put")
@@ -75,8 +84,8 @@ def test_every_way_to_look_at_flasks_session_makes_the_response_depend_on_the_co
         "is_live": lambda session: session.is_live(),
         "reload": lambda session: session.reload(),
     }
-    # `fail` is what the interface calls when a view has failed.
-    assert ways_to_look(FlaskSession) - {"fail"} == set(looks)
+    # `fail` is what the interface calls when a view has failed, and `modified` tells of this request alone.
+    assert ways_to_look(FlaskSession) - {"fail", "modified"} == set(looks)
     looks |= {
         "_flashes in": lambda session: "_flashes" in session,
         "get _flashes": lambda session: session.get("_flashes"),

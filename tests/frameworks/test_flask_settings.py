@@ -75,6 +75,16 @@ def test_flasks_cookie_settings_count_where_they_are_set(sessions):
     assert parts == ["Path=/shop", "Domain=localhost", "Secure", "HttpOnly", "SameSite=Strict", "Partitioned"]
 
 
+def test_the_cookie_belongs_to_the_root_of_the_application(sessions):
+    def path_of(**config):
+        app = new_app(sessions, **config)
+        route(app, permanent)
+        return app.test_client().get("/").headers["Set-Cookie"].partition("Path=")[2].partition(";")[0]
+
+    assert path_of(APPLICATION_ROOT="/shop") == "/shop"
+    assert path_of(APPLICATION_ROOT="/shop", SESSION_COOKIE_PATH="/shop/till") == "/shop/till"
+
+
 def test_flasks_defaults_do_not_count(sessions):
     defaults = {name: value for name, value in flask.Flask.default_config.items() if "SESSION" in name}
     app = new_app(sessions, **defaults)

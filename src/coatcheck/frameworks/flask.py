@@ -154,6 +154,7 @@ class SessionInterface(FlaskSessionInterface):
         if not isinstance(session, FlaskSession):
             return
         responder = session.responder
+        session.modified = session.modified  # tests ask for it after the response
         streams = response.is_streamed and not response.direct_passthrough
         try:
             secure = flask.request.is_secure

@@ -31,8 +31,17 @@ class MessageFields(Session, SessionMixin):  # pyright: ignore[reportIncompatibl
     _waiting_as_of: tuple[int, object, object] = (0, None, None)
     """`_as_of` the state they were made of. While that is the same, no message has come or gone."""
 
-    modified = True
-    """What Flask's documentation tells people to set. Changes are found without it."""
+    _marked = False
+
+    @property
+    def modified(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether this request has set something, or was told so. Edits inside a value are found without it."""
+        state = self._state
+        return self._marked or (state is not None and bool(state.changes or state.acted))
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._marked = bool(value)
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -17,6 +17,7 @@ __all__ = ["merged", "seen"]
 _COOKIE = {
     "SESSION_COOKIE_NAME": "name",
     "SESSION_COOKIE_DOMAIN": "domain",
+    "APPLICATION_ROOT": "path",  # as Flask: the path, where SESSION_COOKIE_PATH is not set
     "SESSION_COOKIE_PATH": "path",
     "SESSION_COOKIE_SAMESITE": "samesite",
     "SESSION_COOKIE_PARTITIONED": "partitioned",
