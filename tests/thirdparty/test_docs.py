@@ -1,20 +1,27 @@
-"""The page of the documentation about these frameworks: every block of it runs."""
+"""The pages of the documentation about frameworks that this environment has: every block of them runs."""
 
 import asyncio
 import sys
 from types import ModuleType
 
-from tests.docs.pages import DOCS, SECRET, parse
+import pytest
+
+from coatcheck import AsyncSessions, Sessions
+from tests.docs.pages import DOCS, SECRET, parse, run_pytest
 
 
-def test_every_block_of_the_page_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["other-frameworks", "quart"])
+def test_every_block_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_SECRET", SECRET)
     monkeypatch.setitem(sys.modules, "page", ModuleType("page"))  # Litestar looks up the module of a handler
-    document = parse(DOCS / "how-to" / "other-frameworks.md")
+    document = parse(DOCS / "how-to" / f"{page}.md")
     try:
         for example in document.examples():
             example.evaluate()
+        run_pytest()
     finally:
-        document.namespace["sessions"].shutdown()
-        asyncio.run(document.namespace["async_sessions"].shutdown())
+        managers = [each for each in document.namespace.values() if isinstance(each, Sessions | AsyncSessions)]
+        for manager in managers:
+            if (stopping := manager.shutdown()) is not None:
+                asyncio.run(stopping)
