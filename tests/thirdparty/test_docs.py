@@ -21,7 +21,9 @@ def test_every_block_of_the_page_runs(page, tmp_path, monkeypatch):
             example.evaluate()
         run_pytest()
     finally:
-        managers = [each for each in document.namespace.values() if isinstance(each, Sessions | AsyncSessions)]
+        managers = [
+            each for each in document.namespace.values() if isinstance(each, Sessions | AsyncSessions)
+        ]
         for manager in managers:
             if (stopping := manager.shutdown()) is not None:
                 asyncio.run(stopping)
