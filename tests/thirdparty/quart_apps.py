@@ -19,12 +19,13 @@ DOWN = StoreUnavailable("the test says so", ambiguous=False)
 class House:
     """One application, its store, and what a visitor sends to it."""
 
-    def __init__(self, config=None, *, interface=None, **options):
+    def __init__(self, config=None, *, interface=None, first=lambda app: None, **options):
         self.store = AsyncFailingStore(AsyncMemoryStore())
         self.clock = ManualClock()
         self.sessions = AsyncSessions(self.store, secret=SECRET, clock=self.clock, **options)
         self.app = quart.Quart("house")
         self.app.config.update(config or {})
+        first(self.app)
         SessionInterface(self.sessions, **(interface or {})).init_app(self.app)
 
     def get(self, view, rule="/"):

@@ -10,7 +10,7 @@ from coatcheck import AsyncSessions, Sessions
 from tests.docs.pages import DOCS, SECRET, parse, run_pytest
 
 
-@pytest.mark.parametrize("page", ["other-frameworks", "quart"])
+@pytest.mark.parametrize("page", ["litestar", "other-frameworks", "quart"])
 def test_every_block_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_SECRET", SECRET)

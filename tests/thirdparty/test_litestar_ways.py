@@ -449,3 +449,25 @@ async def test_a_part_of_an_application_can_have_sessions_alone():
     app = litestar.Litestar([inside, outside], logging_config=None)
     assert (await Exchange(app, "/in").run()).cookie
     assert (await Exchange(app, "/out").run()).body == b"false"
+
+
+@on_each_loop
+async def test_routes_can_have_no_session():
+    async def has_session(request: litestar.Request) -> bool:
+        return "session" in request.scope
+
+    @litestar.get("/health/needs")
+    async def needs(session: CurrentSession) -> None:
+        pass
+
+    house = House(
+        litestar.get("/health")(has_session),
+        litestar.get("/skipped", skip_session=True)(has_session),
+        litestar.get("/other")(has_session),
+        needs,
+        plugin={"exclude": ["^/health"]},
+    )
+    paths = ("/health", "/skipped", "/other")
+    assert [(await house.ask(path)).body for path in paths] == [b"false", b"false", b"true"]
+    house.app.debug = True
+    assert b"This route has no session" in (await house.ask("/health/needs")).body

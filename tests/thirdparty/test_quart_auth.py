@@ -69,7 +69,7 @@ async def test_a_copied_cookie_is_dead_after_the_logout():
 async def test_a_login_changes_the_secret_and_is_permanent_where_it_says_so():
     house = house_of_users()
     planted = await house.visitor(a=1)
-    for query, permanent in ((b"", False), (b"remember=1", True)):
+    for query, permanent in ((b"", False), (b"remember=1", True), (b"", False)):
         login = await house.ask("/login", planted, query_string=query)
         assert login.cookie != planted
         assert (b"Max-Age" in login.headers(b"set-cookie")[0]) is permanent

@@ -250,12 +250,11 @@ async def test_an_outage_is_a_503_also_in_debug_mode_and_never_runs_the_page_for
 
 
 @on_each_loop
-async def test_the_applications_own_page_for_an_outage_stands():
-    house = House()
-
-    @house.app.errorhandler(StoreError)
+async def test_the_applications_own_page_for_an_outage_stands_also_where_it_came_first():
     async def out_of_order(error):
         return "back in a moment", 503, {"Retry-After": str(error.retry_after)}
+
+    house = House(first=lambda app: app.register_error_handler(StoreError, out_of_order))
 
     async def view():
         return str(session.get("a"))

@@ -16,7 +16,8 @@ the response begins.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+import re
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -37,7 +38,7 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
         "coatcheck.frameworks.litestar needs Litestar: pip install 'coatcheck[litestar]'"
     ) from _error
 
-from coatcheck.errors import StoreError
+from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks import asgi
 from coatcheck.frameworks.asgi_lifespan import Lifespan
 from coatcheck.frameworks.asgi_neighbours import put_in_place
@@ -61,14 +62,30 @@ CurrentSession = NamedDependency[LitestarSession]
 
 
 class SessionMiddleware(asgi.SessionMiddleware):
-    """`coatcheck.frameworks.asgi.SessionMiddleware`, handing out a `LitestarSession`."""
+    """`coatcheck.frameworks.asgi.SessionMiddleware`, handing out a `LitestarSession`, and passing some routes over."""
 
     session_type: type[Session] = LitestarSession
+    passes_over: re.Pattern[str] | None = None
+    """The paths that have no session."""
+    opt_key: str | None = None
+    """What a route has in its `opt` that has no session."""
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Serve one connection."""
+        route = scope.get("route_handler")
+        if (self.passes_over is not None and self.passes_over.search(scope["path"])) or (
+            route is not None and route.opt.get(self.opt_key)
+        ):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 async def provide_session(scope: Scope) -> LitestarSession:
     """The loaded session of a request or a websocket: the dependency that `SessionPlugin` provides."""
-    session = cast("dict[str, LitestarSession]", scope)[ENVIRON_KEY]
+    session = cast("asgi.Scope", scope).get(ENVIRON_KEY)
+    if not isinstance(session, LitestarSession):
+        raise ConfigurationError("This route has no session: it is excluded, or SessionPlugin is missing.")
     await session.load()
     return session
 
@@ -85,7 +102,8 @@ class SessionPlugin(InitPlugin, BaseBackendConfig["_TestBackend"]):
         sessions: AsyncSessions,
         *,
         load: Literal["eager", "on_demand"] = "eager",
-        exclude: Iterable[str] = (),
+        exclude: str | list[str] | None = None,
+        exclude_opt_key: str = "skip_session",
         dependency_key: str = "session",
         shutdown: bool = True,
         sweep_every: timedelta | None = None,
@@ -96,19 +114,20 @@ class SessionPlugin(InitPlugin, BaseBackendConfig["_TestBackend"]):
             sessions: The manager.
             load: Whether to load the session before the handler, or when it takes the dependency or says
                 ``await request.session.load()``. Handlers in threads load it at their first access.
-            exclude: Prefixes of paths for which it is not loaded before the handler.
+            exclude: Regular expressions: a path in which one is found has no session.
+            exclude_opt_key: A route with this in its `opt` has no session: ``@get("/health", skip_session=True)``.
             dependency_key: The name of the parameter in which a handler takes its session.
             shutdown: Whether to shut the manager down with the application.
             sweep_every: How often to remove expired records from the store while the application runs; None: never.
         """
         self.sessions = sessions
-        self._options: dict[str, Any] = {"load": load, "exclude": exclude}
+        self._load: Literal["eager", "on_demand"] = load
         self._dependency_key = dependency_key
         self._lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)
         # What Litestar asks of a backend's configuration.
         self._backend_class = _TestBackend
-        self.exclude = None
-        self.exclude_opt_key = "skip_session"
+        self.exclude = exclude
+        self.exclude_opt_key = exclude_opt_key
         self.key = sessions.settings.template.name
 
     @property
@@ -118,7 +137,11 @@ class SessionPlugin(InitPlugin, BaseBackendConfig["_TestBackend"]):
 
     def _around(self, app: asgi.App, backend: object = None) -> SessionMiddleware:
         """The middleware; `SessionAuth` makes it by itself, and hands a backend over."""
-        return SessionMiddleware(app, self.sessions, **self._options)
+        middleware = SessionMiddleware(app, self.sessions, load=self._load)
+        patterns = [self.exclude] if isinstance(self.exclude, str) else self.exclude
+        middleware.passes_over = re.compile("|".join(patterns)) if patterns else None
+        middleware.opt_key = self.exclude_opt_key
+        return middleware
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the middleware, the dependency, the hooks and the answer to an outage, which is a 503."""

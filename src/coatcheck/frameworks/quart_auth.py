@@ -53,9 +53,8 @@ class SessionAuth(QuartAuth):
 
     async def after_request(self, response: ResponseTypes) -> ResponseTypes:  # type: ignore[override]
         """Carry out `renew_login`: the session becomes permanent. There is no cookie to set."""
-        user = getattr(
-            g, self.attribute_name, None
-        )  # not `load_user`: not every request looks at its session
+        # Not `load_user`: not every request looks at its session.
+        user = getattr(g, self.attribute_name, None)
         if isinstance(user, AuthUser) and user.action is Action.WRITE_PERMANENT:
             session.permanent = True
         return response
