@@ -9,9 +9,8 @@
     async def basket(session: CurrentSession) -> list[str]:
         return session.get("basket", [])
 
-``request.session`` is the same session; Litestar types it as a dict. ``request.set_session({...})`` puts these fields in
-place of those that are there, and judges the identity field; ``request.clear_session()`` ends the session. Both act when
-the response begins.
+``request.session`` is the same. ``request.set_session({...})`` puts these fields in place of those that are there, and
+judges the identity field; ``request.clear_session()`` ends the session. Both act when the response begins.
 """
 
 from __future__ import annotations
@@ -50,8 +49,6 @@ from coatcheck.sessions import AsyncSessions
 
 __all__ = ["CurrentSession", "LitestarSession", "SessionMiddleware", "SessionPlugin", "provide_session"]
 
-_ANSWERS = (HTTPException, WebSocketException)
-
 
 class LitestarSession(StarletteSession):
     """A `Session` that brings what waits with it: ``await session.save()``."""
@@ -62,20 +59,17 @@ CurrentSession = NamedDependency[LitestarSession]
 
 
 class SessionMiddleware(asgi.SessionMiddleware):
-    """`coatcheck.frameworks.asgi.SessionMiddleware`, handing out a `LitestarSession`, and passing some routes over."""
+    """`coatcheck.frameworks.asgi.SessionMiddleware`, handing out a `LitestarSession`, but not to every route."""
 
     session_type: type[Session] = LitestarSession
-    passes_over: re.Pattern[str] | None = None
-    """The paths that have no session."""
+    passes_over: re.Pattern[str] | None = None  # paths
     opt_key: str | None = None
-    """What a route has in its `opt` that has no session."""
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Serve one connection."""
-        route = scope.get("route_handler")
-        if (self.passes_over is not None and self.passes_over.search(scope["path"])) or (
-            route is not None and route.opt.get(self.opt_key)
-        ):
+        route, pattern = scope.get("route_handler"), self.passes_over
+        excluded = pattern is not None and pattern.search(scope["path"]) is not None
+        if excluded or (route is not None and route.opt.get(self.opt_key)):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -124,19 +118,17 @@ class SessionPlugin(InitPlugin, BaseBackendConfig["_TestBackend"]):
         self._load: Literal["eager", "on_demand"] = load
         self._dependency_key = dependency_key
         self._lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)
-        # What Litestar asks of a backend's configuration.
         self._backend_class = _TestBackend
-        self.exclude = exclude
-        self.exclude_opt_key = exclude_opt_key
+        self.exclude, self.exclude_opt_key = exclude, exclude_opt_key
         self.key = sessions.settings.template.name
 
     @property
     def middleware(self) -> DefineMiddleware:
-        """The middleware, where only a part of the application is to have sessions: ``middleware=[plugin.middleware]``."""
+        """The middleware alone, for a part of the application: ``middleware=[plugin.middleware]``."""
         return DefineMiddleware(cast("Any", self._around))
 
     def _around(self, app: asgi.App, backend: object = None) -> SessionMiddleware:
-        """The middleware; `SessionAuth` makes it by itself, and hands a backend over."""
+        # `SessionAuth` calls this, too, and hands a backend over.
         middleware = SessionMiddleware(app, self.sessions, load=self._load)
         patterns = [self.exclude] if isinstance(self.exclude, str) else self.exclude
         middleware.passes_over = re.compile("|".join(patterns)) if patterns else None
@@ -171,7 +163,7 @@ async def _failed(error: Exception, scope: asgi.Scope) -> None:
     if scope["type"] == "websocket" and isinstance(error, StoreError):
         raise error  # the middleware closes it with 1013, Litestar would with 4500
     session = scope.get(ENVIRON_KEY)
-    if isinstance(session, LitestarSession) and not isinstance(error, _ANSWERS):
+    if isinstance(session, LitestarSession) and not isinstance(error, HTTPException | WebSocketException):
         await session.sessions.fail(session, error)
 
 

@@ -4,9 +4,8 @@
 
     SessionInterface(sessions).init_app(app)
 
-The session is opened, stored and answered for by `coatcheck.frameworks.asgi.SessionMiddleware`, which `init_app` puts
-around ``app.asgi_app``. Quart's own settings (``SESSION_COOKIE_*``, ``PERMANENT_SESSION_LIFETIME``) count where the
-application set them away from Quart's defaults; one that contradicts ours is a `ConfigurationError`.
+`init_app` puts our ASGI middleware around ``app.asgi_app``. Quart's own settings (``SESSION_COOKIE_*``,
+``PERMANENT_SESSION_LIFETIME``) count where they are not Quart's defaults, as Flask's do in a Flask application.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, cast
 
 try:
@@ -53,10 +53,7 @@ class QuartSession(MessageFields, StarletteSession):  # pyright: ignore[reportIn
     """Whether no middleware serves its request: that of a test client's `session_transaction`."""
 
     async def fail(self) -> None:
-        """Drop the changes of this request, but for ending the session: for an application's own error handlers.
-
-        Quart does so by itself for an exception that nobody handles, and for a `StoreError` that only we handle.
-        """
+        """Drop the changes of this request, but for ending the session: for an application's own error handlers."""
         await self.sessions.fail(self)
 
 
@@ -86,12 +83,9 @@ class SessionInterface(QuartSessionInterface):
             sweep_every: How often to remove expired records from the store while the server runs; None: never.
         """
         self.sessions = sessions
-        self._options: dict[str, Any] = {
-            "load": load,
-            "exclude": exclude,
-            "shutdown": shutdown,
-            "sweep_every": sweep_every,
-        }
+        self._wrap = partial(
+            _Middleware, load=load, exclude=exclude, shutdown=shutdown, sweep_every=sweep_every
+        )
 
     def init_app(self, app: quart.Quart) -> None:
         """Put the interface into `app` and the middleware around it, and check the application's settings.
@@ -114,7 +108,7 @@ class SessionInterface(QuartSessionInterface):
 
     def around(self, inside: asgi.App, app: quart.Quart) -> _Middleware:
         """The middleware around an application, with the settings that it has now."""
-        return _Middleware(inside, merged(self.sessions, app), **self._options)
+        return self._wrap(inside, merged(self.sessions, app))
 
     async def open_session(self, app: quart.Quart, request: BaseRequestWebsocket) -> QuartSession:
         """The session of a request or a websocket, which the middleware has opened."""
