@@ -1,24 +1,15 @@
-"""FastHTML in Starlette's middleware of ours: the shared list, with a page for what a handler raises."""
+"""FastHTML in Starlette's middleware of ours: the shared list."""
 
 from fasthtml.common import FastHTML, Middleware
-from starlette.responses import PlainTextResponse
 
 from coatcheck.frameworks.starlette import SessionMiddleware
-from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
+from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
 from tests.frameworks.test_starlette import response_of
 
 
-class TestFastHTML(ErrorPages, AsyncHttpBehaviours):
+class TestFastHTML(AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
-        async def sorry(request, error):
-            request.session["page"] = "seen"
-            return PlainTextResponse("sorry", 500)
-
-        app = FastHTML(
-            sess_cls=None,
-            middleware=[Middleware(SessionMiddleware, sessions=sessions)],
-            exception_handlers={Exception: sorry},
-        )
+        app = FastHTML(sess_cls=None, middleware=[Middleware(SessionMiddleware, sessions=sessions)])
 
         @app.get("/play")
         async def play(request, session):
