@@ -16,7 +16,7 @@ from litestar.testing import TestClient
 from coatcheck import AsyncSessions, StoreError, StoreUnavailable
 from coatcheck.frameworks.litestar import CurrentSession, SessionPlugin
 from coatcheck.stores.memory import AsyncMemoryStore
-from coatcheck.testing import AsyncFailingStore, ManualClock
+from coatcheck.testing import AsyncCountingStore, AsyncFailingStore, ManualClock
 from tests.behaviours.site import SECRET
 from tests.frameworks.asgi_driver import PATIENCE, Exchange
 from tests.loops import on_each_loop, until
@@ -37,7 +37,8 @@ class House:
     """One application, its store, and what a visitor sends to it."""
 
     def __init__(self, *handlers, plugin=None, app=None, **options):
-        self.store = AsyncFailingStore(AsyncMemoryStore())
+        self.counting = AsyncCountingStore(AsyncMemoryStore())
+        self.store = AsyncFailingStore(self.counting)
         self.sessions = AsyncSessions(self.store, **{"secret": SECRET, "clock": ManualClock(), **options})
         self.plugin = SessionPlugin(self.sessions, **(plugin or {}))
         self.app = litestar.Litestar(
@@ -106,6 +107,20 @@ async def test_a_handler_takes_its_loaded_session_as_a_parameter(handler, load):
     house = House(handler, plugin={"load": load})
     cookie = (await house.ask()).cookie
     assert (await house.ask("/", cookie)).body == b"2"
+
+
+@pytest.mark.parametrize(("load", "asked"), [("eager", ["load"]), ("on_demand", [])])
+@on_each_loop
+async def test_a_handler_that_takes_no_session_costs_nothing_where_it_is_loaded_on_demand(load, asked):
+    @litestar.get("/")
+    async def plain() -> str:
+        return "plain"
+
+    house = House(plain, plugin={"load": load})
+    cookie = await house.visitor(a=1)
+    house.counting.reset()
+    assert (await house.ask("/", cookie)).headers(b"vary") == []
+    assert house.counting.sequence == asked
 
 
 @on_each_loop
@@ -181,9 +196,9 @@ async def test_set_session_judges_the_identity_field(path):
     assert (await house.seen(ada)).user == "ada"
     assert (await house.seen(planted)).is_new
     # Another user: nothing of the first one's stays, and all that was set does, in whichever order it came.
-    bob = (await post(house, path, {"b": 2, "user_id": "bob"}, ada)).cookie
+    bob = (await post(house, path, {"a": 1, "b": 2, "user_id": "bob"}, ada)).cookie
     session = await house.seen(bob)
-    assert (session.user, dict(session)) == ("bob", {"b": 2, "user_id": "bob"})
+    assert (session.user, dict(session)) == ("bob", {"a": 1, "b": 2, "user_id": "bob"})
     assert (await house.seen(ada)).is_new
     out = (await post(house, path, {"c": 3}, bob)).cookie
     session = await house.seen(out)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from coatcheck.errors import ForeignSessionWarning
 from coatcheck.responder import SCOPE_KEY
-from coatcheck.session import Session, state_of
+from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions
 
 __all__ = ["Neighbours", "put_in_place"]
@@ -67,9 +67,6 @@ def put_in_place(session: Session, found: object) -> None:
         fields = cast("Mapping[str, Any]", found)
         for name in session.keys() - fields.keys():
             del session[name]
-        identity = state_of(session).settings.identity_field
-        if identity is not None and identity in fields:
-            session[identity] = fields[identity]  # first: signing another user in clears the fields
         session.update(fields)
     else:
         raise TypeError(f"request.set_session takes a dict, not a {type(found).__name__}.")
