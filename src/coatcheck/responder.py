@@ -22,6 +22,7 @@ __all__ = [
     "ENVIRON_KEY",
     "SCOPE_KEY",
     "AsyncResponder",
+    "Manager",
     "Refusal",
     "Responder",
     "SharedResponder",

@@ -12,7 +12,9 @@ from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
 README = ROOT / "README.md"
 TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test of its own
 # These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_oauth_page.py.
-ELSEWHERE = (DOCS / "how-to" / "other-frameworks.md", DOCS / "how-to" / "oauth.md")
+ELSEWHERE = tuple(
+    DOCS / "how-to" / f"{name}.md" for name in ("litestar", "oauth", "other-frameworks", "quart")
+)
 LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx"}
 
 

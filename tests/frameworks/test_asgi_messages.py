@@ -87,6 +87,17 @@ async def test_a_head_may_have_no_headers_or_any_iterable_of_them():
 
 
 @on_each_loop
+async def test_headers_that_are_read_only_once_arrive_where_nothing_is_added_to_them():
+    async def handler(scope, receive, send):
+        own = iter([(b"content-type", b"text/plain")])
+        await send({"type": "http.response.start", "status": 200, "headers": own})
+        await body(send, b"ok")
+
+    exchange = await House(handler).get()
+    assert exchange.headers(b"content-type") == [b"text/plain"]
+
+
+@on_each_loop
 async def test_other_kinds_of_scopes_and_messages_pass_as_they_are():
     async def handler(scope, receive, send):
         if scope["type"] == "http":

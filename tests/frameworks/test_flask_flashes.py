@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from coatcheck import Sessions
 from coatcheck.core import state
-from coatcheck.frameworks import flask as coatcheck_flask
+from coatcheck.frameworks import flask_messages
 from coatcheck.model import codec
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import PausingStore, Race
@@ -204,7 +204,7 @@ def test_many_messages_of_a_request_cost_a_fixed_amount_each(app, client, monkey
     route(app, flash)
     encoded = counted(monkeypatch, codec, "encode")
     read = counted(monkeypatch, state, "flash_from")
-    shown = counted(monkeypatch, coatcheck_flask, "_shown")
+    shown = counted(monkeypatch, flask_messages, "shown")
     assert client.get("/").text == f"{rows} row {rows - 1} is bad"
     # Encoded when it is flashed, and, as any mutable value, compared with that at the end.
     assert (len(encoded), len(read), len(shown)) == (2 * rows, 0, rows)

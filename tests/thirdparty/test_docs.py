@@ -1,20 +1,42 @@
-"""The page of the documentation about these frameworks: every block of it runs."""
+"""The pages of the documentation about frameworks that this environment has: every block of them runs.
+
+Each in a process of its own, since Sanic rewrites its own classes for good, and Gradio leaves event loops open.
+"""
 
 import asyncio
+import os
+import subprocess
 import sys
 from types import ModuleType
 
-from tests.docs.pages import DOCS, SECRET, parse
+import pytest
+
+from coatcheck import AsyncSessions, Sessions
+from tests.docs.pages import DOCS, ROOT, SECRET, parse, run_pytest
 
 
-def test_every_block_of_the_page_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SESSION_SECRET", SECRET)
-    monkeypatch.setitem(sys.modules, "page", ModuleType("page"))  # Litestar looks up the module of a handler
-    document = parse(DOCS / "how-to" / "other-frameworks.md")
-    try:
-        for example in document.examples():
-            example.evaluate()
-    finally:
-        document.namespace["sessions"].shutdown()
-        asyncio.run(document.namespace["async_sessions"].shutdown())
+@pytest.mark.parametrize("page", ["litestar", "other-frameworks", "quart"])
+def test_every_block_of_the_page_runs(page, tmp_path):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "SESSION_SECRET": SECRET}
+    command = [sys.executable, "-m", "tests.thirdparty.test_docs", page]
+    options = {"cwd": tmp_path, "capture_output": True, "text": True}
+    environment["GRADIO_ANALYTICS_ENABLED"] = "False"
+    ran = subprocess.run(command, env=environment, check=False, **options)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def run(page):
+    sys.modules["page"] = ModuleType("page")  # Litestar looks up the module of a handler
+    document = parse(DOCS / "how-to" / f"{page}.md")
+    for example in document.examples():
+        example.evaluate()
+    run_pytest()
+    managers = [each for each in document.namespace.values() if isinstance(each, Sessions | AsyncSessions)]
+    for manager in managers:
+        if (stopping := manager.shutdown()) is not None:
+            asyncio.run(stopping)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])

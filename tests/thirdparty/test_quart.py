@@ -1,8 +1,8 @@
-"""Quart in the plain ASGI middleware: the shared list. A signal tells that a handler raised."""
+"""Quart: the shared list, in place."""
 
 import quart
 
-from coatcheck.frameworks.asgi import SessionMiddleware
+from coatcheck.frameworks.quart import SessionInterface
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
 
 
@@ -11,23 +11,20 @@ class TestQuart(ErrorPages, AsyncHttpBehaviours):
 
     def build_async(self, sessions, portal):
         app = quart.Quart(__name__)
+        SessionInterface(sessions).init_app(app)
 
         @app.get("/play")
         async def play():
-            request = quart.request
-            query, session = request.query_string.decode(), request.scope["session"]
-            answer = await perform_async(query, session, sessions)
-            body = b"".join(answer.body) if isinstance(answer.body, list) else answer.body
+            answer = await perform_async(quart.request.query_string.decode(), quart.session, sessions)
+            if isinstance(answer.body, list):
+                body = b"".join(answer.body)
+            else:
+                body = quart.stream_with_context(lambda: answer.body)()
             return quart.Response(body, answer.status, answer.headers)
-
-        @quart.got_request_exception.connect_via(app)
-        async def failed(sender, exception, **_):
-            await sessions.fail(quart.request.scope["session"], exception)
 
         @app.errorhandler(500)
         async def sorry(error):
-            quart.request.scope["session"]["page"] = "seen"
+            quart.session["page"] = "seen"
             return "sorry", 500
 
-        app.asgi_app = SessionMiddleware(app.asgi_app, sessions)
         return AsgiClient(app, portal)

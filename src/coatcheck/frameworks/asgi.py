@@ -16,7 +16,7 @@ first; what is changed later is stored before the response's last byte, or when 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
@@ -225,6 +225,11 @@ class _Response(AsyncResponder):
             if outcome.vary:
                 # A copy: the application may send one and the same head to everybody.
                 message = {**message, "headers": _amended(headers, outcome.set_cookie)}
+            elif isinstance(message.get("headers"), Iterator):
+                message = {
+                    **message,
+                    "headers": headers,
+                }  # any iterable will do (ASGI), and this one is used up
             self.head_sent = True
         elif kind == "http.response.body":
             if message.get("more_body", False):

@@ -12,7 +12,7 @@ from coatcheck.responder import SCOPE_KEY
 from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions
 
-__all__ = ["Neighbours"]
+__all__ = ["Neighbours", "put_in_place"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
@@ -37,17 +37,8 @@ class Neighbours:
         if "litestar_app" not in scope or _litestar_keeps_sessions(scope):
             self.name(found, "inside", "what is stored in it does not reach ours")
             return
-        # Litestar's users clear the session to log out.
         await self._sessions.load(session)
-        if not found or isinstance(found, Enum):  # Litestar's `Empty` is a member of one
-            session.destroy()
-        elif isinstance(found, Mapping):
-            fields = cast("Mapping[str, Any]", found)
-            for name in session.keys() - fields.keys():
-                del session[name]
-            session.update(fields)
-        else:
-            raise TypeError(f"request.set_session takes a dict, not a {type(found).__name__}.")
+        put_in_place(session, found)
         scope[SCOPE_KEY] = session
 
     def name(self, found: object, where: str, effect: str) -> None:
@@ -62,6 +53,23 @@ class Neighbours:
             ForeignSessionWarning,
             stacklevel=2,
         )
+
+
+def put_in_place(session: Session, found: object) -> None:
+    """Let a session hold what `set_session` was given. `Empty`, or nothing, ends it: Litestar's users log out so.
+
+    Raises:
+        TypeError: It is something else than a dict.
+    """
+    if not found or isinstance(found, Enum):  # Litestar's `Empty` is a member of one
+        session.destroy()
+    elif isinstance(found, Mapping):
+        fields = cast("Mapping[str, Any]", found)
+        for name in session.keys() - fields.keys():
+            del session[name]
+        session.update(fields)
+    else:
+        raise TypeError(f"request.set_session takes a dict, not a {type(found).__name__}.")
 
 
 def _litestar_keeps_sessions(scope: Scope) -> bool:

@@ -22,29 +22,25 @@ try:
     import flask
     from flask.sessions import SessionInterface as FlaskSessionInterface
     from flask.sessions import SessionMixin
-    from markupsafe import Markup
 except ModuleNotFoundError as _error:  # pragma: no cover - needs an installation without Flask
     raise ModuleNotFoundError(
         "coatcheck.frameworks.flask needs Flask: pip install 'coatcheck[flask]'"
     ) from _error
 
-from coatcheck.core.state import State, names_in, remove_field
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.flask_login import USER_ID, check_id, is_used_by
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
+from coatcheck.frameworks.flask_messages import FLASHES, MessageFields, shown
 from coatcheck.frameworks.flask_settings import merged, seen
 from coatcheck.http.headers import amend, unavailable
-from coatcheck.model.fields import FLASH
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
-from coatcheck.session import Flash, Session
+from coatcheck.session import Flash
 from coatcheck.sessions import Sessions
 
 __all__ = ["FlaskSession", "SessionInterface", "session"]
 
-_FLASHES = "_flashes"
 
-
-class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatibleMethodOverride]
+class FlaskSession(MessageFields):
     """What ``flask.session`` is: a `Session` that keeps each flashed message in a field of its own.
 
     Flask's `flash` and `get_flashed_messages` keep their list under ``_flashes``; here that name stands for the
@@ -57,100 +53,19 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
     app: flask.Flask | None = None
     """The application that opened it."""
-    accessed = False
-    """Set by Flask; what counts for the headers is whether the session was looked at."""
-
-    _waiting: list[tuple[str, Any]] | None = None
-    """The messages as Flask has them, kept so that n messages in a request cost O(n)."""
-    _waiting_as_of: tuple[int, object, object] = (0, None, None)
-    """`_as_of` the state they were made of. While that is the same, no message has come or gone."""
-
-    _marked = False
-
-    @property
-    def modified(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether this request has set something, or was told so. Edits inside a value are found without it."""
-        state = self._state
-        return self._marked or (state is not None and bool(state.changes or state.acted))
-
-    @modified.setter
-    def modified(self, value: bool) -> None:
-        self._marked = bool(value)
-
-    @property
-    def new(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether nothing is stored for this visitor yet."""
-        return self.is_new
-
-    def __getitem__(self, name: str) -> Any:
-        """A field's value; under ``_flashes``, the messages that wait."""
-        if name != _FLASHES:
-            return super().__getitem__(name)
-        waiting = self._messages()
-        if not waiting:
-            raise KeyError(name)
-        return waiting.copy()
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Set a field; under ``_flashes``, add what is new in the list, or put the list in place of what waits."""
-        if name != _FLASHES:
-            if name == USER_ID and self.app is not None and is_used_by(self.app):
-                check_id(self, value)
-            super().__setitem__(name, value)
-            return
-        waiting, messages = self._messages(), list(value)
-        if messages[: len(waiting)] == waiting:
-            messages = messages[len(waiting) :]
-        else:
-            self.pop(_FLASHES, None)
-        for category, message in messages:
-            self.flash(message, category)
-
-    def __delitem__(self, name: str) -> None:
-        """Remove a field; under ``_flashes``, every message that waits."""
-        if name != _FLASHES:
-            super().__delitem__(name)
-            return
-        state = self._look()
-        for field in names_in(state):
-            if field.startswith(FLASH):
-                remove_field(state, field)
-        state.flashes += 1
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is such a field; under ``_flashes``, whether a message waits."""
-        if name != _FLASHES:
-            return super().__contains__(name)
-        return bool(self.peek_flashes())
+        if name == USER_ID and self.app is not None and is_used_by(self.app):
+            check_id(self, value)
+        super().__setitem__(name, value)
 
     def pop(self, name: str, *default: Any) -> Any:
         """Remove a field and return its value; under ``_flashes``, take the messages, so that none is shown twice."""
-        if name != _FLASHES:
+        if name != FLASHES:
             return super().pop(name, *default)
-        taken = [_shown(flash) for flash in self.take_flashes()]
+        taken = [shown(flash) for flash in self.take_flashes()]
         return taken or (default[0] if default else [])
-
-    def flash(self, message: Any, category: str = "message", *, tags: str = "") -> None:
-        """Leave a message; markup stays markup, a lazily translated text becomes the text that it is now."""
-        markup = hasattr(message, "__html__")
-        if not markup and not _is_plain(message):
-            message = str(message)
-        waiting = self._messages()
-        super().flash(message, category, tags=tags)
-        waiting.append(_shown(Flash(category, str(message.__html__()) if markup else message, markup)))
-        self._waiting_as_of = _as_of(self._look())
-
-    def _messages(self) -> list[tuple[str, Any]]:
-        """The messages that wait, as Flask has them. The list is the session's own."""
-        as_of, before = _as_of(self._look()), self._waiting_as_of
-        if (
-            self._waiting is None
-            or as_of[0] != before[0]
-            or as_of[1] is not before[1]
-            or as_of[2] is not before[2]
-        ):
-            self._waiting, self._waiting_as_of = [_shown(flash) for flash in self.peek_flashes()], as_of
-        return self._waiting
 
     def fail(self) -> None:
         """Drop the changes of this request, but for ending the session: for an application's own error handlers.
@@ -182,23 +97,6 @@ class FlaskSession(Session, SessionMixin):  # pyright: ignore[reportIncompatible
 
 session: FlaskSession = cast("FlaskSession", flask.session)
 """``flask.session`` itself, typed for type checkers as what it is here."""
-
-_PLAIN = (int, float, bytes, list, dict, tuple, set, frozenset, type(None))
-
-
-def _is_plain(message: object) -> bool:
-    return type(message) is str or (not isinstance(message, str) and isinstance(message, _PLAIN))
-
-
-def _as_of(state: State) -> tuple[int, object, object]:
-    """Parts of the state of which at least one changes whenever a message comes or goes."""
-    return state.flashes, state.record, state.changes
-
-
-def _shown(flash: Flash) -> tuple[str, Any]:
-    """A message as Flask has it: category first, markup as `Markup`."""
-    message = flash.message
-    return flash.category, Markup(message) if flash.markup else message  # noqa: S704 - it was markup when it was flashed
 
 
 class SessionInterface(FlaskSessionInterface):

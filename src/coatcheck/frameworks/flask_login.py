@@ -21,7 +21,7 @@ USER_ID: str = "_user_id"
 """The field in which Flask-Login keeps the user's id."""
 
 
-def is_used_by(app: Flask) -> bool:
+def is_used_by(app: object) -> bool:
     """Whether an application has a `LoginManager`."""
     return hasattr(app, "login_manager")
 

@@ -1,18 +1,16 @@
-"""Flask's own session settings, where the application set them away from Flask's defaults."""
+"""Flask's and Quart's own session settings, where the application set them away from Flask's defaults."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol
 
 from coatcheck.config import CookieSettings, Options, Settings
 from coatcheck.errors import ConfigurationError
 from coatcheck.frameworks.flask_login import USER_ID, is_used_by
-from coatcheck.sessions import Sessions
-
-if TYPE_CHECKING:
-    from flask import Flask
+from coatcheck.responder import Manager
 
 __all__ = ["merged", "seen"]
 
@@ -33,20 +31,33 @@ _NAMES = (
 )
 
 
-def seen(app: Flask) -> tuple[object, ...]:
+class App(Protocol):
+    """An application of Flask's, or of Quart's."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its settings."""
+        ...
+
+    @property
+    def default_config(self) -> Mapping[str, Any]:
+        """Those that it has where nobody set them."""
+        ...
+
+
+def seen(app: App) -> tuple[object, ...]:
     """The part of an application that `merged` depends on. It may change at any time."""
-    config = cast("dict[str, object]", app.config)
-    return (is_used_by(app), *map(config.get, _NAMES))
+    return (is_used_by(app), *map(app.config.get, _NAMES))
 
 
-def merged(sessions: Sessions, app: Flask) -> Sessions:
+def merged(sessions: Manager, app: App) -> Manager:
     """The manager for `app`: `sessions`, or one on the same store with what the application's settings add.
 
     Raises:
         ConfigurationError: A setting of the application contradicts one of ours.
     """
     settings = sessions.settings
-    config = cast("dict[str, Any]", app.config)
+    config = app.config
     chosen: dict[str, Any] = {
         name: config[name]
         for name in _NAMES

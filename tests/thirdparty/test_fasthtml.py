@@ -1,0 +1,18 @@
+"""FastHTML in Starlette's middleware of ours: the shared list."""
+
+from fasthtml.common import FastHTML, Middleware
+
+from coatcheck.frameworks.starlette import SessionMiddleware
+from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.frameworks.test_starlette import response_of
+
+
+class TestFastHTML(AsyncHttpBehaviours):
+    def build_async(self, sessions, portal):
+        app = FastHTML(sess_cls=None, middleware=[Middleware(SessionMiddleware, sessions=sessions)])
+
+        @app.get("/play")
+        async def play(request, session):
+            return response_of(await perform_async(request.url.query, session, sessions))
+
+        return AsgiClient(app, portal)

@@ -1,0 +1,113 @@
+"""Quart-Auth, with the user in the session."""
+
+import quart
+from quart_auth import (
+    AuthUser,
+    Unauthorized,
+    authenticated_client,
+    current_user,
+    login_required,
+    login_user,
+    logout_user,
+    renew_login,
+)
+
+from coatcheck.frameworks.quart import session
+from coatcheck.frameworks.quart_auth import SessionAuth
+from tests.loops import on_each_loop
+from tests.thirdparty.quart_apps import House
+
+
+def house_of_users():
+    house = House(insecure_http=True)
+    house.app.secret_key = "quart's own"  # QuartAuth's tokens would need it
+    SessionAuth(house.app)
+
+    async def login():
+        login_user(AuthUser("ada"), remember="remember" in quart.request.args)
+        return "in"
+
+    async def logout():
+        logout_user()
+        return "out"
+
+    async def renew():
+        renew_login()
+        return "renewed"
+
+    @login_required
+    async def me():
+        return current_user.auth_id
+
+    async def plain():
+        return "plain"
+
+    for view in (login, logout, renew, me, plain):
+        house.get(view, f"/{view.__name__}")
+
+    @house.app.errorhandler(Unauthorized)
+    async def refused(_):
+        return "sign in first", 401
+
+    return house
+
+
+@on_each_loop
+async def test_a_copied_cookie_is_dead_after_the_logout():
+    house = house_of_users()
+    login = await house.ask("/login")
+    assert [line.partition(b"=")[0] for line in login.headers(b"set-cookie")] == [b"coatcheck"]
+    copied = login.cookie
+    assert (await house.ask("/me", copied)).body == b"ada"
+    assert [info.user for info in await house.sessions.of_user("ada")] == ["ada"]
+    assert (await house.ask("/logout", copied)).status == 200
+    assert (await house.ask("/me", copied)).status == 401
+    assert await house.sessions.of_user("ada") == []
+
+
+@on_each_loop
+async def test_a_login_changes_the_secret_and_is_permanent_where_it_says_so():
+    house = house_of_users()
+    planted = await house.visitor(a=1)
+    for query, permanent in ((b"", False), (b"remember=1", True), (b"", False)):
+        login = await house.ask("/login", planted, query_string=query)
+        assert login.cookie != planted
+        assert (b"Max-Age" in login.headers(b"set-cookie")[0]) is permanent
+        planted = login.cookie
+
+
+@on_each_loop
+async def test_renewing_a_login_makes_it_permanent():
+    house = house_of_users()
+    cookie = (await house.ask("/login")).cookie
+    assert b"Max-Age" in (await house.ask("/renew", cookie)).headers(b"set-cookie")[0]
+
+
+@on_each_loop
+async def test_a_view_that_asks_for_no_user_never_looks_at_the_session():
+    house = house_of_users()
+    cookie = (await house.ask("/login")).cookie
+    answer = await house.ask("/plain", cookie)
+    assert answer.headers(b"vary") == answer.headers(b"set-cookie") == []
+
+
+@on_each_loop
+async def test_quart_auths_own_test_client_is_signed_in_only_within_its_block():
+    house = house_of_users()
+    client = house.app.test_client()
+    async with authenticated_client(client, "ada"):
+        assert await (await client.get("/me")).get_data() == b"ada"
+    assert (await client.get("/me")).status_code == 401
+    assert await house.sessions.count() == 0
+
+
+@on_each_loop
+async def test_a_session_that_was_signed_in_otherwise_is_the_current_user():
+    house = house_of_users()
+
+    async def other():
+        session.sign_in("ada")
+        return "in"
+
+    house.get(other, "/other")
+    assert (await house.ask("/me", (await house.ask("/other")).cookie)).body == b"ada"
