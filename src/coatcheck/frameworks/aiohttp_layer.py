@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import cast
 from weakref import WeakKeyDictionary
 
 from aiohttp import WSCloseCode, hdrs, web
@@ -121,6 +123,8 @@ class _Visit(AsyncResponder):
     """The end of one request."""
 
     secure: bool
+    _left: bool = False
+    """The handler is done, and the middlewares within ours."""
     written: web.StreamResponse | None = None
     """The response that has the session's headers."""
     begun: web.StreamResponse | None = None
@@ -137,6 +141,7 @@ class _Visit(AsyncResponder):
         return response
 
     async def _leave(self, response: web.StreamResponse) -> None:
+        self._left = True
         if response.prepared:
             await self.end(last=True)
         else:
@@ -157,12 +162,14 @@ class _Visit(AsyncResponder):
 
     async def refuse(self, error: BaseException) -> web.StreamResponse | None:
         """The response in place of `error`: a 503, or the closed websocket. None: it is raised again."""
+        self._left = True
         refusal = await self.failed(error)
         if refusal is not None:
             return self._answer(refusal)
         if self.failure_behind(error) is not None and isinstance(self.begun, web.WebSocketResponse):
-            await self.begun.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"session store unavailable")
-            return self.begun
+            socket = cast("web.WebSocketResponse[bool]", self.begun)  # pyright: ignore[reportUnknownMemberType]
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"session store unavailable")
+            return socket
         if self.head_sent:
             await self.end(last=True)
         else:
@@ -174,7 +181,7 @@ class _Visit(AsyncResponder):
         answer.headers.update(refusal.headers)
         self.written = answer
         # A stream that met the failure has told the connection how its body is coded.
-        begun = {} if self.begun is None else self.begun.headers
+        begun: Mapping[str, str] = {} if self.begun is None else self.begun.headers
         if hdrs.TRANSFER_ENCODING in begun:
             del answer.headers[hdrs.CONTENT_LENGTH]
             answer.enable_chunked_encoding()
@@ -187,7 +194,7 @@ class _Visit(AsyncResponder):
         write_eof = writer.write_eof
 
         async def last_byte(chunk: bytes = b"") -> None:
-            await self.end()
+            await self.end(last=self._left)
             await write_eof(chunk)
 
         writer.write_eof = last_byte  # type: ignore[method-assign]
