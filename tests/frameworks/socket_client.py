@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 
@@ -31,8 +32,15 @@ class SocketClient:
 
     def send(self, request: Request, note: Callable[[str], None]) -> Reply:
         """The reply. A server hides what its application raises."""
-        number = str(next(self._numbers))
-        self.notes[number] = note
+        number, told, ended = str(next(self._numbers)), list[str](), threading.Event()
+
+        def tell(what: str) -> None:
+            note(what)
+            told.append(what)
+            if what == "end":
+                ended.set()
+
+        self.notes[number] = tell
         lines = [
             f"{request.method} {request.mount}/play?{query_of(request.steps)} HTTP/1.1".encode(),
             b"Host: shop.example",
@@ -55,4 +63,7 @@ class SocketClient:
                 reply.body, reply.broken = cut.partial, True
             except (HTTPException, OSError) as error:
                 reply.raised = error
+        # The last byte may be here before its server has returned from the call that sent it.
+        if told and reply.raised is None and not reply.broken:
+            assert ended.wait(PATIENCE), "the response has ended, and its server does not know it"
         return reply

@@ -129,8 +129,13 @@ async def test_a_change_after_the_end_of_the_request_is_an_error():
             held[0].sign_in("ada")
         return response
 
-    async with Shop(keep=keep, stream=stream) as shop:
-        for name in ("keep", "stream"):
+    async def fails(request):
+        held[0] = await get_session(request)
+        held[0]["a"] = 1
+        raise RuntimeError
+
+    async with Shop(keep=keep, stream=stream, fails=fails) as shop:
+        for name in ("keep", "stream", "fails"):
             await shop.get(name)
             with pytest.raises(RequestOver):
                 held[0]["b"] = 1
@@ -162,4 +167,21 @@ async def test_a_handler_that_is_cancelled_has_ended_the_session_that_it_ended()
         with pytest.raises(asyncio.CancelledError):
             await asking
         await quiet()
+        assert await shop.fields() is None
+
+
+@on_each_loop
+async def test_a_stream_that_signs_out_by_its_field_and_fails_has_signed_out():
+    async def leave(request):
+        session = await get_session(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        del session["user_id"]
+        session["a"] = 1
+        raise RuntimeError
+
+    async with Shop(leave=leave, options={"identity": "user_id"}) as shop:
+        await shop.visitor(user_id="7")
+        with pytest.raises(ClientPayloadError):
+            await shop.get("leave")
         assert await shop.fields() is None

@@ -134,21 +134,37 @@ async def test_an_application_within_another_shares_its_session():
         assert await shop.sessions.count() == 0
 
 
+@web.middleware
+async def page(request, handler):
+    try:
+        return await handler(request)
+    except RuntimeError:
+        return web.Response(status=404)
+
+
 @on_each_loop
-async def test_an_application_within_another_that_failed_stores_nothing():
+async def test_an_application_within_another_that_failed_stores_nothing_whatever_is_answered():
     async def fails(request):
         (await get_session(request))["a"] = 2
         raise RuntimeError
 
-    shop = Shop()
+    async def redirects(request):
+        (await get_session(request))["a"] = 3
+        raise web.HTTPFound("/count")
+
+    shop = Shop(count=count)
+    shop.app.middlewares.append(page)
     inner = web.Application()
     setup(inner, shop.sessions)
     inner.router.add_get("/fails", fails)
+    inner.router.add_get("/redirects", redirects)
     shop.app.add_subapp("/inner", inner)
     async with shop:
         await shop.visitor(a=1)
-        assert (await shop.get("inner/fails")).status == 500
+        assert (await shop.get("inner/fails")).status == 404
         assert await shop.fields() == {"a": 1}
+        assert (await shop.get("inner/redirects")).text_is == "1"
+        assert await shop.fields() == {"a": 3, "n": 1}
 
 
 @on_each_loop

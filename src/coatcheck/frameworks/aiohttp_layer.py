@@ -14,7 +14,6 @@ from aiohttp.typedefs import Handler
 from coatcheck.frameworks.starlette import StarletteSession
 from coatcheck.http.headers import amend
 from coatcheck.responder import AsyncResponder, Refusal
-from coatcheck.session import end_of_request
 from coatcheck.sessions import AsyncSessions
 
 __all__ = ["SESSION", "AiohttpSession", "Layer"]
@@ -91,10 +90,8 @@ class Layer:
         except web.HTTPException:
             raise
         except BaseException as error:
-            answer = await visit.refuse(error)
-            if answer is None:
+            if (answer := await visit.refuse(error)) is None:
                 raise
-            end_of_request(session)
             return answer
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
