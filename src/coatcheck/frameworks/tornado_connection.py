@@ -37,7 +37,7 @@ def session_of(handler: RequestHandler) -> TornadoSession:
     """The session of a handler's request, opened at the first call."""
     request: Any = handler.request
     if isinstance(request.connection, _Connection):
-        return request.connection.session
+        return cast("TornadoSession", request.connection.session)
     sessions = handler.settings.get("sessions")
     if not isinstance(sessions, AsyncSessions):
         raise ConfigurationError("There are no sessions: Application(…, sessions=AsyncSessions(…)).")
@@ -53,8 +53,6 @@ def session_of(handler: RequestHandler) -> TornadoSession:
 
 class _Connection(AsyncResponder):
     """What a handler takes for its connection."""
-
-    session: TornadoSession
 
     def enter(self, handler: RequestHandler) -> None:
         """Stand between a handler and its connection."""
@@ -112,7 +110,7 @@ class _Connection(AsyncResponder):
                 end_of_request(self.session)
             self._connection.finish()
         else:
-            self._queue(partial(self._send_end, self._caught))
+            _ = self._queue(partial(self._send_end, self._caught))
 
     def _queue(self, work: Callable[[], Awaitable[Any]]) -> asyncio.Future[None]:
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
