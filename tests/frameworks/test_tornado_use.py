@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tornado.simple_httpclient import HTTPStreamClosedError
 from tornado.web import Finish, HTTPError, RequestHandler, authenticated
 
 from coatcheck import ConfigurationError, RequestOver, StoreUnavailable
@@ -214,6 +215,60 @@ async def test_a_503_answers_an_outage_also_a_head_request():
             response = await shop.get("page", method=method)
             assert (response.code, response.headers["Retry-After"]) == (503, "1")
             assert bool(response.body) is (method == "GET")
+
+
+@on_each_loop
+async def test_a_stream_that_awaits_flush_learns_that_a_503_went_out_in_its_place():
+    told = []
+
+    class Stream(RequestHandler, SessionMixin):
+        async def get(self):
+            self.session["a"] = 1
+            self.write("first")
+            try:
+                await self.flush()
+            except StoreUnavailable as error:
+                told.append(error)
+                self.write("more")
+
+    async with Shop(stream=Stream, count=Count) as shop:
+        shop.failing.fail("write", error=DOWN)
+        response = await shop.get("stream")
+        assert (response.code, b"first" in response.body) == (503, False)
+        assert len(told) == 1
+        shop.failing.recover()
+        assert (await shop.get("count")).body == b"1"
+
+
+@on_each_loop
+async def test_a_stream_that_first_sets_something_after_the_head_can_begin_no_session():
+    class Stream(RequestHandler, SessionMixin):
+        async def get(self):
+            self.write("head")
+            await self.flush()
+            self.session["a"] = 2
+
+    async with Shop(stream=Stream) as shop:
+        with pytest.raises(HTTPStreamClosedError):
+            await shop.get("stream")
+        assert await shop.sessions.count() == 0
+        await shop.visitor(a=1)
+        assert (await shop.get("stream")).body == b"head"
+        assert await shop.fields() == {"a": 2}
+
+
+@on_each_loop
+async def test_a_body_that_is_shorter_than_it_said_breaks_off_and_is_logged(caplog):
+    class Page(RequestHandler, SessionMixin):
+        def get(self):
+            self.session["a"] = 1
+            self.set_header("Content-Length", "10")
+            self.write("short")
+
+    async with Shop(page=Page) as shop:
+        with pytest.raises(HTTPStreamClosedError):
+            await shop.get("page")
+        assert "less than Content-Length" in caplog.text
 
 
 @on_each_loop

@@ -10,7 +10,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from tornado.concurrent import chain_future
-from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine, ResponseStartLine
+from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 from tornado.web import Finish, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
@@ -59,7 +59,7 @@ class _Connection(AsyncResponder):
         request, own = cast("Any", handler.request), cast("Any", handler)
         self._handler = handler
         self._secure = request.protocol == "https"
-        self._connection: HTTPConnection = request.connection
+        self._connection: Any = request.connection
         self._todo: deque[tuple[Callable[[], Awaitable[Any]], asyncio.Future[None]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._caught: BaseException | None = None
@@ -92,15 +92,15 @@ class _Connection(AsyncResponder):
     ) -> asyncio.Future[None]:
         """Send the head, once the session is stored."""
         caught, self._caught = self._caught, None
-        if caught is None and (self._kept is not None or is_untouched(self.session)):
+        if self._kept is not None or is_untouched(self.session):
             self._leave(headers, self._kept)
-            return self._connection.write_headers(line, headers, chunk)
+            return cast("asyncio.Future[None]", self._connection.write_headers(line, headers, chunk))
         return self._queue(partial(self._send_head, cast("ResponseStartLine", line), headers, chunk, caught))
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Send a part of the body."""
         if self._worker is None and not self._refused:
-            return self._connection.write(chunk)
+            return cast("asyncio.Future[None]", self._connection.write(chunk))
         return self._queue(partial(self._send, chunk))
 
     def finish(self) -> None:
@@ -125,7 +125,12 @@ class _Connection(AsyncResponder):
     async def _work(self) -> None:
         while self._todo:
             work, sent = self._todo.popleft()
-            chain_future(await work(), sent)
+            try:
+                chain_future(await work(), sent)
+            except Exception as error:  # noqa: BLE001 - a body, say, that is shorter than its Content-Length
+                self._log(error)
+                sent.set_exception(error)
+                self._connection.close()
         self._worker = None
 
     def _leave(self, headers: HTTPHeaders, outcome: Outcome | None) -> None:
@@ -141,26 +146,27 @@ class _Connection(AsyncResponder):
     async def _send_head(
         self, line: ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None, caught: BaseException | None
     ) -> asyncio.Future[None]:
-        refusal = None
+        refusal, reason = None, caught
         try:
             if caught is not None:
                 refusal = await self.failed(caught)
             if refusal is None:
                 self._leave(headers, await self.head(line.code, headers.get_all(), secure=self._secure))
         except Exception as error:  # noqa: BLE001 - the handler is done, and can't be told
-            refusal = await self.failed(error)
+            refusal, reason = await self.failed(error), error
             if refusal is None:
                 self._log(error)
                 refusal = _BROKEN
         if refusal is None:
-            return self._connection.write_headers(line, headers, chunk)
+            return cast("asyncio.Future[None]", self._connection.write_headers(line, headers, chunk))
         self.head_sent = self._refused = True
         line = ResponseStartLine(line.version, refusal.status, refusal.reason)
         body = None if self._handler.request.method == "HEAD" else refusal.body
-        return self._connection.write_headers(line, HTTPHeaders(dict(refusal.headers)), body)
+        self._connection.write_headers(line, HTTPHeaders(dict(refusal.headers)), body)
+        return _done(reason)  # a handler that awaits `flush` learns of it
 
     async def _send(self, chunk: bytes) -> asyncio.Future[None]:
-        return _nothing() if self._refused else self._connection.write(chunk)
+        return _done() if self._refused else cast("asyncio.Future[None]", self._connection.write(chunk))
 
     async def _send_end(self, caught: BaseException | None) -> asyncio.Future[None]:
         try:
@@ -173,16 +179,19 @@ class _Connection(AsyncResponder):
         if caught is None or self._refused:
             self._connection.finish()
         else:
-            self._handler.detach().close()  # so that a body that is broken off does not look complete
-        return _nothing()
+            self._connection.close()  # so that a body that is broken off does not look complete
+        return _done()
 
     def _log(self, error: Exception) -> None:
         self._handler.log_exception(type(error), error, error.__traceback__)
 
 
-def _nothing() -> asyncio.Future[None]:
+def _done(error: BaseException | None = None) -> asyncio.Future[None]:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    done.set_result(None)
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
     return done
 
 
