@@ -74,6 +74,17 @@ async def test_a_refusal_that_a_handler_raises_stores_what_it_has_set():
 
 
 @on_each_loop
+async def test_a_handler_that_forgets_to_return_a_response_stores_nothing_and_is_told(caplog):
+    async def forgets(request):
+        (await get_session(request))["a"] = 1
+
+    async with Shop(forgets=forgets) as shop:
+        assert (await shop.get("forgets")).status == 500
+        assert await shop.sessions.count() == 0
+        assert "returned a NoneType in place of a response" in caplog.text
+
+
+@on_each_loop
 async def test_an_outage_is_a_503_also_where_the_handler_raises_a_response():
     async def enter(request):
         (await get_session(request))["a"] = 1

@@ -218,6 +218,19 @@ async def test_a_503_answers_an_outage_also_a_head_request():
 
 
 @on_each_loop
+async def test_a_value_that_cant_be_stored_is_a_500_and_is_logged(caplog):
+    class Page(RequestHandler, SessionMixin):
+        def get(self):
+            self.session.setdefault("list", []).append(object())
+            self.finish("done")
+
+    async with Shop(page=Page) as shop:
+        response = await shop.get("page")
+        assert (response.code, response.body) == (500, b"")
+        assert "can't be stored" in caplog.text
+
+
+@on_each_loop
 async def test_a_stream_that_awaits_flush_learns_that_a_503_went_out_in_its_place():
     told = []
 

@@ -139,7 +139,9 @@ class _Visit(AsyncResponder):
 
     async def _leave(self, response: web.StreamResponse) -> None:
         self._left = True
-        if response.prepared:
+        if (prepared := getattr(response, "prepared", None)) is None:
+            raise TypeError(f"A handler returned a {type(response).__name__} in place of a response.")
+        if prepared:
             await self.end(last=True)
         else:
             await self.write(response)
