@@ -1,25 +1,15 @@
 """Tornado: its idioms, and the traps that lie in the order in which it does things."""
 
-import asyncio
-
-import pytest
-from tornado.simple_httpclient import HTTPStreamClosedError
 from tornado.web import Finish, HTTPError, RequestHandler, authenticated
 
-from coatcheck import ConfigurationError, RequestOver, StoreUnavailable
+from coatcheck import ConfigurationError, StoreUnavailable
 from coatcheck.frameworks.tornado import NotificationMixin, SessionMixin, TornadoSession, get_session
 from tests.behaviours.app import LOOKS
 from tests.behaviours.headers import ways_to_look
-from tests.frameworks.tornado_apps import Shop
+from tests.frameworks.tornado_apps import Count, Shop
 from tests.loops import on_each_loop
 
 DOWN = StoreUnavailable("the test says so", ambiguous=False)
-
-
-class Count(RequestHandler, SessionMixin):
-    def get(self):
-        self.session["n"] = self.session.get("n", 0) + 1
-        self.write(str(self.session["n"]))
 
 
 @on_each_loop
@@ -88,26 +78,6 @@ async def test_a_redirect_has_the_cookie_of_its_sign_in():
 
 
 @on_each_loop
-async def test_finish_goes_on_at_once_and_the_head_leaves_when_the_session_is_stored():
-    went_on = asyncio.Event()
-
-    class Page(RequestHandler, SessionMixin):
-        async def get(self):
-            self.session["a"] = 1
-            self.finish("done")
-            went_on.set()
-
-    async with Shop(page=Page) as shop:
-        gate = shop.pausing.hold("write")
-        asking = asyncio.create_task(shop.get("page"))
-        await gate.wait()
-        assert went_on.is_set()
-        assert not asking.done()
-        gate.open()
-        assert (await asking).body == b"done"
-
-
-@on_each_loop
 async def test_other_cookies_and_headers_of_the_handler_stay():
     class Page(RequestHandler, SessionMixin):
         def get(self):
@@ -141,46 +111,6 @@ async def test_an_etag_that_still_holds_is_a_304_with_the_cookie():
 
 
 @on_each_loop
-async def test_what_on_finish_sets_is_stored_or_refused_but_never_lost_in_silence():
-    refused = []
-
-    class Page(RequestHandler, SessionMixin):
-        def get(self):
-            if self.get_argument("look", ""):
-                self.session.get("a")
-
-        def on_finish(self):
-            try:
-                self.session["late"] = 1
-            except RequestOver as error:
-                refused.append(error)
-
-    async with Shop(page=Page) as shop:
-        await shop.visitor(a=1)
-        await shop.get("page")
-        assert len(refused) == 1
-        assert await shop.fields() == {"a": 1}
-        await shop.get("page?look=1")
-        assert len(refused) == 1
-        assert await shop.fields() == {"a": 1, "late": 1}
-
-
-@on_each_loop
-async def test_a_change_after_the_end_of_the_request_is_an_error():
-    held = []
-
-    class Page(RequestHandler, SessionMixin):
-        def get(self):
-            held.append(self.session)
-            self.session["a"] = 1
-
-    async with Shop(page=Page) as shop:
-        await shop.get("page")
-        with pytest.raises(RequestOver):
-            held[0]["b"] = 1
-
-
-@on_each_loop
 async def test_errors_that_stand_for_a_response_store_and_others_do_not():
     class Page(RequestHandler, SessionMixin):
         def get(self):
@@ -198,90 +128,6 @@ async def test_errors_that_stand_for_a_response_store_and_others_do_not():
         ):
             assert (await shop.get(f"page?how={how}")).code == code
             assert await shop.fields() == {"a": kept}
-
-
-@on_each_loop
-async def test_a_503_answers_an_outage_also_a_head_request():
-    class Page(RequestHandler, SessionMixin):
-        def get(self):
-            self.session["a"] = 1
-            self.finish("done")
-
-        head = get
-
-    async with Shop(page=Page) as shop:
-        shop.failing.fail("write", error=DOWN)
-        for method in ("GET", "HEAD"):
-            response = await shop.get("page", method=method)
-            assert (response.code, response.headers["Retry-After"]) == (503, "1")
-            assert bool(response.body) is (method == "GET")
-
-
-@on_each_loop
-async def test_a_value_that_cant_be_stored_is_a_500_and_is_logged(caplog):
-    class Page(RequestHandler, SessionMixin):
-        def get(self):
-            self.session.setdefault("list", []).append(object())
-            self.finish("done")
-
-    async with Shop(page=Page) as shop:
-        response = await shop.get("page")
-        assert (response.code, response.body) == (500, b"")
-        assert "can't be stored" in caplog.text
-
-
-@on_each_loop
-async def test_a_stream_that_awaits_flush_learns_that_a_503_went_out_in_its_place():
-    told = []
-
-    class Stream(RequestHandler, SessionMixin):
-        async def get(self):
-            self.session["a"] = 1
-            self.write("first")
-            try:
-                await self.flush()
-            except StoreUnavailable as error:
-                told.append(error)
-                self.write("more")
-
-    async with Shop(stream=Stream, count=Count) as shop:
-        shop.failing.fail("write", error=DOWN)
-        response = await shop.get("stream")
-        assert (response.code, b"first" in response.body) == (503, False)
-        assert len(told) == 1
-        shop.failing.recover()
-        assert (await shop.get("count")).body == b"1"
-
-
-@on_each_loop
-async def test_a_stream_that_first_sets_something_after_the_head_can_begin_no_session():
-    class Stream(RequestHandler, SessionMixin):
-        async def get(self):
-            self.write("head")
-            await self.flush()
-            self.session["a"] = 2
-
-    async with Shop(stream=Stream) as shop:
-        with pytest.raises(HTTPStreamClosedError):
-            await shop.get("stream")
-        assert await shop.sessions.count() == 0
-        await shop.visitor(a=1)
-        assert (await shop.get("stream")).body == b"head"
-        assert await shop.fields() == {"a": 2}
-
-
-@on_each_loop
-async def test_a_body_that_is_shorter_than_it_said_breaks_off_and_is_logged(caplog):
-    class Page(RequestHandler, SessionMixin):
-        def get(self):
-            self.session["a"] = 1
-            self.set_header("Content-Length", "10")
-            self.write("short")
-
-    async with Shop(page=Page) as shop:
-        with pytest.raises(HTTPStreamClosedError):
-            await shop.get("page")
-        assert "less than Content-Length" in caplog.text
 
 
 @on_each_loop

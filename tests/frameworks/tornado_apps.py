@@ -3,10 +3,11 @@
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 from tornado.websocket import websocket_connect
 
 from coatcheck import AsyncSessions
+from coatcheck.frameworks.tornado import SessionMixin
 from coatcheck.stores.memory import AsyncMemoryStore
 from coatcheck.testing import AsyncCountingStore, AsyncFailingStore, AsyncPausingStore
 from tests.behaviours.site import SECRET
@@ -71,3 +72,9 @@ class Shop:
         session = self.sessions.open(self.cookie)
         await self.sessions.load(session)
         return None if session.is_new else dict(session)
+
+
+class Count(RequestHandler, SessionMixin):
+    def get(self):
+        self.session["n"] = self.session.get("n", 0) + 1
+        self.write(str(self.session["n"]))

@@ -130,7 +130,6 @@ class _Connection(AsyncResponder):
             except Exception as error:  # noqa: BLE001 - a body, say, that is shorter than its Content-Length
                 self._log(error)
                 sent.set_exception(error)
-                self._connection.close()
         self._worker = None
 
     def _leave(self, headers: HTTPHeaders, outcome: Outcome | None) -> None:
