@@ -110,6 +110,8 @@ LEAVES = {
     "frameworks.starlette": [*ROW, "frameworks.asgi"],
     "frameworks.fastapi": [*ROW, "frameworks.asgi", "frameworks.starlette"],
     "frameworks.litestar*": [*ROW, "frameworks.asgi*", "frameworks.starlette"],
+    "frameworks.aiohttp*": [*ROW, "frameworks.aiohttp*", "frameworks.asgi_lifespan", "frameworks.starlette"],
+    "frameworks.tornado*": [*ROW, "frameworks.tornado*", "frameworks.starlette"],
     "frameworks.*": [*ROW],
     "compat": [],
     # Its cookies are read and written, and its safe records encoded, by the code that does so for our own.

@@ -61,6 +61,9 @@ class Cookies:
     refused_bytes: ClassVar[bytes] = b""
     """The bytes that the framework or its server refuses in a header, so that no request with them gets to us."""
 
+    def _arrives(self, header: bytes) -> bool:
+        return not set(header) & set(self.refused_bytes)
+
     @pytest.mark.promise("15")
     def test_a_token_that_a_client_made_up_is_never_looked_up_nor_adopted(self, open_site: OpenSite) -> None:
         site = open_site()
@@ -199,7 +202,7 @@ class Cookies:
     def test_a_bad_neighbour_costs_nothing(self, site: Site) -> None:
         good = site.browser("set a 1").request().cookies
         assert good is not None
-        for one in NEIGHBOURS:
+        for one in filter(self._arrives, NEIGHBOURS):
             for other in (b"", b"{bad}=x", b'a="x'):
                 header = b"; ".join([one, good, other])
                 assert site.play("get a", cookies=header).result == "1", header
@@ -230,7 +233,7 @@ class Cookies:
             name + b"=a, " + name + b"=" + value,
             name + b"=" + value.replace(b"-", b"+").replace(b"_", b"/") + b"==",
         ]
-        for header in lookalikes:
+        for header in filter(self._arrives, lookalikes):
             site.forget()
             reply = site.play("is_new", "get a", cookies=header)
             assert reply.results == [True, None], header

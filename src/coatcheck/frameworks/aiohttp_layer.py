@@ -1,0 +1,199 @@
+"""What `setup` adds to an aiohttp application: the middleware, and the signal before a head leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import cast
+from weakref import WeakKeyDictionary
+
+from aiohttp import WSCloseCode, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.typedefs import Handler
+
+from coatcheck.frameworks.starlette import StarletteSession
+from coatcheck.http.headers import amend
+from coatcheck.responder import AsyncResponder, Refusal
+from coatcheck.sessions import AsyncSessions
+
+__all__ = ["SESSION", "AiohttpSession", "Layer"]
+
+
+class AiohttpSession(StarletteSession):
+    """A `Session` that brings what waits with it, ``await session.save()``, and the names that aiohttp-session has."""
+
+    @property
+    def new(self) -> bool:
+        """Whether nothing is stored for this visitor yet."""
+        return self.is_new
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no field."""
+        return not self
+
+    def changed(self) -> None:
+        """Does nothing: changes are found without it, also those inside a value."""
+
+    def invalidate(self) -> None:
+        """End the session, as `destroy` does."""
+        self.destroy()
+
+
+SESSION: web.RequestKey[AiohttpSession] = web.RequestKey("coatcheck.session", AiohttpSession)
+
+
+class Layer:
+    """One application's session layer."""
+
+    def __init__(self, app: web.Application, sessions: AsyncSessions) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._by_path = bool(sessions.settings.outage_by_path)
+        # By their writer, which a request shares with its clones (a proxy's scheme is put into a clone).
+        self._visits: WeakKeyDictionary[AbstractStreamWriter, _Visit] = WeakKeyDictionary()
+
+    def enter(self) -> None:
+        """Add it to the application."""
+
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._serve(request, handler)
+
+        self._app.middlewares.append(middleware)
+        self._app.on_response_prepare.append(self._prepare)
+
+    async def _serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        sessions = self._sessions
+        outer = request.get(SESSION)
+        if outer is not None and sessions.agrees_with(outer):
+            request[SESSION] = sessions.share(outer, AiohttpSession)
+            try:
+                return await handler(request)  # the outer layer stores it
+            except web.HTTPException:
+                raise
+            except BaseException:
+                sessions.note_failure(outer)
+                raise
+        # As they came: aiohttp has decoded its headers, and parsed its cookies.
+        cookies = [value for name, value in request.raw_headers if name.lower() == b"cookie"]
+        request[SESSION] = session = sessions.open(
+            b"; ".join(cookies),
+            client=request.headers.get(hdrs.USER_AGENT, ""),
+            path=self._path_of(request) if self._by_path else "",
+            session_type=AiohttpSession,
+        )
+        visit = self._visits[request.writer] = _Visit(sessions, session)
+        visit.secure = request.secure
+        try:
+            return await visit.served(request, handler)
+        except web.HTTPException:
+            raise
+        except BaseException as error:
+            if (answer := await visit.refuse(error)) is None:
+                raise
+            return answer
+
+    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Before a head leaves."""
+        visit = self._visits.get(request.writer)
+        if visit is not None and not visit.head_sent:
+            visit.begun = response
+            # A stream; or a layer outside, or aiohttp with its page of a 500, has put it in the place of another.
+            if response is not visit.written:
+                await visit.write(response)
+            visit.head_sent = True
+            visit.watch(request.writer)
+
+    def _path_of(self, request: web.Request) -> str:
+        """The path within the application, which may be mounted below a prefix."""
+        apps, prefix = request.match_info.apps, ""
+        for outer, inner in pairwise(apps[: apps.index(self._app) + 1]):
+            for resource in outer.router.resources():
+                mounted = resource.get_info()
+                if mounted.get("app") is inner:
+                    prefix = mounted.get("prefix", "")
+        return request.path.removeprefix(prefix) or "/"
+
+
+class _Visit(AsyncResponder):
+    """The end of one request."""
+
+    secure: bool
+    _left: bool = False
+    """The handler is done, and the middlewares within ours."""
+    written: web.StreamResponse | None = None
+    """The response that has the session's headers."""
+    begun: web.StreamResponse | None = None
+    """The response whose head has left, or was about to leave when the store failed."""
+
+    async def served(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The handler's response, after its session is stored."""
+        try:
+            response = await handler(request)
+        except web.HTTPException as raised:  # a response like any other
+            await self._leave(raised)
+            raise
+        await self._leave(response)
+        return response
+
+    async def _leave(self, response: web.StreamResponse) -> None:
+        self._left = True
+        if (prepared := getattr(response, "prepared", None)) is None:
+            raise TypeError(f"A handler returned a {type(response).__name__} in place of a response.")
+        if prepared:
+            await self.end(last=True)
+        else:
+            await self.write(response)
+
+    async def write(self, response: web.StreamResponse) -> None:
+        """Store what was changed, and write the headers. See `AsyncResponder.head`."""
+        pairs = list(response.headers.items())
+        outcome = await self.head(response.status, pairs, secure=self.secure)
+        self.written = response
+        if not outcome.vary:
+            return
+        if outcome.set_cookie is not None:
+            response.cookies.pop(self.sessions.settings.template.name, None)
+        amended = amend(pairs, outcome.set_cookie)
+        response.headers.clear()
+        response.headers.extend(amended)
+
+    async def refuse(self, error: BaseException) -> web.StreamResponse | None:
+        """The response in place of `error`: a 503, or the closed websocket. None: it is raised again."""
+        self._left = True
+        refusal = await self.failed(error)
+        if refusal is not None:
+            return self._answer(refusal)
+        if self.failure_behind(error) is not None and isinstance(self.begun, web.WebSocketResponse):
+            socket = cast("web.WebSocketResponse[bool]", self.begun)  # pyright: ignore[reportUnknownMemberType]
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"session store unavailable")
+            return socket
+        if self.head_sent:
+            await self.end(last=True)
+        else:
+            await self.head(500, (), secure=self.secure)  # whose page comes later
+        return None
+
+    def _answer(self, refusal: Refusal) -> web.Response:
+        answer = web.Response(status=refusal.status, reason=refusal.reason, body=refusal.body)
+        answer.headers.update(refusal.headers)
+        self.written = answer
+        # A stream that met the failure has told the connection how its body is coded.
+        begun: Mapping[str, str] = {} if self.begun is None else self.begun.headers
+        if hdrs.TRANSFER_ENCODING in begun:
+            del answer.headers[hdrs.CONTENT_LENGTH]
+            answer.enable_chunked_encoding()
+        if hdrs.CONTENT_ENCODING in begun:
+            answer.headers[hdrs.CONTENT_ENCODING] = begun[hdrs.CONTENT_ENCODING]
+        return answer
+
+    def watch(self, writer: AbstractStreamWriter) -> None:
+        """Let the last byte wait until everything is stored that was changed after the head."""
+        write_eof = writer.write_eof
+
+        async def last_byte(chunk: bytes = b"") -> None:
+            await self.end(last=self._left)
+            await write_eof(chunk)
+
+        writer.write_eof = last_byte  # type: ignore[method-assign]

@@ -1,0 +1,69 @@
+"""A client for a server that is neither WSGI nor ASGI: a connection for each request, and its bytes as they are."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+
+from tests.behaviours.app import query_of
+from tests.behaviours.client import Reply, Request
+
+PATIENCE = 20.0
+TELLS = "X-Request"
+"""The request header by which the application under test finds whom it tells of the head and the end."""
+
+
+class SocketClient:
+    """Sends requests to a server on this machine."""
+
+    def __init__(self, ports: Mapping[str, int], notes: dict[str, Callable[[str], None]]) -> None:
+        """Know where to send them.
+
+        Args:
+            ports: Of the servers, by what their application is mounted below.
+            notes: Of the application under test, by the value of the header `TELLS`.
+        """
+        self.ports = ports
+        self.notes = notes
+        self._numbers = itertools.count(1)
+
+    def send(self, request: Request, note: Callable[[str], None]) -> Reply:
+        """The reply. A server hides what its application raises."""
+        number, told, ended = str(next(self._numbers)), list[str](), threading.Event()
+
+        def tell(what: str) -> None:
+            note(what)
+            told.append(what)
+            if what == "end":
+                ended.set()
+
+        self.notes[number] = tell
+        lines = [
+            f"{request.method} {request.mount}/play?{query_of(request.steps)} HTTP/1.1".encode(),
+            b"Host: shop.example",
+            b"Connection: close",
+            f"User-Agent: {request.agent}".encode(),
+            f"X-Forwarded-Proto: {'https' if request.secure else 'http'}".encode(),
+            f"{TELLS}: {number}".encode(),
+        ]
+        if request.cookies is not None:
+            lines.append(b"Cookie: " + request.cookies)
+        reply = Reply()
+        with socket.create_connection(("127.0.0.1", self.ports[request.mount]), PATIENCE) as connection:
+            connection.sendall(b"\r\n".join([*lines, b"", b""]))
+            response = HTTPResponse(connection, method=request.method)
+            try:
+                response.begin()
+                reply.status, reply.headers = response.status, response.getheaders()
+                reply.body = response.read()
+            except IncompleteRead as cut:
+                reply.body, reply.broken = cut.partial, True
+            except (HTTPException, OSError) as error:
+                reply.raised = error
+        # The last byte may be here before its server has returned from the call that sent it.
+        if told and reply.raised is None and not reply.broken:
+            assert ended.wait(PATIENCE), "the response has ended, and its server does not know it"
+        return reply
