@@ -102,6 +102,7 @@ LEAVES = {
     "frameworks.flask*": [*ROW, "frameworks.flask*"],
     "frameworks.starlette": [*ROW, "frameworks.asgi"],
     "frameworks.fastapi": [*ROW, "frameworks.asgi", "frameworks.starlette"],
+    "frameworks.pyramid*": [*ROW, "frameworks.pyramid*"],
     "frameworks.*": [*ROW],
     "compat": [],
     # Its cookies are read and written, and its safe records encoded, by the code that does so for our own.

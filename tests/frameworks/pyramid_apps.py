@@ -11,7 +11,16 @@ with warnings.catch_warnings():
     from pyramid.response import FileResponse, Response
     from pyramid.testing import DummyRequest
 
-__all__ = ["Configurator", "DummyRequest", "FileResponse", "ISession", "Request", "Response", "app_of", "configured"]
+__all__ = [
+    "Configurator",
+    "DummyRequest",
+    "FileResponse",
+    "ISession",
+    "Request",
+    "Response",
+    "app_of",
+    "configured",
+]
 
 INCLUDE = "coatcheck.frameworks.pyramid"
 

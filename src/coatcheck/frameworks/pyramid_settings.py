@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from pyramid.settings import asbool, aslist  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from pyramid.settings import asbool  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from coatcheck.config import CookieSettings
 from coatcheck.errors import ConfigurationError
@@ -26,11 +26,15 @@ def _seconds(text: str) -> timedelta:
     return timedelta(seconds=float(text))
 
 
+def _switch(text: str) -> bool:
+    return bool(asbool(text))
+
+
 _READERS: Mapping[str, Callable[[str], Any]] = {
-    "secret": aslist,
+    "secret": str.split,
     **dict.fromkeys(("idle_timeout", "absolute_timeout", "remember_idle", "remember_absolute"), _seconds),
     **dict.fromkeys(("rotate_every", "rotation_grace", "late_window", "deadline"), _seconds),
-    **dict.fromkeys(("insecure_http", "cookie.partitioned"), asbool),
+    **dict.fromkeys(("insecure_http", "cookie.partitioned"), _switch),
     **dict.fromkeys(("max_bytes", "max_flashes", "max_sessions_per_user"), int),
     **dict.fromkeys(("ballast", "max_item_bytes", "max_connections"), int),
 }
@@ -47,7 +51,9 @@ def sessions_from(settings: Mapping[str, Any], resolve: Callable[[Any], Any]) ->
     Raises:
         ConfigurationError: A setting is unknown or impossible, or contradicts another.
     """
-    given = {name.removeprefix(_PREFIX): value for name, value in settings.items() if name.startswith(_PREFIX)}
+    given = {
+        name.removeprefix(_PREFIX): value for name, value in settings.items() if name.startswith(_PREFIX)
+    }
     manager = resolve(given.pop("sessions", None))
     url = given.pop("url", None)
     if (manager is None) == (url is None):
