@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from pyramid.interfaces import ICSRFStoragePolicy, ISession  # pyright: ignore[reportMissingTypeStubs]
@@ -10,7 +11,7 @@ from zope.interface import (  # type: ignore[import-untyped] # ships no types
 )
 
 from coatcheck.core.state import read_field
-from coatcheck.http.csrf import SECRET_BYTES, masked
+from coatcheck.http.csrf import masked
 from coatcheck.model.fields import CSRF
 from coatcheck.session import Flash, Session
 from coatcheck.sessions import Sessions
@@ -75,7 +76,8 @@ class PyramidSession(Session):
         In a page, `pyramid.csrf.get_csrf_token` is better: it masks the token anew each time (BREACH).
         """
         self.csrf_token()  # makes the secret, if there is none
-        return masked(read_field(self._look(), CSRF), bytes(SECRET_BYTES))
+        secret: bytes = read_field(self._look(), CSRF)
+        return masked(secret, sha256(secret).digest())
 
     def new_csrf_token(self) -> str:
         """A new CSRF token, as `get_csrf_token` gives it back. Earlier ones are not good any more."""
