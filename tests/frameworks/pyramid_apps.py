@@ -5,14 +5,15 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     warnings.simplefilter("ignore", UserWarning)
-    from pyramid.config import Configurator
     from pyramid import httpexceptions
     from pyramid.authentication import SessionAuthenticationHelper
+    from pyramid.config import Configurator
     from pyramid.csrf import SessionCSRFStoragePolicy, check_csrf_token, get_csrf_token, new_csrf_token
     from pyramid.interfaces import ISession
     from pyramid.request import Request
     from pyramid.response import FileIter, FileResponse, Response
     from pyramid.testing import DummyRequest
+    from pyramid.wsgi import wsgiapp
 
 __all__ = [
     "Configurator",
@@ -31,6 +32,7 @@ __all__ = [
     "get_csrf_token",
     "httpexceptions",
     "new_csrf_token",
+    "wsgiapp",
 ]
 
 INCLUDE = "coatcheck.frameworks.pyramid"

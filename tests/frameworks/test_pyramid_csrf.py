@@ -33,13 +33,18 @@ def with_token(request, token):
 def test_each_page_has_another_token_and_each_of_them_is_good(site):
     one, other = (site.get(get_csrf_token).text for _ in range(2))
     assert one != other
-    assert [site.get(checks(token)).text for token in (one, other, "x", "")] == ["True", "True", "False", "False"]
+    assert [site.get(checks(token)).text for token in (one, other, "x", "")] == [
+        "True",
+        "True",
+        "False",
+        "False",
+    ]
 
 
 def test_a_form_is_refused_without_its_token(sessions):
     config = configured(sessions)
     config.set_default_csrf_options(require_csrf=True, check_origin=False)
-    app = app_of(config, form=lambda request: get_csrf_token(request))
+    app = app_of(config, form=get_csrf_token)
     page = Request.blank("/form", base_url="https://localhost").get_response(app)
     cookie = page.headers["Set-Cookie"].partition(";")[0]
     statuses = []
@@ -96,7 +101,10 @@ def test_pyramids_helper_signs_in_and_out_by_the_identity_field(sessions):
     before = dict(site.cookies)
     site.get(lambda request: helper.remember(request, "ada"))
     assert site.cookies != before
-    assert site.get(lambda request: (request.session.user, request.session["basket"])).text == "('ada', ['scarf'])"
+    assert (
+        site.get(lambda request: (request.session.user, request.session["basket"])).text
+        == "('ada', ['scarf'])"
+    )
     assert len(sessions.of_user("ada")) == 1
     assert site.get(helper.authenticated_userid).text == "ada"
     site.get(helper.forget)

@@ -19,7 +19,7 @@ def add(name="a", value=1):
 
 
 def fields(site):
-    return eval(site.get(lambda request: dict(request.session)).text)  # noqa: S307 - the text is our own
+    return eval(site.get(lambda request: dict(request.session)).text)
 
 
 def broken(request):
@@ -121,7 +121,9 @@ def test_a_response_callback_that_raises_fails_the_request_as_a_view_does(site, 
     assert sessions.of_user("ada") == []
 
 
-@pytest.mark.parametrize(("status", "kept"), [(302, True), (404, True), (409, True), (500, False), (503, False)])
+@pytest.mark.parametrize(
+    ("status", "kept"), [(302, True), (404, True), (409, True), (500, False), (503, False)]
+)
 def test_a_raised_http_exception_stores_unless_it_is_a_servers_error(site, status, kept):
     def view(request):
         request.session["a"] = 1
@@ -330,7 +332,8 @@ def test_a_catch_all_exception_view_makes_no_500_of_an_outage(site, store, sessi
 @pytest.mark.promise("20")
 def test_an_exception_view_for_outages_shows_a_page_of_its_own(site, store, sessions):
     site.config.add_exception_view(
-        lambda error, request: Response("back soon", status=503, retry_after=error.retry_after), context=StoreError
+        lambda error, request: Response("back soon", status=503, retry_after=error.retry_after),
+        context=StoreError,
     )
     site.cookies.update(cookies_for(sessions, {"a": 1}))
     store.fail("load", error=DOWN)

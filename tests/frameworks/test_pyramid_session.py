@@ -76,7 +76,9 @@ def test_an_invalidated_session_is_over_and_the_next_has_another_secret(site, se
     site.get(view)
     assert sessions.of_user("ada") == []
     assert before != site.cookies
-    assert site.get(lambda request: (request.session.user, dict(request.session))).text == "(None, {'a': 'new'})"
+    assert (
+        site.get(lambda request: (request.session.user, dict(request.session))).text == "(None, {'a': 'new'})"
+    )
 
 
 def test_flashes_are_kept_by_queue_until_they_are_popped(site):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from coatcheck import AsyncSessions, ConfigurationError, Sessions
+from coatcheck import AsyncSessions, ConfigurationError, Sessions, StoreUnavailable
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing.shim import awaitable
 from tests.behaviours.site import SECRET
@@ -80,12 +80,15 @@ def test_further_settings_change_a_copy_of_the_manager():
         ({"secret": SECRET}, "coatcheck.url"),
         ({"url": "memory://", "sessions": manager}, "coatcheck.url"),
         ({"url": "memory://"}, "secret"),
-        ({"url": "memory://", "secret": SECRET, "idle": "1"}, "no setting idle"),
-        ({"url": "memory://", "secret": SECRET, "cookie__nmae": "x"}, "no setting cookie.nmae"),
-        ({"sessions": manager, "prefix": "x"}, "coatcheck.url"),
+        ({"url": "memory://", "secret": SECRET, "idle": "1"}, "no setting coatcheck.idle "),
+        ({"url": "memory://", "secret": SECRET, "cookie__nmae": "x"}, "no setting coatcheck.cookie.nmae "),
+        ({"sessions": manager, "prefix": "x"}, "no setting coatcheck.prefix "),
         ({"url": "memory://", "secret": SECRET, "idle_timeout": "soon"}, "coatcheck.idle_timeout .*'soon'"),
         ({"url": "memory://", "secret": SECRET, "max_bytes": "1k"}, "coatcheck.max_bytes .*'1k'"),
-        ({"url": "memory://", "secret": SECRET, "insecure_http": "true", "cookie__name": "__Host-a"}, "__Host-"),
+        (
+            {"url": "memory://", "secret": SECRET, "insecure_http": "true", "cookie__name": "__Host-a"},
+            "__Host-",
+        ),
         ({"sessions": AsyncSessions(awaitable(MemoryStore()), secret=SECRET)}, "not AsyncSessions"),
     ],
 )
@@ -96,8 +99,8 @@ def test_settings_that_cant_be_are_refused_when_the_application_is_built(setting
 
 def test_the_refusal_of_a_secret_does_not_show_it():
     with pytest.raises(ConfigurationError) as caught:
-        sessions_of(url="memory://", secret="too short")
-    assert "too short" not in str(caught.value)
+        sessions_of(url="memory://", secret="open-sesame")
+    assert "sesame" not in str(caught.value)
 
 
 def test_two_applications_may_have_one_manager(sessions):
@@ -119,5 +122,5 @@ def test_the_user_agent_and_the_path_reach_the_manager(sessions, store):
     site = Site(sessions.with_settings(outage={"/play": "anonymous"}))
     site.get(lambda request: request.session.sign_in("ada"), HTTP_USER_AGENT="Nice browser")
     assert [info.client for info in sessions.of_user("ada")] == ["Nice browser"]
-    store.fail("load")
+    store.fail("load", error=StoreUnavailable("the test says so", ambiguous=False))
     assert site.get(lambda request: request.session.user).text == "None"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyramid.settings import asbool  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from coatcheck.config import CookieSettings
+from coatcheck.config import CookieSettings, Options
 from coatcheck.errors import ConfigurationError
 from coatcheck.sessions import Sessions
 from coatcheck.urls import StoreOptions
@@ -61,20 +61,19 @@ def sessions_from(settings: Mapping[str, Any], resolve: Callable[[Any], Any]) ->
             "Coatcheck needs the setting coatcheck.url, with coatcheck.secret, or else coatcheck.sessions: a Sessions, or "
             "its dotted name."
         )
+    known = {*(StoreOptions if manager is None else Options).__annotations__}
+    known |= {_COOKIE + part for part in CookieSettings.__annotations__}
+    if unknown := sorted(given.keys() - known):
+        raise ConfigurationError(f"There is no setting {', '.join(_PREFIX + name for name in unknown)} here.")
+    if manager is not None and not isinstance(manager, Sessions):
+        raise ConfigurationError(f"{SESSIONS} must be a Sessions, not {type(manager).__name__}.")
     options = {name: _read(name, value) for name, value in given.items()}
     parts = {name.removeprefix(_COOKIE): options.pop(name) for name in given if name.startswith(_COOKIE)}
-    if unknown := (parts.keys() - CookieSettings.__annotations__.keys()) | (
-        options.keys() - StoreOptions.__annotations__.keys()
-    ):
-        raise ConfigurationError(f"Coatcheck has no setting {', '.join(sorted(unknown))}.")
-    if manager is None:
-        if parts:
-            options["cookie"] = replace(options.get("cookie", CookieSettings()), **parts)
-        return Sessions.from_url(url, **options)
-    if not isinstance(manager, Sessions):
-        raise ConfigurationError(f"{SESSIONS} must be a Sessions, not {type(manager).__name__}.")
     if parts:
-        options["cookie"] = replace(options.get("cookie", manager.settings.cookie), **parts)
+        cookie = CookieSettings() if manager is None else manager.settings.cookie
+        options["cookie"] = replace(options.get("cookie", cookie), **parts)
+    if manager is None:
+        return Sessions.from_url(url, **options)
     return manager.with_settings(**options) if options else manager
 
 
