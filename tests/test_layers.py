@@ -102,7 +102,8 @@ LEAVES = {
     "frameworks.flask*": [*ROW, "frameworks.flask*"],
     "frameworks.starlette": [*ROW, "frameworks.asgi"],
     "frameworks.fastapi": [*ROW, "frameworks.asgi", "frameworks.starlette"],
-    "frameworks.pyramid*": [*ROW, "frameworks.pyramid*"],
+    "frameworks.pyramid*": [*ROW, "frameworks.pyramid*", "frameworks.streams"],
+    "frameworks.hug": [*ROW, "frameworks.streams"],
     "frameworks.*": [*ROW],
     "compat": [],
     # Its cookies are read and written, and its safe records encoded, by the code that does so for our own.

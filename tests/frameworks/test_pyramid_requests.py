@@ -331,14 +331,17 @@ def test_a_catch_all_exception_view_makes_no_500_of_an_outage(site, store, sessi
 
 @pytest.mark.promise("20")
 def test_an_exception_view_for_outages_shows_a_page_of_its_own(site, store, sessions):
+    # A page may use the session, as its layout does to show messages: that is then empty.
     site.config.add_exception_view(
-        lambda error, request: Response("back soon", status=503, retry_after=error.retry_after),
+        lambda error, request: Response(
+            f"back soon {request.session.pop_flash()}", status=503, retry_after=error.retry_after
+        ),
         context=StoreError,
     )
     site.cookies.update(cookies_for(sessions, {"a": 1}))
     store.fail("load", error=DOWN)
     response = site.get(fields_of)
-    assert (response.status_int, response.text) == (503, "back soon")
+    assert (response.status_int, response.text) == (503, "back soon []")
 
 
 @pytest.mark.promise("20")
@@ -376,6 +379,20 @@ def test_the_body_that_a_503_replaces_is_closed(site, store):
     store.fail("write", error=DOWN)
     assert site.get(view).status_int == 503
     assert closed == [True]
+
+
+@pytest.mark.promise("20")
+def test_after_a_503_the_request_is_over(site, store):
+    sessions_seen = []
+
+    def view(request):
+        sessions_seen.append(request.session)
+        request.session["a"] = 1
+
+    store.fail("write", error=DOWN)
+    assert site.get(view).status_int == 503
+    with pytest.raises(RequestOver):
+        sessions_seen[0]["a"] = 2
 
 
 def fields_of(request):

@@ -11,7 +11,7 @@ stand apart by white space, and ``coatcheck.cookie.name`` is a part of the cooki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,9 +26,10 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.pyramid_session import CSRFStoragePolicy, PyramidSession
 from coatcheck.frameworks.pyramid_settings import SESSIONS, sessions_from
+from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
-from coatcheck.session import Session, end_of_request, failure_met
+from coatcheck.session import Session, failure_met
 from coatcheck.sessions import Sessions
 
 __all__ = ["CSRFStoragePolicy", "PyramidSession", "includeme"]
@@ -63,7 +64,6 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
             refusal = visit.responder.failed(error)
             if refusal is None:
                 raise
-            visit.over = True
             return _refuse(Response(), refusal)
 
     return tween
@@ -76,9 +76,9 @@ def inner_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callabl
     def tween(request: Any) -> Any:
         try:
             return handler(request)
-        except Exception as error:
+        except Exception:
             session = request.environ.get(ENVIRON_KEY)
-            if isinstance(session, Session) and failure_met(session) and not isinstance(error, StoreError):
+            if isinstance(session, Session) and failure_met(session):
                 sessions.note_failure(session)  # else an exception view would fail by the same outage again
             raise
 
@@ -94,7 +94,6 @@ def _session_of(sessions: Sessions, request: Any) -> PyramidSession:
 class _Visit:
     """One request's session, from its opening to the end of the response."""
 
-    over = False
     _waited = False
 
     def __init__(self, sessions: Sessions, request: Any) -> None:
@@ -125,27 +124,27 @@ class _Visit:
             request.add_response_callback(self.store)
             return
         responder = self.responder
-        streams = not self.over and _is_made_while_sent(response.app_iter, request.environ)
-        if not self.over:
-            status = response.status_int
-            if request.exception is not None and status >= _SERVER_ERROR:
-                responder.failed(request.exception)  # an exception view has made a page of it
-            try:
-                secure = request.scheme == "https"
-                outcome = responder.head(status, response.headerlist, secure=secure, last=not streams)
-            except StoreError as error:
-                self.over, streams = True, False
-                _refuse(response, responder.failed(error))
-            else:
-                if outcome.vary:
-                    response.headerlist = amend(response.headerlist, outcome.set_cookie)
+        streams = _is_made_while_sent(response.app_iter, request.environ)
+        if request.exception is not None and response.status_int >= _SERVER_ERROR:
+            responder.failed(request.exception)  # an exception view has made a page of it
+        try:
+            outcome = responder.head(
+                response.status_int,
+                response.headerlist,
+                secure=request.scheme == "https",
+                last=not streams,
+            )
+        except StoreError as error:
+            _refuse(response, responder.failed(error))
+            responder.end(last=True)
+        else:
+            if outcome.vary:
+                response.headerlist = amend(response.headerlist, outcome.set_cookie)
+            if streams:
+                length = response.content_length
+                response.app_iter = Stream(responder, response.app_iter)
+                response.content_length = length  # WebOb drops it with the body that it was of
         responder.head_sent = True
-        if streams:
-            length = response.content_length
-            response.app_iter = _Stream(responder, response.app_iter)
-            response.content_length = length  # WebOb drops it with the body that it was of
-        elif self.over:
-            end_of_request(self.session)
 
     def finish(self, _request: Any) -> None:
         """Where no response came of the request: another with the same environment opens another session."""
@@ -165,43 +164,8 @@ def _is_made_while_sent(body: object, environ: Mapping[str, Any]) -> bool:
 def _refuse(response: Any, refusal: Refusal | None) -> Any:
     """The response, made a 503."""
     assert refusal is not None  # the head has not left
-    _close_body(response.app_iter)
+    close_body(response.app_iter)
     response.app_iter = [refusal.body]
     response.status = f"{refusal.status} {refusal.reason}"
     response.headerlist = refusal.headers
     return response
-
-
-def _close_body(body: object) -> None:
-    """Every body is closed, at its end or before it (PEP 3333)."""
-    if (close := getattr(body, "close", None)) is not None:
-        close()
-
-
-class _Stream:
-    """A body that is made while it is sent: its end stores what changed meanwhile."""
-
-    def __init__(self, responder: Responder, body: Iterable[bytes]) -> None:
-        self._responder = responder
-        self._body = body
-        self._chunks = iter(body)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._chunks)
-        except StopIteration:
-            self._responder.end()
-            raise
-        except BaseException:
-            self._responder.fail()
-            raise
-
-    def close(self) -> None:
-        """Called at the end, also when the client hung up."""
-        try:
-            _close_body(self._body)
-        finally:
-            self._responder.end(last=True)
