@@ -77,6 +77,15 @@ def test_the_context_and_the_directives_have_the_session(visit):
     assert [visit.get(handler).data for _ in range(3)] == [1, 2, 3]
 
 
+def test_an_argument_that_is_annotated_with_the_type_of_the_session_is_the_session(visit):
+    def handler(request, hug_session: HugSession):
+        hug_session["a"] = 1
+        return hug_session is request.context["session"]
+
+    assert visit.get(handler).data is True
+    assert visit.fields() == {"a": 1}
+
+
 def test_the_session_may_have_another_name_in_the_context(sessions):
     visit = Visit(sessions, context_name="visitor")
 
@@ -144,8 +153,8 @@ def test_every_way_to_look_at_hugs_session_makes_the_response_depend_on_the_cook
         "reload": lambda session: session.reload(),
         "__native_types__": lambda session: session.__native_types__(),
     }
-    # `fail` is for handlers of exceptions.
-    assert ways_to_look(HugSession) - {"fail"} == set(looks)
+    # `fail` is for handlers of exceptions, and `__new__` only hands on.
+    assert ways_to_look(HugSession) - {"fail", "__new__"} == set(looks)
     for way, look in looks.items():
         for cookies in ({}, cookies_for(sessions, {"a": 1})):
 

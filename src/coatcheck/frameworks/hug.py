@@ -12,9 +12,10 @@ it extends another, that one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self, cast
 
+from coatcheck.core.state import State
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend
@@ -32,6 +33,14 @@ class HugSession(Session):
     """A `Session` that brings what handlers need of the manager: ``session.save()``."""
 
     sessions: Sessions
+
+    # hug calls the annotation of an argument with its value: ``hug_session: HugSession``.
+    def __new__(cls, begin: Callable[[Session], State] | Session, *_: object) -> Self:
+        return begin if isinstance(begin, cls) else super().__new__(cls)
+
+    def __init__(self, begin: Callable[[Session], State] | Session, sessions: object = None) -> None:
+        if not isinstance(begin, Session):
+            super().__init__(begin, sessions)
 
     def __native_types__(self) -> dict[str, Any]:
         """What hug's output formats make of a session that a handler returns: its fields."""
@@ -152,20 +161,22 @@ class _Visit:
         if not isinstance(placed, Mapping) or not placed:
             session.clear()
             return
-        for name in session.keys() - placed.keys():
+        fields = cast("Mapping[str, Any]", placed)
+        for name in session.keys() - fields.keys():
             del session[name]
-        session.update(placed)
+        session.update(fields)
 
     def store(self, response: Any, *, secure: bool) -> None:
         """Store what was changed, and write the headers."""
-        streams = response.stream is not None and not hasattr(response.stream, "read")
+        stream: Any = response.stream
+        streams = stream is not None and not hasattr(stream, "read")
         headers = response._wsgi_headers()  # noqa: SLF001 - hug pins the release of Falcon
         outcome = self.responder.head(int(response.status[:3]), headers, secure=secure, last=not streams)
         self.responder.head_sent = True
         if outcome.vary:
             _replace_headers(response, amend(headers, outcome.set_cookie))
         if streams:
-            response.stream = Stream(self.responder, response.stream)
+            response.stream = Stream(self.responder, cast("Iterable[bytes]", stream))
 
     def refuse(self, response: Any, failure: StoreError) -> None:
         """Make the response a 503."""

@@ -6,9 +6,6 @@ from hashlib import sha256
 from typing import Any
 
 from pyramid.interfaces import ICSRFStoragePolicy, ISession  # pyright: ignore[reportMissingTypeStubs]
-from zope.interface import (  # type: ignore[import-untyped] # ships no types
-    classImplements,  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-)
 
 from coatcheck.core.state import read_field
 from coatcheck.http.csrf import masked
@@ -32,6 +29,8 @@ class PyramidSession(Session):
     """What ``request.session`` is: a `Session` with the names of Pyramid's `ISession`, and its `save`, `take`, …"""
 
     sessions: Sessions
+    # zope's `implementer` would add attributes to every base, `Session` among them.
+    __implemented__: Any = ISession
 
     @property
     def created(self) -> int:
@@ -112,6 +111,8 @@ def _message(flash: Flash) -> Any:
 class CSRFStoragePolicy:
     """Pyramid's CSRF checks on the session's own token, which a sign-in renews and each page masks anew."""
 
+    __implemented__: Any = ICSRFStoragePolicy
+
     def new_csrf_token(self, request: Any) -> str:
         """A new token. Earlier ones are not good any more."""
         return str(request.session.new_csrf_token())
@@ -123,7 +124,3 @@ class CSRFStoragePolicy:
     def check_csrf_token(self, request: Any, supplied_token: str) -> bool:
         """Whether `supplied_token` is one of the session's."""
         return bool(request.session.check_csrf(supplied_token))
-
-
-classImplements(PyramidSession, ISession)
-classImplements(CSRFStoragePolicy, ICSRFStoragePolicy)
