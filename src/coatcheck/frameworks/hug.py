@@ -35,7 +35,7 @@ class HugSession(Session):
     sessions: Sessions
 
     # hug calls the annotation of an argument with its value: ``hug_session: HugSession``.
-    def __new__(cls, begin: Callable[[Session], State] | Session, *_: object) -> Self:
+    def __new__(cls, begin: Callable[[Session], State] | Session, sessions: object = None) -> Self:  # noqa: ARG004 - as `__init__`
         return begin if isinstance(begin, cls) else super().__new__(cls)
 
     def __init__(self, begin: Callable[[Session], State] | Session, sessions: object = None) -> None:
