@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from coatcheck import StoreUnavailable
+from coatcheck import RequestOver, StoreUnavailable
 from coatcheck.frameworks import wsgi
 from coatcheck.frameworks.hug import HugSession
 from coatcheck.testing import cookies_for
@@ -296,6 +296,46 @@ def test_a_middleware_that_refuses_the_request_before_ours_has_seen_it_is_left_a
     assert visit.lines == []
 
 
+def test_after_the_response_of_a_handler_the_session_is_over_also_for_middleware_before_ours(sessions):
+    api, told = hug.API("tests_hug_late"), []
+
+    def late(request):
+        with pytest.raises(RequestOver):
+            request.context["session"]["late"] = 1
+        told.append(True)
+
+    api.http.add_middleware(Other(after=late))
+    visit = Visit(sessions, api_of(sessions, api=api))
+    visit.get(add())
+    assert told == [True]
+    assert visit.fields() == {"a": 1}
+
+
+def test_an_outage_in_a_middleware_before_ours_is_that_middlewares(sessions):
+    api, down = hug.API("tests_hug_before"), []
+
+    def before(request):
+        if down:
+            raise DOWN
+
+    api.http.add_middleware(Other(before))
+    hug.get("/play", api=api_of(sessions, api=api))(add())
+    client = WsgiClient(api.http.server())
+    assert client.send(Request(), lambda _: None).status == 200
+    down.append(True)
+    assert client.send(Request(), lambda _: None).raised is DOWN
+
+
+def test_an_outage_in_a_middleware_after_ours_has_stored_is_a_503(sessions):
+    api = hug.API("tests_hug_after")
+
+    def after(request):
+        raise DOWN
+
+    api.http.add_middleware(Other(after=after))
+    assert Visit(sessions, api_of(sessions, api=api)).get(add()).status == "503 Service Unavailable"
+
+
 # Outages
 
 
@@ -307,8 +347,9 @@ def test_an_outage_is_a_503_wherever_the_session_is_used(sessions, store):
         for each in other:
             visit.api.http.add_middleware(each)
         store.fail("load", error=DOWN)
-        response = visit.get((lambda: "plain") if other else get)
-        assert response.status == "503 Service Unavailable"
+        # hug makes a server for each application that it is asked for.
+        response, again = [visit.get((lambda: "plain") if other else get) for _ in range(2)]
+        assert response.status == again.status == "503 Service Unavailable"
         assert response.headers_dict["retry-after"]
         assert response.headers_dict["cache-control"] == "no-store"
         assert visit.lines == []

@@ -112,28 +112,23 @@ class SessionMiddleware:
             visit.responder.fail()
             visit.responder.end(last=True)
             return
-        if visit.over:
-            return
-        try:
-            if not req_succeeded and int(response.status[:3]) >= _SERVER_ERROR:
-                visit.responder.fail()
-            else:
-                visit.settle(request.context.get(self.context_name))
-            visit.store(response, secure=request.scheme == "https")
-        except StoreError as failure:
-            visit.refuse(response, failure)
+        if not req_succeeded and int(response.status[:3]) >= _SERVER_ERROR:
+            visit.responder.fail()
+        else:
+            visit.settle(request.context.get(self.context_name))
+        visit.store(response, secure=request.scheme == "https")  # Falcon calls `_answer` if it raises
 
 
-def _answer(_failure: StoreError, request: Any, response: Any, _params: Any) -> None:
-    """What Falcon calls when a `StoreError` leaves a handler or another middleware."""
-    visit: _Visit = request.env[_VISIT]
-    visit.refuse(response, _failure)
+def _answer(error: StoreError, request: Any, response: Any, _params: Any) -> None:
+    """What Falcon calls with a `StoreError` of a handler, of another middleware or of `process_response`."""
+    visit: _Visit | None = request.env.get(_VISIT)
+    if visit is None:
+        raise error  # a middleware before ours has raised it
+    visit.refuse(response, error)
 
 
 class _Visit:
     """One request's session, from its opening to the end of the response."""
-
-    over = False
 
     def __init__(self, sessions: Sessions, environ: dict[str, Any]) -> None:
         outer = session_in(environ)
@@ -172,7 +167,6 @@ class _Visit:
         streams = stream is not None and not hasattr(stream, "read")
         headers = response._wsgi_headers()  # noqa: SLF001 - hug pins the release of Falcon
         outcome = self.responder.head(int(response.status[:3]), headers, secure=secure, last=not streams)
-        self.responder.head_sent = True
         if outcome.vary:
             _replace_headers(response, amend(headers, outcome.set_cookie))
         if streams:
@@ -181,8 +175,7 @@ class _Visit:
     def refuse(self, response: Any, failure: StoreError) -> None:
         """Make the response a 503."""
         refusal: Refusal | None = self.responder.failed(failure)
-        assert refusal is not None  # the head has not left
-        self.over = True
+        assert refusal is not None  # Falcon sends the head when every middleware is done
         end_of_request(self.session)
         close_body(response.stream)
         response.stream = response.body = None

@@ -125,13 +125,14 @@ class _Visit:
             return
         responder = self.responder
         streams = _is_made_while_sent(response.app_iter, request.environ)
-        if request.exception is not None and response.status_int >= _SERVER_ERROR:
-            responder.failed(request.exception)  # an exception view has made a page of it
+        exception = getattr(request, "exception", None)
+        if exception is not None and response.status_int >= _SERVER_ERROR:
+            responder.failed(exception)  # an exception view has made a page of it
         try:
             outcome = responder.head(
                 response.status_int,
                 response.headerlist,
-                secure=request.scheme == "https",
+                secure=request.environ.get("wsgi.url_scheme") == "https",
                 last=not streams,
             )
         except StoreError as error:
