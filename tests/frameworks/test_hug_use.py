@@ -366,13 +366,20 @@ def test_what_cant_be_stored_is_a_503_and_the_body_in_its_place_is_closed(visit,
         def close(self):
             closed.append(True)
 
+    used = []
+
     def handler(request, response):
-        request.context["session"]["a"] = 1
-        response.stream = Body()
+        used.append(request.context["session"])
+        used[0]["a"] = 1
+        response.stream, response.body = Body(), "all is well"
 
     store.fail("write", error=DOWN)
-    assert visit.get(handler, output=raw).status == "503 Service Unavailable"
+    response = visit.get(handler, output=raw)
+    assert response.status == "503 Service Unavailable"
+    assert "Please try again" in str(response.data)
     assert closed == [True]
+    with pytest.raises(RequestOver):
+        used[0]["a"] = 2
 
 
 @pytest.mark.promise("20")
