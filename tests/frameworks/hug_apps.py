@@ -39,3 +39,43 @@ def raw(content, request=None, response=None):
 
 
 raw.content_type = "text/plain"
+
+
+class Visit:
+    """A visitor with a jar of cookies, to an API of one handler that each request chooses."""
+
+    def __init__(self, sessions, api=None, cookies=(), **options):
+        self.api = api_of(sessions, **options) if api is None else api
+        self.cookies = dict(cookies)
+
+    def get(self, handler, **options):
+        hug.get("/play", api=self.api, **options)(handler)
+        pairs = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        headers = {"Cookie": pairs} if pairs else {}
+        response = hug.test.get(self.api, "/play", headers=headers, scheme="https")
+        self.lines = [value for name, value in response.headers if name == "set-cookie"]
+        for line in self.lines:
+            name, _, value = line.partition(";")[0].partition("=")
+            self.cookies[name] = value
+            if "Max-Age=0" in line:
+                del self.cookies[name]
+        return response
+
+    def fields(self):
+        return self.get(lambda request: request.context["session"]).data
+
+
+def add(name="a", value=1):
+    def handler(request):
+        request.context["session"][name] = value
+
+    return handler
+
+
+def get(request):
+    return request.context["session"].get("a")
+
+
+def broken(request):
+    request.context["session"]["a"] = "unwanted"
+    raise ZeroDivisionError
