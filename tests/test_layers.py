@@ -112,6 +112,8 @@ LEAVES = {
     "frameworks.litestar*": [*ROW, "frameworks.asgi*", "frameworks.starlette"],
     "frameworks.aiohttp*": [*ROW, "frameworks.aiohttp*", "frameworks.asgi_lifespan", "frameworks.starlette"],
     "frameworks.tornado*": [*ROW, "frameworks.tornado*", "frameworks.starlette"],
+    "frameworks.pyramid*": [*ROW, "frameworks.pyramid*", "frameworks.streams"],
+    "frameworks.hug": [*ROW, "frameworks.streams"],
     "frameworks.*": [*ROW],
     "compat": [],
     # Its cookies are read and written, and its safe records encoded, by the code that does so for our own.

@@ -1,0 +1,193 @@
+"""Sessions for hug: ``request.context["session"]``, and the directive ``hug_session``.
+
+::
+
+    api = hug.API(__name__)
+    api.http.add_middleware(SessionMiddleware(api, sessions))
+
+Add it before other middleware, so that these may use the session, too. Its API must be the one that is served: where
+it extends another, that one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self, cast
+
+from coatcheck.core.state import State
+from coatcheck.errors import StoreError
+from coatcheck.frameworks.streams import Stream, close_body
+from coatcheck.http.headers import amend
+from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
+from coatcheck.session import Flash, Session, end_of_request
+from coatcheck.sessions import Sessions
+
+__all__ = ["HugSession", "SessionMiddleware"]
+
+_SERVER_ERROR = 500
+_VISIT = "coatcheck.frameworks.hug"  # a key of the environment
+
+
+class HugSession(Session):
+    """A `Session` that brings what handlers need of the manager: ``session.save()``."""
+
+    sessions: Sessions
+
+    # hug calls the annotation of an argument with its value: ``hug_session: HugSession``.
+    def __new__(cls, begin: Callable[[Session], State] | Session, sessions: object = None) -> Self:  # noqa: ARG004 - as `__init__`
+        return begin if isinstance(begin, cls) else super().__new__(cls)
+
+    def __init__(self, begin: Callable[[Session], State] | Session, sessions: object = None) -> None:
+        if not isinstance(begin, Session):
+            super().__init__(begin, sessions)
+
+    def __native_types__(self) -> dict[str, Any]:
+        """What hug's output formats make of a session that a handler returns: its fields."""
+        return dict(self)
+
+    def fail(self, error: BaseException | None = None) -> None:
+        """Drop the changes of this request, but for ending the session: for a handler of `hug.exception`.
+
+        An exception that no such handler answers does so by itself.
+
+        Args:
+            error: The exception; see `Sessions.fail`.
+        """
+        self.sessions.fail(self, error)
+
+    def save(self, *, create: bool = False) -> bool:
+        """Store the changes so far; see `Sessions.save`."""
+        return self.sessions.save(self, create=create)
+
+    def reload(self) -> bool:
+        """Read what other requests have stored since; see `Sessions.reload`."""
+        return self.sessions.reload(self)
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """Remove fields and return their values, atomically; see `Sessions.take`."""
+        return self.sessions.take(self, *names)
+
+    def take_flashes(self, category: str | None = None) -> list[Flash]:
+        """The messages that wait, taken; see `Sessions.take_flashes`."""
+        return self.sessions.take_flashes(self, category)
+
+    def is_live(self) -> bool:
+        """Whether the session still exists; see `Sessions.is_live`."""
+        return self.sessions.is_live(self)
+
+
+class SessionMiddleware:
+    """Puts a `HugSession` into the context of each request. A `StoreError` becomes a 503 with Retry-After."""
+
+    def __init__(self, api: Any, sessions: Sessions, *, context_name: str = "session") -> None:
+        """Make the middleware of one API.
+
+        Args:
+            api: The `hug.API` that it is added to.
+            sessions: The manager.
+            context_name: The session's name in the context of a request.
+        """
+        self.api = api
+        self.sessions = sessions
+        self.context_name = context_name
+        self._prepared: object = None
+
+    def process_request(self, request: Any, _response: Any) -> None:
+        """Open the session. The store is not called before the session is used."""
+        server = getattr(self.api.http, "falcon", None)
+        if server is not None and server is not self._prepared:
+            self._prepared = server  # hug makes it when it is asked for its WSGI application
+            server.add_error_handler(StoreError, _answer)
+        visit = request.env[_VISIT] = _Visit(self.sessions, request.env)
+        request.context[self.context_name] = visit.session
+
+    def process_response(self, request: Any, response: Any, _resource: Any, req_succeeded: bool) -> None:
+        """Store what was changed, and write the headers."""
+        visit: _Visit | None = request.env.get(_VISIT)
+        if visit is None:
+            return
+        error = sys.exc_info()[1]
+        if error is not None and error is not visit.around:
+            visit.responder.fail()
+            visit.responder.end(last=True)
+            return
+        if not req_succeeded and int(response.status[:3]) >= _SERVER_ERROR:
+            visit.responder.fail()
+        else:
+            visit.settle(request.context.get(self.context_name))
+        visit.store(response, secure=request.scheme == "https")  # Falcon calls `_answer` if it raises
+
+
+def _answer(error: StoreError, request: Any, response: Any, _params: Any) -> None:
+    """What Falcon calls with a `StoreError` of a handler, of another middleware or of `process_response`."""
+    visit: _Visit | None = request.env.get(_VISIT)
+    if visit is None:
+        raise error  # a middleware before ours has raised it
+    visit.refuse(response, error)
+
+
+class _Visit:
+    """One request's session, from its opening to the end of the response."""
+
+    def __init__(self, sessions: Sessions, environ: dict[str, Any]) -> None:
+        outer = session_in(environ)
+        self.around = sys.exc_info()[1]
+        self.responder: Responder
+        if outer is not None and sessions.agrees_with(outer):
+            self.session = sessions.share(outer, HugSession)
+            self.responder = SharedResponder(sessions, self.session, outer)
+        else:
+            # The Cookie header as it came (PEP 3333: bytes as latin-1 text), not as Falcon has parsed it.
+            self.session = sessions.open(
+                environ.get("HTTP_COOKIE", ""),
+                client=environ.get("HTTP_USER_AGENT", ""),
+                path=environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace"),
+                session_type=HugSession,
+            )
+            self.responder = Responder(sessions, self.session)
+        environ[ENVIRON_KEY] = self.session
+
+    def settle(self, placed: object) -> None:
+        """Do to the session what a handler meant that put something else in its place."""
+        session = self.session
+        if placed is session:
+            return
+        if not isinstance(placed, Mapping) or not placed:
+            session.clear()
+            return
+        fields = cast("Mapping[str, Any]", placed)
+        for name in session.keys() - fields.keys():
+            del session[name]
+        session.update(fields)
+
+    def store(self, response: Any, *, secure: bool) -> None:
+        """Store what was changed, and write the headers."""
+        stream: Any = response.stream
+        streams = stream is not None and not hasattr(stream, "read")
+        headers = response._wsgi_headers()  # noqa: SLF001 - hug pins the release of Falcon
+        outcome = self.responder.head(int(response.status[:3]), headers, secure=secure, last=not streams)
+        if outcome.vary:
+            _replace_headers(response, amend(headers, outcome.set_cookie))
+        if streams:
+            response.stream = Stream(self.responder, cast("Iterable[bytes]", stream))
+
+    def refuse(self, response: Any, failure: StoreError) -> None:
+        """Make the response a 503."""
+        refusal: Refusal | None = self.responder.failed(failure)
+        assert refusal is not None  # Falcon sends the head when every middleware is done
+        end_of_request(self.session)
+        close_body(response.stream)
+        response.stream = response.body = None
+        response.data = refusal.body
+        response.status = f"{refusal.status} {refusal.reason}"
+        _replace_headers(response, refusal.headers)
+
+
+def _replace_headers(response: Any, headers: list[tuple[str, str]]) -> None:
+    """Falcon keeps cookies apart from other headers, and names the others in lower case."""
+    response._cookies = None  # noqa: SLF001 - as above
+    response._extra_headers = [pair for pair in headers if pair[0].lower() == "set-cookie"]  # noqa: SLF001
+    response._headers = {  # noqa: SLF001
+        name.lower(): value for name, value in headers if name.lower() != "set-cookie"
+    }
