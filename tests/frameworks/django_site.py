@@ -27,7 +27,10 @@ if not settings.configured:
         AUTHENTICATION_BACKENDS=["django.contrib.auth.backends.ModelBackend"],
         COATCHECK={"url": "memory://"},
         DATABASES={
-            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:django?mode=memory&cache=shared"}
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": "file:django?mode=memory&cache=shared",
+            }
         },
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         INSTALLED_APPS=[

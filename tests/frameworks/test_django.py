@@ -61,4 +61,4 @@ class TestAsgi(_Asgi):
 
 @_as_django_has_it
 class TestAsgiWithAnAsyncView(_Asgi):
-    middleware = [*MIDDLEWARE[:1], "tests.frameworks.django_site.with_async_views"]
+    middleware = (*MIDDLEWARE[:1], "tests.frameworks.django_site.with_async_views")

@@ -36,7 +36,9 @@ def sessions() -> Sessions:
     given = dict(configured)
     url = given.pop("url", None)
     if url is None:
-        raise ImproperlyConfigured('COATCHECK names no store: write COATCHECK = {"url": "redis://localhost"}.')
+        raise ImproperlyConfigured(
+            'COATCHECK names no store: write COATCHECK = {"url": "redis://localhost"}.'
+        )
     age = min(timedelta(seconds=settings.SESSION_COOKIE_AGE), LONGEST_COOKIE)
     # A site that says nothing of Secure is in development under DEBUG, and in tests.
     in_development = settings.DEBUG or is_test() or settings.is_overridden("SESSION_COOKIE_SECURE")
@@ -46,7 +48,7 @@ def sessions() -> Sessions:
         path=settings.SESSION_COOKIE_PATH,
         samesite=settings.SESSION_COOKIE_SAMESITE,
     )
-    defaults = {
+    defaults: dict[str, Any] = {
         "secret": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS],
         "identity": USER_FIELD,
         "insecure_http": in_development and not settings.SESSION_COOKIE_SECURE,
@@ -63,7 +65,9 @@ def is_test() -> bool:
 
 
 def _forget(*, setting: str, **_: object) -> None:
-    if setting in {"COATCHECK", "DEBUG", "SECRET_KEY", "SECRET_KEY_FALLBACKS"} or setting.startswith("SESSION_"):
+    if setting in {"COATCHECK", "DEBUG", "SECRET_KEY", "SECRET_KEY_FALLBACKS"} or setting.startswith(
+        "SESSION_"
+    ):
         sessions.cache_clear()
 
 

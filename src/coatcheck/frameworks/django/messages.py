@@ -21,12 +21,18 @@ class Storage(BaseStorage):
     A message's category is the tag of its level. A category that is no level's comes as a tag of an INFO message.
     """
 
+    _loaded_data: list[Message]
+    _queued_messages: list[Message]
+
     def __iter__(self) -> Iterator[Message]:
         """Take the messages that wait: no other response shows them."""
         refuse_loop()
         session = get_session(self.request)
-        taken = [] if self.used else session.sessions.take_flashes(session)
-        self._loaded_data = [*(self._loaded_data if self.used else map(_message, taken)), *self._queued_messages]
+        taken: list[Flash] = [] if self.used else session.sessions.take_flashes(session)
+        self._loaded_data = [
+            *(self._loaded_data if self.used else map(_message, taken)),
+            *self._queued_messages,
+        ]
         self._queued_messages, self.used = [], True
         return iter(self._loaded_data)
 

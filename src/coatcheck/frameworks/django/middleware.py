@@ -19,7 +19,6 @@ from coatcheck.session import state_of
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
-    from django.http.response import HttpResponseBase
 
 __all__ = ["SessionMiddleware"]
 
@@ -58,10 +57,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """The view raised: store its endings only, and answer a failure of the store."""
         store = request.session
-        refusal = store.responder.failed(exception) if isinstance(store, SessionStore) else None
-        return None if refusal is None else _refused(refusal, store.responder)
+        if not isinstance(store, SessionStore) or (refusal := store.responder.failed(exception)) is None:
+            return None
+        return _refused(refusal, store.responder)
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
         """Store what was changed, and write the headers. Of a 5xx only endings are stored, as Django has it."""
         current.set(None)
         store = getattr(request, "session", None)
@@ -74,9 +74,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
         streams = response.streaming and getattr(response, "file_to_stream", None) is None
         status, secure = response.status_code, request.is_secure()
         try:
+            if settings.SESSION_SAVE_EVERY_REQUEST:
+                store.is_empty()  # a look is a use, and prolongs it
             remember(session)
-            if settings.SESSION_SAVE_EVERY_REQUEST and not store.is_empty():
-                session.set_lifetime()
             outcome = responder.head(status, response.items(), secure=secure, last=not streams)
         except Exception as error:
             refusal = responder.failed(error)
@@ -115,7 +115,7 @@ class _Morsel(Morsel[str]):
         for attribute in attributes:
             key, _, content = attribute.partition("=")
             if self.isReservedKey(key):
-                self[key] = content or True  # type: ignore[assignment]
+                self[key] = content or True
 
     def OutputString(self, attrs: object = None) -> str:  # noqa: N802
         return f"{self.key}={self.coded_value}"
