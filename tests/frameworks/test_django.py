@@ -1,5 +1,7 @@
 """Django: the shared list, through both of Django's handlers."""
 
+import gc
+
 import pytest
 
 from tests.behaviours import AsgiClient, ErrorPages, HttpBehaviours, Portal, WsgiClient
@@ -49,6 +51,7 @@ class _Asgi(HttpBehaviours):
         self._portal = Portal()
         yield
         self._portal.close()
+        gc.collect()
 
     def build(self, sessions):
         return _Trimmed(handler(sessions, asgi=True, MIDDLEWARE=self.middleware), self._portal)
