@@ -411,3 +411,44 @@ def test_a_site_that_says_nothing_is_secure_but_under_debug(debug, secure):
             assert sessions().settings.template.secure is secure
     finally:
         setup_test_environment()
+
+
+def test_a_login_that_django_refuses_stays_refused_where_other_frameworks_sign_in_too(user, manager):
+    me = lambda request: HttpResponse(request.user.username)
+    with override_settings(MIDDLEWARE=[MIDDLEWARE[0], f"{OURS}.auth.AuthenticationMiddleware"]):
+        client = Client()
+        client.force_login(user)
+        assert visit("me", me, client).content == b"ada"
+        session = client.session
+        session["_auth_user_backend"] = "removed.Backend"
+        session.save()
+        assert visit("me", me, client).content == b""
+        client = Client()
+        client.force_login(user)
+        user.set_password("other")
+        user.save()
+        assert visit("me", me, client).content == b""
+
+
+def test_staff_who_may_not_change_a_user_end_none_of_his_sessions(user, manager):
+    get_user_model().objects.create_user("eve", password="pass", is_staff=True)
+    client = Client()
+    client.force_login(user)
+    (info,) = manager.of_user(str(user.pk))
+    staff = Client()
+    staff.login(username="eve", password="pass")
+    address = f"/admin/auth/user/{user.pk}/sessions/{info.handle}/end/"
+    assert staff.post(address).status_code == 403
+    assert len(manager.of_user(str(user.pk))) == 1
+
+
+def test_a_message_that_comes_between_two_looks_is_left_for_the_next_response():
+    def view(request):
+        shown = [str(message) for message in messages.get_messages(request)]
+        get_session(request).flash("later", "info")
+        return JsonResponse([*shown, *map(str, messages.get_messages(request))], safe=False)
+
+    client = Client()
+    visit("leave", lambda request: messages.info(request, "now"), client)
+    assert visit("twice", view, client).json() == ["now", "now"]
+    assert visit("twice", view, client).json() == ["later", "later"]
