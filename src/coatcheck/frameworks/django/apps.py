@@ -1,0 +1,51 @@
+"""What ``manage.py check`` says of a site's sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from coatcheck.errors import ConfigurationError
+from coatcheck.frameworks.django.configuration import USER_FIELD, sessions
+
+__all__ = ["CoatcheckConfig"]
+
+_PACKAGE = "coatcheck.frameworks.django"
+
+
+class CoatcheckConfig(AppConfig):
+    """``INSTALLED_APPS = ["coatcheck.frameworks.django", …]``."""
+
+    name = _PACKAGE
+    label = "coatcheck"
+
+    def ready(self) -> None:
+        """Register the checks."""
+        checks.register(_check, checks.Tags.security)
+
+
+def _check(**_: Any) -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    if (
+        settings.SESSION_ENGINE != _PACKAGE
+        or "django.contrib.sessions.middleware.SessionMiddleware" in settings.MIDDLEWARE
+    ):
+        hint = f'Set SESSION_ENGINE = "{_PACKAGE}", and put "{_PACKAGE}.SessionMiddleware" in place of Django\'s.'
+        found.append(checks.Error("Django's own sessions are still in use.", hint, id="coatcheck.E001"))
+    try:
+        manager = sessions().settings
+    except (ConfigurationError, ImproperlyConfigured) as error:
+        return [*found, checks.Error(str(error), id="coatcheck.E002")]
+    if manager.identity_field != USER_FIELD:
+        hint = f'Give the manager identity="{USER_FIELD}".'
+        found.append(checks.Warning("login() does not sign in to Coatcheck.", hint, id="coatcheck.W001"))
+    if manager.insecure_http and not settings.DEBUG:
+        hint = "Set SESSION_COOKIE_SECURE = True, and serve the site by https."
+        found.append(checks.Warning("Session cookies travel on plain http.", hint, id="coatcheck.W002"))
+    if not settings.SESSION_COOKIE_HTTPONLY:
+        found.append(checks.Warning("The session cookie stays HttpOnly.", id="coatcheck.W003"))
+    return found

@@ -1,0 +1,74 @@
+"""The manager of a Django site, made of ``COATCHECK`` and of Django's own settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from coatcheck.config import CookieSettings
+from coatcheck.model.lifetimes import LONGEST_COOKIE
+from coatcheck.sessions import Sessions
+
+__all__ = ["USER_FIELD", "is_test", "sessions"]
+
+USER_FIELD = "_auth_user_id"
+"""Where `django.contrib.auth` keeps the id of the user."""
+_LONGEST = timedelta(days=90)
+
+
+@cache
+def sessions() -> Sessions:
+    """The site's manager: to list and to end the sessions of a user, ``sessions().revoke_user(str(user.pk))``.
+
+    Raises:
+        ImproperlyConfigured: ``COATCHECK`` names no store.
+        ConfigurationError: Two settings contradict each other.
+    """
+    configured: Sessions | dict[str, Any] = getattr(settings, "COATCHECK", {})
+    if isinstance(configured, Sessions):
+        return configured
+    given = dict(configured)
+    url = given.pop("url", None)
+    if url is None:
+        raise ImproperlyConfigured(
+            'COATCHECK names no store: write COATCHECK = {"url": "redis://localhost"}.'
+        )
+    age = min(timedelta(seconds=settings.SESSION_COOKIE_AGE), LONGEST_COOKIE)
+    # A site that says nothing of Secure is in development under DEBUG, and in tests.
+    in_development = settings.DEBUG or is_test() or settings.is_overridden("SESSION_COOKIE_SECURE")
+    cookie = CookieSettings(
+        name=settings.SESSION_COOKIE_NAME,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )
+    defaults: dict[str, Any] = {
+        "secret": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS],
+        "identity": USER_FIELD,
+        "insecure_http": in_development and not settings.SESSION_COOKIE_SECURE,
+        "cookie": cookie,
+        "remember_idle": age,
+        "remember_absolute": max(age, _LONGEST),
+    }
+    return Sessions.from_url(url, **{**defaults, **given})
+
+
+def is_test() -> bool:
+    """Whether Django's test environment is set up (`django.test.utils.setup_test_environment`)."""
+    return hasattr(mail, "outbox")
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in {"COATCHECK", "DEBUG", "SECRET_KEY", "SECRET_KEY_FALLBACKS"} or setting.startswith(
+        "SESSION_"
+    ):
+        sessions.cache_clear()
+
+
+setting_changed.connect(_forget)
