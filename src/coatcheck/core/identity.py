@@ -168,7 +168,7 @@ def assign(state: State, value: object) -> None:
     Raises:
         TypeError: It names no user.
         StoreError: The store fails, also with ``outage="anonymous"``: signing in and out needs the store.
-        RequestOver: It signs somebody in or out, and nothing would store that.
+        RequestOver: It signs somebody in or out after the request has ended.
         CannotSendCookie: It signs somebody in after the head of the response has left.
     """
     user = user_named_by(value, state.settings)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-__all__ = ["PerLoop"]
+__all__ = ["PerLoop", "end_socket"]
 
 _T = TypeVar("_T")
 _inherited: list[object] = []
 """The objects of a parent process. They are kept, since their end would speak to the parent's event loops."""
+
+
+def end_socket(writer: asyncio.StreamWriter | None) -> None:
+    """End the connection of a stream whose event loop is closed, so that nothing of it can be awaited."""
+    found = None if writer is None else writer.get_extra_info("socket")
+    if found is not None:
+        with suppress(OSError, TypeError):  # uvloop's sockets have no `shutdown`, and end with their loop
+            found.shutdown(socket.SHUT_RDWR)
 
 
 class PerLoop(Generic[_T]):

@@ -64,16 +64,20 @@ def test_one_that_does_not_say_goodbye_is_closed_all_the_same_and_so_are_the_oth
 
 
 def test_with_tls_no_socket_of_a_failed_call_outlives_the_loop(redis_tls):
-    async def refused():
-        store = async_from_url(f"rediss://store:wrong@{redis_tls.server.address}", **redis_tls.options)
+    async def failed():
+        store = async_from_url(redis_tls.url, **redis_tls.options)
+        await store.load([bytes(16)], 0, soon())
+        redis_tls.server.pause()  # it does not say goodbye
         with pytest.raises(StoreError):
-            await store.load([bytes(16)], 0, soon())
+            await store.load([bytes(16)], 0, soon(0.2))
         await store.close()
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ResourceWarning)
-        for _ in range(5):
-            asyncio.run(refused())
+        try:
+            asyncio.run(failed())
+        finally:
+            redis_tls.server.resume()
         gc.collect()
     assert [str(one.message) for one in told] == []
 

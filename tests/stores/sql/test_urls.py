@@ -1,15 +1,20 @@
 """The URLs of databases, each tried against a real server: the names of drivers, sockets, TLS."""
 
 import asyncio
+import gc
 import os
 import shutil
 import ssl
 import tempfile
-from contextlib import closing
+import warnings
+from contextlib import closing, nullcontext
 from pathlib import Path
 
+import aiomysql
 import pytest
 import trustme
+from pymysql.constants import CLIENT
+from pymysql.err import OperationalError
 from sqlalchemy import create_engine
 
 from coatcheck import AsyncSessions, ConfigurationError, Sessions
@@ -55,7 +60,8 @@ class Secured:
             store.create_tables()
         if self.kind == "mysql":
             self.server.execute("CREATE USER tls IDENTIFIED BY 'tls' REQUIRE SSL")
-            self.server.execute("GRANT ALL PRIVILEGES ON *.* TO tls")
+            self.server.execute("CREATE USER known IDENTIFIED BY 'known' REQUIRE X509")
+            self.server.execute("GRANT ALL PRIVILEGES ON *.* TO tls, known")
 
     def url(self, query="", *, scheme=None):
         """One that uses TLS if the query says so, or nothing at all."""
@@ -207,6 +213,60 @@ def test_mysql_has_tls_as_the_url_says(secured, mode, without, demanded):
     assert pings(f"mysql://tls:tls@{HOST}:{tls}/coatcheck{query}") == (demanded, demanded)
     assert pings(plain.url + query, prefix=plain.prefix) == (without, without)
     plain.leave()
+
+
+@pytest.mark.parametrize("secured", ["mysql"], indirect=True)
+@pytest.mark.parametrize("mode", ["PREFERRED", "REQUIRED"])
+def test_mysql_sees_the_certificate_that_the_url_names(secured, mode):
+    where = f"mysql://known:known@{HOST}:{secured.server.port}/coatcheck?ssl_mode={mode}"
+    assert pings(where) == (False, False)
+    assert pings(f"{where}&ssl_cert={secured.folder}/client.pem&ssl_key={secured.folder}/client.key") == (
+        True,
+        True,
+    )
+
+
+def test_a_server_of_mysql_without_tls_is_not_told_that_the_client_uses_it(monkeypatch):
+    told, login = [], aiomysql.Connection._request_authentication
+
+    async def noted(connection):
+        told.append(bool(connection.client_flag & CLIENT.SSL))
+        await login(connection)
+
+    monkeypatch.setattr(aiomysql.Connection, "_request_authentication", noted)
+    plain = a_place("mysql")
+    assert pings(plain.url, prefix=plain.prefix) == (True, True)
+    assert set(told) == {False}
+    plain.leave()
+
+
+@pytest.mark.parametrize("secured", ["mysql"], indirect=True)
+@pytest.mark.parametrize("refused", [False, True])
+def test_over_tls_a_silent_server_keeps_no_transport_beyond_the_loop(secured, refused, monkeypatch):
+    server, login = secured.server, aiomysql.Connection._request_authentication
+
+    async def lost(connection):
+        await login(connection)
+        server.pause()  # it does not say goodbye
+        raise OperationalError(1045, "refused")
+
+    async def ping():
+        sessions = AsyncSessions.from_url(f"mysql://tls:tls@{HOST}:{server.port}/coatcheck", secret=SECRET)
+        with pytest.raises(StoreUnavailable) if refused else nullcontext():
+            await sessions.ping()
+        server.pause()
+        await sessions.shutdown()
+
+    if refused:
+        monkeypatch.setattr(aiomysql.Connection, "_request_authentication", lost)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            asyncio.run(ping())
+        finally:
+            server.resume()
+        gc.collect()
+    assert [str(each.message) for each in told if each.category is ResourceWarning] == []
 
 
 def test_several_servers_have_ports_and_a_database_a_space():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from coatcheck.errors import StoreError, StoreTimeout
 from coatcheck.stores.breaker import Breaker
+from coatcheck.stores.loops import end_socket
 from coatcheck.stores.redis.calls import SENT, Calls
 from coatcheck.stores.redis.errors import code_of, failure, is_outage, is_reply
 from coatcheck.stores.redis.scripts import Command, Reply
@@ -181,10 +181,8 @@ class Pool:
     def abandon(self) -> None:
         """End the async connections that are not lent. Their event loop is closed, so nothing can be awaited."""
         for connection in self.idle:
-            # Some are closed already; uvloop's have no `shutdown`, and end with their loop.
-            with suppress(OSError, TypeError, AttributeError):
-                writer, connection._writer = connection._writer, None  # noqa: SLF001 - there is no public way
-                writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            writer, connection._writer = connection._writer, None  # noqa: SLF001 - there is no public way
+            end_socket(writer)
 
     def _close(self, connection: Any) -> None:
         with suppress(Exception):

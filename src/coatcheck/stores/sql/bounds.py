@@ -10,13 +10,13 @@ In async, the waiting is cancelled at the deadline. There, a driver is made to l
 from __future__ import annotations
 
 import io
-import socket
 import time
 from collections.abc import Generator
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Dialect
+
+from coatcheck.stores.loops import end_socket
 
 __all__ = ["Bounds", "Reader", "bounded", "bounds_for"]
 
@@ -101,10 +101,7 @@ class _Aiomysql(Bounds):
         writer = driver and driver._writer  # noqa: SLF001 - as above
         if writer:
             driver._writer = None  # noqa: SLF001 - its finalizer would call the loop
-            with suppress(
-                OSError, TypeError
-            ):  # uvloop's sockets have no such method; it closes them with the loop
-                writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            end_socket(writer)
 
 
 class _Psycopg(Bounds):

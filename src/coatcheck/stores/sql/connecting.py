@@ -83,7 +83,7 @@ def _mysql(dialect: Any, *, ssl: ssl.SSLContext | None, ssl_required: bool, **op
     if dialect.is_async:
         made = _mysql_class(dialect.dbapi.aiomysql.Connection, dialect.dbapi.OperationalError).made
         return dialect.connect(**options, ssl=ssl, ssl_required=ssl_required, async_creator_fn=made)
-    # What is not disabled, PyMySQL prefers; what is given, it requires.
+    # PyMySQL requires TLS where it is given a context, and else prefers it unless it is disabled.
     options["ssl_disabled"] = ssl is None
     options["ssl"] = ssl if ssl_required else None
     left = _left()
@@ -113,7 +113,6 @@ def _mysql_class(base: Any, error: Any) -> Any:
                 if self._ssl_context and not self.server_capabilities & _SSL:
                     if self.ssl_required:
                         raise error(_NO_TLS, "the server has no TLS")  # noqa: TRY301 - closed as after any other
-                    self._ssl_context = None
                     self.client_flag &= ~_SSL
                 await connects._request_authentication()  # noqa: SLF001 - of its own base
             except BaseException:
