@@ -11,7 +11,7 @@ from aiohttp import WSCloseCode, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
-from coatcheck.frameworks.starlette import StarletteSession
+from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.http.headers import amend
 from coatcheck.responder import AsyncResponder, Refusal
 from coatcheck.sessions import AsyncSessions
@@ -19,7 +19,7 @@ from coatcheck.sessions import AsyncSessions
 __all__ = ["SESSION", "AiohttpSession", "Layer"]
 
 
-class AiohttpSession(StarletteSession):
+class AiohttpSession(AsyncBoundSession):
     """A `Session` that brings what waits with it, ``await session.save()``, and the names that aiohttp-session has."""
 
     @property

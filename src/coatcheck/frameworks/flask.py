@@ -13,7 +13,7 @@ and ``logout_user`` signs out: the secret changes, and the session is in the use
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary, proxy
@@ -28,26 +28,26 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
     ) from _error
 
 from coatcheck.errors import StoreError
+from coatcheck.frameworks.bound import BoundSession
 from coatcheck.frameworks.flask_login import USER_ID, check_id, is_used_by
 from coatcheck.frameworks.flask_login import bind as bind_flask_login
 from coatcheck.frameworks.flask_messages import FLASHES, MessageFields, shown
 from coatcheck.frameworks.flask_settings import merged, seen
+from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend, unavailable
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
-from coatcheck.session import Flash
 from coatcheck.sessions import Sessions
 
 __all__ = ["FlaskSession", "SessionInterface", "session"]
 
 
-class FlaskSession(MessageFields):
+class FlaskSession(MessageFields, BoundSession):
     """What ``flask.session`` is: a `Session` that keeps each flashed message in a field of its own.
 
     Flask's `flash` and `get_flashed_messages` keep their list under ``_flashes``; here that name stands for the
     messages, so that those of parallel requests all stay and none is shown twice.
     """
 
-    sessions: Sessions
     responder: Responder
     """Has only a weak reference to this session, so that no request leaves a cycle behind."""
 
@@ -73,26 +73,6 @@ class FlaskSession(MessageFields):
         Flask does so by itself for an exception that nobody handles, and for a `StoreError` that only we handle.
         """
         self.responder.fail()
-
-    def save(self, *, create: bool = False) -> bool:
-        """Store the changes so far; see `Sessions.save`."""
-        return self.sessions.save(self, create=create)
-
-    def reload(self) -> bool:
-        """Read what other requests have stored since; see `Sessions.reload`."""
-        return self.sessions.reload(self)
-
-    def take(self, *names: str) -> dict[str, Any]:
-        """Remove fields and return their values, atomically; see `Sessions.take`."""
-        return self.sessions.take(self, *names)
-
-    def take_flashes(self, category: str | None = None) -> list[Flash]:
-        """The messages that wait, taken; see `Sessions.take_flashes`."""
-        return self.sessions.take_flashes(self, category)
-
-    def is_live(self) -> bool:
-        """Whether the session still exists; see `Sessions.is_live`."""
-        return self.sessions.is_live(self)
 
 
 session: FlaskSession = cast("FlaskSession", flask.session)
@@ -163,7 +143,7 @@ class SessionInterface(FlaskSessionInterface):
             _refuse(response, responder.failed(error))
             return
         if streams:
-            response.response = _Stream(session, cast("Iterable[bytes]", response.response))
+            response.response = Stream(session, responder, cast("Iterable[bytes]", response.response))
         headers = response.headers
         if not outcome.vary:
             return
@@ -221,39 +201,4 @@ def _refuse(response: flask.Response, refusal: Refusal | None) -> None:
     response.status = f"{refusal.status} {refusal.reason}"
     response.headers.clear()
     response.headers.extend(refusal.headers)
-    _close_body(replaced)
-
-
-def _close_body(body: object) -> None:
-    """Every body is closed, at its end or before it (PEP 3333)."""
-    if (close := getattr(body, "close", None)) is not None:
-        close()
-
-
-class _Stream:
-    """A body that is made while it is sent: its end stores what changed meanwhile."""
-
-    def __init__(self, session: FlaskSession, body: Iterable[bytes]) -> None:
-        self._session = session
-        self._body = body
-        self._chunks = iter(body)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._chunks)
-        except StopIteration:
-            self._session.responder.end()
-            raise
-        except BaseException:
-            self._session.responder.fail()
-            raise
-
-    def close(self) -> None:
-        """Called at the end, also when the client hung up."""
-        try:
-            _close_body(self._body)
-        finally:
-            self._session.responder.end(last=True)
+    close_body(replaced)

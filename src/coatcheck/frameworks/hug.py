@@ -17,10 +17,11 @@ from typing import Any, Self, cast
 
 from coatcheck.core.state import State
 from coatcheck.errors import StoreError
+from coatcheck.frameworks.bound import BoundSession
 from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
-from coatcheck.session import Flash, Session, end_of_request
+from coatcheck.session import Session, end_of_request
 from coatcheck.sessions import Sessions
 
 __all__ = ["HugSession", "SessionMiddleware"]
@@ -29,10 +30,8 @@ _SERVER_ERROR = 500
 _VISIT = "coatcheck.frameworks.hug"  # a key of the environment
 
 
-class HugSession(Session):
+class HugSession(BoundSession):
     """A `Session` that brings what handlers need of the manager: ``session.save()``."""
-
-    sessions: Sessions
 
     # hug calls the annotation of an argument with its value: ``hug_session: HugSession``.
     def __new__(cls, begin: Callable[[Session], State] | Session, sessions: object = None) -> Self:  # noqa: ARG004 - as `__init__`
@@ -55,26 +54,6 @@ class HugSession(Session):
             error: The exception; see `Sessions.fail`.
         """
         self.sessions.fail(self, error)
-
-    def save(self, *, create: bool = False) -> bool:
-        """Store the changes so far; see `Sessions.save`."""
-        return self.sessions.save(self, create=create)
-
-    def reload(self) -> bool:
-        """Read what other requests have stored since; see `Sessions.reload`."""
-        return self.sessions.reload(self)
-
-    def take(self, *names: str) -> dict[str, Any]:
-        """Remove fields and return their values, atomically; see `Sessions.take`."""
-        return self.sessions.take(self, *names)
-
-    def take_flashes(self, category: str | None = None) -> list[Flash]:
-        """The messages that wait, taken; see `Sessions.take_flashes`."""
-        return self.sessions.take_flashes(self, category)
-
-    def is_live(self) -> bool:
-        """Whether the session still exists; see `Sessions.is_live`."""
-        return self.sessions.is_live(self)
 
 
 class SessionMiddleware:
@@ -170,7 +149,7 @@ class _Visit:
         if outcome.vary:
             _replace_headers(response, amend(headers, outcome.set_cookie))
         if streams:
-            response.stream = Stream(self.responder, cast("Iterable[bytes]", stream))
+            response.stream = Stream(self.session, self.responder, cast("Iterable[bytes]", stream))
 
     def refuse(self, response: Any, failure: StoreError) -> None:
         """Make the response a 503."""

@@ -41,7 +41,7 @@ from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks import asgi
 from coatcheck.frameworks.asgi_lifespan import Lifespan
 from coatcheck.frameworks.asgi_neighbours import put_in_place
-from coatcheck.frameworks.starlette import StarletteSession
+from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.http.headers import unavailable
 from coatcheck.responder import ENVIRON_KEY
 from coatcheck.session import Session
@@ -50,7 +50,7 @@ from coatcheck.sessions import AsyncSessions
 __all__ = ["CurrentSession", "LitestarSession", "SessionMiddleware", "SessionPlugin", "provide_session"]
 
 
-class LitestarSession(StarletteSession):
+class LitestarSession(AsyncBoundSession):
     """A `Session` that brings what waits with it: ``await session.save()``."""
 
 

@@ -143,7 +143,7 @@ class _Visit:
                 response.headerlist = amend(response.headerlist, outcome.set_cookie)
             if streams:
                 length = response.content_length
-                response.app_iter = Stream(responder, response.app_iter)
+                response.app_iter = Stream(self.session, responder, response.app_iter)
                 response.content_length = length  # WebOb drops it with the body that it was of
         responder.head_sent = True
 

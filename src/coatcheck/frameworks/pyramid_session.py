@@ -8,10 +8,10 @@ from typing import Any
 from pyramid.interfaces import ICSRFStoragePolicy, ISession  # pyright: ignore[reportMissingTypeStubs]
 
 from coatcheck.core.state import read_field
+from coatcheck.frameworks.bound import BoundSession
 from coatcheck.http.csrf import masked
 from coatcheck.model.fields import CSRF
-from coatcheck.session import Flash, Session
-from coatcheck.sessions import Sessions
+from coatcheck.session import Flash
 
 __all__ = ["CSRFStoragePolicy", "PyramidSession"]
 
@@ -25,10 +25,9 @@ class _Markup(str):
         return self
 
 
-class PyramidSession(Session):
+class PyramidSession(BoundSession):
     """What ``request.session`` is: a `Session` with the names of Pyramid's `ISession`, and its `save`, `take`, …"""
 
-    sessions: Sessions
     # zope's `implementer` would add attributes to every base, `Session` among them.
     __implemented__: Any = ISession
 
@@ -82,26 +81,6 @@ class PyramidSession(Session):
         """A new CSRF token, as `get_csrf_token` gives it back. Earlier ones are not good any more."""
         super().new_csrf_token()
         return self.get_csrf_token()
-
-    def save(self, *, create: bool = False) -> bool:
-        """Store the changes so far; see `Sessions.save`."""
-        return self.sessions.save(self, create=create)
-
-    def reload(self) -> bool:
-        """Read what other requests have stored since; see `Sessions.reload`."""
-        return self.sessions.reload(self)
-
-    def take(self, *names: str) -> dict[str, Any]:
-        """Remove fields and return their values, atomically; see `Sessions.take`."""
-        return self.sessions.take(self, *names)
-
-    def take_flashes(self, category: str | None = None) -> list[Flash]:
-        """The messages that wait, of every queue or of one, taken; see `Sessions.take_flashes`."""
-        return self.sessions.take_flashes(self, category)
-
-    def is_live(self) -> bool:
-        """Whether the session still exists; see `Sessions.is_live`."""
-        return self.sessions.is_live(self)
 
 
 def _message(flash: Flash) -> Any:

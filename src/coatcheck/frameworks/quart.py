@@ -29,9 +29,9 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
 
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks import asgi
+from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.frameworks.flask_messages import MessageFields
 from coatcheck.frameworks.flask_settings import merged, seen
-from coatcheck.frameworks.starlette import StarletteSession
 from coatcheck.http.headers import amend, unavailable
 from coatcheck.responder import ENVIRON_KEY
 from coatcheck.session import Session, has_ended
@@ -42,7 +42,7 @@ __all__ = ["QuartSession", "SessionInterface", "session"]
 _EXTENSION = "coatcheck"
 
 
-class QuartSession(MessageFields, StarletteSession):  # pyright: ignore[reportIncompatibleMethodOverride]
+class QuartSession(MessageFields, AsyncBoundSession):  # pyright: ignore[reportIncompatibleMethodOverride]
     """What ``quart.session`` is: a `Session` that keeps each flashed message in a field of its own.
 
     Quart's `get_flashed_messages` can't wait for the store, so the messages that it returns are removed at the end of the

@@ -13,13 +13,13 @@ Nothing here imports Starlette: its `request.session` is ``scope["session"]``. T
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coatcheck.errors import ConfigurationError
 from coatcheck.frameworks import asgi
+from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.responder import ENVIRON_KEY
-from coatcheck.session import Flash, Session
-from coatcheck.sessions import AsyncSessions
+from coatcheck.session import Session
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -27,34 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["SessionMiddleware", "StarletteSession", "get_session"]
 
 
-class StarletteSession(Session):
+class StarletteSession(AsyncBoundSession):
     """A `Session` that brings what waits with it: ``await request.session.save()``."""
-
-    sessions: AsyncSessions
-
-    async def load(self) -> None:
-        """Load it now; see `Sessions.load`."""
-        await self.sessions.load(self)
-
-    async def save(self, *, create: bool = False) -> bool:
-        """Store the changes so far; see `Sessions.save`."""
-        return await self.sessions.save(self, create=create)
-
-    async def reload(self) -> bool:
-        """Read what other requests have stored since; see `Sessions.reload`."""
-        return await self.sessions.reload(self)
-
-    async def take(self, *names: str) -> dict[str, Any]:
-        """Remove fields and return their values, atomically; see `Sessions.take`."""
-        return await self.sessions.take(self, *names)
-
-    async def take_flashes(self, category: str | None = None) -> list[Flash]:
-        """The messages that wait, taken; see `Sessions.take_flashes`."""
-        return await self.sessions.take_flashes(self, category)
-
-    async def is_live(self) -> bool:
-        """Whether the session still exists; see `Sessions.is_live`."""
-        return await self.sessions.is_live(self)
 
 
 class SessionMiddleware(asgi.SessionMiddleware):

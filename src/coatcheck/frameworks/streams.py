@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from coatcheck.responder import Responder
+from coatcheck.session import Session
 
 __all__ = ["Stream", "close_body"]
 
@@ -18,13 +19,15 @@ def close_body(body: object) -> None:
 class Stream:
     """The body, whose end stores what changed while it was sent."""
 
-    def __init__(self, responder: Responder, body: Iterable[bytes]) -> None:
+    def __init__(self, session: Session, responder: Responder, body: Iterable[bytes]) -> None:
         """Wrap a body.
 
         Args:
+            session: Lives as long as the body: a responder may have only a weak reference to it.
             responder: The end of its request, whose head was asked for.
             body: The application's body.
         """
+        self._session = session
         self._responder = responder
         self._body = body
         self._chunks = iter(body)

@@ -16,7 +16,7 @@ from tornado.websocket import WebSocketHandler
 
 from coatcheck.core.lifecycle import Outcome
 from coatcheck.errors import ConfigurationError
-from coatcheck.frameworks.starlette import StarletteSession
+from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.http.headers import amend
 from coatcheck.responder import AsyncResponder, Refusal
 from coatcheck.session import end_of_request, head_has_left, is_untouched
@@ -29,7 +29,7 @@ _BROKEN = Refusal(500, "Internal Server Error", [("Content-Length", "0")], b"")
 _working: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
-class TornadoSession(StarletteSession):
+class TornadoSession(AsyncBoundSession):
     """A `Session` that brings what waits with it: ``await self.session.save()``."""
 
 

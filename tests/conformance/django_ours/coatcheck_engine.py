@@ -1,8 +1,9 @@
 """Django's tests of session engines, for ours."""
 
-from coatcheck.frameworks.django import SessionStore
 from django.test import SimpleTestCase
 from sessions_tests.tests import SessionTestsMixin
+
+from coatcheck.frameworks.django import SessionStore
 
 
 class Ours(SessionTestsMixin, SimpleTestCase):
