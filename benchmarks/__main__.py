@@ -11,6 +11,7 @@ SUITES = {
     "redis-asgi": "benchmarks.redis_asgi:run",
     "layouts": "benchmarks.layouts:main",
     "sql": "benchmarks.sql_requests:main",
+    "frameworks": "benchmarks.frameworks:main",
 }
 
 if len(sys.argv) == 2:
