@@ -113,8 +113,14 @@ LEAVES = {
     "frameworks.litestar*": [*ROW, "frameworks.asgi*", "frameworks.bound"],
     "frameworks.aiohttp*": [*ROW, "frameworks.aiohttp*", "frameworks.asgi_lifespan", "frameworks.bound"],
     "frameworks.tornado*": [*ROW, "frameworks.tornado*", "frameworks.bound"],
-    "frameworks.pyramid*": [*ROW, "frameworks.pyramid*", "frameworks.bound", "frameworks.streams"],
-    "frameworks.hug": [*ROW, "frameworks.bound", "frameworks.streams"],
+    "frameworks.pyramid*": [
+        *ROW,
+        "frameworks.pyramid*",
+        "frameworks.bound",
+        "frameworks.environ",
+        "frameworks.streams",
+    ],
+    "frameworks.hug": [*ROW, "frameworks.bound", "frameworks.environ", "frameworks.streams"],
     "frameworks.*": [*ROW],
     "compat": [],
     # Its cookies are read and written, and its safe records encoded, by the code that does so for our own.

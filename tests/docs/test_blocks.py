@@ -7,14 +7,13 @@ from inspect import iscoroutinefunction
 
 import pytest
 
+from coatcheck import AsyncSessions, Sessions
 from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
 
 README = ROOT / "README.md"
 TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test of its own
 # These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_oauth_page.py.
-ELSEWHERE = tuple(
-    DOCS / "how-to" / f"{name}.md" for name in ("litestar", "oauth", "other-frameworks", "quart")
-)
+ELSEWHERE = tuple(DOCS / "how-to" / f"{name}.md" for name in ("oauth", "other-frameworks"))
 LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx"}
 
 
@@ -79,7 +78,9 @@ def run_all(examples, managers):
     for example in examples:
         example.evaluate()
         # By their type: a proxy of Flask's can't be asked outside of a request.
-        managers += [value for value in example.namespace.values() if hasattr(type(value), "shutdown")]
+        managers += [
+            value for value in example.namespace.values() if issubclass(type(value), Sessions | AsyncSessions)
+        ]
 
 
 def shut_down(managers):

@@ -18,9 +18,10 @@ from typing import Any, Self, cast
 from coatcheck.core.state import State
 from coatcheck.errors import StoreError
 from coatcheck.frameworks.bound import BoundSession
+from coatcheck.frameworks.environ import begin_request
 from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend
-from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
+from coatcheck.responder import Refusal
 from coatcheck.session import Session, end_of_request
 from coatcheck.sessions import Sessions
 
@@ -110,22 +111,8 @@ class _Visit:
     """One request's session, from its opening to the end of the response."""
 
     def __init__(self, sessions: Sessions, environ: dict[str, Any]) -> None:
-        outer = session_in(environ)
         self.around = sys.exc_info()[1]
-        self.responder: Responder
-        if outer is not None and sessions.agrees_with(outer):
-            self.session = sessions.share(outer, HugSession)
-            self.responder = SharedResponder(sessions, self.session, outer)
-        else:
-            # The Cookie header as it came (PEP 3333: bytes as latin-1 text), not as Falcon has parsed it.
-            self.session = sessions.open(
-                environ.get("HTTP_COOKIE", ""),
-                client=environ.get("HTTP_USER_AGENT", ""),
-                path=environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace"),
-                session_type=HugSession,
-            )
-            self.responder = Responder(sessions, self.session)
-        environ[ENVIRON_KEY] = self.session
+        self.session, self.responder = begin_request(sessions, environ, HugSession)
 
     def settle(self, placed: object) -> None:
         """Do to the session what a handler meant that put something else in its place."""

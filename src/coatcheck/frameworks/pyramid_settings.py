@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from pyramid.settings import asbool  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
@@ -22,23 +22,12 @@ SESSIONS = _PREFIX + "sessions"
 """The setting under which the manager stands."""
 
 
-def _seconds(text: str) -> timedelta:
-    return timedelta(seconds=float(text))
-
-
-def _switch(text: str) -> bool:
-    return bool(asbool(text))
-
-
-_READERS: Mapping[str, Callable[[str], Any]] = {
-    "secret": str.split,
-    **dict.fromkeys(("idle_timeout", "absolute_timeout", "remember_idle", "remember_absolute"), _seconds),
-    **dict.fromkeys(("rotate_every", "rotation_grace", "late_window", "deadline"), _seconds),
-    **dict.fromkeys(("insecure_http", "cookie.partitioned"), _switch),
-    **dict.fromkeys(("max_bytes", "max_flashes", "max_sessions_per_user"), int),
-    **dict.fromkeys(("ballast", "max_item_bytes", "max_connections"), int),
+_READERS: Mapping[type, Callable[[str], Any]] = {
+    bool: lambda text: bool(asbool(text)),
+    int: int,
+    timedelta: lambda text: timedelta(seconds=float(text)),
 }
-"""What is made of a setting's text; the rest is text."""
+"""What is made of the text of a setting of this type; the rest is text."""
 
 
 def sessions_from(settings: Mapping[str, Any], resolve: Callable[[Any], Any]) -> Sessions:
@@ -54,20 +43,19 @@ def sessions_from(settings: Mapping[str, Any], resolve: Callable[[Any], Any]) ->
     given = {
         name.removeprefix(_PREFIX): value for name, value in settings.items() if name.startswith(_PREFIX)
     }
-    manager = resolve(given.pop("sessions", None))
-    url = given.pop("url", None)
+    manager, url = resolve(given.pop("sessions", None)), given.pop("url", None)
     if (manager is None) == (url is None):
         raise ConfigurationError(
             "Coatcheck needs the setting coatcheck.url, with coatcheck.secret, or else coatcheck.sessions: a Sessions, or "
             "its dotted name."
         )
-    known = {*(StoreOptions if manager is None else Options).__annotations__}
-    known |= {_COOKIE + part for part in CookieSettings.__annotations__}
-    if unknown := sorted(given.keys() - known):
+    types = get_type_hints(StoreOptions if manager is None else Options)
+    types |= {_COOKIE + part: each for part, each in get_type_hints(CookieSettings).items()}
+    if unknown := sorted(given.keys() - types.keys()):
         raise ConfigurationError(f"There is no setting {', '.join(_PREFIX + name for name in unknown)} here.")
     if manager is not None and not isinstance(manager, Sessions):
         raise ConfigurationError(f"{SESSIONS} must be a Sessions, not {type(manager).__name__}.")
-    options = {name: _read(name, value) for name, value in given.items()}
+    options = {name: _read(name, value, types[name]) for name, value in given.items()}
     parts = {name.removeprefix(_COOKIE): options.pop(name) for name in given if name.startswith(_COOKIE)}
     if parts:
         cookie = CookieSettings() if manager is None else manager.settings.cookie
@@ -77,10 +65,13 @@ def sessions_from(settings: Mapping[str, Any], resolve: Callable[[Any], Any]) ->
     return manager.with_settings(**options) if options else manager
 
 
-def _read(name: str, value: Any) -> Any:
-    if not isinstance(value, str) or name not in _READERS:
+def _read(name: str, value: Any, hint: Any) -> Any:
+    """The value of a setting of this type, or of these."""
+    if not isinstance(value, str):
         return value
+    if name == "secret":
+        return value.split()
     try:
-        return _READERS[name](value)
+        return next((_READERS[kind](value) for kind in (hint, *get_args(hint)) if kind in _READERS), value)
     except ValueError:
         raise ConfigurationError(f"{_PREFIX}{name} is not what it must be: {value!r}.") from None

@@ -13,7 +13,7 @@ from tests.frameworks.test_servers import PATIENCE, Visitor
 @pytest.fixture(scope="module", params=["quart", "litestar"])
 def port(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    with serving((sys.executable, "-m", "tests.thirdparty.served", request.param), folder) as port:
+    with serving((sys.executable, "-m", "tests.frameworks.served_coroutines", request.param), folder) as port:
         yield port
 
 

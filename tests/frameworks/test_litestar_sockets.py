@@ -13,8 +13,8 @@ from coatcheck.frameworks.litestar import CurrentSession, SessionPlugin
 from coatcheck.stores.memory import AsyncMemoryStore
 from tests.behaviours.site import SECRET
 from tests.frameworks.asgi_driver import Exchange
+from tests.frameworks.litestar_apps import DOWN, House, sent, visits
 from tests.loops import on_each_loop
-from tests.thirdparty.litestar_apps import DOWN, House, sent, visits
 
 # Websockets
 

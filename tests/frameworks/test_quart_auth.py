@@ -14,8 +14,8 @@ from quart_auth import (
 
 from coatcheck.frameworks.quart import session
 from coatcheck.frameworks.quart_auth import SessionAuth
+from tests.frameworks.quart_apps import House
 from tests.loops import on_each_loop
-from tests.thirdparty.quart_apps import House
 
 
 def house_of_users():

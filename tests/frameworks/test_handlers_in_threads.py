@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import django
 import httpx
 import litestar
 import pytest
 import quart
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpResponse
-from django.urls import path
+from django.test.utils import override_settings
+from django.urls import clear_url_caches, path
 from litestar.testing import TestClient
 from quart.utils import run_sync
 
@@ -20,14 +19,15 @@ from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing.shim import awaitable
 from tests.behaviours.site import SECRET
+from tests.frameworks import django_site  # noqa: F401 - sets Django up
 
 urlpatterns = []
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _django():
-    settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY=SECRET, MIDDLEWARE=[])
-    django.setup()
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
+        yield
 
 
 class House:
@@ -67,7 +67,7 @@ def django_app(house):
         return HttpResponse(house.count(request.scope["session"]))
 
     urlpatterns[:] = [path("coroutine", coroutine), path("thread", thread)]
-    django.urls.clear_url_caches()
+    clear_url_caches()
     return get_asgi_application()
 
 

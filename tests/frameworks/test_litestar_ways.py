@@ -12,8 +12,8 @@ from litestar.security.session_auth import SessionAuth
 from coatcheck import StoreError
 from coatcheck.frameworks.litestar import CurrentSession
 from tests.frameworks.asgi_driver import PATIENCE, Exchange
+from tests.frameworks.litestar_apps import DOWN, House, visits
 from tests.loops import on_each_loop
-from tests.thirdparty.litestar_apps import DOWN, House, visits
 
 # The dependency
 

@@ -5,7 +5,7 @@ from litestar.response.base import ASGIResponse
 
 from coatcheck.frameworks.litestar import SessionPlugin
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
-from tests.thirdparty.test_litestar import LitestarClient, response_of
+from tests.frameworks.test_litestar import LitestarClient, response_of
 
 
 class TestLitestar(ErrorPages, AsyncHttpBehaviours):

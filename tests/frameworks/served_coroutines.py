@@ -1,4 +1,4 @@
-"""The applications that test_served starts on their frameworks' servers: ``python -m tests.thirdparty.served quart 8000``."""
+"""The applications that test_coroutine_servers starts on their frameworks' servers: ``python -m tests.frameworks.served_coroutines quart 8000``."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ def on_litestar(sessions, port):
     import uvicorn
 
     from coatcheck.frameworks.litestar import CurrentSession, SessionPlugin
-    from tests.thirdparty.test_litestar import response_of
+    from tests.frameworks.test_litestar import response_of
 
     @litestar.get("/play")
     async def play(request: litestar.Request, session: CurrentSession) -> litestar.response.base.ASGIResponse:

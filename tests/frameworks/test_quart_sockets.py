@@ -7,8 +7,8 @@ import quart
 
 from coatcheck.frameworks.quart import session
 from tests.frameworks.asgi_driver import PATIENCE
+from tests.frameworks.quart_apps import DOWN, House, sent
 from tests.loops import on_each_loop
-from tests.thirdparty.quart_apps import DOWN, House, sent
 
 
 @on_each_loop

@@ -13,8 +13,8 @@ from coatcheck.frameworks.quart import QuartSession, SessionInterface, session
 from coatcheck.stores.memory import AsyncMemoryStore
 from tests.behaviours.site import SECRET
 from tests.frameworks.asgi_driver import PATIENCE, Exchange
+from tests.frameworks.quart_apps import DOWN, House
 from tests.loops import on_each_loop
-from tests.thirdparty.quart_apps import DOWN, House
 
 
 @on_each_loop
