@@ -256,6 +256,7 @@ def perform(query: str, session: Session, sessions: Sessions) -> Answer:
             yield play(step)
 
     lines = b"".join([play(step) for step in before])
+    lines *= answer.status != 304  # has no body (RFC 9110 §15.4.5)
     answer.body = [lines] if during is None else stream(lines or b"\n", during)
     return answer
 
@@ -280,5 +281,6 @@ async def perform_async(query: str, session: Session, sessions: AsyncSessions) -
             yield await play(step)
 
     lines = b"".join([await play(step) for step in before])
+    lines *= answer.status != 304  # has no body (RFC 9110 §15.4.5)
     answer.body = [lines] if during is None else stream(lines or b"\n", during)
     return answer

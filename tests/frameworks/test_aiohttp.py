@@ -6,7 +6,7 @@ from aiohttp import web
 from coatcheck.frameworks.aiohttp import get_session, setup
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.app import Deliberate
-from tests.frameworks.socket_client import TELLS, SocketClient
+from tests.behaviours.socket_client import TELLS, SocketClient
 
 
 async def play(request):

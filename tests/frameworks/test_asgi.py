@@ -6,6 +6,7 @@ from coatcheck import StoreError
 from coatcheck.frameworks.asgi import SessionMiddleware
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
 from tests.behaviours.app import looks
+from tests.behaviours.served import OnUvicorn
 
 
 def build(sessions, portal, **options):
@@ -37,3 +38,11 @@ class TestOnDemand(AsyncHttpBehaviours):
 
     def build_async(self, sessions, portal):
         return build(sessions, portal, load="on_demand")
+
+
+class TestServed(OnUvicorn, TestEager):
+    pass
+
+
+class TestServedOnDemand(OnUvicorn, TestOnDemand):
+    pass

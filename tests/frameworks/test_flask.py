@@ -4,12 +4,14 @@ from contextlib import suppress
 
 import flask
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from coatcheck import Session
 from coatcheck.frameworks.flask import FlaskSession, SessionInterface
 from tests.behaviours import HttpBehaviours, WsgiClient, perform
 from tests.behaviours.app import LOOKS
 from tests.behaviours.headers import ways_to_look
+from tests.behaviours.served import OnWaitress
 from tests.frameworks.flask_apps import put, route
 
 
@@ -29,6 +31,11 @@ def build(sessions):
 class TestInMemory(HttpBehaviours):
     def build(self, sessions):
         return build(sessions)
+
+
+class TestServed(OnWaitress, TestInMemory):
+    trusts_proxy = False
+    deployed = ProxyFix
 
 
 def test_flask_session_is_a_session_of_ours_also_through_the_proxy(app, client, sessions):

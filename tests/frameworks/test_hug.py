@@ -1,6 +1,7 @@
 """hug: the shared list, in its own middleware."""
 
 from tests.behaviours import ErrorPages, HttpBehaviours, WsgiClient
+from tests.behaviours.served import OnWaitress
 from tests.compat.hug_store_redis.quietly import hug
 from tests.frameworks.hug_apps import api_of, player, raw
 
@@ -27,3 +28,7 @@ class TestWithAnExceptionHandler(ErrorPages, HttpBehaviours):
             return b"sorry"
 
         return served(api, sessions)
+
+
+class TestServed(OnWaitress, TestWithAnExceptionHandler):
+    pass

@@ -1,6 +1,7 @@
 """Pyramid: the shared list, and what request.session is."""
 
 from tests.behaviours import ErrorPages, HttpBehaviours, WsgiClient, perform
+from tests.behaviours.served import OnWaitress
 from tests.frameworks.pyramid_apps import Response, app_of, configured
 
 
@@ -28,3 +29,7 @@ class TestWithAnExceptionView(ErrorPages, HttpBehaviours):
         config = configured(sessions)
         config.add_exception_view(sorry)
         return WsgiClient(app_of(config, play=player(sessions)))
+
+
+class TestServed(OnWaitress, TestWithAnExceptionView):
+    pass

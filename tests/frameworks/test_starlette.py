@@ -10,6 +10,7 @@ from starlette.routing import Route
 from coatcheck.frameworks import fastapi as for_fastapi
 from coatcheck.frameworks import starlette as for_starlette
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours.served import OnUvicorn
 
 
 def response_of(answer):
@@ -30,6 +31,10 @@ class TestStarlette(AsyncHttpBehaviours):
         return AsgiClient(Starlette(routes=[Route("/play", play)], middleware=middleware), portal)
 
 
+class TestStarletteServed(OnUvicorn, TestStarlette):
+    pass
+
+
 class TestFastAPI(AsyncHttpBehaviours):
     # FastAPI reads every cookie by http.cookies, which is quadratic in many a Python (CVE-2024-7592).
     largest_header = 1 << 13
@@ -43,3 +48,7 @@ class TestFastAPI(AsyncHttpBehaviours):
             return response_of(await perform_async(request.url.query, request.session, sessions))
 
         return AsgiClient(app, portal)
+
+
+class TestFastAPIServed(OnUvicorn, TestFastAPI):
+    pass

@@ -10,7 +10,7 @@ from tornado.web import Application, RequestHandler
 from coatcheck.frameworks.tornado import SessionMixin
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.forbidden import forbids
-from tests.frameworks.socket_client import TELLS, SocketClient
+from tests.behaviours.socket_client import TELLS, SocketClient
 
 
 class Telling(HTTPConnection):

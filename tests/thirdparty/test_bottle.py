@@ -4,6 +4,7 @@ import bottle
 
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from tests.behaviours import ErrorPages, HttpBehaviours, WsgiClient, perform
+from tests.behaviours.served import OnWaitress
 
 
 def application(sessions):
@@ -35,3 +36,7 @@ class TestWithAPageThatUsesTheSession(ErrorPages, HttpBehaviours):
             return "sorry"
 
         return WsgiClient(SessionMiddleware(app, sessions))
+
+
+class TestServed(OnWaitress, TestWithAPageThatUsesTheSession):
+    pass

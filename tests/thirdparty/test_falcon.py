@@ -14,6 +14,7 @@ from tests.behaviours import (
     perform_async,
 )
 from tests.behaviours.forbidden import forbids
+from tests.behaviours.served import OnUvicorn, OnWaitress
 
 
 def fill(resp, answer):
@@ -48,6 +49,10 @@ class TestWsgi(ErrorPages, HttpBehaviours):
         return WsgiClient(wsgi.SessionMiddleware(app, sessions))
 
 
+class TestWsgiServed(OnWaitress, TestWsgi):
+    pass
+
+
 @forbids(
     test_the_path_that_chooses_the_policy_is_the_one_within_the_application=(
         "Falcon's ASGI application can't be mounted: it routes by the whole path, root_path included"
@@ -67,3 +72,7 @@ class TestAsgi(ErrorPages, AsyncHttpBehaviours):
         app.add_error_handler(Exception, failed)
         app.add_route("/play", Play())
         return AsgiClient(asgi.SessionMiddleware(app, sessions), portal)
+
+
+class TestAsgiServed(OnUvicorn, TestAsgi):
+    pass

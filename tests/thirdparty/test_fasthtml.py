@@ -4,6 +4,7 @@ from fasthtml.common import FastHTML, Middleware
 
 from coatcheck.frameworks.starlette import SessionMiddleware
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours.served import OnUvicorn
 from tests.frameworks.test_starlette import response_of
 
 
@@ -16,3 +17,7 @@ class TestFastHTML(AsyncHttpBehaviours):
             return response_of(await perform_async(request.url.query, session, sessions))
 
         return AsgiClient(app, portal)
+
+
+class TestServed(OnUvicorn, TestFastHTML):
+    pass

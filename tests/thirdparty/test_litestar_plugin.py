@@ -5,6 +5,7 @@ from litestar.response.base import ASGIResponse
 
 from coatcheck.frameworks.litestar import SessionPlugin
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
+from tests.behaviours.served import OnUvicorn
 from tests.thirdparty.test_litestar import LitestarClient, response_of
 
 
@@ -27,3 +28,7 @@ class TestLitestar(ErrorPages, AsyncHttpBehaviours):
             logging_config=None,
         )
         return LitestarClient(app, portal)
+
+
+class TestServed(OnUvicorn, TestLitestar):
+    pass

@@ -4,6 +4,7 @@ import quart
 
 from coatcheck.frameworks.quart import SessionInterface
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
+from tests.behaviours.served import OnHypercorn
 
 
 class TestQuart(ErrorPages, AsyncHttpBehaviours):
@@ -28,3 +29,7 @@ class TestQuart(ErrorPages, AsyncHttpBehaviours):
             return "sorry", 500
 
         return AsgiClient(app, portal)
+
+
+class TestServed(OnHypercorn, TestQuart):
+    pass

@@ -9,6 +9,7 @@ from sanic.exceptions import SanicException
 from coatcheck.frameworks.asgi import SessionMiddleware
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.forbidden import forbids
+from tests.behaviours.served import OnUvicorn
 
 
 def session_of(request):
@@ -68,3 +69,7 @@ class TestSanic(ErrorPages, AsyncHttpBehaviours):
 
         portal.call(start(app))
         return AsgiClient(SessionMiddleware(app, sessions), portal)
+
+
+class TestServed(OnUvicorn, TestSanic):
+    pass

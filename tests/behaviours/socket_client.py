@@ -1,4 +1,4 @@
-"""A client for a server that is neither WSGI nor ASGI: a connection for each request, and its bytes as they are."""
+"""A client for real servers: a connection for each request, and its bytes as they are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.behaviours.app import query_of
 from tests.behaviours.client import Reply, Request
 
 PATIENCE = 20.0
+_NUMBERS = itertools.count(1)
 TELLS = "X-Request"
 """The request header by which the application under test finds whom it tells of the head and the end."""
 
@@ -28,11 +29,10 @@ class SocketClient:
         """
         self.ports = ports
         self.notes = notes
-        self._numbers = itertools.count(1)
 
     def send(self, request: Request, note: Callable[[str], None]) -> Reply:
         """The reply. A server hides what its application raises."""
-        number, told, ended = str(next(self._numbers)), list[str](), threading.Event()
+        number, told, ended = str(next(_NUMBERS)), list[str](), threading.Event()
 
         def tell(what: str) -> None:
             note(what)
