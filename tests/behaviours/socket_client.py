@@ -42,7 +42,7 @@ class SocketClient:
 
         self.notes[number] = tell
         lines = [
-            f"{request.method} {request.mount}/play?{query_of(request.steps)} HTTP/1.1".encode(),
+            f"{request.method} {request.mount}{request.path}?{query_of(request.steps)} HTTP/1.1".encode(),
             b"Host: shop.example",
             b"Connection: close",
             f"User-Agent: {request.agent}".encode(),
@@ -51,6 +51,8 @@ class SocketClient:
         ]
         if request.cookies is not None:
             lines.append(b"Cookie: " + request.cookies)
+        if request.also is not None:
+            lines.append(b"Cookie: " + request.also)
         reply = Reply()
         with socket.create_connection(("127.0.0.1", self.ports[request.mount]), PATIENCE) as connection:
             connection.sendall(b"\r\n".join([*lines, b"", b""]))

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -22,10 +23,14 @@ def response_of(answer):
     return response
 
 
+def leave(place):
+    raise HTTPException(303, headers={"Location": place})
+
+
 class TestStarlette(AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
         async def play(request):
-            return response_of(await perform_async(request.url.query, request.session, sessions))
+            return response_of(await perform_async(request.url.query, request.session, sessions, leave))
 
         middleware = [Middleware(for_starlette.SessionMiddleware, sessions=sessions)]
         return AsgiClient(Starlette(routes=[Route("/play", play)], middleware=middleware), portal)
@@ -43,9 +48,9 @@ class TestFastAPI(AsyncHttpBehaviours):
         app = FastAPI()
         app.add_middleware(for_fastapi.SessionMiddleware, sessions=sessions)
 
-        @app.get("/play")
+        @app.api_route("/play", methods=["GET", "HEAD"])
         async def play(request: Request):
-            return response_of(await perform_async(request.url.query, request.session, sessions))
+            return response_of(await perform_async(request.url.query, request.session, sessions, leave))
 
         return AsgiClient(app, portal)
 

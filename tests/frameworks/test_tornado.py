@@ -5,7 +5,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPConnection
 from tornado.log import app_log
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, Finish, RequestHandler
 
 from coatcheck.frameworks.tornado import SessionMixin
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
@@ -43,7 +43,7 @@ class Play:
 
     async def get(self):
         session = self.session
-        answer = await perform_async(self.request.query, session, session.sessions)
+        answer = await perform_async(self.request.query, session, session.sessions, self.leave)
         self.set_status(answer.status)
         for name, value in answer.headers:
             self.add_header(name, value)
@@ -54,6 +54,10 @@ class Play:
         async for chunk in answer.body:
             self.write(chunk)
             await self.flush()
+
+    def leave(self, place):
+        self.redirect(place, status=303)
+        raise Finish
 
     post = put = delete = options = head = get
 
@@ -99,10 +103,10 @@ class OnItsServer(ErrorPages, AsyncHttpBehaviours):
         return SocketClient({"": port, "/shop": port}, notes)
 
 
+NO_MOUNTS = "A Tornado application can't be mounted"
 no_mounts = forbids(
-    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=(
-        "A Tornado application can't be mounted"
-    )
+    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=NO_MOUNTS,
+    test_a_mounted_application_shares_the_session_of_the_site=NO_MOUNTS,
 )
 
 

@@ -7,13 +7,17 @@ from tests.behaviours import ErrorPages, HttpBehaviours, WsgiClient, perform
 from tests.behaviours.served import OnWaitress
 
 
+def leave(place):
+    bottle.redirect(place, 303)
+
+
 def application(sessions):
     app = bottle.Bottle()
 
     @app.get("/play")
     def play():
         request = bottle.request
-        answer = perform(request.query_string, request.environ["coatcheck.session"], sessions)
+        answer = perform(request.query_string, request.environ["coatcheck.session"], sessions, leave)
         return bottle.HTTPResponse(answer.body, answer.status, answer.headers)
 
     return app

@@ -28,7 +28,7 @@ class LitestarClient(AsgiClient):
 
 
 def application(sessions, **options):
-    @litestar.get("/play")
+    @litestar.route("/play", http_method=["GET", "HEAD"])
     async def play(request: litestar.Request) -> ASGIResponse:
         query = request.scope["query_string"].decode()
         return response_of(await perform_async(query, request.session, sessions))

@@ -11,7 +11,7 @@ from tests.thirdparty.test_litestar import LitestarClient, response_of
 
 class TestLitestar(ErrorPages, AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
-        @litestar.get("/play")
+        @litestar.route("/play", http_method=["GET", "HEAD"])
         async def play(request: litestar.Request) -> ASGIResponse:
             query = request.scope["query_string"].decode()
             return response_of(await perform_async(query, request.session, sessions))
