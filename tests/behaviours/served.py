@@ -220,6 +220,12 @@ class Hypercorn(_AsgiServer):
         app = ProxyFixMiddleware(self, mode="legacy", trusted_hops=1)
         await serve(app, config, shutdown_trigger=self._over.wait)
 
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            # The middleware takes the proxy's "https" as it is, and Quart refuses a websocket that is not "wss".
+            scope["scheme"] = scope["scheme"].replace("http", "ws")
+        await super().__call__(scope, receive, send)
+
 
 class _OnAsgiServer(_Served):
     @pytest.fixture(autouse=True)

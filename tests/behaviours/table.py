@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from tests.behaviours.failing import ErrorPages
 from tests.behaviours.suite import HttpBehaviours
+from tests.behaviours.websockets import Websockets
 from tests.lines import ADAPTERS, PARTS, lines_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/reference/behaviours.md"
 OUTCOMES = ROOT / "build/outcomes.json"
-GROUPS = (*HttpBehaviours.__mro__[1:], ErrorPages)
+GROUPS = (*HttpBehaviours.__mro__[1:], ErrorPages, Websockets)
 
 
 class Column(NamedTuple):

@@ -7,6 +7,7 @@ from coatcheck.frameworks.aiohttp import get_session, setup
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.app import Deliberate
 from tests.behaviours.socket_client import TELLS, SocketClient
+from tests.behaviours.websockets import Websockets, talk
 
 
 def leave(place):
@@ -23,6 +24,19 @@ async def play(request):
     async for chunk in answer.body:
         await response.write(chunk)
     return response
+
+
+async def converse(request):
+    session, socket = await get_session(request), web.WebSocketResponse()
+    await talk(
+        request.rel_url.raw_query_string,
+        session,
+        session.sessions,
+        accept=lambda: socket.prepare(request),
+        messages=(message.data async for message in socket),
+        send=socket.send_str,
+    )
+    return socket
 
 
 @web.middleware
@@ -86,6 +100,7 @@ class OnItsServer(AsyncHttpBehaviours):
         setup(app, sessions)
         app.cleanup_ctx.clear()  # the list counts every call of the store, and closes it itself
         app.router.add_route("*", "/play", play)
+        app.router.add_get("/ws", converse)
 
 
 @web.middleware
@@ -102,7 +117,7 @@ async def sorry(request, handler):
         return web.Response(status=500, text="sorry")
 
 
-class TestAiohttp(ErrorPages, OnItsServer):
+class TestAiohttp(ErrorPages, Websockets, OnItsServer):
     def fill(self, app, sessions):
         super().fill(app, sessions)
         app.middlewares.append(sorry)

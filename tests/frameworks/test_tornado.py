@@ -6,11 +6,13 @@ from tornado.httputil import HTTPConnection
 from tornado.log import app_log
 from tornado.netutil import bind_sockets
 from tornado.web import Application, Finish, RequestHandler
+from tornado.websocket import WebSocketHandler
 
 from coatcheck.frameworks.tornado import SessionMixin
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.forbidden import forbids
 from tests.behaviours.socket_client import TELLS, SocketClient
+from tests.behaviours.websockets import Websockets, reply_to
 
 
 class Telling(HTTPConnection):
@@ -71,7 +73,15 @@ class Play:
         self.finish("sorry")
 
 
-class OnItsServer(ErrorPages, AsyncHttpBehaviours):
+class Talk(SessionMixin, WebSocketHandler):
+    async def prepare(self):
+        await perform_async(self.request.query, self.session, self.session.sessions)
+
+    async def on_message(self, message):
+        await self.write_message(await reply_to(message, self.session, self.session.sessions))
+
+
+class OnItsServer(ErrorPages, Websockets, AsyncHttpBehaviours):
     largest_header = 1 << 15  # Tornado's own limit for all of them is 65,536 bytes
     refused_bytes = bytes({*range(0x20), 0x7F} - {ord("\t")})  # 400, by Tornado's parser
 
@@ -91,7 +101,9 @@ class OnItsServer(ErrorPages, AsyncHttpBehaviours):
 
         async def serve():
             app = Application(
-                [("/play", self.handler, {"notes": notes})], sessions=sessions, log_function=lambda _: None
+                [("/play", self.handler, {"notes": notes}), ("/ws", Talk)],
+                sessions=sessions,
+                log_function=lambda _: None,
             )
             server = HTTPServer(app, xheaders=True)
             (sock,) = bind_sockets(0, "127.0.0.1")

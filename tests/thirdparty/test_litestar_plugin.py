@@ -6,6 +6,7 @@ from litestar.response.base import ASGIResponse
 from coatcheck.frameworks.litestar import SessionPlugin
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.served import OnUvicorn
+from tests.behaviours.websockets import Websockets, talk
 from tests.thirdparty.test_litestar import LitestarClient, response_of
 
 
@@ -16,12 +17,23 @@ class TestLitestar(ErrorPages, AsyncHttpBehaviours):
             query = request.scope["query_string"].decode()
             return response_of(await perform_async(query, request.session, sessions))
 
+        @litestar.websocket("/ws")
+        async def socket(socket: litestar.WebSocket) -> None:
+            await talk(
+                socket.url.query,
+                socket.session,
+                sessions,
+                accept=socket.accept,
+                messages=socket.iter_data(),
+                send=socket.send_text,
+            )
+
         def sorry(request, exc):
             request.session["page"] = "seen"
             return litestar.Response("sorry", status_code=500, media_type="text/plain")
 
         app = litestar.Litestar(
-            [play],
+            [play, socket],
             plugins=[SessionPlugin(sessions)],
             exception_handlers={500: sorry},
             openapi_config=None,
@@ -30,5 +42,5 @@ class TestLitestar(ErrorPages, AsyncHttpBehaviours):
         return LitestarClient(app, portal)
 
 
-class TestServed(OnUvicorn, TestLitestar):
+class TestServed(OnUvicorn, Websockets, TestLitestar):
     pass

@@ -1,10 +1,13 @@
 """Quart: the shared list, in place."""
 
 import quart
+from quart import websocket
 
 from coatcheck.frameworks.quart import SessionInterface
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
+from tests.behaviours.forbidden import forbids
 from tests.behaviours.served import OnHypercorn
+from tests.behaviours.websockets import Websockets, talk
 
 
 def leave(place):
@@ -28,6 +31,21 @@ class TestQuart(ErrorPages, AsyncHttpBehaviours):
                 body = quart.stream_with_context(lambda: answer.body)()
             return quart.Response(body, answer.status, answer.headers)
 
+        @app.websocket("/ws")
+        async def socket():
+            async def messages():
+                while True:
+                    yield await websocket.receive()
+
+            await talk(
+                websocket.query_string.decode(),
+                quart.session,
+                sessions,
+                accept=websocket.accept,
+                messages=messages(),
+                send=websocket.send,
+            )
+
         @app.errorhandler(500)
         async def sorry(error):
             quart.session["page"] = "seen"
@@ -36,5 +54,10 @@ class TestQuart(ErrorPages, AsyncHttpBehaviours):
         return AsgiClient(app, portal)
 
 
-class TestServed(OnHypercorn, TestQuart):
+@forbids(
+    test_a_handshake_is_refused_when_a_change_before_it_cant_be_stored=(
+        "Quart's websocket is closed before it is accepted, and hypercorn answers that with 403"
+    )
+)
+class TestServed(OnHypercorn, Websockets, TestQuart):
     pass
