@@ -4,7 +4,7 @@ from hypothesis import settings
 
 from tests.promises import mark, promises_of
 
-pytest_plugins = ["tests.servers.fixtures_redis"]
+pytest_plugins = ["tests.outcomes", "tests.servers.fixtures_redis"]
 
 # How long an example takes says more about the machine's other work than about ours.
 settings.register_profile("patient", deadline=None)

@@ -7,8 +7,7 @@ from zope.interface import Interface, implementer
 
 from coatcheck import Session
 from tests.behaviours import AsgiClient, Portal, Request, WsgiClient
-from tests.behaviours.app import LOOKS
-from tests.behaviours.headers import ways_to_look
+from tests.behaviours.app import LOOKS, ways_to_look
 
 HEAD = {"type": "http.response.start", "status": 200, "headers": []}
 LAST = {"type": "http.response.body", "body": b"end"}

@@ -29,7 +29,7 @@ except ImportError as _error:  # pragma: no cover - the tests have it
 # So that a failing assertion shows its values in other people's projects, too.
 for _part in (
     *("client", "cookies", "cost", "failing", "headers", "identity", "limits", "outage", "privacy", "races"),
-    *("rotation", "streaming", "writing"),
+    *("requests", "rotation", "streaming", "websockets", "writing"),
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 

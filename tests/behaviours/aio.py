@@ -119,14 +119,16 @@ def scope_of(request: Request) -> dict[str, Any]:
     headers = [(b"host", b"shop.example"), (b"user-agent", request.agent.encode())]
     if (cookies := request.cookie_header) is not None:
         headers.append((b"cookie", cookies))
+    if request.also is not None:
+        headers.append((b"cookie", request.also))
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": request.method,
         "scheme": "https" if request.secure else "http",
-        "path": f"{request.mount}/play",
-        "raw_path": f"{request.mount}/play".encode(),
+        "path": f"{request.mount}{request.path}",
+        "raw_path": f"{request.mount}{request.path}".encode(),
         "query_string": query_of(request.steps).encode(),
         "root_path": request.mount,
         "headers": headers,
@@ -139,6 +141,7 @@ class AsyncHttpBehaviours(HttpBehaviours):
     """Every behaviour, for one asynchronous framework. Subclass it, and say how an application is built."""
 
     untouched: ClassVar[tuple[str, ...]] = ("load",)
+    joins_cookies: ClassVar[bool] = True
 
     @abstractmethod
     def build_async(self, sessions: AsyncSessions, portal: Portal) -> Client:

@@ -6,6 +6,7 @@ back is one line of JSON in the body. Some steps shape the response::
     status 500                  answer with this status
     header Set-Cookie: a=b      add this header
     raise                       raise `Deliberate`
+    leave /there                raise the framework's redirect with 303, or answer with one where there is none to raise
     stream                      send the head now; the steps that follow run while the body streams
 
 A step with a question mark in front (``?set a 1``) gives back the name of the exception that it raised, as a handler
@@ -14,6 +15,7 @@ that catches it would. Without steps, the session is not touched.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
@@ -36,6 +38,7 @@ __all__ = [
     "perform",
     "perform_async",
     "query_of",
+    "ways_to_look",
 ]
 
 
@@ -66,6 +69,7 @@ class AsyncAnswer(_Head):
 
 
 Step: TypeAlias = Callable[[Session, list[str]], object]
+Leave: TypeAlias = Callable[[str], object]
 
 
 def _set(session: Session, name: str, value: object) -> None:
@@ -87,6 +91,14 @@ def _permanent(session: Session, value: str = "on") -> None:
 def _mixed() -> object:
     return {"a": {3, 1, 2}, "b": [{"c": ({"d"}, frozenset("xyz"))}]}
 
+
+ADDED_BY_ZOPE = frozenset({"__implemented__", "__provides__", "__providedBy__"})
+"""Methods that zope.interface adds to the classes that it declares, `collections.abc.MutableMapping` among them."""
+
+# What a class has that is no way to look at an instance.
+NO_LOOKS = ADDED_BY_ZOPE | {
+    *("__new__", "__init__", "__repr__", "__subclasshook__", "__class_getitem__", "__init_subclass__"),
+}
 
 STEPS: Mapping[str, Step] = {
     "get": lambda session, words: session.get(words[0]),
@@ -120,11 +132,12 @@ STEPS: Mapping[str, Step] = {
     "push_big": lambda session, words: _push(session, words[0], "x" * int(words[1])),
     "unstorable": lambda session, words: _set(session, words[0], object()),
     "push_unstorable": lambda session, words: _push(session, words[0], object()),
-    "look": lambda session, words: _look(session, LOOKS[words[0]]),
+    "look": lambda session, words: _look(session, words[0]),
+    "ways": lambda session, _: sorted(ways_to_look(session.__class__)),
 }
 """What a script can do with a session at once; the words are what stands behind the name."""
 
-_RESPONSE = frozenset({"status", "header", "raise"})
+_RESPONSE = frozenset({"status", "header", "raise", "leave"})
 
 WAITING = frozenset({"load", "save", "reload", "take", "take_flashes", "is_live"})
 """What waits for the store: the manager's methods of these names."""
@@ -134,9 +147,14 @@ def _merge(session: Session) -> None:
     session |= {"put": 1}
 
 
-def _look(session: Session, way: Callable[[Session], object]) -> None:
+def _look(session: Session, way: str) -> object:
+    """Look at the session by a public name of it; the framework's own are called with what `ARGUMENTS` has for them."""
+    if way not in LOOKS:
+        found = getattr(session, way)
+        return found(*ARGUMENTS.get(way, ())) if callable(found) else found
     with suppress(KeyError):
-        way(session)
+        LOOKS[way](session)
+    return None
 
 
 LOOKS: Mapping[str, Callable[[Session], object]] = {
@@ -183,6 +201,25 @@ LOOKS: Mapping[str, Callable[[Session], object]] = {
 """Every way to look at a session, by the name of what does it: a response after any of them depends on the cookie."""
 
 
+ARGUMENTS: Mapping[str, tuple[object, ...]] = {
+    "take": ("absent",),
+}
+"""What the public methods of the frameworks' own sessions are called with."""
+
+
+def ways_to_look(kind: type) -> set[str]:
+    """The name of everything public that an instance of `kind` has and `object` has not, or has another."""
+    names = {name for base in kind.__mro__ for name in dir(base) if getattr(kind, name) is not None}
+    return {
+        name
+        for name in names - NO_LOOKS
+        if (name.startswith("__") or not name.startswith("_"))
+        and getattr(kind, name) is not getattr(object, name, None)
+        and (callable(getattr(kind, name)) or isinstance(getattr(kind, name), property))
+        and not isinstance(getattr(kind, name), type)
+    }
+
+
 def looks(query: str) -> bool:
     """Whether the script in `query` does anything with the session."""
     before, during = _script(query)
@@ -202,7 +239,7 @@ class _Step:
         self.name, *self.arguments = text.removeprefix("?").split(" ", 2)
         self.waits = self.name in WAITING
 
-    def act(self, session: Session, sessions: object, answer: _Head) -> Any:
+    def act(self, session: Session, sessions: object, answer: _Head, leave: Leave | None) -> Any:
         """What it gives back; of an async manager, what is to be awaited."""
         name, arguments = self.name, self.arguments
         match name:
@@ -212,6 +249,11 @@ class _Step:
                 answer.status = int(arguments[0])
             case "header":
                 answer.headers.append((arguments[0].removesuffix(":"), arguments[1]))
+            case "leave" if leave is None:
+                answer.status = 303
+                answer.headers.append(("Location", arguments[0]))
+            case "leave":
+                leave(arguments[0])
             case _ if self.waits:
                 return getattr(sessions, name)(session, *arguments)
             case _:
@@ -238,14 +280,14 @@ def _line(result: object) -> bytes:
     return json.dumps(result, default=str).encode() + b"\n"
 
 
-def perform(query: str, session: Session, sessions: Sessions) -> Answer:
-    """What a synchronous handler does: play the script in `query` on `session`."""
+def perform(query: str, session: Session, sessions: Sessions, leave: Leave | None = None) -> Answer:
+    """What a synchronous handler does: play the script in `query` on `session`. `leave` raises a redirect."""
     before, during = _script(query)
     answer = Answer()
 
     def play(step: _Step) -> bytes:
         try:
-            result = step.act(session, sessions, answer)
+            result = step.act(session, sessions, answer, leave)
         except Exception as error:  # noqa: BLE001 - it is raised again where the script does not catch it
             result = step.excuse(error)
         return _line(result)
@@ -256,19 +298,22 @@ def perform(query: str, session: Session, sessions: Sessions) -> Answer:
             yield play(step)
 
     lines = b"".join([play(step) for step in before])
+    lines *= answer.status != 304  # has no body (RFC 9110 §15.4.5)
     answer.body = [lines] if during is None else stream(lines or b"\n", during)
     return answer
 
 
-async def perform_async(query: str, session: Session, sessions: AsyncSessions) -> AsyncAnswer:
-    """What an asynchronous handler does: play the script in `query` on `session`."""
+async def perform_async(
+    query: str, session: Session, sessions: AsyncSessions, leave: Leave | None = None
+) -> AsyncAnswer:
+    """What an asynchronous handler does: play the script in `query` on `session`. `leave` raises a redirect."""
     before, during = _script(query)
     answer = AsyncAnswer()
 
     async def play(step: _Step) -> bytes:
         try:
-            result = step.act(session, sessions, answer)
-            if step.waits:
+            result = step.act(session, sessions, answer, leave)
+            if inspect.isawaitable(result):
                 result = await result
         except Exception as error:  # noqa: BLE001 - it is raised again where the script does not catch it
             result = step.excuse(error)
@@ -280,5 +325,6 @@ async def perform_async(query: str, session: Session, sessions: AsyncSessions) -
             yield await play(step)
 
     lines = b"".join([await play(step) for step in before])
+    lines *= answer.status != 304  # has no body (RFC 9110 §15.4.5)
     answer.body = [lines] if during is None else stream(lines or b"\n", during)
     return answer

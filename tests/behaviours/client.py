@@ -28,8 +28,11 @@ class Request:
     """Whether it comes by https."""
     method: str = "GET"
     agent: str = "Browser/1.0"
+    path: str = "/play"
     mount: str = ""
     """Where the application is mounted: SCRIPT_NAME, root_path."""
+    also: bytes | None = None
+    """A second Cookie header."""
 
     @property
     def cookie_header(self) -> bytes | None:
@@ -130,7 +133,7 @@ def environ_of(request: Request) -> WSGIEnvironment:
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": request.mount,
-        "PATH_INFO": "/play",
+        "PATH_INFO": request.path,
         "QUERY_STRING": query_of(request.steps),
         "SERVER_NAME": "shop.example",
         "SERVER_PORT": "443" if request.secure else "80",
@@ -146,7 +149,8 @@ def environ_of(request: Request) -> WSGIEnvironment:
         "wsgi.run_once": False,
     }
     if (cookies := request.cookie_header) is not None:
-        environ["HTTP_COOKIE"] = cookies.decode("latin-1")
+        both = cookies if request.also is None else cookies + b"," + request.also  # as servers join them
+        environ["HTTP_COOKIE"] = both.decode("latin-1")
     return environ
 
 

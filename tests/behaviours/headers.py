@@ -9,31 +9,10 @@ import pytest
 from coatcheck.config import CookieSettings
 from coatcheck.errors import InsecureTransportWarning
 from coatcheck.session import Session
-from tests.behaviours.app import LOOKS
+from tests.behaviours.app import LOOKS, ways_to_look
 from tests.behaviours.site import DAY, HOUR, OpenSite, Site
 
-__all__ = ["Headers", "ways_to_look"]
-
-ADDED_BY_ZOPE = frozenset({"__implemented__", "__provides__", "__providedBy__"})
-"""Methods that zope.interface adds to the classes that it declares, `collections.abc.MutableMapping` among them."""
-
-# What a class has that is no way to look at an instance.
-NO_LOOKS = ADDED_BY_ZOPE | {
-    *("__init__", "__repr__", "__subclasshook__", "__class_getitem__", "__init_subclass__"),
-}
-
-
-def ways_to_look(kind: type) -> set[str]:
-    """The name of everything public that an instance of `kind` has and `object` has not, or has another."""
-    names = {name for base in kind.__mro__ for name in dir(base) if getattr(kind, name) is not None}
-    return {
-        name
-        for name in names - NO_LOOKS
-        if (name.startswith("__") or not name.startswith("_"))
-        and getattr(kind, name) is not getattr(object, name, None)
-        and (callable(getattr(kind, name)) or isinstance(getattr(kind, name), property))
-        and not isinstance(getattr(kind, name), type)
-    }
+__all__ = ["Headers"]
 
 
 class Headers:

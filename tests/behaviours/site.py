@@ -14,7 +14,7 @@ from coatcheck.model.record import Record
 from coatcheck.sessions import Sessions
 from coatcheck.testing.clock import ManualClock
 from coatcheck.testing.failing import FailingStore
-from coatcheck.testing.pausing import Gate, PausingStore
+from coatcheck.testing.pausing import Gate, PausingStore, Point
 from coatcheck.testing.wrappers import Call, Method, StoreWrapper
 from tests.behaviours.client import Browser, Client, Reply, Request
 
@@ -176,9 +176,9 @@ class Site:
 
     # What can be done to it
 
-    def hold(self, method: Method = "write") -> Gate:
-        """Let the next call of `method` park before it reaches the store."""
-        return self._pausing.hold(method)
+    def hold(self, method: Method = "write", point: Point = "before") -> Gate:
+        """Let the next call of `method` park before it reaches the store, or when the store has answered it."""
+        return self._pausing.hold(method, point)
 
     def damage(self, browser: Browser) -> None:
         """Let the record of `browser` be unreadable from now on."""

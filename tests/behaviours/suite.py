@@ -22,6 +22,7 @@ from tests.behaviours.limits import Limits
 from tests.behaviours.outage import Outage
 from tests.behaviours.privacy import Privacy
 from tests.behaviours.races import Races
+from tests.behaviours.requests import Requests
 from tests.behaviours.rotation import Rotation
 from tests.behaviours.site import OpenSite, Site
 from tests.behaviours.streaming import Streaming
@@ -39,6 +40,7 @@ class HttpBehaviours(
     Rotation,
     Cookies,
     Headers,
+    Requests,
     Identity,
     Limits,
     Outage,

@@ -47,6 +47,7 @@ if not settings.configured:
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ROOT_URLCONF="tests.frameworks.django_site",
         SECRET_KEY="c0d9Zt0hQx1rJYm7pKf2vN8sWb4uLgE6oAiXyTzCqRk",
+        SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
         SESSION_ENGINE=OURS,
         SESSION_EXPIRE_AT_BROWSER_CLOSE=True,  # as the list of behaviours has it
         TEMPLATES=[

@@ -20,7 +20,7 @@ def player(sessions):
     """The handler that plays the scripts of the list."""
 
     def play(request, response):
-        answer = perform(request.query_string, request.context["session"], sessions)
+        answer = perform(request.query_string, request.context["session"], sessions, hug.redirect.see_other)
         response.status = f"{answer.status} -"
         response.delete_header("Content-Type")
         for name, value in answer.headers:

@@ -6,12 +6,17 @@ from aiohttp import web
 from coatcheck.frameworks.aiohttp import get_session, setup
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.app import Deliberate
-from tests.frameworks.socket_client import TELLS, SocketClient
+from tests.behaviours.socket_client import TELLS, SocketClient
+from tests.behaviours.websockets import Websockets, talk
+
+
+def leave(place):
+    raise web.HTTPSeeOther(place)
 
 
 async def play(request):
     session = await get_session(request)
-    answer = await perform_async(request.rel_url.raw_query_string, session, session.sessions)
+    answer = await perform_async(request.rel_url.raw_query_string, session, session.sessions, leave)
     if isinstance(answer.body, list):
         return web.Response(status=answer.status, headers=answer.headers, body=b"".join(answer.body))
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
@@ -19,6 +24,19 @@ async def play(request):
     async for chunk in answer.body:
         await response.write(chunk)
     return response
+
+
+async def converse(request):
+    session, socket = await get_session(request), web.WebSocketResponse()
+    await talk(
+        request.rel_url.raw_query_string,
+        session,
+        session.sessions,
+        accept=lambda: socket.prepare(request),
+        messages=(message.data async for message in socket),
+        send=socket.send_str,
+    )
+    return socket
 
 
 @web.middleware
@@ -48,6 +66,7 @@ def telling(notes):
 
 
 class OnItsServer(AsyncHttpBehaviours):
+    no_looks = frozenset({"changed"})
     largest_header = 1 << 12  # aiohttp's own limit for one is 8,190 bytes
     refused_bytes = bytes({*range(0x20), 0x7F} - {ord("\t")})  # 400, by aiohttp's parser
 
@@ -81,6 +100,7 @@ class OnItsServer(AsyncHttpBehaviours):
         setup(app, sessions)
         app.cleanup_ctx.clear()  # the list counts every call of the store, and closes it itself
         app.router.add_route("*", "/play", play)
+        app.router.add_get("/ws", converse)
 
 
 @web.middleware
@@ -97,7 +117,7 @@ async def sorry(request, handler):
         return web.Response(status=500, text="sorry")
 
 
-class TestAiohttp(ErrorPages, OnItsServer):
+class TestAiohttp(ErrorPages, Websockets, OnItsServer):
     def fill(self, app, sessions):
         super().fill(app, sessions)
         app.middlewares.append(sorry)

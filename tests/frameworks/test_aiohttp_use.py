@@ -21,8 +21,7 @@ from coatcheck.frameworks.aiohttp import (
     setup,
 )
 from coatcheck.stores.memory import AsyncMemoryStore
-from tests.behaviours.app import LOOKS
-from tests.behaviours.headers import ways_to_look
+from tests.behaviours.app import LOOKS, ways_to_look
 from tests.behaviours.site import SECRET
 from tests.frameworks.aiohttp_apps import Shop, count
 from tests.loops import on_each_loop

@@ -6,6 +6,7 @@ import pytest
 
 from tests.behaviours import AsgiClient, ErrorPages, HttpBehaviours, Portal, WsgiClient
 from tests.behaviours.forbidden import forbids
+from tests.behaviours.served import OnUvicorn, OnWaitress
 from tests.frameworks import django_site
 from tests.frameworks.django_site import MIDDLEWARE, handler
 
@@ -31,6 +32,10 @@ class TestWsgiWithAPageOfItsOwn(ErrorPages, HttpBehaviours):
     @pytest.fixture(autouse=True)
     def _with_a_page(self, monkeypatch):
         monkeypatch.setattr(django_site, "handler500", django_site.sorry, raising=False)
+
+
+class TestWsgiServed(OnWaitress, TestWsgiWithAPageOfItsOwn):
+    trusts_proxy = False  # Django does (SECURE_PROXY_SSL_HEADER)
 
 
 class _Trimmed(AsgiClient):
@@ -65,3 +70,7 @@ class TestAsgi(_Asgi):
 @_as_django_has_it
 class TestAsgiWithAnAsyncView(_Asgi):
     middleware = (*MIDDLEWARE[:1], "tests.frameworks.django_site.with_async_views")
+
+
+class TestAsgiServed(OnUvicorn, TestAsgiWithAnAsyncView):
+    pass

@@ -44,7 +44,7 @@ class TestOnDemand(AsyncHttpBehaviours):
         app = FastAPI()
         app.add_middleware(SessionMiddleware, sessions=sessions, load="on_demand")
 
-        @app.get("/play")
+        @app.api_route("/play", methods=["GET", "HEAD"])
         async def play(request: Request):
             query, session = request.url.query, None
             if looks(query):

@@ -4,13 +4,18 @@ from contextlib import suppress
 
 import flask
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from coatcheck import Session
 from coatcheck.frameworks.flask import FlaskSession, SessionInterface
 from tests.behaviours import HttpBehaviours, WsgiClient, perform
-from tests.behaviours.app import LOOKS
-from tests.behaviours.headers import ways_to_look
+from tests.behaviours.app import LOOKS, ways_to_look
+from tests.behaviours.served import OnWaitress
 from tests.frameworks.flask_apps import put, route
+
+
+def leave(place):
+    flask.abort(flask.redirect(place, 303))
 
 
 def build(sessions):
@@ -19,7 +24,7 @@ def build(sessions):
 
     @app.route("/play")
     def play():
-        answer = perform(flask.request.query_string.decode(), flask.session, sessions)
+        answer = perform(flask.request.query_string.decode(), flask.session, sessions, leave)
         body = flask.stream_with_context(answer.body) if not isinstance(answer.body, list) else answer.body
         return flask.Response(body, answer.status, answer.headers)
 
@@ -27,8 +32,15 @@ def build(sessions):
 
 
 class TestInMemory(HttpBehaviours):
+    no_looks = frozenset({"fail", "modified"})
+
     def build(self, sessions):
         return build(sessions)
+
+
+class TestServed(OnWaitress, TestInMemory):
+    trusts_proxy = False
+    deployed = ProxyFix
 
 
 def test_flask_session_is_a_session_of_ours_also_through_the_proxy(app, client, sessions):

@@ -1,14 +1,19 @@
 """Pyramid: the shared list, and what request.session is."""
 
 from tests.behaviours import ErrorPages, HttpBehaviours, WsgiClient, perform
-from tests.frameworks.pyramid_apps import Response, app_of, configured
+from tests.behaviours.served import OnWaitress
+from tests.frameworks.pyramid_apps import Response, app_of, configured, httpexceptions
+
+
+def leave(place):
+    raise httpexceptions.HTTPSeeOther(place)
 
 
 def player(sessions):
     """The view that plays the scripts of the list."""
 
     def play(request):
-        answer = perform(request.query_string, request.session, sessions)
+        answer = perform(request.query_string, request.session, sessions, leave)
         return Response(status=answer.status, headerlist=answer.headers, app_iter=answer.body)
 
     return play
@@ -28,3 +33,7 @@ class TestWithAnExceptionView(ErrorPages, HttpBehaviours):
         config = configured(sessions)
         config.add_exception_view(sorry)
         return WsgiClient(app_of(config, play=player(sessions)))
+
+
+class TestServed(OnWaitress, TestWithAnExceptionView):
+    pass

@@ -7,8 +7,7 @@ import pytest
 from coatcheck import Session
 from coatcheck.frameworks.pyramid_session import PyramidSession
 from coatcheck.testing import cookies_for
-from tests.behaviours.app import LOOKS
-from tests.behaviours.headers import ways_to_look
+from tests.behaviours.app import LOOKS, ways_to_look
 from tests.frameworks.pyramid_apps import ISession, Request, Site
 
 

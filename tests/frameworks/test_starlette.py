@@ -2,14 +2,18 @@
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from coatcheck.frameworks import fastapi as for_fastapi
 from coatcheck.frameworks import starlette as for_starlette
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
+from tests.behaviours.served import OnUvicorn
+from tests.behaviours.websockets import Websockets, talk
 
 
 def response_of(answer):
@@ -21,13 +25,36 @@ def response_of(answer):
     return response
 
 
+def leave(place):
+    raise HTTPException(303, headers={"Location": place})
+
+
+async def converse(websocket, sessions):
+    await talk(
+        websocket.url.query,
+        websocket.session,
+        sessions,
+        accept=websocket.accept,
+        messages=websocket.iter_text(),
+        send=websocket.send_text,
+    )
+
+
 class TestStarlette(AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
         async def play(request):
-            return response_of(await perform_async(request.url.query, request.session, sessions))
+            return response_of(await perform_async(request.url.query, request.session, sessions, leave))
 
+        async def socket(websocket):
+            await converse(websocket, sessions)
+
+        routes = [Route("/play", play), WebSocketRoute("/ws", socket)]
         middleware = [Middleware(for_starlette.SessionMiddleware, sessions=sessions)]
-        return AsgiClient(Starlette(routes=[Route("/play", play)], middleware=middleware), portal)
+        return AsgiClient(Starlette(routes=routes, middleware=middleware), portal)
+
+
+class TestStarletteServed(OnUvicorn, Websockets, TestStarlette):
+    pass
 
 
 class TestFastAPI(AsyncHttpBehaviours):
@@ -38,8 +65,16 @@ class TestFastAPI(AsyncHttpBehaviours):
         app = FastAPI()
         app.add_middleware(for_fastapi.SessionMiddleware, sessions=sessions)
 
-        @app.get("/play")
+        @app.api_route("/play", methods=["GET", "HEAD"])
         async def play(request: Request):
-            return response_of(await perform_async(request.url.query, request.session, sessions))
+            return response_of(await perform_async(request.url.query, request.session, sessions, leave))
+
+        @app.websocket("/ws")
+        async def socket(websocket: WebSocket):
+            await converse(websocket, sessions)
 
         return AsgiClient(app, portal)
+
+
+class TestFastAPIServed(OnUvicorn, Websockets, TestFastAPI):
+    pass

@@ -5,12 +5,14 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPConnection
 from tornado.log import app_log
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, Finish, RequestHandler
+from tornado.websocket import WebSocketHandler
 
 from coatcheck.frameworks.tornado import SessionMixin
 from tests.behaviours import AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.forbidden import forbids
-from tests.frameworks.socket_client import TELLS, SocketClient
+from tests.behaviours.socket_client import TELLS, SocketClient
+from tests.behaviours.websockets import Websockets, reply_to
 
 
 class Telling(HTTPConnection):
@@ -43,7 +45,7 @@ class Play:
 
     async def get(self):
         session = self.session
-        answer = await perform_async(self.request.query, session, session.sessions)
+        answer = await perform_async(self.request.query, session, session.sessions, self.leave)
         self.set_status(answer.status)
         for name, value in answer.headers:
             self.add_header(name, value)
@@ -54,6 +56,10 @@ class Play:
         async for chunk in answer.body:
             self.write(chunk)
             await self.flush()
+
+    def leave(self, place):
+        self.redirect(place, status=303)
+        raise Finish
 
     post = put = delete = options = head = get
 
@@ -67,7 +73,15 @@ class Play:
         self.finish("sorry")
 
 
-class OnItsServer(ErrorPages, AsyncHttpBehaviours):
+class Talk(SessionMixin, WebSocketHandler):
+    async def prepare(self):
+        await perform_async(self.request.query, self.session, self.session.sessions)
+
+    async def on_message(self, message):
+        await self.write_message(await reply_to(message, self.session, self.session.sessions))
+
+
+class OnItsServer(ErrorPages, Websockets, AsyncHttpBehaviours):
     largest_header = 1 << 15  # Tornado's own limit for all of them is 65,536 bytes
     refused_bytes = bytes({*range(0x20), 0x7F} - {ord("\t")})  # 400, by Tornado's parser
 
@@ -87,7 +101,9 @@ class OnItsServer(ErrorPages, AsyncHttpBehaviours):
 
         async def serve():
             app = Application(
-                [("/play", self.handler, {"notes": notes})], sessions=sessions, log_function=lambda _: None
+                [("/play", self.handler, {"notes": notes}), ("/ws", Talk)],
+                sessions=sessions,
+                log_function=lambda _: None,
             )
             server = HTTPServer(app, xheaders=True)
             (sock,) = bind_sockets(0, "127.0.0.1")
@@ -99,10 +115,10 @@ class OnItsServer(ErrorPages, AsyncHttpBehaviours):
         return SocketClient({"": port, "/shop": port}, notes)
 
 
+NO_MOUNTS = "A Tornado application can't be mounted"
 no_mounts = forbids(
-    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=(
-        "A Tornado application can't be mounted"
-    )
+    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=NO_MOUNTS,
+    test_a_mounted_application_shares_the_session_of_the_site=NO_MOUNTS,
 )
 
 

@@ -4,8 +4,7 @@ from tornado.web import Finish, HTTPError, RequestHandler, authenticated
 
 from coatcheck import ConfigurationError, StoreUnavailable
 from coatcheck.frameworks.tornado import NotificationMixin, SessionMixin, TornadoSession, get_session
-from tests.behaviours.app import LOOKS
-from tests.behaviours.headers import ways_to_look
+from tests.behaviours.app import LOOKS, ways_to_look
 from tests.frameworks.tornado_apps import Count, Shop
 from tests.loops import on_each_loop
 

@@ -5,6 +5,7 @@ import pytest
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.stores.sqlite import SQLiteStore
 from tests.behaviours import HttpBehaviours, WsgiClient, perform
+from tests.behaviours.served import OnWaitress
 
 
 def build(sessions):
@@ -19,6 +20,10 @@ def build(sessions):
 class TestInMemory(HttpBehaviours):
     def build(self, sessions):
         return build(sessions)
+
+
+class TestServed(OnWaitress, TestInMemory):
+    pass
 
 
 class TestOnSQLite(HttpBehaviours):

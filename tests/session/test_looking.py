@@ -10,7 +10,7 @@ import pytest
 from coatcheck import AsyncSessions, NotLoaded, Session, StoreUnavailable
 from coatcheck.session import state_of
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
-from tests.behaviours.headers import ADDED_BY_ZOPE
+from tests.behaviours.app import ADDED_BY_ZOPE
 from tests.session.scene import stored
 from tests.visitor import SECRET, make_sessions
 

@@ -4,6 +4,11 @@ import bottle
 
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from tests.behaviours import ErrorPages, HttpBehaviours, WsgiClient, perform
+from tests.behaviours.served import OnWaitress
+
+
+def leave(place):
+    bottle.redirect(place, 303)
 
 
 def application(sessions):
@@ -12,7 +17,7 @@ def application(sessions):
     @app.get("/play")
     def play():
         request = bottle.request
-        answer = perform(request.query_string, request.environ["coatcheck.session"], sessions)
+        answer = perform(request.query_string, request.environ["coatcheck.session"], sessions, leave)
         return bottle.HTTPResponse(answer.body, answer.status, answer.headers)
 
     return app
@@ -35,3 +40,7 @@ class TestWithAPageThatUsesTheSession(ErrorPages, HttpBehaviours):
             return "sorry"
 
         return WsgiClient(SessionMiddleware(app, sessions))
+
+
+class TestServed(OnWaitress, TestWithAPageThatUsesTheSession):
+    pass

@@ -14,6 +14,11 @@ from tests.behaviours import (
     perform_async,
 )
 from tests.behaviours.forbidden import forbids
+from tests.behaviours.served import OnUvicorn, OnWaitress
+
+
+def leave(place):
+    raise falcon.HTTPSeeOther(place)
 
 
 def fill(resp, answer):
@@ -36,7 +41,9 @@ class TestWsgi(ErrorPages, HttpBehaviours):
     def build(self, sessions):
         class Play:
             def on_get(self, req, resp):
-                fill(resp, perform(req.query_string, req.env["coatcheck.session"], sessions))
+                fill(resp, perform(req.query_string, req.env["coatcheck.session"], sessions, leave))
+
+            on_head = on_get
 
         def failed(req, resp, error, params):
             sessions.fail(req.env["coatcheck.session"], error)
@@ -48,16 +55,24 @@ class TestWsgi(ErrorPages, HttpBehaviours):
         return WsgiClient(wsgi.SessionMiddleware(app, sessions))
 
 
+class TestWsgiServed(OnWaitress, TestWsgi):
+    pass
+
+
+NO_MOUNTS = "Falcon's ASGI application can't be mounted: it routes by the whole path, root_path included"
+
+
 @forbids(
-    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=(
-        "Falcon's ASGI application can't be mounted: it routes by the whole path, root_path included"
-    )
+    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=NO_MOUNTS,
+    test_a_mounted_application_shares_the_session_of_the_site=NO_MOUNTS,
 )
 class TestAsgi(ErrorPages, AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
         class Play:
             async def on_get(self, req, resp):
-                fill(resp, await perform_async(req.query_string, req.scope["session"], sessions))
+                fill(resp, await perform_async(req.query_string, req.scope["session"], sessions, leave))
+
+            on_head = on_get
 
         async def failed(req, resp, error, params):
             await sessions.fail(req.scope["session"], error)
@@ -67,3 +82,7 @@ class TestAsgi(ErrorPages, AsyncHttpBehaviours):
         app.add_error_handler(Exception, failed)
         app.add_route("/play", Play())
         return AsgiClient(asgi.SessionMiddleware(app, sessions), portal)
+
+
+class TestAsgiServed(OnUvicorn, TestAsgi):
+    pass

@@ -4,7 +4,8 @@ from fasthtml.common import FastHTML, Middleware
 
 from coatcheck.frameworks.starlette import SessionMiddleware
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, perform_async
-from tests.frameworks.test_starlette import response_of
+from tests.behaviours.served import OnUvicorn
+from tests.frameworks.test_starlette import leave, response_of
 
 
 class TestFastHTML(AsyncHttpBehaviours):
@@ -13,6 +14,10 @@ class TestFastHTML(AsyncHttpBehaviours):
 
         @app.get("/play")
         async def play(request, session):
-            return response_of(await perform_async(request.url.query, session, sessions))
+            return response_of(await perform_async(request.url.query, session, sessions, leave))
 
         return AsgiClient(app, portal)
+
+
+class TestServed(OnUvicorn, TestFastHTML):
+    pass

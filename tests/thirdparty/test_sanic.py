@@ -9,6 +9,7 @@ from sanic.exceptions import SanicException
 from coatcheck.frameworks.asgi import SessionMiddleware
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
 from tests.behaviours.forbidden import forbids
+from tests.behaviours.served import OnUvicorn
 
 
 def session_of(request):
@@ -35,17 +36,19 @@ async def start(app):
         await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
 
 
+NO_MOUNTS = "Sanic can't be mounted under ASGI: it routes by the whole path, root_path included"
+
+
 @forbids(
-    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=(
-        "Sanic can't be mounted under ASGI: it routes by the whole path, root_path included"
-    )
+    test_the_path_that_chooses_the_policy_is_the_one_within_the_application=NO_MOUNTS,
+    test_a_mounted_application_shares_the_session_of_the_site=NO_MOUNTS,
 )
 class TestSanic(ErrorPages, AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
         sanic.Sanic.test_mode = True  # applications of one name may follow each other
         app = sanic.Sanic("behaviours", configure_logging=False)
 
-        @app.get("/play")
+        @app.route("/play", methods=["GET", "HEAD"])
         async def play(request):
             answer = await perform_async(request.query_string, session_of(request), sessions)
             headers = Header(answer.headers)
@@ -63,8 +66,14 @@ class TestSanic(ErrorPages, AsyncHttpBehaviours):
 
         @app.exception(Exception)
         async def sorry(request, error):
+            if isinstance(error, SanicException):
+                return sanic.HTTPResponse(status=error.status_code)
             session_of(request)["page"] = "seen"
             return sanic.HTTPResponse("sorry", 500)
 
         portal.call(start(app))
         return AsgiClient(SessionMiddleware(app, sessions), portal)
+
+
+class TestServed(OnUvicorn, TestSanic):
+    pass

@@ -10,8 +10,9 @@ with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "invalid escape sequence", kind)
     warnings.filterwarnings("ignore", '"is" with', SyntaxWarning)
     import hug
+    from falcon.http_status import HTTPStatus
     from hug.store import InMemoryStore
 
 asyncio.set_event_loop_policy(None)  # each test says which loop it runs on
 
-__all__ = ["InMemoryStore", "hug"]
+__all__ = ["HTTPStatus", "InMemoryStore", "hug"]

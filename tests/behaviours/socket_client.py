@@ -1,4 +1,4 @@
-"""A client for a server that is neither WSGI nor ASGI: a connection for each request, and its bytes as they are."""
+"""A client for real servers: a connection for each request, and its bytes as they are."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import TYPE_CHECKING
 
 from tests.behaviours.app import query_of
 from tests.behaviours.client import Reply, Request
 
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
+
 PATIENCE = 20.0
+_NUMBERS = itertools.count(1)
 TELLS = "X-Request"
 """The request header by which the application under test finds whom it tells of the head and the end."""
 
@@ -28,11 +33,10 @@ class SocketClient:
         """
         self.ports = ports
         self.notes = notes
-        self._numbers = itertools.count(1)
 
     def send(self, request: Request, note: Callable[[str], None]) -> Reply:
         """The reply. A server hides what its application raises."""
-        number, told, ended = str(next(self._numbers)), list[str](), threading.Event()
+        number, told, ended = str(next(_NUMBERS)), list[str](), threading.Event()
 
         def tell(what: str) -> None:
             note(what)
@@ -42,15 +46,15 @@ class SocketClient:
 
         self.notes[number] = tell
         lines = [
-            f"{request.method} {request.mount}/play?{query_of(request.steps)} HTTP/1.1".encode(),
+            f"{request.method} {request.mount}{request.path}?{query_of(request.steps)} HTTP/1.1".encode(),
             b"Host: shop.example",
             b"Connection: close",
-            f"User-Agent: {request.agent}".encode(),
-            f"X-Forwarded-Proto: {'https' if request.secure else 'http'}".encode(),
-            f"{TELLS}: {number}".encode(),
+            *(f"{name}: {value}".encode() for name, value in headers_of(request, number).items()),
         ]
         if request.cookies is not None:
             lines.append(b"Cookie: " + request.cookies)
+        if request.also is not None:
+            lines.append(b"Cookie: " + request.also)
         reply = Reply()
         with socket.create_connection(("127.0.0.1", self.ports[request.mount]), PATIENCE) as connection:
             connection.sendall(b"\r\n".join([*lines, b"", b""]))
@@ -67,3 +71,24 @@ class SocketClient:
         if told and reply.raised is None and not reply.broken:
             assert ended.wait(PATIENCE), "the response has ended, and its server does not know it"
         return reply
+
+    def connect(self, request: Request) -> ClientConnection:
+        """A websocket, as a context manager."""
+        from websockets.sync.client import connect
+
+        number = str(next(_NUMBERS))
+        self.notes[number] = lambda _: None
+        headers = headers_of(request, number)
+        if request.cookies is not None:
+            headers["Cookie"] = request.cookies.decode("latin-1")
+        address = f"ws://127.0.0.1:{self.ports[request.mount]}/ws?{query_of(request.steps)}"
+        return connect(address, additional_headers=headers, user_agent_header=None, proxy=None)
+
+
+def headers_of(request: Request, number: str) -> dict[str, str]:
+    """What every request has: its browser, what a proxy says of it, and whom the application tells."""
+    return {
+        "User-Agent": request.agent,
+        "X-Forwarded-Proto": "https" if request.secure else "http",
+        TELLS: number,
+    }

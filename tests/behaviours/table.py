@@ -1,0 +1,177 @@
+"""Framework by behaviour: `make behaviours` runs the list and writes docs/reference/behaviours.md from it.
+
+The outcomes are those of `pytest --outcomes build/outcomes.json`, in whatever environments it ran.
+"""
+
+import inspect
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.behaviours.failing import ErrorPages
+from tests.behaviours.suite import HttpBehaviours
+from tests.behaviours.websockets import Websockets
+from tests.lines import ADAPTERS, PARTS, lines_of
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/reference/behaviours.md"
+OUTCOMES = ROOT / "build/outcomes.json"
+GROUPS = (*HttpBehaviours.__mro__[1:], ErrorPages, Websockets)
+
+
+class Column(NamedTuple):
+    """A framework: the head of its column, its server, and the classes that run the list on it."""
+
+    name: str
+    head: str
+    server: str
+    served: str
+    in_place: tuple[str, ...] = ()
+    adapter: str = ""
+    own_suite: str = ""
+
+
+F, T = "tests/frameworks/test_", "tests/thirdparty/test_"
+PAGES = f"{F}error_pages.py::Test"
+COLUMNS = (
+    Column("WSGI", "WS", "waitress", f"{F}wsgi.py::TestServed", (f"{F}wsgi.py::TestInMemory", f"{PAGES}WsgiWithExcInfo"), "wsgi"),
+    Column("ASGI", "AS", "uvicorn", f"{F}asgi.py::TestServed", (f"{F}asgi.py::TestEager", f"{PAGES}AsgiWithFail"), "asgi"),
+    Column("Flask", "Fl", "waitress", f"{F}flask.py::TestServed", (f"{F}flask.py::TestInMemory", f"{PAGES}FlaskWithAHandlerOfExceptions"), "flask", "flask"),
+    Column("Starlette", "St", "uvicorn", f"{F}starlette.py::TestStarletteServed", (f"{F}starlette.py::TestStarlette", f"{PAGES}StarletteWithin"), "starlette", "starlette"),
+    Column("FastAPI", "FA", "uvicorn", f"{F}starlette.py::TestFastAPIServed", (f"{F}starlette.py::TestFastAPI",), "fastapi"),
+    Column("Django, WSGI", "DW", "waitress", f"{F}django.py::TestWsgiServed", (f"{F}django.py::TestWsgiWithAPageOfItsOwn",), "django", "django"),
+    Column("Django, ASGI", "DA", "uvicorn", f"{F}django.py::TestAsgiServed", (f"{F}django.py::TestAsgiWithAnAsyncView",), "django", "django"),
+    Column("Pyramid", "Py", "waitress", f"{F}pyramid.py::TestServed", (f"{F}pyramid.py::TestWithAnExceptionView",), "pyramid", "pyramid"),
+    Column("Tornado", "To", "its own", f"{F}tornado.py::TestMixinLast", (), "tornado"),
+    Column("aiohttp", "ai", "its own", f"{F}aiohttp.py::TestAiohttp", (), "aiohttp"),
+    Column("hug", "hu", "waitress", f"{F}hug.py::TestServed", (f"{F}hug.py::TestWithAnExceptionHandler",), "hug"),
+    Column("Litestar", "Li", "uvicorn", f"{T}litestar_plugin.py::TestServed", (f"{T}litestar_plugin.py::TestLitestar",), "litestar", "litestar"),
+    Column("Quart", "Qu", "hypercorn", f"{T}quart.py::TestServed", (f"{T}quart.py::TestQuart",), "quart", "quart"),
+    Column("Falcon, WSGI", "FW", "waitress", f"{T}falcon.py::TestWsgiServed", (f"{T}falcon.py::TestWsgi",)),
+    Column("Falcon, ASGI", "Fa", "uvicorn", f"{T}falcon.py::TestAsgiServed", (f"{T}falcon.py::TestAsgi",)),
+    Column("Bottle", "Bo", "waitress", f"{T}bottle.py::TestServed", (f"{T}bottle.py::TestWithAPageThatUsesTheSession",)),
+    Column("FastHTML", "FH", "uvicorn", f"{T}fasthtml.py::TestServed", (f"{T}fasthtml.py::TestFastHTML",)),
+    Column("Sanic", "Sa", "uvicorn", f"{T}sanic.py::TestServed", (f"{T}sanic.py::TestSanic",)),
+)  # fmt: skip
+
+HEAD = """# What every framework keeps
+
+`make behaviours` writes this page from a run of the tests; a test fails while its rows are not those of the list.
+Each framework has a small application, and one list of behaviours in HTTP is run on it: in place, and again over
+sockets on a server that people deploy it with, with the application in the test's process.
+
+| cell | means |
+|---|---|
+| ● | it holds in place and on the server |
+| ○ | it holds in place; the server is not asked |
+| a number | it can't hold there, for the reason below the table |
+| – | the framework's application has nothing of the kind |
+
+## The frameworks
+
+"Lines" are lines of code of the module, without blank lines, comments and docstrings. "Left out" counts the tests of
+the framework's own suite that ours does not pass or that don't apply: `make test-frameworks` runs those suites, and
+`tests/conformance/` has the list for each, with a reason for every test.
+"""
+
+
+class Row(NamedTuple):
+    """One behaviour."""
+
+    test: str
+
+    @property
+    def words(self):
+        words = self.test.removeprefix("test_").replace("_", " ").replace("cant ", "can't ")
+        return words[0].upper() + words[1:]
+
+
+def rows_of(group):
+    """The behaviours of a part of the list, as they stand in it."""
+    return [Row(name) for name in vars(group) if name.startswith("test_")]
+
+
+def groups():
+    """The parts of the list that have behaviours."""
+    return [group for group in GROUPS if group is not object and rows_of(group)]
+
+
+def cell(outcomes, column, row):
+    """What a framework does with a behaviour: a mark, or the reason why it does not apply."""
+
+    def found(owner):
+        name = f"{owner}::{row.test}"
+        return {outcome for node, outcome in outcomes.items() if node.partition("[")[0] == name}
+
+    served, in_place = found(column.served), set().union(*map(found, column.in_place))
+    reasons = (served | in_place) - {"passed"}
+    if "failed" in reasons:
+        sys.exit(f"{column.name} fails {row.test}")
+    if reasons:
+        return reasons.pop().removeprefix("reason: ")
+    return "●" if served else "○" if in_place else "–"
+
+
+def table_of(outcomes, group):
+    """A part of the list as lines of Markdown."""
+    reasons, lines = [], []
+    for row in rows_of(group):
+        marks = []
+        for column in COLUMNS:
+            mark = cell(outcomes, column, row)
+            if len(mark) > 1:
+                if mark not in reasons:
+                    reasons.append(mark)
+                mark = str(reasons.index(mark) + 1)
+            marks.append(mark)
+        lines.append(f"| {row.words} | {' | '.join(marks)} |")
+    yield from (f"\n## {group.__name__}\n", f"{inspect.getdoc(group).splitlines()[0]}\n")
+    yield from (
+        f"| behaviour | {' | '.join(column.head for column in COLUMNS)} |",
+        f"|---|{'---|' * len(COLUMNS)}",
+    )
+    yield from lines
+    if reasons:
+        yield ""
+        yield from (f"{number}. {reason}." for number, reason in enumerate(reasons, 1))
+
+
+def frameworks():
+    """The table of the frameworks."""
+    yield from ("| | framework | server | lines | left out |", "|---|---|---|---|---|")
+    for column in COLUMNS:
+        lines = (
+            f"{lines_of(*ADAPTERS[column.adapter][1])} of {ADAPTERS[column.adapter][0]}"
+            if column.adapter
+            else "a recipe"
+        )
+        list_of = ROOT / f"tests/conformance/{column.own_suite}.toml"
+        left_out = len(tomllib.loads(list_of.read_text())) if column.own_suite and list_of.exists() else "–"
+        yield f"| {column.head} | {column.name} | {column.server} | {lines} | {left_out} |"
+    yield "\nBeside those modules, in lines of code: "
+    yield ";\n".join(f"{words} {lines_of(file)}" for file, words in PARTS.items()) + "."
+
+
+def page_of(outcomes):
+    """The page, whole."""
+    ran = {node.rpartition("::")[0] for node in outcomes}
+    if lacking := {owner for each in COLUMNS for owner in (each.served, *each.in_place)} - ran:
+        sys.exit(f"No outcomes of {', '.join(sorted(lacking))}: run `make behaviours`")
+    lines = [HEAD, *frameworks()]
+    for group in groups():
+        lines += table_of(outcomes, group)
+    return "\n".join(lines) + "\n"
+
+
+def classes(folder):
+    """The classes of a folder of tests that the page tells of."""
+    every = [owner for column in COLUMNS for owner in (column.served, *column.in_place)]
+    return [owner for owner in every if owner.startswith(folder)]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(print(*classes(sys.argv[1])))
+    PAGE.write_text(page_of(json.loads(OUTCOMES.read_text())))
