@@ -14,6 +14,7 @@ from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.contrib.auth import alogin, get_user_model, login, logout, update_session_auth_hash
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Permission
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.management import call_command
 from django.http import HttpResponse, JsonResponse
@@ -25,7 +26,7 @@ from django.utils.safestring import mark_safe
 
 from coatcheck import Sessions
 from coatcheck.errors import StoreUnavailable
-from coatcheck.frameworks.django import SessionStore, aget_session, get_session, sessions
+from coatcheck.frameworks.django import SessionStore, get_session, sessions
 from coatcheck.frameworks.django.admin import SessionsOfUser
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing.clock import ManualClock
@@ -269,28 +270,100 @@ def test_a_message_that_its_own_response_shows_is_not_left():
     assert shown.json() == ["later"]
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_who_signed_in_at_another_framework_is_the_user_here(user, manager, known):
-    client = Client()
-    session = manager.open(b"")
-    session.sign_in(str(user.pk) if known else "nobody")
+BACKENDS = ["django.contrib.auth.backends.ModelBackend", f"{OURS}.auth.Backend"]
+ME = lambda request: HttpResponse(request.user.username)
+
+
+async def ame(request):
+    return HttpResponse((await request.auser()).username)
+
+
+def signed_in_elsewhere(manager, name):
+    """A client of this site whose user another framework on the same sessions signed in."""
+    client, session = Client(), manager.open(b"")
+    session["cart"] = [1]
+    session.sign_in(name)
     manager.save(session)
     client.cookies["sessionid"] = manager.cookie_of(session)["sessionid"]
-    view = lambda request: HttpResponse(request.user.username)
-    assert visit("me", view, client).content == b""
-    with override_settings(MIDDLEWARE=[MIDDLEWARE[0], f"{OURS}.auth.AuthenticationMiddleware"]):
+    return client
+
+
+@pytest.mark.parametrize("path", ["/me", "/async/me"])
+def test_who_signed_in_at_another_framework_is_the_user_here_where_the_backend_is_in_use(
+    user, manager, path
+):
+    views["me"] = ame if "async" in path else ME
+    client = signed_in_elsewhere(manager, str(user.pk))
+    assert client.get(path).content == b""
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        assert client.get(path).content == b"ada"
+        assert client.get(path).content == b"ada"
+        (info,) = manager.of_user(str(user.pk))
+        assert manager.find(info.handle)["cart"] == [1]
+        user.set_password("other")
+        user.save()
+        assert client.get(path).content == b""
+        assert manager.of_user(str(user.pk)) == []
+    del views["me"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "0{}", " {}", "{}0"])
+def test_a_name_that_is_no_users_is_nobody_and_stays_signed_in_elsewhere(user, manager, name):
+    name = name.format(user.pk)
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        client = signed_in_elsewhere(manager, name)
+        assert visit("me", ME, client).content == b""
+        assert len(manager.of_user(name)) == 1
+
+
+def test_an_inactive_user_is_refused_also_where_another_framework_signed_in(user, manager):
+    user.is_active = False
+    user.save()
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        assert visit("me", ME, signed_in_elsewhere(manager, str(user.pk))).content == b""
+
+
+def test_a_logout_here_ends_what_another_framework_began(user, manager):
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        client = signed_in_elsewhere(manager, str(user.pk))
+        visit("out", logout, client)
+        assert visit("me", ME, client).content == b""
+        assert manager.of_user(str(user.pk)) == []
+
+
+def test_a_login_here_over_that_of_another_framework_drops_the_other_users_fields(user, manager):
+    other = get_user_model().objects.create_user("bob", password="pass")
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        client = signed_in_elsewhere(manager, str(other.pk))
+        visit("in", lambda request: login(request, user, BACKENDS[0]), client)
+        assert visit("me", ME, client).content == b"ada"
+        assert client.session.get("cart") is None
+        assert manager.of_user(str(other.pk)) == []
+
+
+def test_a_removed_login_of_djangos_is_not_taken_for_one_of_another_framework(user):
+    def view(request):
+        del request.session["_auth_user_id"]
+        return HttpResponse(request.user.username)
+
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
         client = Client()
-        client.cookies["sessionid"] = manager.cookie_of(session)["sessionid"]
-        assert visit("me", view, client).content == (b"ada" if known else b"")
+        client.force_login(user)
+        assert visit("remove", view, client).content == b""
+        assert visit("me", ME, client).content == b""
 
-        async def aview(request):
-            return HttpResponse((await request.auser()).username)
 
-        views["ame"] = aview
-        assert client.get("/async/ame").content == (b"ada" if known else b"")
-        visit("put", lambda request: request.session.update({"a": 1}), client)
-        (info,) = manager.of_user(session.user)
-        assert manager.find(info.handle).user == session.user
+def test_the_backend_signs_nobody_in_by_a_password(user):
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS[1:]):
+        assert not Client().login(username="ada", password="pass")
+
+
+def _form(user):
+    """What the admin's page of a user posts."""
+    joined = timezone.localtime(user.date_joined)
+    times = {"date_joined_0": f"{joined:%Y-%m-%d}", "date_joined_1": f"{joined:%H:%M:%S}"}
+    flags = {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(user, name)}
+    return {"username": user.username, **times, **flags}
 
 
 def test_staff_see_the_devices_of_a_user_and_end_them(user, manager):
@@ -301,13 +374,13 @@ def test_staff_see_the_devices_of_a_user_and_end_them(user, manager):
     staff.force_login(user)
     page = staff.get(f"/admin/auth/user/{other.pk}/change/").content.decode()
     assert "&lt;Phone&gt;" in page
-    (target,) = re.findall(r'formaction="\.\.(/sessions/\w+/end/)"', page)
-    assert device.post(f"/admin/auth/user/{other.pk}{target}").status_code == 302
-    assert staff.get(f"/admin/auth/user/{other.pk}{target}").status_code == 405
-    assert staff.post(f"/admin/auth/user/{user.pk}{target}").status_code == 302
+    (handle,) = re.findall(r'name="_end_session" value="(\w+)"', page)
+    end = {**_form(other), "_end_session": handle}
+    assert device.post(f"/admin/auth/user/{other.pk}/change/", end).status_code == 302
+    assert staff.post(f"/admin/auth/user/{user.pk}/change/", {**_form(user), "_end_session": handle}).status_code == 302
     assert len(manager.of_user(str(other.pk))) == 1
-    done = staff.post(f"/admin/auth/user/{other.pk}{target}", follow=True)
-    assert done.redirect_chain[-1][1] == 302
+    done = staff.post(f"/admin/auth/user/{other.pk}/change/", end)
+    assert done.url == f"/admin/auth/user/{other.pk}/change/"
     assert manager.of_user(str(other.pk)) == []
     visit("in", lambda request: login(request, other), device)
     staff.post("/admin/auth/user/", {"action": "end_sessions", "_selected_action": [other.pk]})
@@ -317,7 +390,7 @@ def test_staff_see_the_devices_of_a_user_and_end_them(user, manager):
 def test_an_async_view_reads_what_was_loaded_and_never_blocks_its_loop(user):
     async def view(request):
         await alogin(request, user)
-        session = await aget_session(request)
+        session = get_session(request)
         await request.session.aset("a", 1)
         with pytest.raises(SynchronousOnlyOperation):
             request.session.save()
@@ -413,21 +486,19 @@ def test_a_site_that_says_nothing_is_secure_but_under_debug(debug, secure):
         setup_test_environment()
 
 
-def test_a_login_that_django_refuses_stays_refused_where_other_frameworks_sign_in_too(user, manager):
-    me = lambda request: HttpResponse(request.user.username)
-    with override_settings(MIDDLEWARE=[MIDDLEWARE[0], f"{OURS}.auth.AuthenticationMiddleware"]):
+def test_a_login_that_django_refuses_stays_refused_where_other_frameworks_sign_in_too(user):
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
         client = Client()
         client.force_login(user)
-        assert visit("me", me, client).content == b"ada"
         session = client.session
         session["_auth_user_backend"] = "removed.Backend"
         session.save()
-        assert visit("me", me, client).content == b""
+        assert visit("me", ME, client).content == b""
         client = Client()
         client.force_login(user)
         user.set_password("other")
         user.save()
-        assert visit("me", me, client).content == b""
+        assert visit("me", ME, client).content == b""
 
 
 def test_staff_who_may_not_change_a_user_end_none_of_his_sessions(user, manager):
@@ -437,9 +508,12 @@ def test_staff_who_may_not_change_a_user_end_none_of_his_sessions(user, manager)
     (info,) = manager.of_user(str(user.pk))
     staff = Client()
     staff.login(username="eve", password="pass")
-    address = f"/admin/auth/user/{user.pk}/sessions/{info.handle}/end/"
-    assert staff.post(address).status_code == 403
-    assert len(manager.of_user(str(user.pk))) == 1
+    address = f"/admin/auth/user/{user.pk}/change/"
+    for permissions in ([], ["view_user"]):
+        seer = get_user_model().objects.get(username="eve")
+        seer.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        assert staff.post(address, {**_form(user), "_end_session": info.handle}).status_code == 403
+        assert len(manager.of_user(str(user.pk))) == 1
 
 
 def test_a_message_that_comes_between_two_looks_is_left_for_the_next_response():

@@ -30,10 +30,8 @@ class CoatcheckConfig(AppConfig):
 
 def _check(**_: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
-    if (
-        settings.SESSION_ENGINE != _PACKAGE
-        or "django.contrib.sessions.middleware.SessionMiddleware" in settings.MIDDLEWARE
-    ):
+    of_django = "django.contrib.sessions.middleware.SessionMiddleware" in settings.MIDDLEWARE
+    if settings.SESSION_ENGINE != _PACKAGE or of_django:
         hint = f'Set SESSION_ENGINE = "{_PACKAGE}", and put "{_PACKAGE}.SessionMiddleware" in place of Django\'s.'
         found.append(checks.Error("Django's own sessions are still in use.", hint, id="coatcheck.E001"))
     try:

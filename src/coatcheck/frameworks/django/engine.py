@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.utils import timezone
-from django.utils.asyncio import async_unsafe
 
-from coatcheck.core.state import State
 from coatcheck.frameworks.django.configuration import is_test, sessions
+from coatcheck.frameworks.django.session import DjangoSession
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.responder import Responder
 from coatcheck.session import Session, is_untouched, state_of
@@ -21,46 +19,19 @@ from coatcheck.session import Session, is_untouched, state_of
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = [
-    "DjangoSession",
-    "SessionStore",
-    "aget_session",
-    "cookie_of_test",
-    "current",
-    "get_session",
-    "refuse_loop",
-    "remember",
-]
+__all__ = ["SessionStore", "get_session", "given_to_tests", "remember"]
 
 _HANDLE_LENGTH = 32
 _SECOND = timedelta(seconds=1)
-current: ContextVar[SessionStore | None] = ContextVar("current", default=None)
-"""The session of the request that is being served."""
-_given_to_tests: dict[str, str] = {}
+given_to_tests: dict[str | None, str] = {}
 """Cookies by the public name that Django's test client puts in their place; empty but in tests."""
-
-
-class DjangoSession(Session):
-    """A `Session` that is not loaded, nor stored, on an event loop."""
-
-    def _look(self) -> State:
-        if not state_of(self).ready:
-            refuse_loop()
-        return super()._look()
-
-
-@async_unsafe(
-    "The store would block the event loop: use the methods of request.session that begin with `a`, first."
-)
-def refuse_loop() -> None:
-    """Raise SynchronousOnlyOperation in an async view, as Django's database does."""
 
 
 class SessionStore(SessionBase):
     """``request.session``.
 
     ``session_key`` is a public name: safe to store, to log and to show. It opens nothing: `exists` and `delete` take it,
-    and the constructor takes it for the session of the request that is being served.
+    and no constructor.
     """
 
     responder: Responder
@@ -72,35 +43,34 @@ class SessionStore(SessionBase):
             session_key: The value of a visitor's cookie; None: a new session.
             responder: Stores the session of a request at its end.
         """
-        serving = current.get()
-        if session_key and serving is not None and not is_untouched(serving.session):
-            responder = serving.responder if name_of(serving.session) == session_key else None
+        super().__init__()
         if responder is None:
             manager = sessions()
-            cookies = f"{manager.settings.template.name}={cookie_of_test(session_key) or session_key or ''}"
+            cookies = f"{manager.settings.template.name}={session_key or ''}"
+            if is_test():
+                cookies = given_to_tests.get(session_key, cookies)
             responder = Responder(manager, manager.open(cookies, session_type=DjangoSession))
         self.responder = responder
-        self._wanted = False
-        self._of_test = session_key if session_key in _given_to_tests else None
-        super().__init__()
 
     @property
-    def session(self) -> Session:
+    def session(self) -> DjangoSession:
         """The session behind this one; see `get_session`."""
         self.accessed = True
-        return self.responder.session
+        session: Any = self.responder.session
+        return session  # type: ignore[no-any-return]
 
     # What SessionBase's methods stand on
 
-    def _get_session(self, no_load: bool = False) -> Session:
-        return self.session
+    _session = session
 
-    async def _aget_session(self, no_load: bool = False) -> Session:
+    async def _aget_session(self, no_load: bool = False) -> DjangoSession:
         if not state_of(self.session).ready:
             await sync_to_async(self.responder.sessions.load)(self.session)
         return self.session
 
-    _session = property(_get_session)
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """See `get`. In a thread, since what Django asks for may be in its database."""
+        return await sync_to_async(self.get)(key, default)
 
     @property
     def session_key(self) -> str | None:
@@ -108,23 +78,10 @@ class SessionStore(SessionBase):
 
         A sign-in that is not stored yet is stored now, since it changes the name.
         """
-        session = self.session
-        state = state_of(session)
-        if self._of_test and not state.ready:
-            return self._of_test  # as an async test asks for it
-        name = name_of(session)
-        if self._wanted or state.sign_in or state.rotate or state.settings.identity_field in state.changes:
-            self._store(create=self._wanted)
-            name = name_of(session)
-        return name
-
-    @property
-    def _session_key(self) -> str | None:
-        return self.session_key
-
-    @_session_key.setter
-    def _session_key(self, value: str | None) -> None:
-        """SessionBase's constructor sets it."""
+        state = state_of(self.session)
+        if state.sign_in or state.rotate or state.settings.identity_field in state.changes:
+            self._store()
+        return _name_of(self.session)
 
     def get_session_cookie_age(self) -> int:
         """How long an unused session lives, in seconds."""
@@ -137,24 +94,16 @@ class SessionStore(SessionBase):
     def clear(self) -> None:
         """Remove every field, and sign the user out."""
         self.session.destroy()
-        self._wanted = self.modified = True
-
-    def flush(self) -> None:
-        """End the session now."""
-        self.session.destroy()
         self.modified = True
-        self._store()
 
     async def aflush(self) -> None:
         """See `flush`."""
         await sync_to_async(self.flush)()
 
     def cycle_key(self) -> None:
-        """Change the name and the secret now, and keep the fields."""
+        """Change the name and the secret now, and keep the fields. A new session gets its first where it is stored."""
         self.modified = True
-        if self.session.is_new:
-            self._wanted = True  # it gets its first ones where it is stored
-        else:
+        if not self.session.is_new:
             self.session.rotate()
             self._store()
 
@@ -164,15 +113,15 @@ class SessionStore(SessionBase):
 
     # The store
 
-    def exists(self, session_key: str) -> bool:
+    def exists(self, session_key: str | None) -> bool:
         """Whether there is a session of this public name."""
         session = sessions().find(session_key[:_HANDLE_LENGTH]) if session_key else None
-        return session is not None and name_of(session) == session_key
+        return session is not None and _name_of(session) == session_key
 
     def create(self) -> None:
         """Store a new session now, without a field, so that it has a name."""
         if not self.session.is_new:
-            self.session.destroy()
+            self.clear()
         self.modified = True
         self.save()
 
@@ -191,28 +140,25 @@ class SessionStore(SessionBase):
             raise UpdateError
 
     def _store(self, *, create: bool = False) -> None:
-        refuse_loop()
-        session, manager = self.session, self.responder.sessions
-        self._wanted = False
-        remember(session, create=create)
-        manager.save(session, create=create)
+        session = self.session
+        remember(session)
+        session.save(create=create)
         if is_test():
-            name = name_of(session)
-            for cookie in manager.cookie_of(session).values():
-                _given_to_tests[name or ""] = cookie
+            for name, cookie in session.sessions.cookie_of(session).items():
+                given_to_tests[_name_of(session)] = f"{name}={cookie}"
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session, or that of a public name."""
         if session_key is None:
-            self.session.destroy()
+            self.clear()
             self._store()
         elif self.exists(session_key):
             sessions().revoke(session_key[:_HANDLE_LENGTH])
 
     def load(self) -> dict[str, Any]:
-        """The stored fields."""
-        handle = self.session.handle
-        return {} if handle is None else dict(self.responder.sessions.find(handle) or {})
+        """The fields, as they are stored now."""
+        self.session.reload()
+        return dict(self.session)
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -222,26 +168,25 @@ class SessionStore(SessionBase):
     def set_expiry(self, value: int | datetime | timedelta | None) -> None:
         """Set how long this session lives; see Django. The record keeps it, and the limits of the session follow it."""
         super().set_expiry(value)  # for `get_expiry_age` and its relatives
-        session = self.session
-        by_default = value is None and not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
+        session, limits = self.session, self.responder.sessions.settings
         if value is None or value == 0:
+            by_default = value is None and not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
             session.set_lifetime(idle=None, absolute=None, persistent=by_default)
             return
-        limits = session.sessions.settings
-        if isinstance(value, datetime | timedelta):
+        if isinstance(value, int):
+            left = timedelta(seconds=value)
+            absolute = max(left, limits.remember_absolute)
+        else:
             left = value - timezone.now() if isinstance(value, datetime) else value
             now = datetime.fromtimestamp(limits.clock(), UTC)
             # The absolute limit counts from the sign-in, or from the creation.
             signs_in = state_of(session).sign_in is not None
             since = now if signs_in else session.signed_in_at or session.created_at or now
-            idle = absolute = now + left - since
-        else:
-            left = idle = timedelta(seconds=value)
-            absolute = max(idle, limits.remember_absolute)
+            absolute = now + left - since
         if left <= timedelta(0):
             session.destroy()
             return
-        idle, absolute = [max(_SECOND, min(limit, LONGEST_COOKIE)) for limit in (idle, absolute)]
+        idle, absolute = [max(_SECOND, min(limit, LONGEST_COOKIE)) for limit in (left, absolute)]
         session.set_lifetime(idle=idle, absolute=absolute, persistent=True)
 
     async def aset_expiry(self, value: int | datetime | timedelta | None) -> None:
@@ -250,35 +195,18 @@ class SessionStore(SessionBase):
         self.set_expiry(value)
 
 
-def get_session(request: HttpRequest) -> Session:
+def get_session(request: HttpRequest) -> DjangoSession:
     """The session behind ``request.session``: its ``user``, ``handle``, times, ``flash`` and ``csrf_token``."""
     store: Any = request.session
-    session: Session = store.session
+    session: DjangoSession = store.session
     return session
 
 
-async def aget_session(request: HttpRequest) -> Session:
-    """The same in an async view: loaded."""
-    store: Any = request.session
-    session: Session = await store._aget_session()  # noqa: SLF001
-    return session
-
-
-def name_of(session: Session) -> str | None:
-    """The public name of a session."""
+def _name_of(session: Session) -> str | None:
     return None if session.handle is None else f"{session.handle}{session.mark}"
 
 
-def remember(session: Session, *, create: bool = False) -> None:
+def remember(session: Session) -> None:
     """Let a session that begins outlive the browser, unless SESSION_EXPIRE_AT_BROWSER_CLOSE says otherwise."""
-    if settings.SESSION_EXPIRE_AT_BROWSER_CLOSE or is_untouched(session):
-        return
-    state = state_of(session)
-    begins = state.sign_in is not None or (state.record is None and (create or bool(state.changes)))
-    if begins and state.permanent is None:
-        session.permanent = True
-
-
-def cookie_of_test(value: str | None) -> str | None:
-    """The cookie that Django's test client means by a public name."""
-    return _given_to_tests.get(value or "")
+    if not is_untouched(session) and (state := state_of(session)).record is None and state.permanent is None:
+        state.permanent = not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
