@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from coatcheck.config import CookieSettings
+from coatcheck.errors import ConfigurationError
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.sessions import Sessions
 
@@ -39,6 +40,10 @@ def sessions() -> Sessions:
     if url is None:
         raise ImproperlyConfigured(
             'COATCHECK names no store: write COATCHECK = {"url": "redis://localhost"}.'
+        )
+    if not settings.SESSION_COOKIE_HTTPONLY:
+        raise ConfigurationError(
+            "The session cookie is always HttpOnly: remove SESSION_COOKIE_HTTPONLY = False."
         )
     age = min(timedelta(seconds=settings.SESSION_COOKIE_AGE), LONGEST_COOKIE)
     # A site that says nothing of Secure is in development under DEBUG, and in tests.

@@ -1,4 +1,4 @@
-"""The session of a request, with the whole of Django's interface."""
+"""The session of a request: ours, and on top of it the whole of Django's interface."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django.utils.asyncio import async_unsafe
 
+from coatcheck.core.state import State
+from coatcheck.frameworks.bound import BoundSession
 from coatcheck.frameworks.django.configuration import is_test, sessions
-from coatcheck.frameworks.django.session import DjangoSession
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.responder import Responder
 from coatcheck.session import Session, is_untouched, state_of
@@ -19,12 +29,60 @@ from coatcheck.session import Session, is_untouched, state_of
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = ["SessionStore", "get_session", "given_to_tests", "remember"]
+__all__ = ["DjangoSession", "SessionStore", "get_session", "given_to_tests", "remember"]
 
 _HANDLE_LENGTH = 32
 _SECOND = timedelta(seconds=1)
 given_to_tests: dict[str | None, str] = {}
 """Cookies by the public name that Django's test client puts in their place; empty but in tests."""
+_BACKEND = "coatcheck.frameworks.django.auth.Backend"
+_in_thread: Any = sync_to_async
+_waits = async_unsafe(
+    "The store would block the event loop: use the methods of request.session that begin with `a`, or a thread."
+)
+
+
+class DjangoSession(BoundSession):
+    """A `Session` whose methods raise SynchronousOnlyOperation where they would block an event loop.
+
+    Where another framework signed the user in, and `auth.Backend` is in use, it answers to Django as if `login` had.
+    """
+
+    save = _waits(BoundSession.save)
+    reload = _waits(BoundSession.reload)
+    take = _waits(BoundSession.take)
+    take_flashes = _waits(BoundSession.take_flashes)
+    is_live = _waits(BoundSession.is_live)
+    _load = _waits(BoundSession._look)  # noqa: SLF001
+
+    def _look(self) -> State:
+        return super()._look() if state_of(self).ready else self._load()
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (name == SESSION_KEY and self._is_of_another_framework())
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return super().__getitem__(name)
+        except KeyError:
+            of_login = name in {SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY}
+            if not of_login or not self._is_of_another_framework():
+                raise
+        if name != HASH_SESSION_KEY:
+            return self.user if name == SESSION_KEY else _BACKEND
+        user: Any = load_backend(_BACKEND).get_user(self.user)
+        # Stored, so that a change of the password ends this session, too.
+        return self.setdefault(name, user.get_session_auth_hash())
+
+    def _is_of_another_framework(self) -> bool:
+        """Whether another framework signed in what may be a user of this site, and Django's `login` did not."""
+        user, state, pk = self.user, state_of(self), get_user_model()._meta.pk  # noqa: SLF001
+        if _BACKEND not in settings.AUTHENTICATION_BACKENDS or user is None or SESSION_KEY in state.changes:
+            return False
+        try:
+            return not super().__contains__(SESSION_KEY) and str(pk.to_python(user)) == user
+        except ValidationError:
+            return False
 
 
 class SessionStore(SessionBase):
@@ -50,6 +108,9 @@ class SessionStore(SessionBase):
             if is_test():
                 cookies = given_to_tests.get(session_key, cookies)
             responder = Responder(manager, manager.open(cookies, session_type=DjangoSession))
+            if session_key in given_to_tests:
+                state = state_of(responder.session)
+                state.load(state)  # an async test asks for its name, and can't wait for it
         self.responder = responder
 
     @property
@@ -68,9 +129,8 @@ class SessionStore(SessionBase):
             await sync_to_async(self.responder.sessions.load)(self.session)
         return self.session
 
-    async def aget(self, key: str, default: Any = None) -> Any:
-        """See `get`. In a thread, since what Django asks for may be in its database."""
-        return await sync_to_async(self.get)(key, default)
+    aget = _in_thread(SessionBase.get)  # in a thread: Django may look for the user in its database
+    aflush = _in_thread(SessionBase.flush)
 
     @property
     def session_key(self) -> str | None:
@@ -96,10 +156,6 @@ class SessionStore(SessionBase):
         self.session.destroy()
         self.modified = True
 
-    async def aflush(self) -> None:
-        """See `flush`."""
-        await sync_to_async(self.flush)()
-
     def cycle_key(self) -> None:
         """Change the name and the secret now, and keep the fields. A new session gets its first where it is stored."""
         self.modified = True
@@ -107,9 +163,7 @@ class SessionStore(SessionBase):
             self.session.rotate()
             self._store()
 
-    async def acycle_key(self) -> None:
-        """See `cycle_key`."""
-        await sync_to_async(self.cycle_key)()
+    acycle_key = _in_thread(cycle_key)
 
     # The store
 
@@ -156,9 +210,9 @@ class SessionStore(SessionBase):
             sessions().revoke(session_key[:_HANDLE_LENGTH])
 
     def load(self) -> dict[str, Any]:
-        """The fields, as they are stored now."""
-        self.session.reload()
-        return dict(self.session)
+        """The stored fields."""
+        handle = self.session.handle
+        return {} if handle is None else dict(self.responder.sessions.find(handle) or {})
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -189,10 +243,7 @@ class SessionStore(SessionBase):
         idle, absolute = [max(_SECOND, min(limit, LONGEST_COOKIE)) for limit in (left, absolute)]
         session.set_lifetime(idle=idle, absolute=absolute, persistent=True)
 
-    async def aset_expiry(self, value: int | datetime | timedelta | None) -> None:
-        """See `set_expiry`."""
-        await self._aget_session()
-        self.set_expiry(value)
+    aset_expiry = _in_thread(set_expiry)
 
 
 def get_session(request: HttpRequest) -> DjangoSession:

@@ -12,8 +12,7 @@ from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessio
 from django.http import HttpResponse
 
 from coatcheck.frameworks.django.configuration import is_test, sessions
-from coatcheck.frameworks.django.engine import SessionStore, given_to_tests, remember
-from coatcheck.frameworks.django.session import DjangoSession
+from coatcheck.frameworks.django.engine import DjangoSession, SessionStore, given_to_tests, remember
 from coatcheck.frameworks.streams import Stream
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["SessionMiddleware"]
 
 _SERVER_ERROR = 500
+# What Python's cookies know from 3.14 on.
+Morsel._reserved.setdefault("partitioned", "Partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
+Morsel._flags.add("partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 class SessionMiddleware(DjangoSessionMiddleware):
@@ -43,10 +45,10 @@ class SessionMiddleware(DjangoSessionMiddleware):
             session = manager.share(outer, DjangoSession)
             responder: Responder = SharedResponder(manager, session, outer)
         else:
-            cookies, client = meta.get("HTTP_COOKIE", ""), meta.get("HTTP_USER_AGENT", "")
+            cookies: str = meta.get("HTTP_COOKIE", "")
             if is_test():
                 cookies = given_to_tests.get(request.COOKIES.get(manager.settings.template.name), cookies)
-            path = request.path_info
+            client, path = meta.get("HTTP_USER_AGENT", ""), request.path_info
             session = manager.open(cookies, client=client, path=path, session_type=DjangoSession)
             responder = Responder(manager, session)
         meta[ENVIRON_KEY] = session  # for an application that a view calls
@@ -90,8 +92,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
             )
         for name, value in amend(response.items(), outcome.set_cookie) if outcome.vary else ():
             if name == "Set-Cookie":
-                morsel = _morsel(value)
-                response.cookies[morsel.key] = morsel
+                response.cookies.pop(responder.sessions.settings.template.name, None)
+                response.cookies.load(value)
             else:
                 response[name] = value
         return response
@@ -106,24 +108,6 @@ def _refused(refusal: Refusal, responder: Responder) -> HttpResponse:
     responder.head_sent = True
     headers = dict(refusal.headers)
     return HttpResponse(refusal.body, status=refusal.status, reason=refusal.reason, headers=headers)
-
-
-class _Morsel(Morsel[str]):
-    """A cookie that knows ``Partitioned``, as Python's own does from 3.14."""
-
-    _reserved = {**Morsel._reserved, "expires": "Expires", "partitioned": "Partitioned"}  # type: ignore[attr-defined]  # noqa: RUF012, SLF001
-    _flags = {*Morsel._flags, "partitioned"}  # type: ignore[attr-defined]  # noqa: RUF012, SLF001
-
-
-def _morsel(set_cookie: str) -> _Morsel:
-    pair, *attributes = set_cookie.split("; ")
-    name, _, value = pair.partition("=")
-    morsel = _Morsel()
-    morsel.set(name, value, value)
-    for attribute in attributes:
-        key, _, content = attribute.partition("=")
-        morsel[key] = content or True  # type: ignore[assignment]
-    return morsel
 
 
 async def _followed(chunks: AsyncIterator[bytes], responder: Responder) -> AsyncIterator[bytes]:
