@@ -99,11 +99,10 @@ class Layer:
         visit = self._visits.get(request.writer)
         if visit is not None and not visit.head_sent:
             visit.begun = response
-            # A stream; or a layer outside, or aiohttp with its page of a 500, has put it in the place of another.
-            if response is not visit.written:
-                await visit.write(response)
+            # Also one that was written: this may be another, of a middleware outside, or aiohttp's page of a 500.
+            await visit.write(response)
             visit.head_sent = True
-            visit.watch(request.writer)
+            visit.watch(response, request.writer)
 
     def _path_of(self, request: web.Request) -> str:
         """The path within the application, which may be mounted below a prefix."""
@@ -122,8 +121,6 @@ class _Visit(AsyncResponder):
     secure: bool
     _left: bool = False
     """The handler is done, and the middlewares within ours."""
-    written: web.StreamResponse | None = None
-    """The response that has the session's headers."""
     begun: web.StreamResponse | None = None
     """The response whose head has left, or was about to leave when the store failed."""
 
@@ -150,14 +147,11 @@ class _Visit(AsyncResponder):
         """Store what was changed, and write the headers. See `AsyncResponder.head`."""
         pairs = list(response.headers.items())
         outcome = await self.head(response.status, pairs, secure=self.secure)
-        self.written = response
-        if not outcome.vary:
-            return
-        if outcome.set_cookie is not None:
-            response.cookies.pop(self.sessions.settings.template.name, None)
-        amended = amend(pairs, outcome.set_cookie)
-        response.headers.clear()
-        response.headers.extend(amended)
+        if outcome.vary:
+            if outcome.set_cookie is not None:
+                response.cookies.pop(self.sessions.settings.template.name, None)
+            response.headers.clear()
+            response.headers.extend(amend(pairs, outcome.set_cookie))
 
     async def refuse(self, error: BaseException) -> web.StreamResponse | None:
         """The response in place of `error`: a 503, or the closed websocket. None: it is raised again."""
@@ -178,7 +172,6 @@ class _Visit(AsyncResponder):
     def _answer(self, refusal: Refusal) -> web.Response:
         answer = web.Response(status=refusal.status, reason=refusal.reason, body=refusal.body)
         answer.headers.update(refusal.headers)
-        self.written = answer
         # A stream that met the failure has told the connection how its body is coded.
         begun: Mapping[str, str] = {} if self.begun is None else self.begun.headers
         if hdrs.TRANSFER_ENCODING in begun:
@@ -188,12 +181,22 @@ class _Visit(AsyncResponder):
             answer.headers[hdrs.CONTENT_ENCODING] = begun[hdrs.CONTENT_ENCODING]
         return answer
 
-    def watch(self, writer: AbstractStreamWriter) -> None:
-        """Let the last byte wait until everything is stored that was changed after the head."""
-        write_eof = writer.write_eof
+    def watch(self, response: web.StreamResponse, writer: AbstractStreamWriter) -> None:
+        """See the end of the body, which may be made when the handler is done: a payload of a generator."""
+        write_body, write_end = response.write_eof, writer.write_eof
+
+        async def body(*data: bytes) -> None:
+            try:
+                await write_body(*data)
+            except BaseException as error:
+                if self._left:
+                    await self.refuse(error)
+                raise
 
         async def last_byte(chunk: bytes = b"") -> None:
+            """Wait until everything is stored that was changed after the head."""
             await self.end(last=self._left)
-            await write_eof(chunk)
+            await write_end(chunk)
 
+        response.write_eof = body  # type: ignore[assignment, method-assign]
         writer.write_eof = last_byte  # type: ignore[method-assign]
