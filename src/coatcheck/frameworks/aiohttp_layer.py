@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import pairwise
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -32,6 +33,13 @@ class AiohttpSession(AsyncBoundSession):
         """Whether it has no field."""
         return not self
 
+    def _limit(self, age: int | None) -> None:
+        self.set_lifetime(idle=None if age is None else timedelta(seconds=age), persistent=age is not None)
+
+    max_age = property(
+        None, _limit, doc="Seconds that it lives without use, also when the browser is closed. To set."
+    )
+
     def changed(self) -> None:
         """Does nothing: changes are found without it, also those inside a value."""
 
@@ -49,53 +57,41 @@ class Layer:
     def __init__(self, app: web.Application, sessions: AsyncSessions) -> None:
         self._app = app
         self._sessions = sessions
-        self._by_path = bool(sessions.settings.outage_by_path)
         # By their writer, which a request shares with its clones (a proxy's scheme is put into a clone).
         self._visits: WeakKeyDictionary[AbstractStreamWriter, _Visit] = WeakKeyDictionary()
 
-    def enter(self) -> None:
-        """Add it to the application."""
-
-        @web.middleware
-        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._serve(request, handler)
-
-        self._app.middlewares.append(middleware)
-        self._app.on_response_prepare.append(self._prepare)
-
-    async def _serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    @web.middleware
+    async def serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The middleware: changes are stored when the handler has returned."""
         sessions = self._sessions
         outer = request.get(SESSION)
         if outer is not None and sessions.agrees_with(outer):
             request[SESSION] = sessions.share(outer, AiohttpSession)
             try:
                 return await handler(request)  # the outer layer stores it
-            except web.HTTPException:
-                raise
-            except BaseException:
-                sessions.note_failure(outer)
+            except BaseException as error:
+                if not isinstance(error, web.HTTPException):
+                    sessions.note_failure(outer)
                 raise
         # As they came: aiohttp has decoded its headers, and parsed its cookies.
         cookies = [value for name, value in request.raw_headers if name.lower() == b"cookie"]
         request[SESSION] = session = sessions.open(
             b"; ".join(cookies),
             client=request.headers.get(hdrs.USER_AGENT, ""),
-            path=self._path_of(request) if self._by_path else "",
+            path=self._path_of(request) if sessions.settings.outage_by_path else "",
             session_type=AiohttpSession,
         )
         visit = self._visits[request.writer] = _Visit(sessions, session)
         visit.secure = request.secure
         try:
             return await visit.served(request, handler)
-        except web.HTTPException:
-            raise
         except BaseException as error:
-            if (answer := await visit.refuse(error)) is None:
+            if isinstance(error, web.HTTPException) or (answer := await visit.refuse(error)) is None:
                 raise
             return answer
 
-    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Before a head leaves."""
+    async def prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """The signal before a head leaves."""
         visit = self._visits.get(request.writer)
         if visit is not None and not visit.head_sent:
             visit.begun = response
@@ -170,8 +166,8 @@ class _Visit(AsyncResponder):
         return None
 
     def _answer(self, refusal: Refusal) -> web.Response:
-        answer = web.Response(status=refusal.status, reason=refusal.reason, body=refusal.body)
-        answer.headers.update(refusal.headers)
+        status, reason, body = refusal.status, refusal.reason, refusal.body
+        answer = web.Response(status=status, reason=reason, body=body, headers=refusal.headers)
         # A stream that met the failure has told the connection how its body is coded.
         begun: Mapping[str, str] = {} if self.begun is None else self.begun.headers
         if hdrs.TRANSFER_ENCODING in begun:
