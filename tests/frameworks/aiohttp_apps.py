@@ -52,10 +52,15 @@ class Shop:
         )
         return session.handle
 
+    @property
+    def cookie(self):
+        """The Cookie header that the client sends."""
+        jar = self.client.session.cookie_jar.filter_cookies(self.server.make_url("/"))
+        return "; ".join(f"{name}={each.value}" for name, each in jar.items())
+
     async def fields(self):
         """What the session of the client's cookie holds; None: it opens none."""
-        jar = self.client.session.cookie_jar.filter_cookies(self.server.make_url("/"))
-        session = self.sessions.open("; ".join(f"{name}={each.value}" for name, each in jar.items()))
+        session = self.sessions.open(self.cookie)
         await self.sessions.load(session)
         return None if session.is_new else dict(session)
 

@@ -1,6 +1,7 @@
 """aiohttp: files, streams, bodies that are made while they are sent, and handlers that are cancelled."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from aiohttp import ClientPayloadError, web
@@ -134,9 +135,14 @@ async def test_a_change_after_the_end_of_the_request_is_an_error():
         held[0]["a"] = 1
         raise RuntimeError
 
-    async with Shop(keep=keep, stream=stream, fails=fails) as shop:
-        for name in ("keep", "stream", "fails"):
-            await shop.get(name)
+    async def breaks(request):
+        await stream(request)
+        raise RuntimeError
+
+    async with Shop(keep=keep, stream=stream, fails=fails, breaks=breaks) as shop:
+        for name in ("keep", "stream", "fails", "breaks"):
+            with suppress(ClientPayloadError):
+                await shop.get(name)
             with pytest.raises(RequestOver):
                 held[0]["b"] = 1
 
@@ -185,3 +191,30 @@ async def test_a_stream_that_signs_out_by_its_field_and_fails_has_signed_out():
         with pytest.raises(ClientPayloadError):
             await shop.get("leave")
         assert await shop.fields() is None
+
+
+@on_each_loop
+async def test_a_body_that_fails_stores_its_endings_only_and_breaks_off():
+    held = []
+
+    async def leave(request):
+        session = await get_session(request)
+
+        async def body():
+            yield b"x"
+            session["a"] = 2
+            if request.query.get("leave"):
+                session.sign_out()
+            held.append(session)
+            raise RuntimeError
+
+        return web.Response(body=body())
+
+    async with Shop(leave=leave) as shop:
+        await shop.visitor(user="ada", a=1)
+        for leaves, kept in (("", {"a": 1}), ("1", None)):
+            with pytest.raises(ClientPayloadError):
+                await shop.get("leave", params={"leave": leaves})
+            assert await shop.fields() == kept
+            with pytest.raises(RequestOver):
+                held.pop()["b"] = 1

@@ -1,5 +1,6 @@
 """aiohttp: its idioms, its kinds of responses, and what users of aiohttp-session write."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from coatcheck import (
     AsyncSessions,
     ConfigurationError,
     SessionGone,
+    Sessions,
     StoreUnavailable,
 )
 from coatcheck.frameworks.aiohttp import (
@@ -20,7 +22,7 @@ from coatcheck.frameworks.aiohttp import (
     new_session,
     setup,
 )
-from coatcheck.stores.memory import AsyncMemoryStore
+from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from tests.behaviours.app import LOOKS, ways_to_look
 from tests.behaviours.site import SECRET
 from tests.frameworks.aiohttp_apps import Shop, count
@@ -203,9 +205,27 @@ async def test_the_names_of_aiohttp_session_mean_the_same():
 
 
 @on_each_loop
+async def test_max_age_limits_one_session_as_in_aiohttp_session():
+    async def login(request):
+        session = await get_session(request)
+        session["user"] = "ada"
+        session.max_age = json.loads(request.query["max_age"])
+        return web.Response()
+
+    async with Shop(login=login, options={"idle_timeout": timedelta(hours=2)}) as shop:
+        for wanted, seconds, persistent in (("300", 300, True), ("null", 7200, False)):
+            cookie = (await shop.get("login", params={"max_age": wanted})).headers.get("Set-Cookie", "")
+            assert ("Max-Age" in cookie) is persistent
+            session = shop.sessions.open(shop.cookie)
+            await shop.sessions.load(session)
+            assert session.expires_at - session.last_used_at == timedelta(seconds=seconds)
+
+
+@on_each_loop
 async def test_every_way_to_look_makes_the_response_depend_on_the_cookie():
     own = {
         "new": lambda session: session.new,
+        "max_age": lambda session: setattr(session, "max_age", 300),
         "empty": lambda session: session.empty,
         "invalidate": lambda session: session.invalidate(),
     }
@@ -262,6 +282,8 @@ async def test_what_is_set_up_wrong_is_told():
         setup(app, sessions)
     with pytest.raises(ConfigurationError, match="sweep_every"):
         setup(web.Application(), sessions, sweep_every=timedelta(0))
+    with pytest.raises(ConfigurationError, match="AsyncSessions, not a Sessions"):
+        setup(web.Application(), Sessions(MemoryStore(), secret=SECRET))
     with pytest.raises(ConfigurationError, match="call setup"):
         await early(make_mocked_request("GET", "/"))
 

@@ -21,7 +21,10 @@ class Shop:
         self.failing = AsyncFailingStore(self.counting)
         self.pausing = AsyncPausingStore(self.failing)
         self.sessions = AsyncSessions(self.pausing, secret=SECRET, insecure_http=True, **(options or {}))
-        routes = [(f"/{name}", handler) for name, handler in handlers.items()]
+        routes = [
+            (f"/{name}", *(handler if isinstance(handler, tuple) else (handler,)))
+            for name, handler in handlers.items()
+        ]
         settings = {"sessions": self.sessions, "log_function": lambda _: None} | (settings or {})
         self.server = HTTPServer(Application(routes, **settings))
         self.cookie = ""
@@ -50,10 +53,10 @@ class Shop:
                 self.cookie = line.split(";")[0]
         return response
 
-    async def connect(self, name):
+    async def connect(self, name, **options):
         """A websocket."""
         return await websocket_connect(
-            HTTPRequest(f"ws://{self.address}/{name}", headers={"Cookie": self.cookie})
+            HTTPRequest(f"ws://{self.address}/{name}", headers={"Cookie": self.cookie}), **options
         )
 
     async def visitor(self, user=None, **fields):

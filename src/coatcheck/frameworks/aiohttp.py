@@ -63,12 +63,17 @@ def setup(
             half; None: never.
 
     Raises:
-        ConfigurationError: The application has sessions already, or `sweep_every` is too short.
+        ConfigurationError: The application has sessions already, `sweep_every` is too short, or `sessions` is something
+            else.
     """
+    if not isinstance(sessions, AsyncSessions):
+        raise ConfigurationError(f"setup takes an AsyncSessions, not a {type(sessions).__name__}.")
     if SESSIONS in app:
         raise ConfigurationError("The application has sessions already: call setup once.")
     app[SESSIONS] = sessions
-    Layer(app, sessions).enter()
+    layer = Layer(app, sessions)
+    app.middlewares.append(layer.serve)
+    app.on_response_prepare.append(layer.prepare)
     lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)
 
     async def run(_: web.Application) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import pairwise
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -32,6 +33,13 @@ class AiohttpSession(AsyncBoundSession):
         """Whether it has no field."""
         return not self
 
+    def _limit(self, age: int | None) -> None:
+        self.set_lifetime(idle=None if age is None else timedelta(seconds=age), persistent=age is not None)
+
+    max_age = property(
+        None, _limit, doc="Seconds that it lives without use, also when the browser is closed. To set."
+    )
+
     def changed(self) -> None:
         """Does nothing: changes are found without it, also those inside a value."""
 
@@ -49,61 +57,48 @@ class Layer:
     def __init__(self, app: web.Application, sessions: AsyncSessions) -> None:
         self._app = app
         self._sessions = sessions
-        self._by_path = bool(sessions.settings.outage_by_path)
         # By their writer, which a request shares with its clones (a proxy's scheme is put into a clone).
         self._visits: WeakKeyDictionary[AbstractStreamWriter, _Visit] = WeakKeyDictionary()
 
-    def enter(self) -> None:
-        """Add it to the application."""
-
-        @web.middleware
-        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._serve(request, handler)
-
-        self._app.middlewares.append(middleware)
-        self._app.on_response_prepare.append(self._prepare)
-
-    async def _serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    @web.middleware
+    async def serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The middleware: changes are stored when the handler has returned."""
         sessions = self._sessions
         outer = request.get(SESSION)
         if outer is not None and sessions.agrees_with(outer):
             request[SESSION] = sessions.share(outer, AiohttpSession)
             try:
                 return await handler(request)  # the outer layer stores it
-            except web.HTTPException:
-                raise
-            except BaseException:
-                sessions.note_failure(outer)
+            except BaseException as error:
+                if not isinstance(error, web.HTTPException):
+                    sessions.note_failure(outer)
                 raise
         # As they came: aiohttp has decoded its headers, and parsed its cookies.
         cookies = [value for name, value in request.raw_headers if name.lower() == b"cookie"]
         request[SESSION] = session = sessions.open(
             b"; ".join(cookies),
             client=request.headers.get(hdrs.USER_AGENT, ""),
-            path=self._path_of(request) if self._by_path else "",
+            path=self._path_of(request) if sessions.settings.outage_by_path else "",
             session_type=AiohttpSession,
         )
         visit = self._visits[request.writer] = _Visit(sessions, session)
         visit.secure = request.secure
         try:
             return await visit.served(request, handler)
-        except web.HTTPException:
-            raise
         except BaseException as error:
-            if (answer := await visit.refuse(error)) is None:
+            if isinstance(error, web.HTTPException) or (answer := await visit.refuse(error)) is None:
                 raise
             return answer
 
-    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Before a head leaves."""
+    async def prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """The signal before a head leaves."""
         visit = self._visits.get(request.writer)
         if visit is not None and not visit.head_sent:
             visit.begun = response
-            # A stream; or a layer outside, or aiohttp with its page of a 500, has put it in the place of another.
-            if response is not visit.written:
-                await visit.write(response)
+            # Also one that was written: this may be another, of a middleware outside, or aiohttp's page of a 500.
+            await visit.write(response)
             visit.head_sent = True
-            visit.watch(request.writer)
+            visit.watch(response, request.writer)
 
     def _path_of(self, request: web.Request) -> str:
         """The path within the application, which may be mounted below a prefix."""
@@ -122,8 +117,6 @@ class _Visit(AsyncResponder):
     secure: bool
     _left: bool = False
     """The handler is done, and the middlewares within ours."""
-    written: web.StreamResponse | None = None
-    """The response that has the session's headers."""
     begun: web.StreamResponse | None = None
     """The response whose head has left, or was about to leave when the store failed."""
 
@@ -150,14 +143,11 @@ class _Visit(AsyncResponder):
         """Store what was changed, and write the headers. See `AsyncResponder.head`."""
         pairs = list(response.headers.items())
         outcome = await self.head(response.status, pairs, secure=self.secure)
-        self.written = response
-        if not outcome.vary:
-            return
-        if outcome.set_cookie is not None:
-            response.cookies.pop(self.sessions.settings.template.name, None)
-        amended = amend(pairs, outcome.set_cookie)
-        response.headers.clear()
-        response.headers.extend(amended)
+        if outcome.vary:
+            if outcome.set_cookie is not None:
+                response.cookies.pop(self.sessions.settings.template.name, None)
+            response.headers.clear()
+            response.headers.extend(amend(pairs, outcome.set_cookie))
 
     async def refuse(self, error: BaseException) -> web.StreamResponse | None:
         """The response in place of `error`: a 503, or the closed websocket. None: it is raised again."""
@@ -176,9 +166,8 @@ class _Visit(AsyncResponder):
         return None
 
     def _answer(self, refusal: Refusal) -> web.Response:
-        answer = web.Response(status=refusal.status, reason=refusal.reason, body=refusal.body)
-        answer.headers.update(refusal.headers)
-        self.written = answer
+        status, reason, body = refusal.status, refusal.reason, refusal.body
+        answer = web.Response(status=status, reason=reason, body=body, headers=refusal.headers)
         # A stream that met the failure has told the connection how its body is coded.
         begun: Mapping[str, str] = {} if self.begun is None else self.begun.headers
         if hdrs.TRANSFER_ENCODING in begun:
@@ -188,12 +177,22 @@ class _Visit(AsyncResponder):
             answer.headers[hdrs.CONTENT_ENCODING] = begun[hdrs.CONTENT_ENCODING]
         return answer
 
-    def watch(self, writer: AbstractStreamWriter) -> None:
-        """Let the last byte wait until everything is stored that was changed after the head."""
-        write_eof = writer.write_eof
+    def watch(self, response: web.StreamResponse, writer: AbstractStreamWriter) -> None:
+        """See the end of the body, which may be made when the handler is done: a payload of a generator."""
+        write_body, write_end = response.write_eof, writer.write_eof
+
+        async def body(*data: bytes) -> None:
+            try:
+                await write_body(*data)
+            except BaseException as error:
+                if self._left:
+                    await self.refuse(error)
+                raise
 
         async def last_byte(chunk: bytes = b"") -> None:
+            """Wait until everything is stored that was changed after the head."""
             await self.end(last=self._left)
-            await write_eof(chunk)
+            await write_end(chunk)
 
+        response.write_eof = body  # type: ignore[assignment, method-assign]
         writer.write_eof = last_byte  # type: ignore[method-assign]

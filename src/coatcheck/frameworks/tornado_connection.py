@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote
 
-from tornado.concurrent import chain_future
-from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
-from tornado.web import Finish, HTTPError, RequestHandler
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
+from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from coatcheck.core.lifecycle import Outcome
+from coatcheck.core.lifecycle import UNTOUCHED, Outcome
 from coatcheck.errors import ConfigurationError
 from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.http.headers import amend
@@ -24,9 +24,9 @@ from coatcheck.sessions import AsyncSessions
 
 __all__ = ["TornadoSession", "session_of"]
 
-_SWITCHING = 101
+_SERVER_ERROR = 500
 _BROKEN = Refusal(500, "Internal Server Error", [("Content-Length", "0")], b"")
-_working: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+_waiting: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 class TornadoSession(AsyncBoundSession):
@@ -52,149 +52,158 @@ def session_of(handler: RequestHandler) -> TornadoSession:
 
 
 class _Connection(AsyncResponder):
-    """What a handler takes for its connection."""
+    """What a handler takes for its connection.
+
+    A step of the response that waits for the store is a task. Until it is done, every further step waits behind it.
+    """
 
     def enter(self, handler: RequestHandler) -> None:
         """Stand between a handler and its connection."""
-        request, own = cast("Any", handler.request), cast("Any", handler)
+        own, request = cast("Any", handler), handler.request
         self._handler = handler
         self._secure = request.protocol == "https"
-        self._connection: Any = request.connection
-        self._todo: deque[tuple[Callable[[], Awaitable[Any]], asyncio.Future[None]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
-        self._caught: BaseException | None = None
+        self._connection = cast("HTTP1Connection", request.connection)
+        self._last_step: asyncio.Task[None] | None = None
+        self._raised: BaseException | None = None
         self._refused = False
-        self._upgrades = isinstance(handler, WebSocketHandler)
-        request.connection = self
-        # Tornado has no public place that sees what a handler raised.
-        own._handle_request_exception = partial(self._catch, own._handle_request_exception)  # noqa: SLF001
-        if self._upgrades:
+        self._handshake: Outcome | None = None
+        request.connection = cast("HTTPConnection", self)
+        own.send_error = partial(self._send_error, own.send_error)
+        own._log = partial(self._log_request, own._log)  # noqa: SLF001 - `log_request` is that of all handlers
+        if isinstance(handler, WebSocketHandler):
             own.get = partial(self._shake_hands, own.get)
+            own.log_exception = partial(self._log_exception, own.log_exception)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    def _catch(self, handle: Callable[[BaseException], None], error: BaseException) -> None:
-        if not isinstance(error, HTTPError | Finish):  # which stand for a response
-            self._caught = error
-        handle(error)
-
-    async def _shake_hands(self, get: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> None:
-        """A websocket takes the stream over at once, so that its head can't wait."""
-        self._kept = await self.head(_SWITCHING, (), secure=self._secure)
-        try:
-            await get(*args, **kwargs)
-        finally:
-            await self.end(last=True)
+    # What a handler does to its connection
 
     def write_headers(
-        self, line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
+        self, line: ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
     ) -> asyncio.Future[None]:
         """Send the head, once the session is stored."""
-        caught, self._caught = self._caught, None
-        if self._kept is not None or is_untouched(self.session):
-            self._leave(headers, self._kept)
-            return cast("asyncio.Future[None]", self._connection.write_headers(line, headers, chunk))
-        return self._queue(partial(self._send_head, cast("ResponseStartLine", line), headers, chunk, caught))
+        raised, self._raised = self._raised, None
+        if self._handshake is not None or is_untouched(self.session):
+            self._leave(headers, self._handshake or UNTOUCHED)
+            return self._connection.write_headers(line, headers, chunk)
+        return self._wait(self._send_head(line, headers, chunk, raised))
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Send a part of the body."""
-        if self._worker is None and not self._refused:
-            return cast("asyncio.Future[None]", self._connection.write(chunk))
-        return self._queue(partial(self._send, chunk))
+        if self._last_step is None and not self._refused:
+            return self._connection.write(chunk)
+        return self._wait(self._send(chunk))
 
     def finish(self) -> None:
         """End the response, once the changes since the head are stored."""
-        if self._worker is None and (self._upgrades or is_untouched(self.session)):
-            if not self._upgrades:
-                end_of_request(self.session)
+        if self._handshake is not None:
+            self._connection.finish()
+        elif self._last_step is None and is_untouched(self.session):
+            end_of_request(self.session)
             self._connection.finish()
         else:
-            _ = self._queue(partial(self._send_end, self._caught))
+            _ = self._wait(self._send_end())
 
-    def _queue(self, work: Callable[[], Awaitable[Any]]) -> asyncio.Future[None]:
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        sent.add_done_callback(_seen)
-        self._todo.append((work, sent))
-        if self._worker is None:
-            self._worker = asyncio.ensure_future(self._work())
-            _working.add(self._worker)
-            self._worker.add_done_callback(_working.discard)
-        return sent
+    # What Tornado does to the handler
 
-    async def _work(self) -> None:
-        while self._todo:
-            work, sent = self._todo.popleft()
-            try:
-                chain_future(await work(), sent)
-            except Exception as error:  # noqa: BLE001 - a body, say, that is shorter than its Content-Length
-                self._log(error)
-                sent.set_exception(error)
-        self._worker = None
+    def _send_error(self, send_error: Callable[..., None], status: int = 500, **options: Any) -> None:
+        """The handler raised an exception or was cancelled, or answers an error itself."""
+        error = sys.exc_info()[1]
+        if status >= _SERVER_ERROR and not isinstance(error, HTTPError):  # which stands for a response
+            self._raised = error
+        send_error(status, **options)
 
-    def _leave(self, headers: HTTPHeaders, outcome: Outcome | None) -> None:
-        self.head_sent = True
-        head_has_left(self.session)
-        if outcome is None or not outcome.vary:
-            return
-        amended = amend(list(headers.get_all()), outcome.set_cookie)
-        headers.clear()
-        for name, value in amended:
-            headers.add(name, value)
+    def _log_request(self, log: Callable[[], None]) -> None:
+        """The access log waits for the status: a 503 may take the place of the response."""
+        if self._last_step is None:
+            log()
+        else:
+            self._last_step.add_done_callback(lambda _: log())
 
-    async def _send_head(
-        self, line: ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None, caught: BaseException | None
-    ) -> asyncio.Future[None]:
-        refusal, reason = None, caught
+    async def _shake_hands(self, get: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> None:
+        """A websocket takes the stream over at once, so that its head can't wait."""
+        self._handshake = await self.head(101, (), secure=self._secure)
         try:
-            if caught is not None:
-                refusal = await self.failed(caught)
-            if refusal is None:
-                self._leave(headers, await self.head(line.code, headers.get_all(), secure=self._secure))
-        except Exception as error:  # noqa: BLE001 - the handler is done, and can't be told
-            refusal, reason = await self.failed(error), error
-            if refusal is None:
-                self._log(error)
-                refusal = _BROKEN
-        if refusal is None:
-            return cast("asyncio.Future[None]", self._connection.write_headers(line, headers, chunk))
-        self.head_sent = self._refused = True
-        line = ResponseStartLine(line.version, refusal.status, refusal.reason)
-        body = None if self._handler.request.method == "HEAD" else refusal.body
-        self._connection.write_headers(line, HTTPHeaders(dict(refusal.headers)), body)
-        return _done(reason)  # a handler that awaits `flush` learns of it
-
-    async def _send(self, chunk: bytes) -> asyncio.Future[None]:
-        return _done() if self._refused else cast("asyncio.Future[None]", self._connection.write(chunk))
-
-    async def _send_end(self, caught: BaseException | None) -> asyncio.Future[None]:
-        try:
-            if caught is not None:
+            await get(*args, **kwargs)
+        finally:
+            if self._raised is not None:
                 await self.fail()
             await self.end(last=True)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._log(error)
-            caught = error
-        if caught is None or self._refused:
-            self._connection.finish()
-        else:
-            self._connection.close()  # so that a body that is broken off does not look complete
-        return _done()
 
-    def _log(self, error: Exception) -> None:
-        self._handler.log_exception(type(error), error, error.__traceback__)
+    def _log_exception(self, log: Callable[..., None], *raised: Any) -> None:
+        """A websocket's method raised an exception. Tornado breaks the connection off after this call."""
+        log(*raised)
+        if self.head_sent:
+            self._raised = error = raised[1]
+            if self.failure_behind(error) is not None:
+                # 1013: try again later (RFC 6455 registry).
+                cast("WebSocketHandler", self._handler).close(1013, "session store unavailable")
 
+    # The steps of the response
 
-def _done(error: BaseException | None = None) -> asyncio.Future[None]:
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
-    return done
+    def _wait(self, step: Awaitable[None]) -> asyncio.Future[None]:
+        self._last_step = task = asyncio.ensure_future(self._after(self._last_step, step))
+        _waiting.add(task)
+        task.add_done_callback(_waiting.discard)
+        # A handler may give up waiting for `flush`, or never await it, and then does not learn of an error.
+        done = asyncio.shield(task)
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return done
 
+    async def _after(self, earlier: asyncio.Task[None] | None, step: Awaitable[None]) -> None:
+        if earlier is not None:
+            await asyncio.wait([earlier])
+        try:
+            await step
+        except Exception as error:
+            if self.failure_behind(error) is None:
+                self._handler.log_exception(type(error), error, error.__traceback__)
+            raise
+        finally:
+            if self._last_step is asyncio.current_task():
+                self._last_step = None
 
-def _seen(sent: asyncio.Future[None]) -> None:
-    """Where the client has gone, Tornado leaves the error to whoever awaits `flush`, too."""
-    if not sent.cancelled():
-        sent.exception()
+    def _leave(self, headers: HTTPHeaders, outcome: Outcome) -> None:
+        self.head_sent = True
+        head_has_left(self.session)
+        if outcome.vary:
+            amended = amend(list(headers.get_all()), outcome.set_cookie)
+            headers.clear()
+            for name, value in amended:
+                headers.add(name, value)
+
+    async def _send_head(
+        self, line: ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None, raised: BaseException | None
+    ) -> None:
+        try:
+            refusal = None if raised is None else await self.failed(raised)
+            if refusal is None:
+                self._leave(headers, await self.head(line.code, headers.get_all(), secure=self._secure))
+                _ = self._connection.write_headers(line, headers, chunk)
+                return
+        except Exception as error:  # noqa: BLE001 - the handler is done, and can't be told
+            refusal, raised = await self.failed(error) or _BROKEN, error
+        self.head_sent = self._refused = True
+        self._handler.set_status(refusal.status, refusal.reason)
+        line = ResponseStartLine(line.version, refusal.status, refusal.reason)
+        body = None if self._handler.request.method == "HEAD" else refusal.body
+        _ = self._connection.write_headers(line, HTTPHeaders(dict(refusal.headers)), body)
+        raise cast("BaseException", raised)  # a handler that awaits `flush` learns of it
+
+    async def _send(self, chunk: bytes) -> None:
+        if not self._refused:
+            _ = self._connection.write(chunk)
+
+    async def _send_end(self) -> None:
+        complete = False
+        try:
+            if self._raised is not None:
+                await self.fail()
+            await self.end(last=True)
+            complete = self._raised is None
+        finally:
+            if complete or self._refused:
+                self._connection.finish()
+            else:
+                self._connection.close()  # so that a body that is broken off does not look complete
