@@ -15,7 +15,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
-PYTHON = (sys.executable, "-m")
+# Pyramid imports a module that warns of its own end.
+PYTHON = (sys.executable, "-W", "ignore::UserWarning:pyramid.asset", "-m")
 GUNICORN = (*PYTHON, "gunicorn", "--workers", "2", "--threads", "4", "--log-level", "warning", "--bind")
 APPS = "examples.one_session"
 COMMANDS = {  # each with its usual server; {} is the port

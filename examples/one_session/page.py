@@ -9,6 +9,7 @@ PAGE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{framework} · One session</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/style.css">
 <header><p><a href="/">One session</a></p><nav>{links}</nav></header>
 <main>

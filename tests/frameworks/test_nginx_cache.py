@@ -1,4 +1,4 @@
-"""A real nginx with a cache for everybody, in front of real servers: nobody gets what is somebody else's."""
+"""A real nginx with a cache for everybody, in front of each framework's server: nobody gets what is somebody else's."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.frameworks.served_cached import SERVERS
 from tests.servers.process import HOST, Server, free_port
 
 pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.promise("H")]
@@ -67,10 +68,10 @@ def listens(port):
         return True
 
 
-@pytest.fixture(scope="module", params=["flask", "asgi"])
+@pytest.fixture(scope="module", params=SERVERS)
 def ports(request, tmp_path_factory):
     """The port of each cache in front of one application."""
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = tmp_path_factory.mktemp("cached")
     upstream = free_port()
     caches = {kind: free_port() for kind in CACHES}
     servers = [
@@ -100,7 +101,20 @@ def ports(request, tmp_path_factory):
         name="nginx",
     )
     with application, proxy:
-        yield caches
+        yield Ports(caches, folder)
+
+
+class Ports(dict):
+    """The port of each cache."""
+
+    def __init__(self, ports, folder):
+        super().__init__(ports)
+        self._folder = folder
+
+    def kept(self, kind):
+        """What a cache has on its disk."""
+        number = list(CACHES).index(kind)
+        return [file.read_bytes() for file in (self._folder / f"cache{number}").rglob("*") if file.is_file()]
 
 
 class Visitor:
@@ -141,6 +155,28 @@ def test_a_page_that_shows_who_is_signed_in_is_cached_for_its_visitor_alone(port
     assert stranger.get("/page")[0] == "hello None"
     assert alice.get("/page") == ("hello alice", "HIT")
     assert stranger.cookie is None
+
+
+@pytest.mark.parametrize("kind", HEEDING)
+def test_the_page_of_a_stranger_is_cached_for_strangers_alone(ports, kind):
+    strangers = [Visitor(ports[kind], "stranger") for _ in range(2)]
+    alice = Visitor(ports[kind], "alice").signed_in()
+    assert [stranger.get("/page?first") for stranger in strangers] == [
+        ("hello None", "MISS"),
+        ("hello None", "HIT"),
+    ]
+    assert alice.get("/page?first") == ("hello alice", "MISS")
+    assert strangers[0].get("/page?first")[0] == "hello None"
+
+
+@pytest.mark.parametrize("kind", HEEDING)
+def test_no_cookie_comes_into_a_cache(ports, kind):
+    visitor = Visitor(ports[kind], "alice").signed_in()
+    for path in ("/visit", "/page", "/logo", "/visit"):
+        visitor.get(path)
+    kept = ports.kept(kind)
+    assert any(b"hello alice" in file for file in kept)
+    assert not any(b"set-cookie" in file.lower() for file in kept)
 
 
 @pytest.mark.parametrize("kind", HEEDING)
