@@ -36,7 +36,7 @@ def main():
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="one-session-")))
         ports = dict(zip(("port", *COMMANDS), chosen_ports(options.port), strict=True))
         environment = environment_of(folder, options.store)
-        prepare_django(environment)
+        subprocess.run([*PYTHON, f"{APPS}.django_database"], env=environment, check=True)
         configuration = folder / "nginx.conf"
         configuration.write_text(nginx_configuration(folder, ports))
         processes = []
@@ -85,26 +85,6 @@ def environment_of(folder, store):
         "DJANGO_DATABASE": f"{folder}/django.db",
         "DJANGO_SETTINGS_MODULE": f"{APPS}.django_settings",
     }
-
-
-def prepare_django(environment):
-    """Make Django's tables, and its first user."""
-    django = [*PYTHON, "django"]
-    password = {"DJANGO_SUPERUSER_PASSWORD": "analytical-engine"}
-    for command in (
-        ["migrate", "--verbosity", "0"],
-        [
-            "createsuperuser",
-            "--no-input",
-            "--username",
-            "ada",
-            "--email",
-            "ada@example.org",
-            "--verbosity",
-            "0",
-        ],
-    ):
-        subprocess.run([*django, *command], env=environment | password, check=True)
 
 
 def nginx():

@@ -21,7 +21,7 @@ async def home(request):
 @routes.post("/aiohttp/note")
 async def note(request):
     session, form = await get_session(request), await request.post()
-    session["note"] = form["note"]
+    session["note"] = form.get("note", "")
     session["notes"] = session.get("notes", 0) + 1
     session.flash("Noted in aiohttp.")
     raise web.HTTPSeeOther("/")
@@ -30,7 +30,7 @@ async def note(request):
 @routes.post("/aiohttp/sign-in")
 async def sign_in(request):
     session, form = await get_session(request), await request.post()
-    if user := user_of(form["username"], form["password"]):
+    if user := user_of(form.get("username"), form.get("password")):
         session.sign_in(user)
     else:
         session.flash("This name and password are not known.")

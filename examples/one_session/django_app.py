@@ -20,7 +20,7 @@ def home(request):
 
 @require_POST
 def note(request):
-    request.session["note"] = request.POST["note"]
+    request.session["note"] = request.POST.get("note", "")
     request.session["notes"] = request.session.get("notes", 0) + 1
     messages.info(request, "Noted in Django.")
     return redirect("/")

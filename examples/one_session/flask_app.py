@@ -26,7 +26,7 @@ def note():
 
 @app.post("/flask/sign-in")
 def sign_in():
-    if user := user_of(request.form["username"], request.form["password"]):
+    if user := user_of(request.form.get("username"), request.form.get("password")):
         session.sign_in(user)
     else:
         flash("This name and password are not known.")

@@ -14,14 +14,14 @@ def home(request):
 
 
 def note(request):
-    request.session["note"] = request.POST["note"]
+    request.session["note"] = request.POST.get("note", "")
     request.session["notes"] = request.session.get("notes", 0) + 1
     request.session.flash("Noted in Pyramid.")
     return HTTPSeeOther("/")
 
 
 def sign_in(request):
-    if user := user_of(request.POST["username"], request.POST["password"]):
+    if user := user_of(request.POST.get("username"), request.POST.get("password")):
         request.session.sign_in(user)
     else:
         request.session.flash("This name and password are not known.")

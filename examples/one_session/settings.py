@@ -15,10 +15,10 @@ SETTINGS: dict[str, Any] = {
     "insecure_http": True,  # this example's address is plain http
 }
 
-NAME, PASSWORD = "ada", "analytical-engine"
-USER = "1"  # the primary key in Django's database
+USERS = {"ada": "1", "grace": "2"}  # the primary keys in Django's database
+PASSWORD = "analytical-engine"
 
 
-def user_of(name: str, password: str) -> str | None:
+def user_of(name: str | None, password: str | None) -> str | None:
     """The id of the user with this name and password. A real application asks its database."""
-    return USER if (name, password) == (NAME, PASSWORD) else None
+    return USERS.get(name or "") if password == PASSWORD else None

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("django", "flask", "fastapi", "pyramid", "tornado", "aiohttp")
 COOKIE = "one-session"
+PASSWORD = "analytical-engine"
 ON_SQLITE = pytest.mark.parametrize("site", ["sqlite"], indirect=True)  # every pair, on one store
 NOTE = "tea at <four> & six"
 
@@ -83,9 +84,9 @@ class Visitor:
         self.get(urlsplit(response.headers["Location"]).path)
         return response
 
-    def sign_in(self, framework):
+    def sign_in(self, framework, user="ada"):
         page = "/django/sign-in" if framework == "django" else f"/{framework}/"
-        return self.post(page, f"/{framework}/sign-in", username="ada", password="analytical-engine")
+        return self.post(page, f"/{framework}/sign-in", username=user, password=PASSWORD)
 
     def sign_out(self, framework):
         return self.post(f"/{framework}/", f"/{framework}/sign-out")
@@ -97,7 +98,7 @@ class Visitor:
         """The user and the note that a page shows."""
         text = self.get(f"/{framework}/").text
         user, note = (re.search(rf'id="{name}">([^<]*)<', text)[1] for name in ("user", "note"))
-        return re.sub(", ada$", "", user), html.unescape(note)
+        return re.sub(", .*$", "", user), html.unescape(note)
 
     def messages(self, framework):
         return re.findall(r'<p class="message">([^<]*)</p>', self.get(f"/{framework}/").text)
@@ -153,6 +154,18 @@ def test_who_signed_in_at_one_is_known_at_each_and_may_sign_out_at_any(site, vis
     assert shown_with(site, copied) == dict.fromkeys(FRAMEWORKS, ADA)
     assert shown_with(site, anonymous) == dict.fromkeys(FRAMEWORKS, ANONYMOUS)
     visitor.sign_out(out)
+    assert shown_with(site, copied) == dict.fromkeys(FRAMEWORKS, ANONYMOUS)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("at", "over"), list(itertools.product(FRAMEWORKS, repeat=2)))
+def test_the_next_user_gets_nothing_of_the_one_before(site, visitor, at, over):
+    visitor.sign_in(at)
+    visitor.write(at)
+    copied = visitor.cookie
+    visitor.sign_in(over, "grace")
+    assert shown_with(site, visitor.cookie) == dict.fromkeys(FRAMEWORKS, ("as user 2", "none yet"))
+    assert "as user 2, grace" in visitor.get("/django/").text
     assert shown_with(site, copied) == dict.fromkeys(FRAMEWORKS, ANONYMOUS)
 
 

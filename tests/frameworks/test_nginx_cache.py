@@ -1,8 +1,6 @@
 """A real nginx with a cache for everybody, in front of each framework's server: nobody gets what is somebody else's."""
 
 import os
-import shutil
-import socket
 import sys
 from http.client import HTTPConnection
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.frameworks.served_cached import SERVERS
+from tests.servers.nginx import listens, nginx
 from tests.servers.process import HOST, Server, free_port
 
 pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.promise("H")]
@@ -25,22 +24,6 @@ IGNORING = {
     "no Vary": "proxy_ignore_headers Vary;",
 }
 CACHES = HEEDING | IGNORING
-CONFIGURATION = """\
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/temporary;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{servers}
-}}
-"""
 SERVER = """\
     proxy_cache_path {folder}/{zone} keys_zone={zone}:1m;
     server {{
@@ -55,17 +38,6 @@ SERVER = """\
         }}
     }}
 """
-
-
-def nginx():
-    command = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
-    assert command, "nginx is missing: scripts/install-system servers"
-    return command
-
-
-def listens(port):
-    with socket.create_connection((HOST, port), 5):
-        return True
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -85,8 +57,6 @@ def ports(request, tmp_path_factory):
         )
         for number, (kind, ignoring) in enumerate(CACHES.items())
     ]
-    configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, servers="".join(servers)))
     application = Server(
         [sys.executable, "-m", "tests.frameworks.served_cached", request.param, upstream],
         directory=folder,
@@ -94,13 +64,7 @@ def ports(request, tmp_path_factory):
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))},
         name="application",
     )
-    proxy = Server(
-        [nginx(), "-p", folder, "-e", "stderr", "-c", configuration],
-        directory=folder,
-        ready=lambda: all(listens(port) for port in caches.values()),
-        name="nginx",
-    )
-    with application, proxy:
+    with application, nginx(folder, "".join(servers), caches.values()):
         yield Ports(caches, folder)
 
 
