@@ -15,7 +15,7 @@ import pytest
 
 from coatcheck import CookieSettings, Sessions
 from tests.behaviours.site import SECRET
-from tests.servers.process import Server, free_port
+from tests.servers.process import Server, free_port, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
@@ -63,7 +63,9 @@ class Visitor:
 
     def __init__(self, site, **headers):
         address, self.sessions = site
-        self.client = httpx.Client(base_url=address, follow_redirects=True, timeout=30, headers=headers)
+        self.client = httpx.Client(  # without TLS, which would read certificates for each visitor
+            base_url=address, follow_redirects=True, timeout=30, headers=headers, verify=False
+        )
 
     def __enter__(self):
         return self
@@ -203,6 +205,7 @@ def test_parallel_requests_to_all_six_lose_nothing(site, visitor):
             data={**dict(hidden), "note": framework},
             headers={"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())},
             timeout=60,
+            verify=False,
         )
         return sent.status_code, COOKIE in sent.cookies
 
@@ -246,6 +249,27 @@ def test_each_enters_the_device_and_the_user_in_the_same_way(site, framework):
         assert f"Browser of {framework}" in devices
         assert visitor.sessions.revoke_user("1") >= 1
         assert set(shown_with(site, visitor.cookie).values()) == {ANONYMOUS}
+
+
+@pytest.mark.parametrize("site", ["redis"], indirect=True)
+def test_while_the_store_is_silent_each_says_so_and_nobody_is_signed_out(site, visitor, redis_server):
+    visitor.sign_in("django")
+    visitor.write("django")
+    visitor.messages("flask")
+    redis_server.pause()
+    try:
+        answers = {framework: visitor.client.get(f"/{framework}/") for framework in FRAMEWORKS}
+    finally:
+        redis_server.resume()
+    assert {framework: answer.status_code for framework, answer in answers.items()} == dict.fromkeys(
+        FRAMEWORKS, 503
+    )
+    assert len({answer.text for answer in answers.values()}) == 1
+    assert all("retry-after" in answer.headers for answer in answers.values())
+    assert not any("set-cookie" in answer.headers for answer in answers.values())
+    for framework in FRAMEWORKS:
+        until(lambda: visitor.client.get(f"/{framework}/").status_code == 200, framework)  # noqa: B023
+    assert {framework: visitor.seen(framework) for framework in FRAMEWORKS} == dict.fromkeys(FRAMEWORKS, ADA)
 
 
 def test_it_stops_its_servers_when_it_is_told_to(tmp_path):
