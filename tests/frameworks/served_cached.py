@@ -16,7 +16,7 @@ def manager(kind):
 
 
 def answer(path, session, fields=None):
-    """The page at a path: `/page` shows who is signed in, `/visit` counts, `/logo` looks at no session."""
+    """The page at a path: `/page` and `/streamed` show who is signed in, `/visit` counts, `/logo` looks at no session."""
     name, _, user = path.strip("/").partition("/")
     if name == "logo":
         return "logo"
@@ -27,19 +27,32 @@ def answer(path, session, fields=None):
         fields = session if fields is None else fields
         fields["visits"] = fields.get("visits", 0) + 1
         return f"visit {fields['visits']} of {session.user}"
-    assert name == "page"
+    assert name in {"page", "streamed"}
     return f"hello {session.user}"
+
+
+def streams(path):
+    return path.strip("/") == "streamed"
+
+
+def pieces(text):
+    """A body of unknown length."""
+    yield text[:3].encode()
+    yield text[3:].encode()
+
+
+async def async_pieces(text):
+    for piece in pieces(text):
+        yield piece
 
 
 def wsgi():
     from coatcheck.frameworks.wsgi import SessionMiddleware
 
     def site(environ, start_response):
-        body = answer(environ["PATH_INFO"], environ["coatcheck.session"]).encode()
-        start_response(
-            "200 OK", [*PUBLIC.items(), ("Content-Length", str(len(body))), ("Content-Type", "text/plain")]
-        )
-        return [body]
+        text = answer(environ["PATH_INFO"], environ["coatcheck.session"])
+        start_response("200 OK", [*PUBLIC.items(), ("Content-Type", "text/plain")])
+        return pieces(text) if streams(environ["PATH_INFO"]) else [text.encode()]
 
     return SessionMiddleware(site, manager(Sessions))
 
@@ -51,7 +64,12 @@ def flask():
 
     app = flask.Flask(__name__)
     SessionInterface(manager(Sessions)).init_app(app)
-    app.get("/<path:path>")(lambda path: (answer(path, flask.session), PUBLIC))
+
+    @app.get("/<path:path>")
+    def view(path):
+        text = answer(path, flask.session)
+        return flask.stream_with_context(pieces(text)) if streams(path) else text, PUBLIC
+
     return app
 
 
@@ -59,7 +77,9 @@ def pyramid():
     from tests.frameworks.pyramid_apps import Response, configured
 
     def view(request):
-        return Response(answer(request.path_info, request.session), cache_control=PUBLIC["Cache-Control"])
+        text = answer(request.path_info, request.session)
+        body = {"app_iter": pieces(text)} if streams(request.path_info) else {"body": text.encode()}
+        return Response(**body, cache_control=PUBLIC["Cache-Control"])
 
     config = configured(manager(Sessions))
     config.add_route("site", "/*path")
@@ -75,10 +95,14 @@ def hug():
     def sink(request, response):
         for name, value in PUBLIC.items():
             response.set_header(name, value)
-        return answer(request.path, request.context["session"])
+        text = answer(request.path, request.context["session"])
+        if not streams(request.path):
+            return text.encode()
+        response.stream = pieces(text)
+        return None
 
-    for path in ("/page", "/visit", "/logo", "/sign-in/{user}"):
-        hug_apps.hug.get(path, api=api, output=hug_apps.hug.output_format.text)(sink)
+    for path in ("/page", "/streamed", "/visit", "/logo", "/sign-in/{user}"):
+        hug_apps.hug.get(path, api=api, output=hug_apps.raw)(sink)
     return api.http.server()
 
 
@@ -87,14 +111,17 @@ def django(*, asgi=False):
     from django.conf import settings
     from django.core.asgi import get_asgi_application
     from django.core.wsgi import get_wsgi_application
-    from django.http import HttpResponse
+    from django.http import HttpResponse, StreamingHttpResponse
     from django.urls import path
 
     from coatcheck.frameworks.django import get_session
 
     def view(request, name):
         session = get_session(request)
-        return HttpResponse(answer(name, session, request.session), headers=PUBLIC)
+        text = answer(name, session, request.session)
+        if streams(name):
+            return StreamingHttpResponse(async_pieces(text) if asgi else pieces(text), headers=PUBLIC)
+        return HttpResponse(text, headers=PUBLIC)
 
     class urls:  # noqa: N801 - stands for a module
         urlpatterns = (path("<path:name>", view),)
@@ -114,10 +141,13 @@ def asgi():
     from coatcheck.frameworks.asgi import SessionMiddleware
 
     async def site(scope, receive, send):
-        body = answer(scope["path"], scope["coatcheck.session"]).encode()
+        text = answer(scope["path"], scope["coatcheck.session"])
+        chunks = pieces(text) if streams(scope["path"]) else [text.encode()]
         headers = [(name.lower().encode(), value.encode()) for name, value in PUBLIC.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body"})
 
     return SessionMiddleware(site, manager(AsyncSessions))
 
@@ -125,13 +155,16 @@ def asgi():
 def starlette():
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
-    from starlette.responses import PlainTextResponse
+    from starlette.responses import PlainTextResponse, StreamingResponse
     from starlette.routing import Route
 
     from coatcheck.frameworks.starlette import SessionMiddleware
 
     async def endpoint(request):
-        return PlainTextResponse(answer(request.url.path, request.session), headers=PUBLIC)
+        text = answer(request.url.path, request.session)
+        if streams(request.url.path):
+            return StreamingResponse(async_pieces(text), headers=PUBLIC)
+        return PlainTextResponse(text, headers=PUBLIC)
 
     middleware = [Middleware(SessionMiddleware, sessions=manager(AsyncSessions))]
     return Starlette(routes=[Route("/{path:path}", endpoint)], middleware=middleware)
@@ -139,7 +172,7 @@ def starlette():
 
 def fastapi():
     from fastapi import FastAPI
-    from fastapi.responses import PlainTextResponse
+    from fastapi.responses import PlainTextResponse, StreamingResponse
 
     from coatcheck.frameworks.fastapi import CurrentSession, SessionMiddleware
 
@@ -152,13 +185,17 @@ def fastapi():
 
     @app.get("/{path:path}")
     async def endpoint(path: str, session: CurrentSession):
-        return PlainTextResponse(answer(path, session), headers=PUBLIC)
+        text = answer(path, session)
+        if streams(path):
+            return StreamingResponse(async_pieces(text), headers=PUBLIC)
+        return PlainTextResponse(text, headers=PUBLIC)
 
     return app
 
 
 def litestar():
     from litestar import Litestar, Response, get
+    from litestar.response import Stream
 
     from coatcheck.frameworks.litestar import CurrentSession, SessionPlugin
 
@@ -168,7 +205,10 @@ def litestar():
 
     @get("/{path:path}")
     async def endpoint(path: str, session: CurrentSession) -> Response[str]:
-        return Response(answer(path, session), headers=PUBLIC, media_type="text/plain")
+        text = answer(path, session)
+        if streams(path):
+            return Stream(async_pieces(text), headers=PUBLIC)
+        return Response(text, headers=PUBLIC, media_type="text/plain")
 
     return Litestar([logo, endpoint], plugins=[SessionPlugin(manager(AsyncSessions))])
 
@@ -183,7 +223,8 @@ def quart():
 
     @app.get("/<path:path>")
     async def endpoint(path):
-        return answer(path, quart.session), PUBLIC
+        text = answer(path, quart.session)
+        return async_pieces(text) if streams(path) else text, PUBLIC
 
     return app
 
@@ -206,10 +247,14 @@ def serve_tornado(port):
     from coatcheck.frameworks.tornado import SessionMixin
 
     class Site(SessionMixin, RequestHandler):
-        def get(self, path):
+        async def get(self, path):
             for name, value in PUBLIC.items():
                 self.set_header(name, value)
-            self.write(answer(path, self.session))
+            text = answer(path, self.session)
+            for chunk in pieces(text):
+                self.write(chunk)
+                if streams(path):
+                    await self.flush()
 
     async def main():
         Application([("/(.*)", Site)], sessions=manager(AsyncSessions)).listen(port, HOST)
@@ -224,7 +269,14 @@ def serve_aiohttp(port):
     from coatcheck.frameworks.aiohttp import get_session, setup
 
     async def site(request):
-        return web.Response(text=answer(request.path, await get_session(request)), headers=PUBLIC)
+        text = answer(request.path, await get_session(request))
+        if not streams(request.path):
+            return web.Response(text=text, headers=PUBLIC)
+        response = web.StreamResponse(headers=PUBLIC)
+        await response.prepare(request)
+        for chunk in pieces(text):
+            await response.write(chunk)
+        return response
 
     app = web.Application()
     setup(app, manager(AsyncSessions))

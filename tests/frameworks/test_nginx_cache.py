@@ -110,14 +110,15 @@ class Visitor:
         return self
 
 
+@pytest.mark.parametrize("page", ["/page", "/streamed"])
 @pytest.mark.parametrize("kind", HEEDING)
-def test_a_page_that_shows_who_is_signed_in_is_cached_for_its_visitor_alone(ports, kind):
+def test_a_page_that_shows_who_is_signed_in_is_cached_for_its_visitor_alone(ports, kind, page):
     alice, bob = (Visitor(ports[kind], name).signed_in() for name in ("alice", "bob"))
     stranger = Visitor(ports[kind], "stranger")
-    assert [alice.get("/page") for _ in range(2)] == [("hello alice", "MISS"), ("hello alice", "HIT")]
-    assert [bob.get("/page") for _ in range(2)] == [("hello bob", "MISS"), ("hello bob", "HIT")]
-    assert stranger.get("/page")[0] == "hello None"
-    assert alice.get("/page") == ("hello alice", "HIT")
+    assert [alice.get(page) for _ in range(2)] == [("hello alice", "MISS"), ("hello alice", "HIT")]
+    assert [bob.get(page) for _ in range(2)] == [("hello bob", "MISS"), ("hello bob", "HIT")]
+    assert stranger.get(page)[0] == "hello None"
+    assert alice.get(page) == ("hello alice", "HIT")
     assert stranger.cookie is None
 
 
