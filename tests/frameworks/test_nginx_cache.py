@@ -1,14 +1,14 @@
-"""A real nginx with a cache for everybody, in front of real servers: nobody gets what is somebody else's."""
+"""A real nginx with a cache for everybody, in front of each framework's server: nobody gets what is somebody else's."""
 
 import os
-import shutil
-import socket
 import sys
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
+from tests.frameworks.served_cached import SERVERS
+from tests.servers.nginx import listens, nginx
 from tests.servers.process import HOST, Server, free_port
 
 pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.promise("H")]
@@ -24,22 +24,6 @@ IGNORING = {
     "no Vary": "proxy_ignore_headers Vary;",
 }
 CACHES = HEEDING | IGNORING
-CONFIGURATION = """\
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/temporary;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{servers}
-}}
-"""
 SERVER = """\
     proxy_cache_path {folder}/{zone} keys_zone={zone}:1m;
     server {{
@@ -56,21 +40,10 @@ SERVER = """\
 """
 
 
-def nginx():
-    command = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
-    assert command, "nginx is missing: scripts/install-system servers"
-    return command
-
-
-def listens(port):
-    with socket.create_connection((HOST, port), 5):
-        return True
-
-
-@pytest.fixture(scope="module", params=["flask", "asgi"])
+@pytest.fixture(scope="module", params=SERVERS)
 def ports(request, tmp_path_factory):
     """The port of each cache in front of one application."""
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = tmp_path_factory.mktemp("cached")
     upstream = free_port()
     caches = {kind: free_port() for kind in CACHES}
     servers = [
@@ -84,8 +57,6 @@ def ports(request, tmp_path_factory):
         )
         for number, (kind, ignoring) in enumerate(CACHES.items())
     ]
-    configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, servers="".join(servers)))
     application = Server(
         [sys.executable, "-m", "tests.frameworks.served_cached", request.param, upstream],
         directory=folder,
@@ -93,14 +64,21 @@ def ports(request, tmp_path_factory):
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))},
         name="application",
     )
-    proxy = Server(
-        [nginx(), "-p", folder, "-e", "stderr", "-c", configuration],
-        directory=folder,
-        ready=lambda: all(listens(port) for port in caches.values()),
-        name="nginx",
-    )
-    with application, proxy:
-        yield caches
+    with application, nginx(folder, "".join(servers), caches.values()):
+        yield Ports(caches, folder)
+
+
+class Ports(dict):
+    """The port of each cache."""
+
+    def __init__(self, ports, folder):
+        super().__init__(ports)
+        self._folder = folder
+
+    def kept(self, kind):
+        """What a cache has on its disk."""
+        number = list(CACHES).index(kind)
+        return [file.read_bytes() for file in (self._folder / f"cache{number}").rglob("*") if file.is_file()]
 
 
 class Visitor:
@@ -132,15 +110,38 @@ class Visitor:
         return self
 
 
+@pytest.mark.parametrize("page", ["/page", "/streamed"])
 @pytest.mark.parametrize("kind", HEEDING)
-def test_a_page_that_shows_who_is_signed_in_is_cached_for_its_visitor_alone(ports, kind):
+def test_a_page_that_shows_who_is_signed_in_is_cached_for_its_visitor_alone(ports, kind, page):
     alice, bob = (Visitor(ports[kind], name).signed_in() for name in ("alice", "bob"))
     stranger = Visitor(ports[kind], "stranger")
-    assert [alice.get("/page") for _ in range(2)] == [("hello alice", "MISS"), ("hello alice", "HIT")]
-    assert [bob.get("/page") for _ in range(2)] == [("hello bob", "MISS"), ("hello bob", "HIT")]
-    assert stranger.get("/page")[0] == "hello None"
-    assert alice.get("/page") == ("hello alice", "HIT")
+    assert [alice.get(page) for _ in range(2)] == [("hello alice", "MISS"), ("hello alice", "HIT")]
+    assert [bob.get(page) for _ in range(2)] == [("hello bob", "MISS"), ("hello bob", "HIT")]
+    assert stranger.get(page)[0] == "hello None"
+    assert alice.get(page) == ("hello alice", "HIT")
     assert stranger.cookie is None
+
+
+@pytest.mark.parametrize("kind", HEEDING)
+def test_the_page_of_a_stranger_is_cached_for_strangers_alone(ports, kind):
+    strangers = [Visitor(ports[kind], "stranger") for _ in range(2)]
+    alice = Visitor(ports[kind], "alice").signed_in()
+    assert [stranger.get("/page?first") for stranger in strangers] == [
+        ("hello None", "MISS"),
+        ("hello None", "HIT"),
+    ]
+    assert alice.get("/page?first") == ("hello alice", "MISS")
+    assert strangers[0].get("/page?first")[0] == "hello None"
+
+
+@pytest.mark.parametrize("kind", HEEDING)
+def test_no_cookie_comes_into_a_cache(ports, kind):
+    visitor = Visitor(ports[kind], "alice").signed_in()
+    for path in ("/visit", "/page", "/logo", "/visit"):
+        visitor.get(path)
+    kept = ports.kept(kind)
+    assert any(b"hello alice" in file for file in kept)
+    assert not any(b"set-cookie" in file.lower() for file in kept)
 
 
 @pytest.mark.parametrize("kind", HEEDING)

@@ -1,0 +1,132 @@
+"""Start the six applications and nginx, and stop them at Ctrl-C."""
+
+import argparse
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HOST = "127.0.0.1"
+# Pyramid imports a module that warns of its own end.
+PYTHON = (sys.executable, "-W", "ignore::UserWarning:pyramid.asset", "-m")
+GUNICORN = (*PYTHON, "gunicorn", "--workers", "2", "--threads", "4", "--log-level", "warning", "--bind")
+APPS = "examples.one_session"
+COMMANDS = {  # each with its usual server; {} is the port
+    "django": (*GUNICORN, "127.0.0.1:{}", "django.core.wsgi:get_wsgi_application()"),
+    "flask": (*GUNICORN, "127.0.0.1:{}", f"{APPS}.flask_app:app"),
+    "fastapi": (*PYTHON, "uvicorn", "--log-level", "warning", "--port", "{}", f"{APPS}.fastapi_app:app"),
+    "pyramid": (*PYTHON, "waitress", "--listen", "127.0.0.1:{}", f"{APPS}.pyramid_app:app"),
+    "tornado": (*PYTHON, f"{APPS}.tornado_app", "{}"),
+    "aiohttp": (*PYTHON, f"{APPS}.aiohttp_app", "{}"),
+}
+
+
+def main():
+    options = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops it as Ctrl-C does
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="one-session-")))
+        ports = dict(zip(("port", *COMMANDS), chosen_ports(options.port), strict=True))
+        environment = environment_of(folder, options.store)
+        subprocess.run([*PYTHON, f"{APPS}.django_database"], env=environment, check=True)
+        configuration = folder / "nginx.conf"
+        configuration.write_text(nginx_configuration(folder, ports))
+        processes = []
+        stack.callback(stop, processes)
+        for name, command in COMMANDS.items():
+            filled = [part.format(ports[name]) for part in command]
+            processes.append(subprocess.Popen(filled, env=environment, start_new_session=True))
+        command = [nginx(), "-p", folder, "-e", "stderr", "-c", configuration]
+        processes.append(subprocess.Popen(command, start_new_session=True))
+        try:
+            for port in ports.values():
+                wait_for(port, processes)
+            print(f"One session at http://{HOST}:{ports['port']}/ (Ctrl-C stops it)", flush=True)
+            while not ended(processes):
+                time.sleep(1)
+        except KeyboardInterrupt:
+            return
+        sys.exit(f"A server has ended: {ended(processes)}")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="python -m examples.one_session", description=__doc__)
+    parser.add_argument("--port", type=int, help="the site's port; the applications take the six after it")
+    parser.add_argument(
+        "--store", help="where the sessions are kept; default: an SQLite file, gone at the end"
+    )
+    return parser.parse_args()
+
+
+def chosen_ports(first):
+    """Seven ports: from `first` on, or free ones."""
+    if first is not None:
+        return range(first, first + 7)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(7)]
+        return [listener.getsockname()[1] for listener in listeners]
+
+
+def environment_of(folder, store):
+    path = os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH"))))
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "SESSION_SECRET": os.environ.get("SESSION_SECRET") or secrets.token_urlsafe(32),
+        "SESSION_STORE": store or f"sqlite:///{folder}/sessions.db",
+        "DJANGO_DATABASE": f"{folder}/django.db",
+        "DJANGO_SETTINGS_MODULE": f"{APPS}.django_settings",
+    }
+
+
+def nginx():
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+    return shutil.which("nginx", path=path) or sys.exit("nginx is missing: apt-get install nginx-light")
+
+
+def nginx_configuration(folder, ports):
+    text = (HERE / "nginx.conf").read_text()
+    for name, value in {"folder": folder, "static": HERE / "static", **ports}.items():
+        text = text.replace(f"@{name}@", str(value))
+    return text
+
+
+def wait_for(port, processes):
+    """Wait until a server listens on `port`."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not ended(processes):
+        try:
+            socket.create_connection((HOST, port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    sys.exit(f"Nothing listens on port {port}.")
+
+
+def ended(processes):
+    return [process.args for process in processes if process.poll() is not None]
+
+
+def stop(processes):
+    """End the servers by their process ids, nginx first."""
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()
