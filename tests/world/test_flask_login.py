@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import flask
 import flask_admin
+import flask_babel
 import flask_login
 import flask_principal
 import flask_sqlalchemy
@@ -280,6 +281,7 @@ class TestFlaskAdmin(OfTheDatabase):
 
     def build(self, app):
         site = Site(app, self.database)
+        flask_babel.Babel(app)  # Flask-AppBuilder brings it, and Flask-Admin then wants it
 
         class Users(ModelView):
             def is_accessible(self):

@@ -1,0 +1,27 @@
+"""The pages of the documentation about libraries and programs that this environment has: every block of them runs."""
+
+import asyncio
+import contextvars
+
+import pytest
+
+from coatcheck import Sessions
+from tests.docs.pages import DOCS, SECRET, parse
+
+
+@pytest.mark.parametrize("page", ["admin-panels", "flask-appbuilder"])
+def test_every_block_of_the_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("SESSION_SECRET", "FLASK_SECRET", "ADMIN_SECRET"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/site.db")
+    document = parse(DOCS / "how-to" / f"{page}.md")
+    try:
+        # A context of its own, so that no page leaves a request of Flask's behind.
+        contextvars.copy_context().run(lambda: [example.evaluate() for example in document.examples()])
+    finally:
+        for value in document.namespace.values():
+            if isinstance(value, Sessions):
+                value.shutdown()
+            elif hasattr(type(value), "shutdown"):
+                asyncio.run(value.shutdown())
