@@ -2,12 +2,9 @@
 
 import html
 import itertools
-import os
 import re
 import signal
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,32 +12,15 @@ import pytest
 
 from coatcheck import CookieSettings, Sessions
 from tests.behaviours.site import SECRET
-from tests.servers.process import Server, free_port, until
+from tests.examples.running import FRAMEWORKS, address_of, started
+from tests.servers.process import free_port, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
-ROOT = Path(__file__).parents[2]
-FRAMEWORKS = ("django", "flask", "fastapi", "pyramid", "tornado", "aiohttp")
 COOKIE = "one-session"
 PASSWORD = "analytical-engine"
 ON_SQLITE = pytest.mark.parametrize("site", ["sqlite"], indirect=True)  # every pair, on one store
 NOTE = "tea at <four> & six"
-
-
-def started(folder, *arguments):
-    """The running example."""
-    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    return Server(
-        [sys.executable, "-m", "examples.one_session", *arguments],
-        directory=folder,
-        ready=lambda: (folder / "one_session.out").read_text().rpartition("One session at ")[1],
-        env={**os.environ, "PYTHONPATH": path, "SESSION_SECRET": SECRET},
-        name="one_session",
-    )
-
-
-def address_of(server):
-    return re.search(r"One session at (http://\S+)/ ", server.output())[1]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
