@@ -4,6 +4,9 @@ import html
 import itertools
 import re
 import signal
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -12,7 +15,7 @@ import pytest
 
 from coatcheck import CookieSettings, Sessions
 from tests.behaviours.site import SECRET
-from tests.examples.running import FRAMEWORKS, address_of, started
+from tests.examples.running import FRAMEWORKS, ROOT, address_of, started
 from tests.servers.process import free_port, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
@@ -263,3 +266,18 @@ def test_it_stops_its_servers_when_it_is_told_to(tmp_path):
     for port in range(address.port, address.port + 7):
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/")
+
+
+def test_it_says_that_a_port_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        ran = subprocess.run(
+            [sys.executable, "-m", "examples.one_session", "--port", str(port)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"A port from {port} to {port + 6} can't be had: Address already in use")
