@@ -18,7 +18,7 @@ from tests.behaviours.site import SECRET
 from tests.examples.running import FRAMEWORKS, ROOT, address_of, started
 from tests.servers.process import free_port, until
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("one-session")]
 
 COOKIE = "one-session"
 PASSWORD = "analytical-engine"
