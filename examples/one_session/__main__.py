@@ -68,10 +68,12 @@ def arguments():
 
 def chosen_ports(first):
     """Seven ports: from `first` on, or free ones."""
-    if first is not None:
-        return range(first, first + 7)
+    wanted = [0] * 7 if first is None else range(first, first + 7)
     with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(7)]
+        try:
+            listeners = [stack.enter_context(socket.create_server((HOST, port))) for port in wanted]
+        except OSError as error:
+            sys.exit(f"A port from {first} to {first + 6} can't be had: {error.strerror}")
         return [listener.getsockname()[1] for listener in listeners]
 
 

@@ -2,12 +2,12 @@
 
 import html
 import itertools
-import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,32 +15,15 @@ import pytest
 
 from coatcheck import CookieSettings, Sessions
 from tests.behaviours.site import SECRET
-from tests.servers.process import Server, free_port, until
+from tests.examples.running import FRAMEWORKS, ROOT, address_of, started
+from tests.servers.process import free_port, until
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("one-session")]
 
-ROOT = Path(__file__).parents[2]
-FRAMEWORKS = ("django", "flask", "fastapi", "pyramid", "tornado", "aiohttp")
 COOKIE = "one-session"
 PASSWORD = "analytical-engine"
 ON_SQLITE = pytest.mark.parametrize("site", ["sqlite"], indirect=True)  # every pair, on one store
 NOTE = "tea at <four> & six"
-
-
-def started(folder, *arguments):
-    """The running example."""
-    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    return Server(
-        [sys.executable, "-m", "examples.one_session", *arguments],
-        directory=folder,
-        ready=lambda: (folder / "one_session.out").read_text().rpartition("One session at ")[1],
-        env={**os.environ, "PYTHONPATH": path, "SESSION_SECRET": SECRET},
-        name="one_session",
-    )
-
-
-def address_of(server):
-    return re.search(r"One session at (http://\S+)/ ", server.output())[1]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
@@ -258,7 +241,9 @@ def test_while_the_store_is_silent_each_says_so_and_nobody_is_signed_out(site, v
     visitor.messages("flask")
     redis_server.pause()
     try:
-        answers = {framework: visitor.client.get(f"/{framework}/") for framework in FRAMEWORKS}
+        with ThreadPoolExecutor(6) as threads:
+            paths = [f"/{framework}/" for framework in FRAMEWORKS]
+            answers = dict(zip(FRAMEWORKS, threads.map(visitor.client.get, paths), strict=True))
     finally:
         redis_server.resume()
     assert {framework: answer.status_code for framework, answer in answers.items()} == dict.fromkeys(
@@ -281,3 +266,18 @@ def test_it_stops_its_servers_when_it_is_told_to(tmp_path):
     for port in range(address.port, address.port + 7):
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/")
+
+
+def test_it_says_that_a_port_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        ran = subprocess.run(
+            [sys.executable, "-m", "examples.one_session", "--port", str(port)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"A port from {port} to {port + 6} can't be had: Address already in use")
