@@ -6,15 +6,17 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from http.cookiejar import CookieJar
+from http.cookies import BaseCookie, SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import Request
 
 from coatcheck.errors import ConfigurationError
-from coatcheck.testing.prepared import async_cookies_for, cookies_for
+from coatcheck.testing.prepared import async_prepared, prepared
 
 if TYPE_CHECKING:  # so that a test of a store imports no more than the port
     from coatcheck.config import Settings
+    from coatcheck.session import Session
     from coatcheck.sessions import AsyncSessions, Sessions
 
 __all__ = ["SignInAs"]
@@ -23,8 +25,9 @@ __all__ = ["SignInAs"]
 class SignInAs:
     """``sign_in_as(client, "ada", basket=["scarf"])``: the client's next requests are those of a signed-in visitor.
 
-    The client is one of Flask, Werkzeug, Starlette, FastAPI, httpx (also an ``AsyncClient``) or WebTest. The session is
-    a new one, and its cookie replaces the one that the client has.
+    The client is one of Flask, Werkzeug, Quart, Django (also its ``RequestFactory``, and REST framework's ``APIClient``),
+    Starlette, FastAPI, Litestar, aiohttp, httpx (also an ``AsyncClient``) or WebTest. The session is a new one, and its
+    cookie replaces the one that the client has. `header` serves every other client.
     """
 
     def __init__(self, sessions: Sessions | AsyncSessions) -> None:
@@ -36,29 +39,52 @@ class SignInAs:
         """
         self._sessions = sessions
 
-    def __call__(self, client: object, user: str, /, **fields: Any) -> None:
-        """Store a session, and put its cookie into the jar of `client`.
+    def __call__(self, client: object, user: str | None, /, **fields: Any) -> str:
+        """Store a session, put its cookie into the jar of `client`, and return its handle.
+
+        With the handle, ``sessions.find(handle)`` looks into the session after the requests.
 
         Args:
             client: The test client.
-            user: The user to sign in.
+            user: The user to sign in. None: a visitor who is not signed in, but has fields.
             fields: The session's fields.
 
         Raises:
             ConfigurationError: The client would not send the cookie to its application.
             TypeError: The client is of an unknown kind.
+            ValueError: There is neither a user nor a field.
         """
+        session = self._prepared(user, fields)
+        for value in self._sessions.cookie_of(session).values():
+            _put(client, value, self._sessions.settings)
+        assert session.handle is not None  # it is stored
+        return session.handle
+
+    def header(self, user: str | None, /, **fields: Any) -> dict[str, str]:
+        """Store a session, and return the headers of its visitor's requests, for a client without a jar.
+
+        ``sessions.open(headers["Cookie"])`` looks into the session after the requests.
+
+        Args:
+            user: The user to sign in. None: a visitor who is not signed in, but has fields.
+            fields: The session's fields.
+
+        Raises:
+            ValueError: There is neither a user nor a field.
+        """
+        ((name, value),) = self._sessions.cookie_of(self._prepared(user, fields)).items()
+        return {"Cookie": f"{name}={value}"}
+
+    def _prepared(self, user: str | None, fields: dict[str, Any]) -> Session:
         from coatcheck.sessions import Sessions
 
+        if user is None and not fields:
+            raise ValueError("A session with neither a user nor a field is not stored: it has no cookie.")
         sessions = self._sessions
         if isinstance(sessions, Sessions):
-            cookies = cookies_for(sessions, fields, user=user)
-        else:
-            with ThreadPoolExecutor(1) as thread:  # a loop may be running in this one
-                work = async_cookies_for(sessions, fields, user=user)
-                cookies = thread.submit(asyncio.run, work).result()
-        for value in cookies.values():
-            _put(client, value, sessions.settings)
+            return prepared(sessions, fields, user)
+        with ThreadPoolExecutor(1) as thread:  # a loop may be running in this one
+            return thread.submit(asyncio.run, async_prepared(sessions, fields, user)).result()
 
 
 class _Response:
@@ -74,25 +100,53 @@ class _Response:
 
 def _put(client: Any, value: str, settings: Settings) -> None:
     """Put the cookie into the client's jar, as a response of its application would."""
-    if isinstance(
-        jar := getattr(getattr(client, "cookies", None), "jar", None), CookieJar
-    ):  # httpx, Starlette
+    cookie, name = settings.cookie, settings.template.name
+    cookies = getattr(client, "cookies", None)
+    if isinstance(jar := getattr(cookies, "jar", None), CookieJar):  # httpx, Starlette, Litestar
         _extract(jar, str(client.base_url), value, settings, "base_url={!r}")
     elif isinstance(jar := getattr(client, "cookiejar", None), CookieJar):  # WebTest
         environ = client.extra_environ
         scheme, host = environ.get("wsgi.url_scheme", "http"), environ.get("HTTP_HOST", "localhost")
         _extract(jar, f"{scheme}://{host}", value, settings, "an extra_environ of {!r}")
+    elif isinstance(cookies, BaseCookie):  # Django; it sends every cookie everywhere
+        cookies[name] = value
     elif hasattr(client, "application") and hasattr(client, "set_cookie"):  # Werkzeug, Flask
-        cookie = settings.cookie
-        name = getattr(client.application, "config", {}).get("SERVER_NAME") or "localhost"
-        domain = cookie.domain or urlsplit(f"//{name}").hostname
-        client.set_cookie(
-            settings.template.name, value, domain=domain, origin_only=cookie.domain is None, path=cookie.path
-        )
+        domain = cookie.domain or _own_name(client.application)
+        client.set_cookie(name, value, domain=domain, origin_only=cookie.domain is None, path=cookie.path)
+    elif isinstance(getattr(client, "cookie_jar", None), CookieJar):  # Quart
+        client.set_cookie(_own_name(client.app), name, value, path=cookie.path, domain=cookie.domain)
+    elif hasattr(jar := getattr(getattr(client, "session", None), "cookie_jar", None), "filter_cookies"):
+        _update(jar, client.make_url(cookie.path), value, settings)  # aiohttp
     else:
         raise TypeError(
-            f"The cookie jar of {client!r} is unknown here: give the client the cookie that "
-            "coatcheck.testing.cookies_for returns."
+            f"The cookie jar of {client!r} is unknown here: send the headers that sign_in_as.header(user, …) returns "
+            "with each request, or give the client the cookie that coatcheck.testing.cookies_for returns."
+        )
+
+
+def _own_name(application: Any) -> str | None:
+    """The host under which the test clients of Flask and Quart request their application."""
+    name = getattr(application, "config", {}).get("SERVER_NAME") or "localhost"
+    return urlsplit(f"//{name}").hostname
+
+
+def _update(jar: Any, url: Any, value: str, settings: Settings) -> None:
+    """Put the cookie into aiohttp's jar, and see whether it comes out again.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    template = settings.template
+    cookies: SimpleCookie = SimpleCookie({template.name: value})
+    morsel = cookies[template.name]
+    morsel["path"], morsel["domain"] = settings.cookie.path, settings.cookie.domain or ""
+    morsel["secure"] = template.secure
+    jar.update_cookies(cookies, url)
+    sent = jar.filter_cookies(url).get(template.name)
+    if sent is None or sent.value != value:
+        raise ConfigurationError(
+            f"The client would not send the cookie of {template} to {str(url)!r}. Set insecure_http=True and no domain "
+            "of the cookie in the settings of the tests, or send the headers that sign_in_as.header(user, …) returns."
         )
 
 

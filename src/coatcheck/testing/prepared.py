@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # so that a test of a store imports no more than the port
     from coatcheck.session import Session
     from coatcheck.sessions import AsyncSessions, Sessions
 
-__all__ = ["async_cookies_for", "cookies_for"]
+__all__ = ["async_cookies_for", "async_prepared", "cookies_for", "prepared"]
 
 
 def cookies_for(
@@ -38,10 +38,7 @@ def cookies_for(
         user: The user to sign in; None: the session is anonymous.
         permanent: Whether the session outlives the browser.
     """
-    session = sessions.open(b"")
-    _fill(session, fields, user, permanent=permanent)
-    sessions.close(session)
-    return sessions.cookie_of(session)
+    return sessions.cookie_of(prepared(sessions, fields, user, permanent=permanent))
 
 
 async def async_cookies_for(
@@ -52,11 +49,28 @@ async def async_cookies_for(
     permanent: bool = False,
 ) -> dict[str, str]:
     """The same for an asynchronous manager; see `cookies_for`."""
+    return sessions.cookie_of(await async_prepared(sessions, fields, user, permanent=permanent))
+
+
+def prepared(
+    sessions: Sessions, fields: Mapping[str, Any] | None, user: str | None, *, permanent: bool = False
+) -> Session:
+    """A session that is stored, as `cookies_for` stores it."""
+    session = sessions.open(b"")
+    _fill(session, fields, user, permanent=permanent)
+    sessions.close(session)
+    return session
+
+
+async def async_prepared(
+    sessions: AsyncSessions, fields: Mapping[str, Any] | None, user: str | None, *, permanent: bool = False
+) -> Session:
+    """The same for an asynchronous manager; see `prepared`."""
     session = sessions.open(b"")
     await sessions.load(session)
     _fill(session, fields, user, permanent=permanent)
     await sessions.close(session)
-    return sessions.cookie_of(session)
+    return session
 
 
 def _fill(session: Session, fields: Mapping[str, Any] | None, user: str | None, *, permanent: bool) -> None:

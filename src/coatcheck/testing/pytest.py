@@ -80,5 +80,5 @@ def async_sessions(coatcheck_store: Store, coatcheck_options: Options) -> AsyncS
 
 @pytest.fixture
 def sign_in_as(sessions: Sessions | AsyncSessions) -> SignInAs:
-    """Signs a test client in: ``sign_in_as(client, "ada", basket=["scarf"])``."""
+    """Signs a test client in, ``sign_in_as(client, "ada", basket=["scarf"])``, or gives the headers to send."""
     return SignInAs(sessions)
