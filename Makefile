@@ -36,7 +36,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-lowest test-wheel test-frameworks test-world quick unit check lint types bench soak docs promises lock format clean \
+.PHONY: help demo test test-all test-lowest test-wheel test-frameworks test-world quick unit check lint types bench soak docs promises behaviours lock format clean \
         system $(OTHERS:%=test-%) $(OTHERS:%=quick-%)
 
 help: ## list the targets
@@ -106,6 +106,12 @@ docs: $(VENV)/.dev ## build the documentation into site/; a warning is an error
 
 promises: $(VENV)/.dev ## write docs/reference/promises.md from the markers of the tests
 	$(BIN)/python -m tests.promises
+
+behaviours: $(VENV)/.dev system ## run the list of behaviours in every framework, and write docs/reference/behaviours.md
+	rm -f build/outcomes.json
+	$(BIN)/pytest $(PARALLEL) --outcomes build/outcomes.json $$($(BIN)/python -m tests.behaviours.table tests/frameworks)
+	scripts/on-python frameworks $(PARALLEL) --outcomes build/outcomes.json -k thirdparty
+	$(BIN)/python -m tests.behaviours.table
 
 lock: $(VENV)/.dev ## compile requirements/*.lock anew from pyproject.toml
 	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements/dev.lock pyproject.toml > /dev/null

@@ -79,6 +79,7 @@ PARTS = {
     "Headers": ["H"],
     "Outage": ["20"],
     "Privacy": ["18"],
+    "Requests": ["H"],
     "Streaming": ["23", "F-20", "H"],
     "Batches": ["B"],
     "Beside": ["17"],

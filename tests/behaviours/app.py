@@ -209,11 +209,12 @@ ARGUMENTS: Mapping[str, tuple[object, ...]] = {
 
 def ways_to_look(kind: type) -> set[str]:
     """The name of everything public that an instance of `kind` has and `object` has not, or has another."""
-    names = {name for base in kind.__mro__ for name in dir(base) if getattr(kind, name) is not None}
+    names = {name for base in kind.__mro__ for name in dir(base)} - NO_LOOKS
     return {
         name
-        for name in names - NO_LOOKS
-        if (name.startswith("__") or not name.startswith("_"))
+        for name in names
+        if getattr(kind, name) is not None
+        and (name.startswith("__") or not name.startswith("_"))
         and getattr(kind, name) is not getattr(object, name, None)
         and (callable(getattr(kind, name)) or isinstance(getattr(kind, name), property))
         and not isinstance(getattr(kind, name), type)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+import pytest
+
+from coatcheck.errors import StoreUnavailable
 from tests.behaviours.app import LOOKS
 from tests.behaviours.client import Request
 from tests.behaviours.site import HOUR, Site
@@ -60,6 +63,18 @@ class Requests:
             assert browser.play("sign_out", *leave).status == 303
             assert browser.cookies == {}
             assert not site.is_live(late)
+
+    @pytest.mark.promise("20")
+    def test_a_redirect_whose_session_cant_be_stored_is_a_503(self, site: Site) -> None:
+        browser = site.browser("set b 1")
+        for leave in (("status 303", "header Location: /there"), ("leave /there",)):
+            for visitor in (browser, site.browser()):
+                site.failing.fail("write", error=StoreUnavailable("the test says so"))
+                reply = visitor.play("set a 1", *leave)
+                assert (reply.status, reply.all("retry-after"), reply.all("location")) == (503, ["1"], [])
+                assert reply.all("set-cookie") == []
+                site.failing.recover()
+        assert browser.play("get a", "get b").results == [None, "1"]
 
     def test_a_mounted_application_shares_the_session_of_the_site(self, site: Site) -> None:
         browser = site.browser("set a 1")

@@ -7,6 +7,7 @@ import inspect
 import json
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,11 +61,12 @@ HEAD = """# What every framework keeps
 
 `make behaviours` writes this page from a run of the tests; a test fails while its rows are not those of the list.
 Each framework has a small application, and one list of behaviours in HTTP is run on it: in place, and again over
-sockets on a server that people deploy it with, with the application in the test's process.
+sockets on a server that people deploy it with, with the application in the test's process. The client stands for a
+proxy, too: it sends X-Forwarded-Proto, and the server or the framework tells https by it.
 
 | cell | means |
 |---|---|
-| ● | it holds in place and on the server |
+| ● | it holds on the server, and in place where the framework has that |
 | ○ | it holds in place; the server is not asked |
 | a number | it can't hold there, for the reason below the table |
 | – | the framework's application has nothing of the kind |
@@ -100,12 +102,10 @@ def groups():
 
 def cell(outcomes, column, row):
     """What a framework does with a behaviour: a mark, or the reason why it does not apply."""
-
-    def found(owner):
-        name = f"{owner}::{row.test}"
-        return {outcome for node, outcome in outcomes.items() if node.partition("[")[0] == name}
-
-    served, in_place = found(column.served), set().union(*map(found, column.in_place))
+    served, in_place = (
+        set().union(*(outcomes[f"{owner}::{row.test}"] for owner in owners))
+        for owners in ((column.served,), column.in_place)
+    )
     reasons = (served | in_place) - {"passed"}
     if "failed" in reasons:
         sys.exit(f"{column.name} fails {row.test}")
@@ -150,14 +150,16 @@ def frameworks():
         list_of = ROOT / f"tests/conformance/{column.own_suite}.toml"
         left_out = len(tomllib.loads(list_of.read_text())) if column.own_suite and list_of.exists() else "–"
         yield f"| {column.head} | {column.name} | {column.server} | {lines} | {left_out} |"
-    yield "\nBeside those modules, in lines of code: "
+    yield "\nBeside those modules, in lines of code:"
     yield ";\n".join(f"{words} {lines_of(file)}" for file, words in PARTS.items()) + "."
 
 
-def page_of(outcomes):
-    """The page, whole."""
-    ran = {node.rpartition("::")[0] for node in outcomes}
-    if lacking := {owner for each in COLUMNS for owner in (each.served, *each.in_place)} - ran:
+def page_of(found):
+    """The page, of the outcome of each test by its node id."""
+    outcomes = defaultdict(set)
+    for node, outcome in found.items():
+        outcomes[node.partition("[")[0]].add(outcome)
+    if lacking := set(classes("")) - {node.rpartition("::")[0] for node in outcomes}:
         sys.exit(f"No outcomes of {', '.join(sorted(lacking))}: run `make behaviours`")
     lines = [HEAD, *frameworks()]
     for group in groups():
@@ -166,7 +168,7 @@ def page_of(outcomes):
 
 
 def classes(folder):
-    """The classes of a folder of tests that the page tells of."""
+    """The classes of tests below a folder that the page tells of."""
     every = [owner for column in COLUMNS for owner in (column.served, *column.in_place)]
     return [owner for owner in every if owner.startswith(folder)]
 

@@ -56,6 +56,11 @@ class _Asgi(HttpBehaviours):
         self._portal = Portal()
         yield
         self._portal.close()
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _files_are_closed_while_that_is_no_warning(cls):
+        yield
         gc.collect()
 
     def build(self, sessions):
