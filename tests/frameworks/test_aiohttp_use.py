@@ -1,6 +1,7 @@
 """aiohttp: its idioms, its kinds of responses, and what users of aiohttp-session write."""
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -165,6 +166,20 @@ async def test_aiohttps_own_page_of_a_500_clears_the_cookie_of_a_session_that_wa
 
 
 # What users of aiohttp-session write
+
+
+@on_each_loop
+async def test_the_example_of_aiohttp_session_runs_as_it_is():
+    async def visited(request):
+        session = await get_session(request)
+        before = session["last_visit"] if "last_visit" in session else None  # noqa: SIM401 - as people write it
+        session["last_visit"] = time.time()
+        return web.json_response([before, session["last_visit"]])
+
+    async with Shop(visited=visited) as shop:
+        first, second = [await (await shop.get("visited")).json() for _ in range(2)]
+        assert first[0] is None
+        assert second[0] == first[1]
 
 
 @on_each_loop

@@ -11,21 +11,21 @@ from tornado.websocket import WebSocketHandler
 from coatcheck import StoreUnavailable
 from coatcheck.frameworks.tornado import SessionMixin
 from tests.frameworks.tornado_apps import Count, Shop
-from tests.loops import on_each_loop, quiet, until
+from tests.loops import on_each_loop, quiet
 
 DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
 
 @on_each_loop
 async def test_a_cancelled_handler_has_ended_the_session_that_it_ended_and_stores_nothing_else():
-    begun = []
+    begun = asyncio.Queue()
 
     class Page(RequestHandler, SessionMixin):
         async def get(self):
             self.session["a"] = 2
             if self.get_argument("leave", ""):
                 self.session.sign_out()
-            begun.append(asyncio.current_task())
+            begun.put_nowait(asyncio.current_task())
             await asyncio.Event().wait()
 
     async with Shop(page=Page) as shop:
@@ -33,8 +33,7 @@ async def test_a_cancelled_handler_has_ended_the_session_that_it_ended_and_store
         for name, kept in (("page", {"a": 1}), ("page?leave=1", None)):
             cookie = shop.cookie
             asking = asyncio.create_task(shop.get(name))
-            await until(lambda: begun)
-            begun.pop().cancel()
+            (await begun.get()).cancel()
             assert (await asking).code == 500
             shop.cookie = cookie
             assert await shop.fields() == kept
@@ -110,9 +109,10 @@ async def test_the_page_of_an_error_may_be_the_applications_own():
         assert await shop.fields() == {"a": 1}
 
 
+@pytest.mark.parametrize("base", [RequestHandler, WebSocketHandler])
 @on_each_loop
-async def test_prepare_may_raise():
-    class Page(RequestHandler, SessionMixin):
+async def test_prepare_may_raise(base):
+    class Page(base, SessionMixin):
         def prepare(self):
             self.session["a"] = self.get_argument("how")
             raise {"refusal": HTTPError(403), "finish": Finish("fin"), "fault": RuntimeError()}[
@@ -296,3 +296,20 @@ async def test_a_websocket_that_fails_before_its_handshake_is_an_error_page():
             "talk", headers={**upgrade, "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
         )
         assert response.code == 500
+
+
+@on_each_loop
+async def test_a_page_of_an_error_keeps_the_connection():
+    class Page(RequestHandler, SessionMixin):
+        def get(self):
+            self.session["a"] = 1
+            raise RuntimeError
+
+    async with Shop(page=Page, count=Count) as shop:
+        reader, writer = await asyncio.open_connection(*shop.address.split(":"))
+        writer.write(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write(b"GET /count HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 500")
+        assert b"HTTP/1.1 200" in answer
+        writer.close()

@@ -188,3 +188,20 @@ async def test_an_outage_goes_by_the_path_as_people_read_it():
         shop.failing.fail("load", error=DOWN)
         assert (await shop.get("caf%C3%A9")).body == b"None"
         assert (await shop.get("other")).code == 503
+
+
+@on_each_loop
+async def test_parts_of_a_stream_leave_in_their_order_also_those_that_wait_for_the_head():
+    class Stream(RequestHandler, SessionMixin):
+        async def get(self):
+            self.session["a"] = 1
+            self.write("1")
+            head = self.flush()
+            self.write("2")
+            _ = self.flush()
+            await head
+            self.write("3")
+            await self.flush()
+
+    async with Shop(stream=Stream) as shop:
+        assert (await shop.get("stream")).body == b"123"

@@ -131,18 +131,19 @@ class _Visit(AsyncResponder):
         return response
 
     async def _leave(self, response: web.StreamResponse) -> None:
-        self._left = True
         if (prepared := getattr(response, "prepared", None)) is None:
             raise TypeError(f"A handler returned a {type(response).__name__} in place of a response.")
         if prepared:
             await self.end(last=True)
         else:
             await self.write(response)
+        self._left = True
 
     async def write(self, response: web.StreamResponse) -> None:
         """Store what was changed, and write the headers. See `AsyncResponder.head`."""
         pairs = list(response.headers.items())
-        outcome = await self.head(response.status, pairs, secure=self.secure)
+        # A 500 that a middleware outside made of our 503 stays: from here, an error would cut the connection.
+        outcome = await self.head(0 if self._left else response.status, pairs, secure=self.secure)
         if outcome.vary:
             if outcome.set_cookie is not None:
                 response.cookies.pop(self.sessions.settings.template.name, None)

@@ -26,7 +26,6 @@ __all__ = ["TornadoSession", "session_of"]
 
 _SERVER_ERROR = 500
 _BROKEN = Refusal(500, "Internal Server Error", [("Content-Length", "0")], b"")
-_waiting: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 class TornadoSession(AsyncBoundSession):
@@ -99,7 +98,7 @@ class _Connection(AsyncResponder):
         """End the response, once the changes since the head are stored."""
         if self._handshake is not None:
             self._connection.finish()
-        elif self._last_step is None and is_untouched(self.session):
+        elif is_untouched(self.session):
             end_of_request(self.session)
             self._connection.finish()
         else:
@@ -144,8 +143,6 @@ class _Connection(AsyncResponder):
 
     def _wait(self, step: Awaitable[None]) -> asyncio.Future[None]:
         self._last_step = task = asyncio.ensure_future(self._after(self._last_step, step))
-        _waiting.add(task)
-        task.add_done_callback(_waiting.discard)
         # A handler may give up waiting for `flush`, or never await it, and then does not learn of an error.
         done = asyncio.shield(task)
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -184,7 +181,7 @@ class _Connection(AsyncResponder):
                 return
         except Exception as error:  # noqa: BLE001 - the handler is done, and can't be told
             refusal, raised = await self.failed(error) or _BROKEN, error
-        self.head_sent = self._refused = True
+        self._refused = True
         self._handler.set_status(refusal.status, refusal.reason)
         line = ResponseStartLine(line.version, refusal.status, refusal.reason)
         body = None if self._handler.request.method == "HEAD" else refusal.body
