@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, cast
@@ -181,11 +180,9 @@ async def _torn_down(_app: quart.Quart, *, exc: BaseException | None, **_: objec
 
 
 def _current() -> QuartSession | None:
-    """The session; None where opening it was what raised."""
-    with suppress(RuntimeError):
-        found = quart.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        return found if isinstance(found, QuartSession) else None
-    return None
+    """The session; None where the application has another interface by now."""
+    found = quart.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return found if isinstance(found, QuartSession) else None
 
 
 async def _answer(error: StoreError) -> quart.Response:
