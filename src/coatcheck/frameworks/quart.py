@@ -188,7 +188,7 @@ def _current() -> QuartSession | None:
 async def _answer(error: StoreError) -> quart.Response:
     """A view let a failing store's error through."""
     await _failed(quart.current_app, exception=error)
-    if quart.has_websocket_context() and has_ended(session):
+    if has_ended(session):  # only that of a websocket, which was accepted
         # 1013: try again later (RFC 6455 registry).
         await quart.websocket.close(1013, "session store unavailable")
     line, headers, body = unavailable(error.retry_after)
