@@ -6,8 +6,8 @@ import re
 from inspect import iscoroutinefunction
 
 import pytest
+from quart import Quart
 
-from coatcheck import AsyncSessions, Sessions
 from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
 
 README = ROOT / "README.md"
@@ -80,9 +80,11 @@ def sections_of(document):
 def run_all(examples, managers):
     for example in examples:
         example.evaluate()
-        # By their type: a proxy of Flask's can't be asked outside of a request.
+        # Managers, and clients of a Redis server that the page started, which stops it. By their type: a proxy of
+        # Flask's can't be asked outside of a request. An application of Quart's that never ran can't be shut down.
+        kinds = [(value, type(value)) for value in example.namespace.values()]
         managers += [
-            value for value in example.namespace.values() if issubclass(type(value), Sessions | AsyncSessions)
+            value for value, kind in kinds if hasattr(kind, "shutdown") and not issubclass(kind, Quart)
         ]
 
 

@@ -224,3 +224,10 @@ def test_the_session_is_also_stored_where_a_list_of_tweens_leaves_out_ours(sessi
     with pytest.raises(ZeroDivisionError):
         site.get(broken)
     assert fields(site) == {"a": 1}
+
+
+def test_an_error_is_raised_as_it_is_where_a_list_of_tweens_has_only_the_inner_one(sessions):
+    tweens = "pyramid.tweens.excview_tween_factory coatcheck.frameworks.pyramid.inner_tween_factory"
+    site = Site(sessions, **{"pyramid.tweens": tweens})
+    with pytest.raises(ZeroDivisionError):
+        site.get(lambda request: 1 / 0)

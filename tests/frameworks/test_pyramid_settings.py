@@ -8,7 +8,7 @@ from coatcheck import AsyncSessions, ConfigurationError, Sessions, StoreUnavaila
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing.shim import awaitable
 from tests.behaviours.site import SECRET
-from tests.frameworks.pyramid_apps import INCLUDE, Configurator, Site, configured
+from tests.frameworks.pyramid_apps import INCLUDE, Configurator, Request, Site, app_of, configured
 
 OLD_SECRET = SECRET[::-1]
 manager = Sessions(MemoryStore(), secret=SECRET)
@@ -124,3 +124,9 @@ def test_the_user_agent_and_the_path_reach_the_manager(sessions, store):
     assert [info.client for info in sessions.of_user("ada")] == ["Nice browser"]
     store.fail("load", error=StoreUnavailable("the test says so", ambiguous=False))
     assert site.get(lambda request: request.session.user).text == "None"
+
+
+def test_the_includes_of_an_ini_file_set_it_up(sessions):
+    config = Configurator(settings={"pyramid.includes": INCLUDE, "coatcheck.sessions": sessions})
+    app = app_of(config, play=lambda request: request.session.sessions is sessions)
+    assert Request.blank("/play").get_response(app).text == "True"

@@ -1,5 +1,6 @@
 """Quart-Auth, with the user in the session."""
 
+import pytest
 import quart
 from quart_auth import (
     AuthUser,
@@ -14,12 +15,12 @@ from quart_auth import (
 
 from coatcheck.frameworks.quart import session
 from coatcheck.frameworks.quart_auth import SessionAuth
-from tests.frameworks.quart_apps import House
+from tests.frameworks.quart_apps import DOWN, House, sent
 from tests.loops import on_each_loop
 
 
-def house_of_users():
-    house = House(insecure_http=True)
+def house_of_users(**interface):
+    house = House(insecure_http=True, interface=interface)
     house.app.secret_key = "quart's own"  # QuartAuth's tokens would need it
     SessionAuth(house.app)
 
@@ -111,3 +112,46 @@ async def test_a_session_that_was_signed_in_otherwise_is_the_current_user():
 
     house.get(other, "/other")
     assert (await house.ask("/me", (await house.ask("/other")).cookie)).body == b"ada"
+
+
+@on_each_loop
+async def test_a_socket_knows_its_user_and_one_that_does_not_ask_never_loads_the_session():
+    house = house_of_users(load="on_demand")
+    asks = True
+
+    async def socket():
+        await quart.websocket.accept()
+        if asks:
+            await session.load()
+            await quart.websocket.send(current_user.auth_id)
+
+    house.socket(socket)
+    cookie = await house.visitor(user="ada")
+    async with house.connection(cookie) as (exchange, serving):
+        assert (await sent(exchange, "websocket.send"))["text"] == "ada"
+        await serving
+    asks, raised = False, []
+    note = lambda app, exception: raised.append(exception)
+    quart.got_websocket_exception.connect(note, house.app)
+    house.store.fail("load", error=DOWN)
+    async with house.connection(cookie) as (exchange, serving):
+        await serving
+    assert exchange.sent[-1]["type"] == "websocket.close"
+    assert raised == []
+
+
+@on_each_loop
+async def test_a_login_that_quart_auth_refuses_signs_nobody_in():
+    house = house_of_users()
+    ended = []
+
+    async def socket():
+        with pytest.raises(RuntimeError, match="request context"):
+            login_user(AuthUser("ada"))
+        ended.append(session.user)
+
+    house.socket(socket)
+    async with house.connection() as (_, serving):
+        await serving
+    assert ended == [None]
+    assert await house.sessions.of_user("ada") == []

@@ -102,7 +102,7 @@ class _Visit:
 
     def store(self, request: Any, response: Any) -> None:
         """Store what was changed, and write the headers: after every tween, and after the other callbacks."""
-        if request.response_callbacks and not self._waited:
+        if not self._waited:
             self._waited = True
             request.add_response_callback(self.store)
             return

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, cast
@@ -181,17 +180,15 @@ async def _torn_down(_app: quart.Quart, *, exc: BaseException | None, **_: objec
 
 
 def _current() -> QuartSession | None:
-    """The session; None where opening it was what raised."""
-    with suppress(RuntimeError):
-        found = quart.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        return found if isinstance(found, QuartSession) else None
-    return None
+    """The session; None where the application has another interface by now."""
+    found = quart.session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return found if isinstance(found, QuartSession) else None
 
 
 async def _answer(error: StoreError) -> quart.Response:
     """A view let a failing store's error through."""
     await _failed(quart.current_app, exception=error)
-    if quart.has_websocket_context() and has_ended(session):
+    if has_ended(session):  # only that of a websocket, which was accepted
         # 1013: try again later (RFC 6455 registry).
         await quart.websocket.close(1013, "session store unavailable")
     line, headers, body = unavailable(error.retry_after)

@@ -42,9 +42,9 @@ class SessionAuth(QuartAuth):
         Raises:
             TypeError: The user's id is not a str of 1 to 255 characters.
         """
+        super().login_user(user)
         session.sign_in(cast("str", user.auth_id))
         session.permanent = user.action is Action.WRITE_PERMANENT
-        super().login_user(user)
 
     def logout_user(self) -> None:
         """End the session."""
