@@ -65,7 +65,7 @@ test-lowest: $(VENV)/.dev system
 test-wheel: $(VENV)/.dev ## build the wheel, and test it where nothing else is installed
 	scripts/on-python wheel $(BARE)
 
-test-frameworks: $(VENV)/.dev ## the HTTP behaviours in frameworks that have no module of ours
+test-frameworks: $(VENV)/.dev ## the HTTP behaviours in frameworks that have no module of ours, and the frameworks' own tests
 	scripts/on-python frameworks $(PARALLEL)
 
 test-world: $(VENV)/.dev ## tutorials, libraries and programs that people have around their sessions, as they are

@@ -11,7 +11,8 @@ HEAD = """# The frameworks' own tests
 
 `make test-frameworks` runs the tests of sessions that Django, Flask, Pyramid and Starlette publish in their source
 packages, with Coatcheck's sessions in the place of the framework's. It fails if a test fails that is not listed here, or
-if a listed one passes or is gone. `python -m tests.conformance` writes this page.
+if a listed one passes or is gone. `.venv-frameworks/bin/python -m tests.conformance`
+runs each suite with both kinds of sessions, and writes this page.
 
 | framework | tests | pass with its own sessions | pass with Coatcheck's | do not apply |
 |---|---|---|---|---|
