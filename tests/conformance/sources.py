@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 LOCK = Path(__file__).parents[2] / "requirements" / "frameworks.lock"
-NAMES = ("django", "flask", "starlette")
+NAMES = ("django", "flask", "pyramid", "starlette")
 
 
 def pinned(name):

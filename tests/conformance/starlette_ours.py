@@ -38,6 +38,8 @@ def render(self, content):
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=dict).encode()
 
 
-def pytest_configure():
+def pytest_configure(config):
+    # Starlette's tests make errors of warnings, and send a Secure cookie on plain http on purpose.
+    config.addinivalue_line("filterwarnings", "ignore::coatcheck.InsecureTransportWarning")
     module.SessionMiddleware = Ours
     JSONResponse.render = render

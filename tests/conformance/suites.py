@@ -12,69 +12,71 @@ from xml.etree import ElementTree as ET
 HERE = Path(__file__).parent
 SOURCES = Path(sys.prefix) / "sources"
 """Where `sources` has unpacked the packages: in the environment that they are tested in."""
-MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+PATIENCE = 900
+"""How many seconds a suite may take; Django's takes most of a minute on a machine that does nothing else."""
 
 
 class Ran:
-    """What came out: the number of tests that ran, and the names of those that failed."""
+    """The names of the tests that ran, and of those that failed."""
 
-    def __init__(self, number, failed):
-        self.number, self.failed = number, failed
-
-
-def source_of(name):
-    found = sorted(SOURCES.glob(f"{name}-*"))
-    if not found:
-        raise FileNotFoundError(f"{SOURCES} has no {name}: `make test-frameworks` fetches it")
-    return found[0]
+    def __init__(self, names, failed):
+        self.names, self.failed = set(names), set(failed)
 
 
-def exceptions(name):
-    """The tests that don't apply to ours, each with its reason."""
-    return tomllib.loads((HERE / f"{name}.toml").read_text())
+class Listed:
+    """What the ``.toml`` of a suite names: the tests that don't pass with ours, each with its reason.
+
+    Those in its table ``own`` fail with the framework's own sessions, too.
+    """
+
+    def __init__(self, name):
+        tables = tomllib.loads((HERE / f"{name}.toml").read_text())
+        self.own, self.ours = tables.pop("own", {}), tables.pop("ours")
+        assert not tables
+
+    @property
+    def all(self):
+        return self.own | self.ours
 
 
 def by_pytest(name, *arguments):
-    """A suite that pytest runs; the plugin ``{name}_ours`` puts ours in, ``{name}_own`` what the suite needs itself."""
+    """A suite that pytest runs, with the plugin ``{name}_{sessions}``."""
 
-    def run(folder, *, ours):
+    def run(folder, sessions):
         report = folder / "report.xml"
-        plugin = f"{name}_{'ours' if ours else 'own'}"
+        plugin = f"{name}_{sessions}"
         plugins = ["-p", plugin] if (HERE / f"{plugin}.py").exists() else []
         quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--junitxml", report]
         said = process(folder, "-m", "pytest", *quiet, *plugins, *arguments)
         assert report.exists(), said
-        cases = list(ET.parse(report).iter("testcase"))
-        ran = [case for case in cases if case.find("skipped") is None]
+        cases = {
+            f"{case.get('classname')}.{case.get('name')}": case for case in ET.parse(report).iter("testcase")
+        }
+        ran = [each for each, case in cases.items() if case.find("skipped") is None]
         failed = [
-            f"{case.get('classname')}.{case.get('name')}"
-            for case in ran
-            if case.find("failure") is not None or case.find("error") is not None
+            each for each in ran if any(cases[each].find(kind) is not None for kind in ("failure", "error"))
         ]
-        return Ran(len(ran), sorted(failed))
+        return Ran(ran, failed)
 
     return run
 
 
-def django(folder, *, ours):
-    """Django's suite has a runner of its own. Its settings name the middleware in four places."""
-    tests = folder / "tests"
-    labels = ["auth_tests", "messages_tests", "csrf_tests", "test_client", "test_client_regress"]
-    if ours:
-        for path in ("runtests.py", "auth_tests/settings.py", "auth_tests/test_middleware.py"):
-            text = (tests / path).read_text()
-            (tests / path).write_text(
-                text.replace(MIDDLEWARE, "coatcheck.frameworks.django.SessionMiddleware")
-            )
-        for path in HERE.glob("django_ours/*.py"):
-            (tests / path.name).write_text(path.read_text())
-        labels += ["coatcheck_engine", "sessions_tests.tests.SessionMiddlewareTests"]
-    settings = "settings_ours" if ours else "test_sqlite"
-    if not ours:
-        labels += ["sessions_tests.tests.CacheSessionTests", "sessions_tests.tests.SessionMiddlewareTests"]
-    said = process(tests, "runtests.py", "--parallel=1", f"--settings={settings}", *labels)
-    number = int(re.search(r"^Ran (\d+) tests", said, re.MULTILINE)[1])
-    return Ran(number, sorted(set(re.findall(r"^(?:FAIL|ERROR): \S+ \((\S+)\)", said, re.MULTILINE))))
+def django(*labels):
+    """Tests of Django's suite, which has a runner of its own, with the settings ``settings_{sessions}``."""
+
+    def run(folder, sessions):
+        tests = folder / "tests"
+        for path in HERE.glob("django_settings/*.py"):
+            shutil.copy(path, tests)
+        said = process(
+            tests, "runtests.py", "-v2", "--parallel=1", f"--settings=settings_{sessions}", *labels
+        )
+        assert re.search(r"^Ran \d+ tests", said, re.MULTILINE), said
+        # The result stands behind the name, or behind the docstring on the next line.
+        ran = re.findall(r"^\w+ \(([\w.]+)\)(?!.*\.\.\. skipped)(?!\n.*\.\.\. skipped)", said, re.MULTILINE)
+        return Ran(ran, re.findall(r"^(?:FAIL|ERROR): \w+ \(([\w.]+)\)", said, re.MULTILINE))
+
+    return run
 
 
 def process(folder, *arguments):
@@ -90,20 +92,53 @@ def process(folder, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=PATIENCE,
         check=False,
     )
     return ran.stdout + ran.stderr
 
 
 SUITES = {
+    "django": django(
+        "session_engine",
+        "sessions_tests.tests.SessionMiddlewareTests",
+        "auth_tests",
+        "messages_tests",
+        "csrf_tests",
+        "test_client",
+        "test_client_regress",
+    ),
     "flask": by_pytest("flask", "tests"),
+    "pyramid": by_pytest(
+        "pyramid",
+        "tests/test_session.py::TestBaseCookieSession",
+        "tests/test_testing.py::TestDummySession",
+        "tests/test_csrf.py::TestSessionCSRFStoragePolicy",
+        "tests/test_authentication.py::TestSessionAuthenticationPolicy",
+        "tests/test_authentication.py::TestSessionAuthenticationHelper",
+    ),
     "starlette": by_pytest("starlette", "tests/middleware/test_session.py"),
 }
 
 
-def run(name, folder, *, ours):
-    """Run a framework's suite in a copy of its package."""
+def source_of(name):
+    found = sorted(SOURCES.glob(f"{name}-*"))
+    if not found:
+        raise FileNotFoundError(f"{SOURCES} has no {name}: `make test-frameworks` fetches it")
+    return found[0]
+
+
+def run(name, folder, *, sessions, suite=None):
+    """Run a framework's suite in a copy of its package, with sessions of this kind: ``own``, ``ours`` or ``broken``."""
     copy = Path(folder) / name
     shutil.copytree(source_of(name), copy)
-    return SUITES[name](copy, ours=ours)
+    return (suite or SUITES[name])(copy, sessions)
+
+
+def complaints(ran, named):
+    """What is wrong with a list, by what ran: each failure must be named, and each name must be a failure."""
+    return [
+        *(f"{name} fails, and is not in the list" for name in sorted(ran.failed - named)),
+        *(f"{name} is in the list, and passes" for name in sorted((ran.names & named) - ran.failed)),
+        *(f"{name} is in the list, and does not run" for name in sorted(named - ran.names)),
+    ]

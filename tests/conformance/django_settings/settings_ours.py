@@ -1,0 +1,13 @@
+"""Settings of Django's own tests, with our engine, and our middleware wherever they name or import Django's."""
+
+import secrets
+
+from django.contrib.sessions import middleware
+from test_sqlite import *  # noqa: F403 - as Django's tests want it
+
+from coatcheck.frameworks.django import SessionMiddleware
+
+SECRET_KEY = secrets.token_urlsafe(32)
+COATCHECK = {"url": "memory://"}
+SESSION_ENGINE = "coatcheck.frameworks.django"
+middleware.SessionMiddleware = SessionMiddleware
