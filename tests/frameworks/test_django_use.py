@@ -26,8 +26,10 @@ from django.test.utils import override_settings, setup_test_environment, teardow
 from django.utils import timezone
 from django.utils.safestring import mark_safe
 
+from coatcheck import CookieSettings, Sessions
 from coatcheck.errors import StoreUnavailable
 from coatcheck.frameworks.django import SessionStore, get_session, sessions
+from tests.behaviours.site import SECRET
 
 
 @pytest.fixture(autouse=True)
@@ -234,11 +236,23 @@ def test_every_request_slides_where_the_setting_says_so(clock, manager):
     assert manager.find(name[:32]).last_used_at > before
 
 
-def test_clearsessions_removes_expired_sessions(clock, store):
-    visit("put", lambda request: request.session.update({"a": 1}), Client())
-    clock.advance(91 * 86400)
-    call_command("clearsessions")
-    assert sessions().sweep() == 0
+def test_clearsessions_removes_expired_sessions_alone(clock, tmp_path):
+    url, cookie = f"sqlite:///{tmp_path / 'sessions.db'}", CookieSettings(name="sessionid")
+    with (
+        Sessions.from_url(url, secret=SECRET, clock=clock, insecure_http=True, cookie=cookie) as manager,
+        override_settings(COATCHECK=manager),
+    ):
+        for command, left in ((None, 1), ("clearsessions", 0)):
+            visit("put", lambda request: request.session.update({"a": 1}), Client())
+            clock.advance(91 * 86400)
+            client = Client()
+            visit("put", lambda request: request.session.update({"a": 1}), client)
+            if command is not None:
+                call_command(command)
+            assert manager.sweep() == left
+            assert client.session["a"] == 1
+            clock.advance(91 * 86400)
+            manager.sweep()
 
 
 @pytest.mark.parametrize(
