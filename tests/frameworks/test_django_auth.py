@@ -1,6 +1,7 @@
 """Django: who is signed in, here and at other frameworks, and the admin's page of a user."""
 
 from tests.frameworks.django_use import (  # first, since it configures Django
+    MIDDLEWARE,
     OURS,
     a_site,
     me,
@@ -17,9 +18,12 @@ import pytest
 from django.contrib.auth import get_user_model, login, logout, update_session_auth_hash
 from django.contrib.auth.models import Permission
 from django.http import HttpResponse
+from django.middleware.csrf import get_token
 from django.test import Client
-from django.test.utils import override_settings
+from django.test.utils import override_settings, setup_test_environment, teardown_test_environment
 from django.utils import timezone
+
+from coatcheck.frameworks.django import SessionStore
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +100,7 @@ def test_who_signed_in_at_another_framework_is_the_user_here_where_the_backend_i
     views["me"] = ame if "async" in path else me
     client = signed_in_elsewhere(manager, str(user.pk))
     assert client.get(path).content == b""
+    assert "_auth_user_id" not in client.session
     with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
         assert client.get(path).content == b"ada"
         assert client.get(path).content == b"ada"
@@ -140,6 +145,17 @@ def test_a_login_here_over_that_of_another_framework_drops_the_other_users_field
         assert visit("me", me, client).content == b"ada"
         assert client.session.get("cart") is None
         assert manager.of_user(str(other.pk)) == []
+
+
+@pytest.mark.parametrize("name", ["_auth_user_backend", "_auth_user_hash"])
+def test_half_a_login_of_djangos_is_not_taken_for_one_of_another_framework(user, name):
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        client = Client()
+        client.force_login(user)
+        session = client.session
+        del session[name]
+        session.save()
+        assert visit("me", me, client).content == b""
 
 
 def test_a_removed_login_of_djangos_is_not_taken_for_one_of_another_framework(user):
@@ -219,3 +235,55 @@ def test_staff_who_may_not_change_a_user_end_none_of_his_sessions(user, manager)
         seer.user_permissions.set(Permission.objects.filter(codename__in=permissions))
         assert staff.post(address, {**_form(user), "_end_session": info.handle}).status_code == 403
         assert len(manager.of_user(str(user.pk))) == 1
+
+
+def test_a_login_renews_the_csrf_token_that_sessions_keep(user):
+    """With CSRF_USE_SESSIONS: the token of before is refused, that of the new page is accepted."""
+
+    def form(request):
+        return HttpResponse(get_token(request))
+
+    csrf = [*MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
+    with override_settings(CSRF_USE_SESSIONS=True, MIDDLEWARE=csrf):
+        client = Client(enforce_csrf_checks=True)
+        before = visit("form", form, client).content.decode()
+        views["post"] = lambda request: login(request, user)
+        assert client.post("/post", {}).status_code == 403
+        assert client.post("/post", {"csrfmiddlewaretoken": before}).status_code == 200
+        views["post"] = me
+        assert client.post("/post", {"csrfmiddlewaretoken": before}).status_code == 403
+        after = visit("form", form, client).content.decode()
+        assert client.post("/post", {"csrfmiddlewaretoken": after}).content == b"ada"
+
+
+def test_a_public_name_is_anonymous_as_a_cookie_of_a_socket_too(user, manager):
+    """As Channels opens a session: by the cookie of the handshake, without the middleware."""
+    client = Client()
+    client.force_login(user)
+    name, token = client.session.session_key, manager.cookie_of(client.session.session)["sessionid"]
+    teardown_test_environment()
+    try:
+        stranger = Client(SERVER_NAME="localhost")
+        stranger.cookies["sessionid"] = name
+        assert visit("me", me, stranger).content == b""
+        assert SessionStore(name).get("_auth_user_id") is None
+        assert SessionStore(name[:32]).get("_auth_user_id") is None
+        assert SessionStore(token).get("_auth_user_id") == str(user.pk)
+        assert token not in f"{name} {name!r} %s" % SessionStore(token).session_key
+    finally:
+        setup_test_environment()
+
+
+def test_no_visitor_but_staff_sees_or_ends_sessions_in_the_admin(user, manager):
+    client = Client()
+    client.force_login(user)
+    (info,) = manager.of_user(str(user.pk))
+    new_user("mallory")
+    other = Client()
+    for visitor in (Client(), other):
+        address = f"/admin/auth/user/{user.pk}/change/"
+        assert "/login/" in visitor.get(address).url
+        assert "/login/" in visitor.post(address, {**_form(user), "_end_session": info.handle}).url
+        assert "/login/" in visitor.post("/admin/auth/user/", {"action": "end_sessions"}).url
+        other.login(username="mallory", password="pass")
+    assert len(manager.of_user(str(user.pk))) == 1

@@ -1,9 +1,8 @@
-"""Django: names, lifetimes, messages, checks, async views, and the test client."""
+"""Django: lifetimes, messages, checks, async views, and the test client."""
 
 from tests.frameworks.django_use import (  # first, since it configures Django
     MIDDLEWARE,
     a_site,
-    me,
     new_user,
     views,
     visit,
@@ -17,7 +16,7 @@ from http.cookies import SimpleCookie
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.contrib.auth import alogin, login
+from django.contrib.auth import alogin
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.management import call_command
 from django.http import HttpResponse, JsonResponse
@@ -26,8 +25,10 @@ from django.test.utils import override_settings, setup_test_environment, teardow
 from django.utils import timezone
 from django.utils.safestring import mark_safe
 
+from coatcheck import CookieSettings, Sessions
 from coatcheck.errors import StoreUnavailable
-from coatcheck.frameworks.django import SessionStore, get_session, sessions
+from coatcheck.frameworks.django import get_session, sessions
+from tests.behaviours.site import SECRET
 
 
 @pytest.fixture(autouse=True)
@@ -39,49 +40,6 @@ def manager(store, clock):
 @pytest.fixture
 def user():
     return new_user("ada", is_staff=True, is_superuser=True)
-
-
-def test_the_public_name_opens_nothing_and_holds_no_token(user):
-    client = Client()
-    visit("in", lambda request: login(request, user), client)
-    key = client.session.session_key
-    token = client.cookies["sessionid"].value
-    assert (len(key), type(key)) == (40, str)
-    assert token not in f"{key}{key!r}"
-    teardown_test_environment()
-    try:
-        stranger = Client(SERVER_NAME="localhost")
-        stranger.cookies["sessionid"] = key
-        assert visit("me", me, stranger).content == b""
-        assert SessionStore(key).is_empty()
-        assert SessionStore().exists(key)
-    finally:
-        setup_test_environment()
-
-
-def test_a_new_visitor_can_get_a_name(manager):
-    def view(request):
-        assert request.session.session_key is None
-        request.session.create()
-        return HttpResponse(request.session.session_key)
-
-    client = Client()
-    name = visit("name", view, client).content.decode()
-    assert manager.find(name[:32]) is not None
-    assert (
-        visit("name", lambda request: HttpResponse(request.session.session_key), client).content.decode()
-        == name
-    )
-
-
-def test_a_test_prepares_a_session_and_looks_into_it_afterwards():
-    client = Client()
-    session = client.session
-    session["cart"] = [1]
-    session.save()
-    views["add"] = lambda request: request.session["cart"].append(2)
-    client.get("/add")
-    assert client.session["cart"] == [1, 2]
 
 
 def test_set_expiry_is_enforced_by_the_record(clock):
@@ -234,11 +192,23 @@ def test_every_request_slides_where_the_setting_says_so(clock, manager):
     assert manager.find(name[:32]).last_used_at > before
 
 
-def test_clearsessions_removes_expired_sessions(clock, store):
-    visit("put", lambda request: request.session.update({"a": 1}), Client())
-    clock.advance(91 * 86400)
-    call_command("clearsessions")
-    assert sessions().sweep() == 0
+def test_clearsessions_removes_expired_sessions_alone(clock, tmp_path):
+    url, cookie = f"sqlite:///{tmp_path / 'sessions.db'}", CookieSettings(name="sessionid")
+    with (
+        Sessions.from_url(url, secret=SECRET, clock=clock, insecure_http=True, cookie=cookie) as manager,
+        override_settings(COATCHECK=manager),
+    ):
+        for command, left in ((None, 1), ("clearsessions", 0)):
+            visit("put", lambda request: request.session.update({"a": 1}), Client())
+            clock.advance(91 * 86400)
+            client = Client()
+            visit("put", lambda request: request.session.update({"a": 1}), client)
+            if command is not None:
+                call_command(command)
+            assert manager.sweep() == left
+            assert client.session["a"] == 1
+            clock.advance(91 * 86400)
+            manager.sweep()
 
 
 @pytest.mark.parametrize(
