@@ -134,6 +134,22 @@ async def test_an_application_within_another_shares_its_session():
         assert await shop.sessions.count() == 0
 
 
+@on_each_loop
+async def test_an_application_within_another_sees_what_the_outer_one_has_changed_in_the_same_request():
+    @web.middleware
+    async def changes(request, handler):
+        (await get_session(request))["outside"] = True
+        return await handler(request)
+
+    shop = Shop()
+    shop.app.middlewares.append(changes)
+    mounted(shop)
+    async with shop:
+        response = await shop.get("inner/within")
+        assert await response.json() == {"outside": True, "within": True}
+        assert await shop.sessions.count() == 1
+
+
 @web.middleware
 async def page(request, handler):
     try:
