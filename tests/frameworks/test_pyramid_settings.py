@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from coatcheck import AsyncSessions, ConfigurationError, Sessions, StoreUnavailable
+from coatcheck import AsyncSessions, ConfigurationError, CookieSettings, Sessions, StoreUnavailable
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing.shim import awaitable
 from tests.behaviours.site import SECRET
@@ -130,3 +130,14 @@ def test_the_includes_of_an_ini_file_set_it_up(sessions):
     config = Configurator(settings={"pyramid.includes": INCLUDE, "coatcheck.sessions": sessions})
     app = app_of(config, play=lambda request: request.session.sessions is sessions)
     assert Request.blank("/play").get_response(app).text == "True"
+
+
+def test_a_part_of_the_cookie_leaves_the_others_of_the_manager_and_false_is_false():
+    named = manager.with_settings(cookie=CookieSettings(name="shop", partitioned=True))
+    settings = {"sessions": named, "cookie__path": "/shop", "cookie__partitioned": "false"}
+    assert sessions_of(**settings).settings.cookie == CookieSettings(name="shop", path="/shop")
+
+
+def test_a_part_of_the_cookie_stands_beside_a_cookie_that_is_given_whole():
+    settings = {"sessions": manager, "cookie": CookieSettings(name="shop"), "cookie__path": "/shop"}
+    assert sessions_of(**settings).settings.cookie == CookieSettings(name="shop", path="/shop")
