@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.asyncio import async_unsafe
 
 from coatcheck.core.state import State
-from coatcheck.frameworks.django.configuration import is_test, sessions
+from coatcheck.frameworks.django.configuration import USER_FIELD, is_test, sessions
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.responder import Responder
 from coatcheck.session import Session, is_untouched, state_of
@@ -32,10 +32,10 @@ __all__ = [
     "remember",
 ]
 
-_HANDLE_LENGTH = 32
+_HANDLE_LENGTH, _NAME_LENGTH = 32, 40
 _SECOND = timedelta(seconds=1)
-current: ContextVar[SessionStore | None] = ContextVar("current", default=None)
-"""The session of the request that is being served."""
+current: ContextVar[HttpRequest | None] = ContextVar("current", default=None)
+"""The request that is being served. A library may replace its session."""
 _given_to_tests: dict[str, str] = {}
 """Cookies by the public name that Django's test client puts in their place; empty but in tests."""
 
@@ -59,8 +59,8 @@ def refuse_loop() -> None:
 class SessionStore(SessionBase):
     """``request.session``.
 
-    ``session_key`` is a public name: safe to store, to log and to show. It opens nothing: `exists` and `delete` take it,
-    and the constructor takes it for the session of the request that is being served.
+    ``session_key`` is a public name: safe to store, to log and to show. `exists` and `delete` take it. The constructor
+    takes it only in a request, for the request's own session and for others of the user who is signed in to it.
     """
 
     responder: Responder
@@ -69,12 +69,10 @@ class SessionStore(SessionBase):
         """Open a session. The store is asked when it is first looked at.
 
         Args:
-            session_key: The value of a visitor's cookie; None: a new session.
+            session_key: The value of a visitor's cookie, or a public name; None: a new session.
             responder: Stores the session of a request at its end.
         """
-        serving = current.get()
-        if session_key and serving is not None and not is_untouched(serving.session):
-            responder = serving.responder if name_of(serving.session) == session_key else None
+        responder = responder or _of_this_user(session_key or "")
         if responder is None:
             manager = sessions()
             cookies = f"{manager.settings.template.name}={cookie_of_test(session_key) or session_key or ''}"
@@ -267,6 +265,24 @@ async def aget_session(request: HttpRequest) -> Session:
 def name_of(session: Session) -> str | None:
     """The public name of a session."""
     return None if session.handle is None else f"{session.handle}{session.mark}"
+
+
+def _of_this_user(name: str) -> Responder | None:
+    """What a public name opens: the session of the request that is being served, or another of its user's.
+
+    Libraries keep names in their tables (allauth's list of sessions). A client that sends a name gains nothing by it.
+    """
+    serving = getattr(current.get(), "session", None)
+    if not isinstance(serving, SessionStore) or len(name) != _NAME_LENGTH:
+        return None
+    own, manager = serving.session, serving.responder.sessions
+    if name_of(own) == name:
+        return serving.responder
+    # The field, since a login of this request may not be stored yet.
+    found = manager.find(name[:_HANDLE_LENGTH]) if own.get(USER_FIELD) else None
+    if found is None or name_of(found) != name or found.get(USER_FIELD) != own[USER_FIELD]:
+        return None
+    return Responder(manager, found)
 
 
 def remember(session: Session, *, create: bool = False) -> None:

@@ -50,7 +50,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             responder = Responder(manager, session)
         request.META[ENVIRON_KEY] = session  # for an application that a view calls
         request.session = SessionStore(responder=responder)
-        current.set(request.session)
+        current.set(request)
         if hasattr(request, "scope") and not (state := state_of(session)).ready:
             state.load(state)  # in this thread: an async view can't wait for an item
 
