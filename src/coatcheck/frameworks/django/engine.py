@@ -129,8 +129,9 @@ class SessionStore(SessionBase):
         return int(self.responder.sessions.settings.remember_idle.total_seconds())
 
     def is_empty(self) -> bool:
-        """Whether nothing is stored for this visitor, and nothing is to be stored."""
-        return self.session.is_new and not self.session
+        """Whether nothing is stored for this visitor, and nothing is to be stored. It never loads, as in Django."""
+        session = self.session
+        return state_of(session).ready and session.is_new and not session
 
     def clear(self) -> None:
         """Remove every field, and sign the user out."""

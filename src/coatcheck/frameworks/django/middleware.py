@@ -75,7 +75,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         status, secure = response.status_code, request.is_secure()
         try:
             if settings.SESSION_SAVE_EVERY_REQUEST:
-                store.is_empty()  # a look is a use, and prolongs it
+                len(session)  # a look is a use, and prolongs it
             remember(session)
             outcome = responder.head(status, response.items(), secure=secure, last=not streams)
         except Exception as error:
