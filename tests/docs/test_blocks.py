@@ -11,9 +11,10 @@ from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
 
 README = ROOT / "README.md"
 TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test of its own
-# These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_oauth_page.py.
+# These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_*_page.py.
 ELSEWHERE = tuple(
-    DOCS / "how-to" / f"{name}.md" for name in ("litestar", "oauth", "other-frameworks", "quart")
+    DOCS / "how-to" / f"{name}.md"
+    for name in ("django-libraries", "litestar", "oauth", "other-frameworks", "quart")
 )
 LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx"}
 
