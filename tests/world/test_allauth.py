@@ -161,6 +161,8 @@ class TestListOfSessions:
         assert shown(here) == "ada"
         assert [shown(other) for other in others] == ["", ""]
         assert len(names()) == 1
+        log_in(others[0])  # its cookie is that of the ended session
+        assert (shown(here), shown(others[0])) == ("ada", "ada")
 
     def test_ending_one_ends_that_one(self, devices):
         listed = devices[0].get("/headless/browser/v1/auth/sessions").json()["data"]

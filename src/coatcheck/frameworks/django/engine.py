@@ -152,6 +152,10 @@ class SessionStore(SessionBase):
         """Change the name and the secret now, and keep the fields."""
         self.modified = True
         if self.session.is_new:
+            # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
+            fields = dict(self.session)
+            self.session.destroy()
+            self.session.update(fields)
             self._wanted = True  # it gets its first ones where it is stored
         else:
             self.session.rotate()
