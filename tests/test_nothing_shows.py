@@ -26,7 +26,7 @@ from coatcheck.model.record import APPLIED, Record
 from coatcheck.responder import Responder
 from coatcheck.session import Flash
 from coatcheck.silent import frameless
-from tests.frameworks import pyramid_apps  # noqa: F401 - Pyramid, imported without its warnings
+from tests.frameworks import django_site, pyramid_apps  # noqa: F401 - Django's settings, and Pyramid without its warnings
 from tests.servers.process import HOST, free_port
 from tests.visitor import SECRET
 

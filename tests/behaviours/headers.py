@@ -236,4 +236,4 @@ def _attributes(line: str) -> list[str]:
 
 def _lasting(line: str) -> list[str]:
     """The attributes that say where a cookie belongs."""
-    return [part for part in _attributes(line) if not part.startswith(("Max-Age", "Expires"))]
+    return [part for part in _attributes(line) if not part.lower().startswith(("max-age", "expires"))]

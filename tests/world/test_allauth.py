@@ -106,13 +106,15 @@ class TestAccounts:
 
     def test_a_changed_password_logs_out_the_other_devices_only(self, site, browser):
         user = new_user()
-        other = browser.twin()
-        log_in(browser)
-        log_in(other)
+        other, away = browser.twin(), browser.twin()
+        for device in (browser, other, away):
+            log_in(device)
         changed = {"oldpassword": PASSWORD, "password1": "another lock", "password2": "another lock"}
         assert browser.post("/password/change/", **changed).status_code == 302
         assert (shown(browser), shown(other)) == ("ada", "")
-        # The other device's next request has ended its session.
+        # The other device's next request has ended its session; the list ends those of devices that stay away.
+        assert len(site.of_user(str(user.pk))) == 2
+        assert browser.get("/sessions/").text.count("<tr>") == 1 + 1
         assert len(site.of_user(str(user.pk))) == 1
 
     def test_a_password_is_reset_by_mail(self, browser):

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from coatcheck.frameworks.django.configuration import sessions
-from coatcheck.frameworks.django.engine import SessionStore, aget_session, get_session
+from coatcheck.frameworks.django.engine import DjangoSession, SessionStore, get_session
 from coatcheck.frameworks.django.middleware import SessionMiddleware
 
-__all__ = ["SessionMiddleware", "SessionStore", "aget_session", "get_session", "sessions"]
+__all__ = ["DjangoSession", "SessionMiddleware", "SessionStore", "get_session", "sessions"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import path
+from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.formats import localize
 from django.utils.html import format_html_join
 from django.utils.timezone import localtime
@@ -25,7 +23,7 @@ else:
 
 __all__ = ["SessionsOfUser"]
 
-_ROW = '<p>{} <small>{} – {}</small> <button formaction="../sessions/{}/end/" formnovalidate>{}</button></p>'
+_ROW = '<p>{} <small>{} – {}</small> <button name="_end_session" value="{}">{}</button></p>'
 
 
 class SessionsOfUser(_Base):
@@ -39,38 +37,34 @@ class SessionsOfUser(_Base):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """A section for the sessions, too."""
-        shown = [(_("Sessions"), {"fields": ["sessions"]})]
-        return [*super().get_fieldsets(request, obj), *(shown if obj is not None else [])]
+        shown = [] if obj is None else [(_("Sessions"), {"fields": ["sessions"]})]
+        return [*super().get_fieldsets(request, obj), *shown]
 
     @admin.display(description=_("devices"))
     def sessions(self, user: Any) -> str:
         """The devices, since when they are signed in, when they were last used, and a button to end each session."""
-        infos = sessions().of_user(str(user.pk))
-        shown = [
-            (info, localize(localtime(info.signed_in_at)), localize(localtime(info.last_used_at)))
-            for info in infos
+        rows = [
+            (
+                info.client,
+                *(localize(localtime(at)) for at in (info.signed_in_at, info.last_used_at)),
+                info.handle,
+                _("End"),
+            )
+            for info in sessions().of_user(str(user.pk))
         ]
-        rows = [(info.client, since, last, info.handle, _("End")) for info, since, last in shown]
         return format_html_join("", _ROW, rows) or "-"
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """Also end the session whose button was pressed."""
+        handle = request.POST.get("_end_session")
+        if handle is None:
+            return super().response_change(request, obj)
+        if sessions().revoke(handle, user=str(obj.pk)):
+            self.log_change(request, obj, "Ended a session.")
+        return HttpResponseRedirect(request.path)
 
     @admin.action(description=_("End all sessions"), permissions=["change"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """End every session of the selected users."""
         ended = sum(sessions().revoke_user(str(user.pk)) for user in queryset)
         self.message_user(request, f"Ended {ended} sessions.")
-
-    def get_urls(self) -> list[Any]:
-        """The address of the button, too."""
-        end = self.admin_site.admin_view(self.end_session)
-        return [path("<path:pk>/sessions/<handle>/end/", end), *super().get_urls()]
-
-    def end_session(self, request: HttpRequest, pk: str, handle: str) -> HttpResponse:
-        """End one session of a user."""
-        user = self.get_object(request, pk)
-        if user is None or not self.has_change_permission(request, user):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if sessions().revoke(handle, user=str(user.pk)):
-            self.log_change(request, user, "Ended a session.")
-        return HttpResponseRedirect("../../../change/")

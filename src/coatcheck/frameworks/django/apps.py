@@ -30,10 +30,8 @@ class CoatcheckConfig(AppConfig):
 
 def _check(**_: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
-    if (
-        settings.SESSION_ENGINE != _PACKAGE
-        or "django.contrib.sessions.middleware.SessionMiddleware" in settings.MIDDLEWARE
-    ):
+    of_django = "django.contrib.sessions.middleware.SessionMiddleware" in settings.MIDDLEWARE
+    if settings.SESSION_ENGINE != _PACKAGE or of_django:
         hint = f'Set SESSION_ENGINE = "{_PACKAGE}", and put "{_PACKAGE}.SessionMiddleware" in place of Django\'s.'
         found.append(checks.Error("Django's own sessions are still in use.", hint, id="coatcheck.E001"))
     try:
@@ -43,9 +41,4 @@ def _check(**_: Any) -> list[checks.CheckMessage]:
     if manager.identity_field != USER_FIELD:
         hint = f'Give the manager identity="{USER_FIELD}".'
         found.append(checks.Warning("login() does not sign in to Coatcheck.", hint, id="coatcheck.W001"))
-    if manager.insecure_http and not settings.DEBUG:
-        hint = "Set SESSION_COOKIE_SECURE = True, and serve the site by https."
-        found.append(checks.Warning("Session cookies travel on plain http.", hint, id="coatcheck.W002"))
-    if not settings.SESSION_COOKIE_HTTPONLY:
-        found.append(checks.Warning("The session cookie stays HttpOnly.", id="coatcheck.W003"))
     return found

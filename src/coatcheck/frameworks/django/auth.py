@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.contrib import auth
-from django.contrib.auth import middleware
-from django.core.exceptions import ValidationError
-from django.utils.functional import SimpleLazyObject
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import BaseBackend
 
-from coatcheck.frameworks.django.engine import get_session
-
-if TYPE_CHECKING:
-    from django.http import HttpRequest
-
-__all__ = ["AuthenticationMiddleware"]
+__all__ = ["Backend"]
 
 
-class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
-    """In place of Django's, where other applications on the same sessions call ``session.sign_in(str(user.pk))``.
+class Backend(BaseBackend):
+    """``AUTHENTICATION_BACKENDS = [..., "coatcheck.frameworks.django.auth.Backend"]``.
 
-    Each of them can then sign in every user of this site. Override `user_of` where they name users in another way.
+    For a site where other applications on the same sessions call ``session.sign_in(str(user.pk))``: each of them can then
+    sign in every active user of this site. It checks no password, and gives no permission.
     """
 
-    def process_request(self, request: HttpRequest) -> None:
-        """Let ``request.user`` be the session's user."""
-        super().process_request(request)
-        user: Any = SimpleLazyObject(partial(self._user, request))
-        request.user = user
-        request.auser = sync_to_async(partial(self._user, request))
-
-    def _user(self, request: HttpRequest) -> Any:
-        user, signed_in = middleware.get_user(request), get_session(request).user
-        # A login of Django's that its own checks have refused (a changed password) stays refused.
-        if signed_in is None or user.is_authenticated or auth.SESSION_KEY in request.session:
-            return user
-        return self.user_of(signed_in) or user
-
-    def user_of(self, signed_in: str) -> Any:
-        """The user whom ``session.user`` names, if a backend knows him and he is active; else None."""
-        pk: Any = signed_in
-        try:
-            return next(filter(None, (backend.get_user(pk) for backend in auth.get_backends())), None)
-        except (ValueError, ValidationError):
-            return None
+    def get_user(self, user_id: Any) -> Any:
+        """The active user of this primary key, or None."""
+        user = get_user_model()._default_manager.filter(pk=user_id).first()  # noqa: SLF001
+        return user if getattr(user, "is_active", True) else None

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from coatcheck.config import CookieSettings
+from coatcheck.errors import ConfigurationError
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.sessions import Sessions
 
@@ -20,6 +21,7 @@ __all__ = ["USER_FIELD", "is_test", "sessions"]
 USER_FIELD = "_auth_user_id"
 """Where `django.contrib.auth` keeps the id of the user."""
 _LONGEST = timedelta(days=90)
+_COOKIE = ("name", "domain", "path", "samesite")
 
 
 @cache
@@ -39,20 +41,19 @@ def sessions() -> Sessions:
         raise ImproperlyConfigured(
             'COATCHECK names no store: write COATCHECK = {"url": "redis://localhost"}.'
         )
+    if not settings.SESSION_COOKIE_HTTPONLY:
+        raise ConfigurationError(
+            "The session cookie is always HttpOnly: remove SESSION_COOKIE_HTTPONLY = False."
+        )
     age = min(timedelta(seconds=settings.SESSION_COOKIE_AGE), LONGEST_COOKIE)
     # A site that says nothing of Secure is in development under DEBUG, and in tests.
     in_development = settings.DEBUG or is_test() or settings.is_overridden("SESSION_COOKIE_SECURE")
-    cookie = CookieSettings(
-        name=settings.SESSION_COOKIE_NAME,
-        domain=settings.SESSION_COOKIE_DOMAIN,
-        path=settings.SESSION_COOKIE_PATH,
-        samesite=settings.SESSION_COOKIE_SAMESITE,
-    )
+    cookie = {name: getattr(settings, f"SESSION_COOKIE_{name.upper()}") for name in _COOKIE}
     defaults: dict[str, Any] = {
         "secret": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS],
         "identity": USER_FIELD,
         "insecure_http": in_development and not settings.SESSION_COOKIE_SECURE,
-        "cookie": cookie,
+        "cookie": CookieSettings(**cookie),
         "remember_idle": age,
         "remember_absolute": max(age, _LONGEST),
     }

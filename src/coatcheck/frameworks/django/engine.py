@@ -1,4 +1,4 @@
-"""The session of a request, with the whole of Django's interface."""
+"""The session of a request: ours, and on top of it the whole of Django's interface."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.asyncio import async_unsafe
 
 from coatcheck.core.state import State
-from coatcheck.frameworks.django.configuration import USER_FIELD, is_test, sessions
+from coatcheck.frameworks.bound import BoundSession
+from coatcheck.frameworks.django.configuration import is_test, sessions
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.responder import Responder
 from coatcheck.session import Session, is_untouched, state_of
@@ -21,39 +30,62 @@ from coatcheck.session import Session, is_untouched, state_of
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = [
-    "DjangoSession",
-    "SessionStore",
-    "aget_session",
-    "cookie_of_test",
-    "current",
-    "get_session",
-    "refuse_loop",
-    "remember",
-]
+__all__ = ["DjangoSession", "SessionStore", "current", "get_session", "given_to_tests", "remember"]
 
 _HANDLE_LENGTH, _NAME_LENGTH = 32, 40
-_SECOND = timedelta(seconds=1)
 current: ContextVar[HttpRequest | None] = ContextVar("current", default=None)
 """The request that is being served. A library may replace its session."""
-_given_to_tests: dict[str, str] = {}
+_SECOND = timedelta(seconds=1)
+given_to_tests: dict[str | None, str] = {}
 """Cookies by the public name that Django's test client puts in their place; empty but in tests."""
+_BACKEND = "coatcheck.frameworks.django.auth.Backend"
+_in_thread: Any = sync_to_async
+_waits = async_unsafe(
+    "The store would block the event loop: use the methods of request.session that begin with `a`, or a thread."
+)
 
 
-class DjangoSession(Session):
-    """A `Session` that is not loaded, nor stored, on an event loop."""
+class DjangoSession(BoundSession):
+    """A `Session` whose methods raise SynchronousOnlyOperation where they would block an event loop.
+
+    Where another framework signed the user in, and `auth.Backend` is in use, it answers to Django as if `login` had.
+    """
+
+    save = _waits(BoundSession.save)
+    reload = _waits(BoundSession.reload)
+    take = _waits(BoundSession.take)
+    take_flashes = _waits(BoundSession.take_flashes)
+    is_live = _waits(BoundSession.is_live)
+    _load = _waits(BoundSession._look)  # noqa: SLF001
 
     def _look(self) -> State:
-        if not state_of(self).ready:
-            refuse_loop()
-        return super()._look()
+        return super()._look() if state_of(self).ready else self._load()
 
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (name == SESSION_KEY and self._is_of_another_framework())
 
-@async_unsafe(
-    "The store would block the event loop: use the methods of request.session that begin with `a`, first."
-)
-def refuse_loop() -> None:
-    """Raise SynchronousOnlyOperation in an async view, as Django's database does."""
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return super().__getitem__(name)
+        except KeyError:
+            of_login = name in {SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY}
+            if not of_login or not self._is_of_another_framework():
+                raise
+        if name != HASH_SESSION_KEY:
+            return self.user if name == SESSION_KEY else _BACKEND
+        user: Any = load_backend(_BACKEND).get_user(self.user)
+        # Stored, so that a change of the password ends this session, too.
+        return self.setdefault(name, user.get_session_auth_hash())
+
+    def _is_of_another_framework(self) -> bool:
+        """Whether another framework signed in what may be a user of this site, and Django's `login` did not."""
+        user, state, pk = self.user, state_of(self), get_user_model()._meta.pk  # noqa: SLF001
+        if _BACKEND not in settings.AUTHENTICATION_BACKENDS or user is None or SESSION_KEY in state.changes:
+            return False
+        try:
+            return not super().__contains__(SESSION_KEY) and str(pk.to_python(user)) == user
+        except ValidationError:
+            return False
 
 
 class SessionStore(SessionBase):
@@ -72,33 +104,37 @@ class SessionStore(SessionBase):
             session_key: The value of a visitor's cookie, or a public name; None: a new session.
             responder: Stores the session of a request at its end.
         """
+        super().__init__()
         responder = responder or _of_this_user(session_key or "")
         if responder is None:
             manager = sessions()
-            cookies = f"{manager.settings.template.name}={cookie_of_test(session_key) or session_key or ''}"
+            cookies = f"{manager.settings.template.name}={session_key or ''}"
+            if is_test():
+                cookies = given_to_tests.get(session_key, cookies)
             responder = Responder(manager, manager.open(cookies, session_type=DjangoSession))
+            if session_key in given_to_tests:
+                state = state_of(responder.session)
+                state.load(state)  # an async test asks for its name, and can't wait for it
         self.responder = responder
-        self._wanted = False
-        self._of_test = session_key if session_key in _given_to_tests else None
-        super().__init__()
 
     @property
-    def session(self) -> Session:
+    def session(self) -> DjangoSession:
         """The session behind this one; see `get_session`."""
         self.accessed = True
-        return self.responder.session
+        session: Any = self.responder.session
+        return session  # type: ignore[no-any-return]
 
     # What SessionBase's methods stand on
 
-    def _get_session(self, no_load: bool = False) -> Session:
-        return self.session
+    _session = session
 
-    async def _aget_session(self, no_load: bool = False) -> Session:
+    async def _aget_session(self, no_load: bool = False) -> DjangoSession:
         if not state_of(self.session).ready:
             await sync_to_async(self.responder.sessions.load)(self.session)
         return self.session
 
-    _session = property(_get_session)
+    aget = _in_thread(SessionBase.get)  # in a thread: Django may look for the user in its database
+    aflush = _in_thread(SessionBase.flush)
 
     @property
     def session_key(self) -> str | None:
@@ -106,23 +142,10 @@ class SessionStore(SessionBase):
 
         A sign-in that is not stored yet is stored now, since it changes the name.
         """
-        session = self.session
-        state = state_of(session)
-        if self._of_test and not state.ready:
-            return self._of_test  # as an async test asks for it
-        name = name_of(session)
-        if self._wanted or state.sign_in or state.rotate or state.settings.identity_field in state.changes:
-            self._store(create=self._wanted)
-            name = name_of(session)
-        return name
-
-    @property
-    def _session_key(self) -> str | None:
-        return self.session_key
-
-    @_session_key.setter
-    def _session_key(self, value: str | None) -> None:
-        """SessionBase's constructor sets it."""
+        state = state_of(self.session)
+        if state.sign_in or state.rotate or state.settings.identity_field in state.changes:
+            self._store()
+        return _name_of(self.session)
 
     def get_session_cookie_age(self) -> int:
         """How long an unused session lives, in seconds."""
@@ -136,46 +159,33 @@ class SessionStore(SessionBase):
     def clear(self) -> None:
         """Remove every field, and sign the user out."""
         self.session.destroy()
-        self._wanted = self.modified = True
-
-    def flush(self) -> None:
-        """End the session now."""
-        self.session.destroy()
         self.modified = True
-        self._store()
-
-    async def aflush(self) -> None:
-        """See `flush`."""
-        await sync_to_async(self.flush)()
 
     def cycle_key(self) -> None:
-        """Change the name and the secret now, and keep the fields."""
+        """Change the name and the secret now, and keep the fields. A new session gets its first where it is stored."""
         self.modified = True
         if self.session.is_new:
             # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
             fields = dict(self.session)
             self.session.destroy()
             self.session.update(fields)
-            self._wanted = True  # it gets its first ones where it is stored
         else:
             self.session.rotate()
             self._store()
 
-    async def acycle_key(self) -> None:
-        """See `cycle_key`."""
-        await sync_to_async(self.cycle_key)()
+    acycle_key = _in_thread(cycle_key)
 
     # The store
 
-    def exists(self, session_key: str) -> bool:
+    def exists(self, session_key: str | None) -> bool:
         """Whether there is a session of this public name."""
         session = sessions().find(session_key[:_HANDLE_LENGTH]) if session_key else None
-        return session is not None and name_of(session) == session_key
+        return session is not None and _name_of(session) == session_key
 
     def create(self) -> None:
         """Store a new session now, without a field, so that it has a name."""
         if not self.session.is_new:
-            self.session.destroy()
+            self.clear()
         self.modified = True
         self.save()
 
@@ -194,20 +204,17 @@ class SessionStore(SessionBase):
             raise UpdateError
 
     def _store(self, *, create: bool = False) -> None:
-        refuse_loop()
-        session, manager = self.session, self.responder.sessions
-        self._wanted = False
-        remember(session, create=create)
-        manager.save(session, create=create)
+        session = self.session
+        remember(session)
+        session.save(create=create)
         if is_test():
-            name = name_of(session)
-            for cookie in manager.cookie_of(session).values():
-                _given_to_tests[name or ""] = cookie
+            for name, cookie in session.sessions.cookie_of(session).items():
+                given_to_tests[_name_of(session)] = f"{name}={cookie}"
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session, or that of a public name."""
         if session_key is None:
-            self.session.destroy()
+            self.clear()
             self._store()
         elif self.exists(session_key):
             sessions().revoke(session_key[:_HANDLE_LENGTH])
@@ -225,50 +232,38 @@ class SessionStore(SessionBase):
     def set_expiry(self, value: int | datetime | timedelta | None) -> None:
         """Set how long this session lives; see Django. The record keeps it, and the limits of the session follow it."""
         super().set_expiry(value)  # for `get_expiry_age` and its relatives
-        session = self.session
-        by_default = value is None and not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
+        session, limits = self.session, self.responder.sessions.settings
         if value is None or value == 0:
+            by_default = value is None and not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
             session.set_lifetime(idle=None, absolute=None, persistent=by_default)
             return
-        limits = session.sessions.settings
-        if isinstance(value, datetime | timedelta):
+        if isinstance(value, int):
+            left = timedelta(seconds=value)
+            absolute = max(left, limits.remember_absolute)
+        else:
             left = value - timezone.now() if isinstance(value, datetime) else value
             now = datetime.fromtimestamp(limits.clock(), UTC)
             # The absolute limit counts from the sign-in, or from the creation.
             signs_in = state_of(session).sign_in is not None
             since = now if signs_in else session.signed_in_at or session.created_at or now
-            idle = absolute = now + left - since
-        else:
-            left = idle = timedelta(seconds=value)
-            absolute = max(idle, limits.remember_absolute)
+            absolute = now + left - since
         if left <= timedelta(0):
             session.destroy()
             return
-        idle, absolute = [max(_SECOND, min(limit, LONGEST_COOKIE)) for limit in (idle, absolute)]
+        idle, absolute = [max(_SECOND, min(limit, LONGEST_COOKIE)) for limit in (left, absolute)]
         session.set_lifetime(idle=idle, absolute=absolute, persistent=True)
 
-    async def aset_expiry(self, value: int | datetime | timedelta | None) -> None:
-        """See `set_expiry`."""
-        await self._aget_session()
-        self.set_expiry(value)
+    aset_expiry = _in_thread(set_expiry)
 
 
-def get_session(request: HttpRequest) -> Session:
+def get_session(request: HttpRequest) -> DjangoSession:
     """The session behind ``request.session``: its ``user``, ``handle``, times, ``flash`` and ``csrf_token``."""
     store: Any = request.session
-    session: Session = store.session
+    session: DjangoSession = store.session
     return session
 
 
-async def aget_session(request: HttpRequest) -> Session:
-    """The same in an async view: loaded."""
-    store: Any = request.session
-    session: Session = await store._aget_session()  # noqa: SLF001
-    return session
-
-
-def name_of(session: Session) -> str | None:
-    """The public name of a session."""
+def _name_of(session: Session) -> str | None:
     return None if session.handle is None else f"{session.handle}{session.mark}"
 
 
@@ -281,25 +276,16 @@ def _of_this_user(name: str) -> Responder | None:
     if not isinstance(serving, SessionStore) or len(name) != _NAME_LENGTH:
         return None
     own, manager = serving.session, serving.responder.sessions
-    if name_of(own) == name:
+    if _name_of(own) == name:
         return serving.responder
     # The field, since a login of this request may not be stored yet.
-    found = manager.find(name[:_HANDLE_LENGTH]) if own.get(USER_FIELD) else None
-    if found is None or name_of(found) != name or found.get(USER_FIELD) != own[USER_FIELD]:
+    found = manager.find(name[:_HANDLE_LENGTH]) if own.get(SESSION_KEY) else None
+    if found is None or _name_of(found) != name or found.get(SESSION_KEY) != own[SESSION_KEY]:
         return None
-    return Responder(manager, found)
+    return Responder(manager, manager.share(found, DjangoSession))
 
 
-def remember(session: Session, *, create: bool = False) -> None:
+def remember(session: Session) -> None:
     """Let a session that begins outlive the browser, unless SESSION_EXPIRE_AT_BROWSER_CLOSE says otherwise."""
-    if settings.SESSION_EXPIRE_AT_BROWSER_CLOSE or is_untouched(session):
-        return
-    state = state_of(session)
-    begins = state.sign_in is not None or (state.record is None and (create or bool(state.changes)))
-    if begins and state.permanent is None:
-        session.permanent = True
-
-
-def cookie_of_test(value: str | None) -> str | None:
-    """The cookie that Django's test client means by a public name."""
-    return _given_to_tests.get(value or "")
+    if not is_untouched(session) and (state := state_of(session)).record is None and state.permanent is None:
+        state.permanent = not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE

@@ -9,7 +9,7 @@ from django.contrib.messages import INFO, utils
 from django.contrib.messages.storage.base import BaseStorage, Message
 from django.utils.safestring import SafeString
 
-from coatcheck.frameworks.django.engine import get_session, refuse_loop
+from coatcheck.frameworks.django.engine import get_session
 from coatcheck.session import Flash
 
 __all__ = ["Storage"]
@@ -26,15 +26,9 @@ class Storage(BaseStorage):
 
     def __iter__(self) -> Iterator[Message]:
         """Take the messages that wait: no other response shows them."""
-        refuse_loop()
-        session = get_session(self.request)
-        taken: list[Flash] = [] if self.used else session.sessions.take_flashes(session)
-        self._loaded_data = [
-            *(self._loaded_data if self.used else map(_message, taken)),
-            *self._queued_messages,
-        ]
-        self._queued_messages, self.used = [], True
-        return iter(self._loaded_data)
+        if not self.used:
+            self._loaded_data = [_message(flash) for flash in get_session(self.request).take_flashes()]
+        return super().__iter__()
 
     def _get(self, *_: Any, **__: Any) -> tuple[list[Message], bool]:
         """The messages that wait, for `len` and ``in``."""
@@ -50,11 +44,10 @@ class Storage(BaseStorage):
 
 
 def _message(flash: Flash) -> Message:
-    levels = {tag: level for level, tag in utils.get_level_tags().items()}
     text = SafeString(flash.message) if flash.markup else flash.message
-    level, tags = levels.get(flash.category), flash.tags
-    if level is None and flash.category.isdecimal():
-        level = int(flash.category)
-    elif level is None:
-        level, tags = INFO, f"{flash.category} {tags}".strip()
-    return Message(level, text, extra_tags=tags)
+    for level, tag in utils.get_level_tags().items():
+        if flash.category in {tag, str(level)}:
+            return Message(level, text, extra_tags=flash.tags)
+    if flash.category.isdecimal():
+        return Message(int(flash.category), text, extra_tags=flash.tags)
+    return Message(INFO, text, extra_tags=f"{flash.category} {flash.tags}".strip())
