@@ -99,7 +99,7 @@ LEAVES = {
     "stores.memcached*": [*STORES, "stores.breaker", "stores.threaded", "stores.memcached*"],
     "frameworks.wsgi": [*ROW],
     "frameworks.asgi*": [*ROW, "frameworks.asgi*"],
-    "frameworks.django*": [*ROW, "frameworks.django*"],
+    "frameworks.django*": [*ROW, "frameworks.django*", "frameworks.bound", "frameworks.streams"],
     "frameworks.flask*": [*ROW, "frameworks.flask*", "frameworks.bound", "frameworks.streams"],
     "frameworks.quart*": [
         *ROW,

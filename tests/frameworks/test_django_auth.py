@@ -100,6 +100,7 @@ def test_who_signed_in_at_another_framework_is_the_user_here_where_the_backend_i
     views["me"] = ame if "async" in path else me
     client = signed_in_elsewhere(manager, str(user.pk))
     assert client.get(path).content == b""
+    assert "_auth_user_id" not in client.session
     with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
         assert client.get(path).content == b"ada"
         assert client.get(path).content == b"ada"
@@ -144,6 +145,17 @@ def test_a_login_here_over_that_of_another_framework_drops_the_other_users_field
         assert visit("me", me, client).content == b"ada"
         assert client.session.get("cart") is None
         assert manager.of_user(str(other.pk)) == []
+
+
+@pytest.mark.parametrize("name", ["_auth_user_backend", "_auth_user_hash"])
+def test_half_a_login_of_djangos_is_not_taken_for_one_of_another_framework(user, name):
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        client = Client()
+        client.force_login(user)
+        session = client.session
+        del session[name]
+        session.save()
+        assert visit("me", me, client).content == b""
 
 
 def test_a_removed_login_of_djangos_is_not_taken_for_one_of_another_framework(user):
@@ -251,6 +263,9 @@ def test_a_public_name_is_anonymous_as_a_cookie_of_a_socket_too(user, manager):
     name, token = client.session.session_key, manager.cookie_of(client.session.session)["sessionid"]
     teardown_test_environment()
     try:
+        stranger = Client(SERVER_NAME="localhost")
+        stranger.cookies["sessionid"] = name
+        assert visit("me", me, stranger).content == b""
         assert SessionStore(name).get("_auth_user_id") is None
         assert SessionStore(name[:32]).get("_auth_user_id") is None
         assert SessionStore(token).get("_auth_user_id") == str(user.pk)

@@ -1,64 +1,125 @@
-"""Django: what a public name, session_key, opens in a request."""
+"""Django: public names, and the session store as code uses it by itself."""
 
-from tests.frameworks.django_use import a_site, me, new_user, visit  # first, since it configures Django
+from tests.frameworks.django_use import (  # first, since it configures Django
+    a_site,
+    me,
+    new_user,
+    views,
+    visit,
+)
 
 # isort: split
 
+
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import login
-from django.http import JsonResponse
+from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import setup_test_environment, teardown_test_environment
 
 from coatcheck.frameworks.django import SessionStore
-from coatcheck.stores.memory import MemoryStore
-from coatcheck.testing.clock import ManualClock
+
+
+@pytest.fixture(autouse=True)
+def manager(store, clock):
+    with a_site(store, clock) as manager:
+        yield manager
 
 
 @pytest.fixture
-def manager():
-    """Of a site without Django's test environment, in which a name stands for its cookie."""
-    with a_site(MemoryStore(), ManualClock()) as manager:
-        teardown_test_environment()
-        yield manager
+def user():
+    return new_user("ada", is_staff=True, is_superuser=True)
+
+
+def test_the_public_name_opens_nothing_and_holds_no_token(user):
+    client = Client()
+    visit("in", lambda request: login(request, user), client)
+    key = client.session.session_key
+    token = client.cookies["sessionid"].value
+    assert (len(key), type(key)) == (40, str)
+    assert token not in f"{key}{key!r}"
+    teardown_test_environment()
+    try:
+        stranger = Client(SERVER_NAME="localhost")
+        stranger.cookies["sessionid"] = key
+        assert visit("me", me, stranger).content == b""
+        assert "_auth_user_id" not in SessionStore(key)
+        assert SessionStore().exists(key)
+    finally:
         setup_test_environment()
 
 
-def signed_in(user):
-    client = Client(SERVER_NAME="localhost")
-    visit("in", lambda request: login(request, user), client)
-    return client
+def test_a_new_visitor_can_get_a_name(manager):
+    def view(request):
+        assert request.session.session_key is None
+        request.session.create()
+        return HttpResponse(request.session.session_key)
+
+    client = Client()
+    name = visit("name", view, client).content.decode()
+    assert manager.find(name[:32]) is not None
+    assert (
+        visit("name", lambda request: HttpResponse(request.session.session_key), client).content.decode()
+        == name
+    )
 
 
-def name_of(client):
-    return visit("name", lambda request: JsonResponse(request.session.session_key, safe=False), client).json()
+def test_a_test_prepares_a_session_and_looks_into_it_afterwards():
+    client = Client()
+    session = client.session
+    session["cart"] = [1]
+    session.save()
+    views["add"] = lambda request: request.session["cart"].append(2)
+    client.get("/add")
+    assert client.session["cart"] == [1, 2]
 
 
-def opened(client, name):
-    view = lambda request: JsonResponse(SessionStore(name).get("_auth_user_id"), safe=False)
-    return visit("opened", view, client).json()
+def test_a_name_exists_until_a_new_one_takes_its_place():
+    store = SessionStore()
+    store.create()
+    name = store.session_key
+    assert store.exists(name)
+    store.cycle_key()
+    assert not store.exists(name)
+    assert store.exists(store.session_key)
 
 
-def test_it_opens_the_sessions_of_the_requests_user_only(manager):
-    ada, bob = new_user("ada"), new_user("bob")
-    here, there, other = signed_in(ada), signed_in(ada), signed_in(bob)
-    for name in map(name_of, (here, there)):
-        answers = [opened(client, name) for client in (here, there, other, Client(SERVER_NAME="localhost"))]
-        assert answers == [str(ada.pk), str(ada.pk), None, None]
+def test_save_says_where_there_is_a_session_already_or_none_any_more():
+    store = SessionStore()
+    store.save(must_create=True)
+    with pytest.raises(CreateError):
+        store.save(must_create=True)
+    SessionStore().delete(store.session_key)
+    store["a"] = 1
+    with pytest.raises(UpdateError):
+        store.save()
 
 
-def test_it_opens_nothing_once_its_session_has_another(manager):
-    ada = new_user("ada")
-    here, there = signed_in(ada), signed_in(ada)
-    name = name_of(there)
-    visit("renew", lambda request: request.session.cycle_key(), there)
-    assert opened(here, name) is None
+def test_a_store_made_on_an_event_loop_is_read_by_the_awaited_methods_alone(manager):
+    session = manager.open(b"")
+    session["a"] = 1
+    manager.save(session)
+    cookie = manager.cookie_of(session)["sessionid"]
+
+    async def read():
+        store = SessionStore(cookie)
+        with pytest.raises(SynchronousOnlyOperation):
+            store["a"]
+        return await store.aget("a")
+
+    assert async_to_sync(read)() == 1
 
 
-def test_a_device_that_was_signed_out_can_sign_in_at_once(manager):
-    ada = new_user("ada")
-    client = signed_in(ada)
-    manager.revoke_user(str(ada.pk))
-    assert visit("me", me, client).content == b""
-    visit("in", lambda request: login(request, ada), client)
-    assert visit("me", me, client).content == b"ada"
+def test_a_cookie_of_our_name_that_a_view_sets_does_not_change_ours():
+    def view(request):
+        request.session["a"] = 1
+        response = HttpResponse()
+        response.set_cookie("sessionid", "other", domain="other.example")
+        return response
+
+    client = Client()
+    assert visit("put", view, client).cookies["sessionid"]["domain"] == ""
+    assert client.session["a"] == 1

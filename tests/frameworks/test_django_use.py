@@ -1,9 +1,8 @@
-"""Django: names, lifetimes, messages, checks, async views, and the test client."""
+"""Django: lifetimes, messages, checks, async views, and the test client."""
 
 from tests.frameworks.django_use import (  # first, since it configures Django
     MIDDLEWARE,
     a_site,
-    me,
     new_user,
     views,
     visit,
@@ -17,7 +16,7 @@ from http.cookies import SimpleCookie
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.contrib.auth import alogin, login
+from django.contrib.auth import alogin
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.management import call_command
 from django.http import HttpResponse, JsonResponse
@@ -28,7 +27,7 @@ from django.utils.safestring import mark_safe
 
 from coatcheck import CookieSettings, Sessions
 from coatcheck.errors import StoreUnavailable
-from coatcheck.frameworks.django import SessionStore, get_session, sessions
+from coatcheck.frameworks.django import get_session, sessions
 from tests.behaviours.site import SECRET
 
 
@@ -41,49 +40,6 @@ def manager(store, clock):
 @pytest.fixture
 def user():
     return new_user("ada", is_staff=True, is_superuser=True)
-
-
-def test_the_public_name_opens_nothing_and_holds_no_token(user):
-    client = Client()
-    visit("in", lambda request: login(request, user), client)
-    key = client.session.session_key
-    token = client.cookies["sessionid"].value
-    assert (len(key), type(key)) == (40, str)
-    assert token not in f"{key}{key!r}"
-    teardown_test_environment()
-    try:
-        stranger = Client(SERVER_NAME="localhost")
-        stranger.cookies["sessionid"] = key
-        assert visit("me", me, stranger).content == b""
-        assert "_auth_user_id" not in SessionStore(key)
-        assert SessionStore().exists(key)
-    finally:
-        setup_test_environment()
-
-
-def test_a_new_visitor_can_get_a_name(manager):
-    def view(request):
-        assert request.session.session_key is None
-        request.session.create()
-        return HttpResponse(request.session.session_key)
-
-    client = Client()
-    name = visit("name", view, client).content.decode()
-    assert manager.find(name[:32]) is not None
-    assert (
-        visit("name", lambda request: HttpResponse(request.session.session_key), client).content.decode()
-        == name
-    )
-
-
-def test_a_test_prepares_a_session_and_looks_into_it_afterwards():
-    client = Client()
-    session = client.session
-    session["cart"] = [1]
-    session.save()
-    views["add"] = lambda request: request.session["cart"].append(2)
-    client.get("/add")
-    assert client.session["cart"] == [1, 2]
 
 
 def test_set_expiry_is_enforced_by_the_record(clock):
