@@ -12,10 +12,11 @@ from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
 
 README = ROOT / "README.md"
 TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test of its own
-# These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_oauth_page.py and
+# These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_*_page.py and
 # tests/world/test_pages.py.
 ELSEWHERE = tuple(
-    DOCS / "how-to" / f"{name}.md" for name in ("admin-panels", "flask-appbuilder", "oauth", "other-frameworks")
+    DOCS / "how-to" / f"{name}.md"
+    for name in ("admin-panels", "django-libraries", "flask-appbuilder", "oauth", "other-frameworks")
 )
 LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx"}
 

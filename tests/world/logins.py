@@ -62,11 +62,11 @@ class Browser:
 
     def twin(self) -> Browser:
         """A browser with a copy of the cookies: a thief's, or whoever planted them."""
-        return Browser(self.app, wsgi=self.wsgi, jar=self.jar)
+        return type(self)(self.app, wsgi=self.wsgi, jar=self.jar)
 
     def another(self) -> Browser:
         """A browser without a cookie."""
-        return Browser(self.app, wsgi=self.wsgi)
+        return type(self)(self.app, wsgi=self.wsgi)
 
     @property
     def token(self) -> str | None:

@@ -71,7 +71,9 @@ class Provider:
         if "openid" in asked.get("scope", ""):
             now = int(time.time())
             claims = {"iss": self.url, "aud": CLIENT_ID, "iat": now, "exp": now + 3600}
-            claims |= claims_of(asked["user"]) | {"nonce": asked["nonce"]}
+            claims |= claims_of(asked["user"])
+            if "nonce" in asked:
+                claims["nonce"] = asked["nonce"]
             answer["id_token"] = jwt.encode({"alg": "RS256", "kid": "1"}, claims, _KEY)
         return answer
 

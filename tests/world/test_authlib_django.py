@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from tests.world import django_settings  # first, since it configures Django
+
+# isort: split
+
 import sys
 from types import ModuleType
 
-import django
 import pytest
 from authlib.integrations.django_client import OAuth, OAuthError
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect
+from django.test.utils import override_settings
 from django.urls import path, reverse
 
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.responder import ENVIRON_KEY
 from tests.world.authlib_logins import AuthlibLogins
+
+__all__ = ["django_settings"]
 
 oauth: OAuth
 
@@ -75,14 +80,8 @@ class TestDjango(AuthlibLogins):
     @pytest.fixture(autouse=True)
     def with_urls(self, monkeypatch):
         monkeypatch.setitem(sys.modules, urls.__name__, urls)
-        if not settings.configured:
-            settings.configure(
-                ROOT_URLCONF=urls.__name__,
-                ALLOWED_HOSTS=["site.test"],
-                MIDDLEWARE=[f"{__name__}.with_session"],
-                SECRET_KEY="x",
-            )
-            django.setup()
+        with override_settings(ROOT_URLCONF=urls.__name__, MIDDLEWARE=[f"{__name__}.with_session"]):
+            yield
 
     def app(self, managers):
         global oauth

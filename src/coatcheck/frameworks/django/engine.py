@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,11 @@ from coatcheck.session import Session, is_untouched, state_of
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = ["DjangoSession", "SessionStore", "get_session", "given_to_tests", "remember"]
+__all__ = ["DjangoSession", "SessionStore", "current", "get_session", "given_to_tests", "remember"]
 
-_HANDLE_LENGTH = 32
+_HANDLE_LENGTH, _NAME_LENGTH = 32, 40
+current: ContextVar[HttpRequest | None] = ContextVar("current", default=None)
+"""The request that is being served. A library may replace its session."""
 _SECOND = timedelta(seconds=1)
 given_to_tests: dict[str | None, str] = {}
 """Cookies by the public name that Django's test client puts in their place; empty but in tests."""
@@ -88,8 +91,8 @@ class DjangoSession(BoundSession):
 class SessionStore(SessionBase):
     """``request.session``.
 
-    ``session_key`` is a public name: safe to store, to log and to show. It opens nothing: `exists` and `delete` take it,
-    and no constructor.
+    ``session_key`` is a public name: safe to store, to log and to show. `exists` and `delete` take it. The constructor
+    takes it only in a request, for the request's own session and for others of the user who is signed in to it.
     """
 
     responder: Responder
@@ -98,10 +101,11 @@ class SessionStore(SessionBase):
         """Open a session. The store is asked when it is first looked at.
 
         Args:
-            session_key: The value of a visitor's cookie; None: a new session.
+            session_key: The value of a visitor's cookie, or a public name; None: a new session.
             responder: Stores the session of a request at its end.
         """
         super().__init__()
+        responder = responder or _of_this_user(session_key or "")
         if responder is None:
             manager = sessions()
             cookies = f"{manager.settings.template.name}={session_key or ''}"
@@ -148,8 +152,9 @@ class SessionStore(SessionBase):
         return int(self.responder.sessions.settings.remember_idle.total_seconds())
 
     def is_empty(self) -> bool:
-        """Whether nothing is stored for this visitor, and nothing is to be stored."""
-        return self.session.is_new and not self.session
+        """Whether nothing is stored for this visitor, and nothing is to be stored. It never loads, as in Django."""
+        session = self.session
+        return state_of(session).ready and session.is_new and not session
 
     def clear(self) -> None:
         """Remove every field, and sign the user out."""
@@ -159,7 +164,12 @@ class SessionStore(SessionBase):
     def cycle_key(self) -> None:
         """Change the name and the secret now, and keep the fields. A new session gets its first where it is stored."""
         self.modified = True
-        if not self.session.is_new:
+        if self.session.is_new:
+            # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
+            fields = dict(self.session)
+            self.session.destroy()
+            self.session.update(fields)
+        else:
             self.session.rotate()
             self._store()
 
@@ -255,6 +265,24 @@ def get_session(request: HttpRequest) -> DjangoSession:
 
 def _name_of(session: Session) -> str | None:
     return None if session.handle is None else f"{session.handle}{session.mark}"
+
+
+def _of_this_user(name: str) -> Responder | None:
+    """What a public name opens: the session of the request that is being served, or another of its user's.
+
+    Libraries keep names in their tables (allauth's list of sessions). A client that sends a name gains nothing by it.
+    """
+    serving = getattr(current.get(), "session", None)
+    if not isinstance(serving, SessionStore) or len(name) != _NAME_LENGTH:
+        return None
+    own, manager = serving.session, serving.responder.sessions
+    if _name_of(own) == name:
+        return serving.responder
+    # The field, since a login of this request may not be stored yet.
+    found = manager.find(name[:_HANDLE_LENGTH]) if own.get(SESSION_KEY) else None
+    if found is None or _name_of(found) != name or found.get(SESSION_KEY) != own[SESSION_KEY]:
+        return None
+    return Responder(manager, manager.share(found, DjangoSession))
 
 
 def remember(session: Session) -> None:

@@ -12,7 +12,7 @@ from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessio
 from django.http import HttpResponse
 
 from coatcheck.frameworks.django.configuration import is_test, sessions
-from coatcheck.frameworks.django.engine import DjangoSession, SessionStore, given_to_tests, remember
+from coatcheck.frameworks.django.engine import DjangoSession, SessionStore, current, given_to_tests, remember
 from coatcheck.frameworks.streams import Stream
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
@@ -53,6 +53,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             responder = Responder(manager, session)
         meta[ENVIRON_KEY] = session  # for an application that a view calls
         request.session = SessionStore(responder=responder)
+        current.set(request)
         if hasattr(request, "scope") and not (state := state_of(session)).ready:
             state.load(state)  # in this thread: an async view can't wait for an item
 
@@ -64,6 +65,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         """Store what was changed, and write the headers. Of a 5xx only endings are stored, as Django has it."""
+        current.set(None)
         responder = _responder_of(request)
         if responder is None or responder.head_sent:
             return response

@@ -1,0 +1,64 @@
+"""Django: what a public name, session_key, opens in a request."""
+
+from tests.frameworks.django_use import a_site, me, new_user, visit  # first, since it configures Django
+
+# isort: split
+
+import pytest
+from django.contrib.auth import login
+from django.http import JsonResponse
+from django.test import Client
+from django.test.utils import setup_test_environment, teardown_test_environment
+
+from coatcheck.frameworks.django import SessionStore
+from coatcheck.stores.memory import MemoryStore
+from coatcheck.testing.clock import ManualClock
+
+
+@pytest.fixture
+def manager():
+    """Of a site without Django's test environment, in which a name stands for its cookie."""
+    with a_site(MemoryStore(), ManualClock()) as manager:
+        teardown_test_environment()
+        yield manager
+        setup_test_environment()
+
+
+def signed_in(user):
+    client = Client(SERVER_NAME="localhost")
+    visit("in", lambda request: login(request, user), client)
+    return client
+
+
+def name_of(client):
+    return visit("name", lambda request: JsonResponse(request.session.session_key, safe=False), client).json()
+
+
+def opened(client, name):
+    view = lambda request: JsonResponse(SessionStore(name).get("_auth_user_id"), safe=False)
+    return visit("opened", view, client).json()
+
+
+def test_it_opens_the_sessions_of_the_requests_user_only(manager):
+    ada, bob = new_user("ada"), new_user("bob")
+    here, there, other = signed_in(ada), signed_in(ada), signed_in(bob)
+    for name in map(name_of, (here, there)):
+        answers = [opened(client, name) for client in (here, there, other, Client(SERVER_NAME="localhost"))]
+        assert answers == [str(ada.pk), str(ada.pk), None, None]
+
+
+def test_it_opens_nothing_once_its_session_has_another(manager):
+    ada = new_user("ada")
+    here, there = signed_in(ada), signed_in(ada)
+    name = name_of(there)
+    visit("renew", lambda request: request.session.cycle_key(), there)
+    assert opened(here, name) is None
+
+
+def test_a_device_that_was_signed_out_can_sign_in_at_once(manager):
+    ada = new_user("ada")
+    client = signed_in(ada)
+    manager.revoke_user(str(ada.pk))
+    assert visit("me", me, client).content == b""
+    visit("in", lambda request: login(request, ada), client)
+    assert visit("me", me, client).content == b"ada"
