@@ -36,7 +36,7 @@ class AiohttpSession(AsyncBoundSession):
     def _limit(self, age: int | None) -> None:
         self.set_lifetime(idle=None if age is None else timedelta(seconds=age), persistent=age is not None)
 
-    max_age = property(
+    max_age: property = property(
         None, _limit, doc="Seconds that it lives without use, also when the browser is closed. To set."
     )
 

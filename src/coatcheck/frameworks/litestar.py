@@ -119,8 +119,9 @@ class SessionPlugin(InitPlugin, BaseBackendConfig["_TestBackend"]):
         self._dependency_key = dependency_key
         self._lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)
         self._backend_class = _TestBackend
-        self.exclude, self.exclude_opt_key = exclude, exclude_opt_key
-        self.key = sessions.settings.template.name
+        self.exclude: str | list[str] | None = exclude
+        self.exclude_opt_key: str = exclude_opt_key
+        self.key: str = sessions.settings.template.name
 
     @property
     def middleware(self) -> DefineMiddleware:

@@ -39,7 +39,6 @@ _SECOND = timedelta(seconds=1)
 given_to_tests: dict[str | None, str] = {}
 """Cookies by the public name that Django's test client puts in their place; empty but in tests."""
 _BACKEND = "coatcheck.frameworks.django.auth.Backend"
-_in_thread: Any = sync_to_async
 _waits = async_unsafe(
     "The store would block the event loop: use the methods of request.session that begin with `a`, or a thread."
 )
@@ -51,12 +50,13 @@ class DjangoSession(BoundSession):
     Where another framework signed the user in, and `auth.Backend` is in use, it answers to Django as if `login` had.
     """
 
-    save = _waits(BoundSession.save)
-    reload = _waits(BoundSession.reload)
-    take = _waits(BoundSession.take)
-    take_flashes = _waits(BoundSession.take_flashes)
-    is_live = _waits(BoundSession.is_live)
-    _load = _waits(BoundSession._look)  # noqa: SLF001
+    if not TYPE_CHECKING:  # a checker sees the types of what they wrap
+        save = _waits(BoundSession.save)
+        reload = _waits(BoundSession.reload)
+        take = _waits(BoundSession.take)
+        take_flashes = _waits(BoundSession.take_flashes)
+        is_live = _waits(BoundSession.is_live)
+    _load: Any = _waits(BoundSession._look)  # noqa: SLF001
 
     def _look(self) -> State:
         return super()._look() if state_of(self).ready else self._load()
@@ -96,6 +96,7 @@ class SessionStore(SessionBase):
     """
 
     responder: Responder
+    modified: bool
 
     def __init__(self, session_key: str | None = None, *, responder: Responder | None = None) -> None:
         """Open a session. The store is asked when it is first looked at.
@@ -133,8 +134,9 @@ class SessionStore(SessionBase):
             await sync_to_async(self.responder.sessions.load)(self.session)
         return self.session
 
-    aget = _in_thread(SessionBase.get)  # in a thread: Django may look for the user in its database
-    aflush = _in_thread(SessionBase.flush)
+    if not TYPE_CHECKING:  # as above
+        aget = sync_to_async(SessionBase.get)  # in a thread: Django may look for the user in its database
+        aflush = sync_to_async(SessionBase.flush)
 
     @property
     def session_key(self) -> str | None:
@@ -173,7 +175,8 @@ class SessionStore(SessionBase):
             self.session.rotate()
             self._store()
 
-    acycle_key = _in_thread(cycle_key)
+    if not TYPE_CHECKING:
+        acycle_key = sync_to_async(cycle_key)
 
     # The store
 
@@ -253,7 +256,8 @@ class SessionStore(SessionBase):
         idle, absolute = [max(_SECOND, min(limit, LONGEST_COOKIE)) for limit in (left, absolute)]
         session.set_lifetime(idle=idle, absolute=absolute, persistent=True)
 
-    aset_expiry = _in_thread(set_expiry)
+    if not TYPE_CHECKING:
+        aset_expiry = sync_to_async(set_expiry)
 
 
 def get_session(request: HttpRequest) -> DjangoSession:

@@ -17,6 +17,7 @@ from coatcheck.frameworks.streams import Stream
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
 from coatcheck.session import state_of
+from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -35,7 +36,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         """Make the manager, too, so that a wrong setting shows at the start."""
         super().__init__(get_response)
-        self.sessions = sessions()
+        self.sessions: Sessions = sessions()
 
     def process_request(self, request: HttpRequest) -> None:
         """Open the session. The store is asked when it is first looked at."""
