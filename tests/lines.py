@@ -17,7 +17,7 @@ ADAPTERS = {
     "flask": (200, ["flask.py"]),
     "starlette": (200, ["starlette.py"]),
     "fastapi": (200, ["fastapi.py"]),
-    "django": (465, ["django/*.py"]),
+    "django": (470, ["django/*.py"]),
     "pyramid": (200, ["pyramid.py", "pyramid_session.py"]),
     "tornado": (200, ["tornado.py", "tornado_connection.py"]),
     "aiohttp": (200, ["aiohttp.py", "aiohttp_layer.py"]),
