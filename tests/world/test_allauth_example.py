@@ -50,7 +50,7 @@ class Visitor:
     """A browser that fills in forms and follows redirects."""
 
     def __init__(self, address):
-        self.client = httpx.Client(base_url=address, follow_redirects=True)
+        self.client = httpx.Client(base_url=address, follow_redirects=True, timeout=60)
 
     def fill(self, form, **fields):
         page = self.client.get(form)
