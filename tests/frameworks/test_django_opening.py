@@ -6,6 +6,7 @@ from tests.frameworks.django_use import a_site, me, new_user, visit  # first, si
 
 import pytest
 from django.contrib.auth import login
+from django.core import mail
 from django.http import JsonResponse
 from django.test import Client
 from django.test.utils import setup_test_environment, teardown_test_environment
@@ -62,3 +63,10 @@ def test_a_device_that_was_signed_out_can_sign_in_at_once(manager):
     assert visit("me", me, client).content == b""
     visit("in", lambda request: login(request, ada), client)
     assert visit("me", me, client).content == b"ada"
+
+
+def test_a_site_that_keeps_its_mail_in_memory_takes_no_name_for_a_cookie(manager, monkeypatch):
+    monkeypatch.setattr(mail, "outbox", [], raising=False)  # as the first mail to `locmem` does
+    stranger = Client(SERVER_NAME="localhost")
+    stranger.cookies["sessionid"] = name_of(signed_in(new_user("ada")))
+    assert visit("me", me, stranger).content == b""

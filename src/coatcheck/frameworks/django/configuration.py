@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
@@ -61,8 +61,12 @@ def sessions() -> Sessions:
 
 
 def is_test() -> bool:
-    """Whether Django's test environment is set up (`django.test.utils.setup_test_environment`)."""
-    return hasattr(mail, "outbox")
+    """Whether Django's test environment is set up (`django.test.utils.setup_test_environment`).
+
+    `mail.outbox` does not tell: a site that sends its mail to ``locmem`` has one, too.
+    """
+    utils = sys.modules.get("django.test.utils")  # a site in production has no use for this import
+    return hasattr(getattr(utils, "_TestState", None), "saved_data")
 
 
 def _forget(*, setting: str, **_: object) -> None:
