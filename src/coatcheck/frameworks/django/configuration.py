@@ -20,7 +20,7 @@ __all__ = ["USER_FIELD", "is_test", "sessions"]
 
 USER_FIELD = "_auth_user_id"
 """Where `django.contrib.auth` keeps the id of the user."""
-_LONGEST = timedelta(days=90)
+_LONGEST, _LONGEST_OF_BROWSER = timedelta(days=90), timedelta(days=30)
 _COOKIE = ("name", "domain", "path", "samesite")
 
 
@@ -29,12 +29,17 @@ def sessions() -> Sessions:
     """The site's manager: to list and to end the sessions of a user, ``sessions().revoke_user(str(user.pk))``.
 
     Raises:
-        ImproperlyConfigured: ``COATCHECK`` names no store.
+        ImproperlyConfigured: ``COATCHECK`` names no store, or is none of what it may be.
         ConfigurationError: Two settings contradict each other.
     """
     configured: Sessions | dict[str, Any] = getattr(settings, "COATCHECK", {})
     if isinstance(configured, Sessions):
         return configured
+    if not isinstance(configured, dict):
+        raise ImproperlyConfigured(
+            f"COATCHECK is a dict or a Sessions, not {type(configured).__name__}: write "
+            'COATCHECK = {"url": "redis://localhost"}.'
+        )
     given = dict(configured)
     url = given.pop("url", None)
     if url is None:
@@ -57,6 +62,8 @@ def sessions() -> Sessions:
         "remember_idle": age,
         "remember_absolute": max(age, _LONGEST),
     }
+    if settings.is_overridden("SESSION_COOKIE_AGE"):  # also for a session that ends with the browser
+        defaults |= {"idle_timeout": age, "absolute_timeout": max(age, _LONGEST_OF_BROWSER)}
     return Sessions.from_url(url, **{**defaults, **given})
 
 

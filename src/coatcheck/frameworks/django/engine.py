@@ -108,7 +108,7 @@ class SessionStore(SessionBase):
         responder = responder or _of_this_user(session_key or "")
         if responder is None:
             manager = sessions()
-            cookies = f"{manager.settings.template.name}={session_key or ''}"
+            cookies = f"{manager.settings.template.name}={session_key}" if session_key else ""
             if is_test():
                 cookies = given_to_tests.get(session_key, cookies)
             responder = Responder(manager, manager.open(cookies, session_type=DjangoSession))
@@ -152,9 +152,13 @@ class SessionStore(SessionBase):
         return int(self.responder.sessions.settings.remember_idle.total_seconds())
 
     def is_empty(self) -> bool:
-        """Whether nothing is stored for this visitor, and nothing is to be stored. It never loads, as in Django."""
+        """Whether nothing is stored for this visitor, and nothing is to be stored. It never asks the store, as in Django."""
         session = self.session
-        return state_of(session).ready and session.is_new and not session
+        state = state_of(session)
+        if state.ready or state.settings.cookie_name not in state.cookies:
+            return session.is_new and not session
+        state.looked_at = True
+        return False
 
     def clear(self) -> None:
         """Remove every field, and sign the user out."""
