@@ -272,7 +272,11 @@ def test_whether_a_session_is_empty_is_a_look_at_it_and_asks_no_store(manager):
     for each, expected in ((Client(), b"empty"), (client, b"there")):
         response = visit("empty", view, each)
         assert (response.content, response["Vary"]) == (expected, "Cookie")
-    assert SessionStore().is_empty()
+
+    async def on_a_loop():
+        return SessionStore().is_empty()
+
+    assert async_to_sync(on_a_loop)()
 
 
 def test_the_age_that_a_site_sets_is_also_that_of_a_session_that_ends_with_the_browser():

@@ -156,10 +156,10 @@ class SessionStore(SessionBase):
         """Whether nothing is stored for this visitor, and nothing is to be stored. It never asks the store, as in Django."""
         session = self.session
         state = state_of(session)
-        if state.ready or state.settings.cookie_name not in state.cookies:
-            return session.is_new and not session
         state.looked_at = True
-        return False
+        if not state.ready and state.settings.cookie_name not in state.cookies:
+            state.load(state)  # asks no store either
+        return state.ready and session.is_new and not session
 
     def clear(self) -> None:
         """Remove every field, and sign the user out."""
