@@ -225,22 +225,27 @@ async def test_max_age_limits_one_session_as_in_aiohttp_session():
         session = await get_session(request)
         session["user"] = "ada"
         session.max_age = json.loads(request.query["max_age"])
+        assert session.max_age == json.loads(request.query["max_age"])
         return web.Response()
 
-    async with Shop(login=login, options={"idle_timeout": timedelta(hours=2)}) as shop:
+    async def limit(request):
+        return web.json_response((await get_session(request)).max_age)
+
+    async with Shop(login=login, limit=limit, options={"idle_timeout": timedelta(hours=2)}) as shop:
         for wanted, seconds, persistent in (("300", 300, True), ("null", 7200, False)):
             cookie = (await shop.get("login", params={"max_age": wanted})).headers.get("Set-Cookie", "")
             assert ("Max-Age" in cookie) is persistent
             session = shop.sessions.open(shop.cookie)
             await shop.sessions.load(session)
             assert session.expires_at - session.last_used_at == timedelta(seconds=seconds)
+            assert json.loads(await (await shop.get("limit")).text()) == json.loads(wanted)
 
 
 @on_each_loop
 async def test_every_way_to_look_makes_the_response_depend_on_the_cookie():
     own = {
         "new": lambda session: session.new,
-        "max_age": lambda session: setattr(session, "max_age", 300),
+        "max_age": lambda session: session.max_age,
         "empty": lambda session: session.empty,
         "invalidate": lambda session: session.invalidate(),
     }

@@ -222,7 +222,7 @@ def test_a_login_that_django_refuses_stays_refused_where_other_frameworks_sign_i
         assert visit("me", me, client).content == b""
 
 
-def test_staff_who_may_not_change_a_user_end_none_of_his_sessions(user, manager):
+def test_staff_who_may_not_change_a_user_see_and_end_none_of_his_sessions(user, manager):
     get_user_model().objects.create_user("eve", password="pass", is_staff=True)
     client = Client()
     client.force_login(user)
@@ -234,6 +234,7 @@ def test_staff_who_may_not_change_a_user_end_none_of_his_sessions(user, manager)
         seer = get_user_model().objects.get(username="eve")
         seer.user_permissions.set(Permission.objects.filter(codename__in=permissions))
         assert staff.post(address, {**_form(user), "_end_session": info.handle}).status_code == 403
+        assert info.handle not in staff.get(address).content.decode()
         assert len(manager.of_user(str(user.pk))) == 1
 
 

@@ -1,13 +1,24 @@
 """Django: what a public name, session_key, opens in a request."""
 
-from tests.frameworks.django_use import a_site, me, new_user, visit  # first, since it configures Django
+from tests.frameworks.django_use import (
+    a_site,
+    me,
+    new_user,
+    views,
+    visit,
+)  # first, since it configures Django
 
 # isort: split
 
+from contextvars import copy_context
+
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import login
+from django.core import mail
+from django.core.exceptions import SynchronousOnlyOperation
 from django.http import JsonResponse
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.test.utils import setup_test_environment, teardown_test_environment
 
 from coatcheck.frameworks.django import SessionStore
@@ -62,3 +73,35 @@ def test_a_device_that_was_signed_out_can_sign_in_at_once(manager):
     assert visit("me", me, client).content == b""
     visit("in", lambda request: login(request, ada), client)
     assert visit("me", me, client).content == b"ada"
+
+
+def test_a_site_that_keeps_its_mail_in_memory_takes_no_name_for_a_cookie(manager, monkeypatch):
+    monkeypatch.setattr(mail, "outbox", [], raising=False)  # as the first mail to `locmem` does
+    stranger = Client(SERVER_NAME="localhost")
+    stranger.cookies["sessionid"] = name_of(signed_in(new_user("ada")))
+    assert visit("me", me, stranger).content == b""
+
+
+def test_a_task_that_outlives_its_request_opens_nothing(manager):
+    ada = new_user("ada")
+    here, there = signed_in(ada), signed_in(ada)
+    name, begun = name_of(there), []
+    visit("begin", lambda request: begun.append(copy_context()), here)
+    assert begun[0].run(SessionStore, name).get("_auth_user_id") is None
+
+
+def test_a_name_is_not_looked_for_on_an_event_loop(manager):
+    ada = new_user("ada")
+    here, there = signed_in(ada), signed_in(ada)
+    name = name_of(there)
+
+    async def looks(request):
+        for look in (SessionStore, SessionStore().exists, SessionStore().delete):
+            with pytest.raises(SynchronousOnlyOperation):
+                look(name)
+        return JsonResponse([await SessionStore().aexists(name)], safe=False)
+
+    views["looks"] = looks
+    client = AsyncClient(SERVER_NAME="localhost")
+    client.cookies = here.cookies
+    assert async_to_sync(client.get)("/async/looks").json() == [True]

@@ -17,7 +17,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.contrib.auth import alogin
-from django.core.exceptions import SynchronousOnlyOperation
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.core.management import call_command
 from django.http import HttpResponse, JsonResponse
 from django.test import AsyncClient, Client
@@ -27,7 +27,7 @@ from django.utils.safestring import mark_safe
 
 from coatcheck import CookieSettings, Sessions
 from coatcheck.errors import StoreUnavailable
-from coatcheck.frameworks.django import get_session, sessions
+from coatcheck.frameworks.django import SessionMiddleware, SessionStore, get_session, sessions
 from tests.behaviours.site import SECRET
 
 
@@ -217,6 +217,8 @@ def test_clearsessions_removes_expired_sessions_alone(clock, tmp_path):
         ({}, set()),
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.db"}, {"coatcheck.E001"}),
         ({"COATCHECK": {}}, {"coatcheck.E002"}),
+        ({"COATCHECK": "memory://"}, {"coatcheck.E002"}),
+        ({"COATCHECK": {"url": "memory://", "idle": 3}}, {"coatcheck.E002"}),
         ({"COATCHECK": {"url": "memory://", "identity": None}}, {"coatcheck.W001"}),
         ({"SESSION_COOKIE_HTTPONLY": False}, {"coatcheck.E002"}),
         ({"SESSION_COOKIE_SAMESITE": "None", "SESSION_COOKIE_SECURE": False}, {"coatcheck.E002"}),
@@ -251,3 +253,45 @@ def test_a_message_that_comes_between_two_looks_is_left_for_the_next_response():
     visit("leave", lambda request: messages.info(request, "now"), client)
     assert visit("twice", view, client).json() == ["now", "now"]
     assert visit("twice", view, client).json() == ["later", "later"]
+
+
+def test_an_async_view_may_look_for_messages_where_none_waits():
+    async def view(request):
+        return HttpResponse("".join(map(str, messages.get_messages(request))) + "!")
+
+    views["look"] = view
+    assert async_to_sync(AsyncClient().get)("/async/look").content == b"!"
+
+
+def test_whether_a_session_is_empty_is_a_look_at_it_and_asks_no_store(manager):
+    def view(request):
+        return HttpResponse("empty" if request.session.is_empty() else "there")
+
+    client = Client()
+    visit("put", lambda request: request.session.update({"a": 1}), client)
+    for each, expected in ((Client(), b"empty"), (client, b"there")):
+        response = visit("empty", view, each)
+        assert (response.content, response["Vary"]) == (expected, "Cookie")
+
+    async def on_a_loop():
+        return SessionStore().is_empty()
+
+    assert async_to_sync(on_a_loop)()
+
+
+def test_the_age_that_a_site_sets_is_also_that_of_a_session_that_ends_with_the_browser():
+    url = {"url": "memory://"}
+    with override_settings(COATCHECK=url, SESSION_COOKIE_AGE=300):
+        assert sessions().settings.idle_timeout == timedelta(seconds=300)
+    with override_settings(COATCHECK=url, SESSION_COOKIE_AGE=60 * 86400):
+        assert sessions().settings.absolute_timeout == timedelta(days=60)
+    with override_settings(COATCHECK=url):
+        assert sessions().settings.idle_timeout == timedelta(days=1)
+
+
+def test_the_middleware_refuses_another_engine():
+    with (
+        override_settings(SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies"),
+        pytest.raises(ImproperlyConfigured, match="set SESSION_ENGINE"),
+    ):
+        SessionMiddleware(lambda request: None)

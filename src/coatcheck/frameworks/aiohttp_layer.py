@@ -33,12 +33,16 @@ class AiohttpSession(AsyncBoundSession):
         """Whether it has no field."""
         return not self
 
-    def _limit(self, age: int | None) -> None:
-        self.set_lifetime(idle=None if age is None else timedelta(seconds=age), persistent=age is not None)
+    @property
+    def max_age(self) -> int | None:
+        """Seconds that it lives without use, where it has a limit of its own. Then it outlives the browser, too."""
+        state = self._look()
+        own = state.limits or (state.record and (state.record.idle, state.record.absolute))
+        return own[0] // 1000 or None if own else None
 
-    max_age: property = property(
-        None, _limit, doc="Seconds that it lives without use, also when the browser is closed. To set."
-    )
+    @max_age.setter
+    def max_age(self, age: int | None) -> None:
+        self.set_lifetime(idle=None if age is None else timedelta(seconds=age), persistent=age is not None)
 
     def changed(self) -> None:
         """Does nothing: changes are found without it, also those inside a value."""

@@ -36,8 +36,9 @@ class SessionsOfUser(_Base):
         return [*super().get_readonly_fields(request, obj), "sessions"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """A section for the sessions, too."""
-        shown = [] if obj is None else [(_("Sessions"), {"fields": ["sessions"]})]
+        """A section for the sessions, too, for staff who may change the user."""
+        may_see = obj is not None and self.has_change_permission(request, obj)
+        shown = [(_("Sessions"), {"fields": ["sessions"]})] if may_see else []
         return [*super().get_fieldsets(request, obj), *shown]
 
     @admin.display(description=_("devices"))

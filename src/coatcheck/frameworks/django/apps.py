@@ -36,7 +36,7 @@ def _check(**_: Any) -> list[checks.CheckMessage]:
         found.append(checks.Error("Django's own sessions are still in use.", hint, id="coatcheck.E001"))
     try:
         manager = sessions().settings
-    except (ConfigurationError, ImproperlyConfigured) as error:
+    except (ConfigurationError, ImproperlyConfigured, TypeError) as error:
         return [*found, checks.Error(str(error), id="coatcheck.E002")]
     if manager.identity_field != USER_FIELD:
         hint = f'Give the manager identity="{USER_FIELD}".'

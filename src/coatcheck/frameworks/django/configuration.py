@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
@@ -20,7 +20,7 @@ __all__ = ["USER_FIELD", "is_test", "sessions"]
 
 USER_FIELD = "_auth_user_id"
 """Where `django.contrib.auth` keeps the id of the user."""
-_LONGEST = timedelta(days=90)
+_LONGEST, _LONGEST_OF_BROWSER = timedelta(days=90), timedelta(days=30)
 _COOKIE = ("name", "domain", "path", "samesite")
 
 
@@ -29,12 +29,17 @@ def sessions() -> Sessions:
     """The site's manager: to list and to end the sessions of a user, ``sessions().revoke_user(str(user.pk))``.
 
     Raises:
-        ImproperlyConfigured: ``COATCHECK`` names no store.
+        ImproperlyConfigured: ``COATCHECK`` names no store, or is none of what it may be.
         ConfigurationError: Two settings contradict each other.
     """
     configured: Sessions | dict[str, Any] = getattr(settings, "COATCHECK", {})
     if isinstance(configured, Sessions):
         return configured
+    if not isinstance(configured, dict):
+        raise ImproperlyConfigured(
+            f"COATCHECK is a dict or a Sessions, not {type(configured).__name__}: write "
+            'COATCHECK = {"url": "redis://localhost"}.'
+        )
     given = dict(configured)
     url = given.pop("url", None)
     if url is None:
@@ -57,12 +62,18 @@ def sessions() -> Sessions:
         "remember_idle": age,
         "remember_absolute": max(age, _LONGEST),
     }
+    if settings.is_overridden("SESSION_COOKIE_AGE"):  # also for a session that ends with the browser
+        defaults |= {"idle_timeout": age, "absolute_timeout": max(age, _LONGEST_OF_BROWSER)}
     return Sessions.from_url(url, **{**defaults, **given})
 
 
 def is_test() -> bool:
-    """Whether Django's test environment is set up (`django.test.utils.setup_test_environment`)."""
-    return hasattr(mail, "outbox")
+    """Whether Django's test environment is set up (`django.test.utils.setup_test_environment`).
+
+    `mail.outbox` does not tell: a site that sends its mail to ``locmem`` has one, too.
+    """
+    utils = sys.modules.get("django.test.utils")  # a site in production has no use for this import
+    return hasattr(getattr(utils, "_TestState", None), "saved_data")
 
 
 def _forget(*, setting: str, **_: object) -> None:

@@ -26,6 +26,7 @@ from coatcheck.frameworks.django.configuration import is_test, sessions
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.responder import Responder
 from coatcheck.session import Session, is_untouched, state_of
+from coatcheck.sessions import Sessions
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -109,7 +110,7 @@ class SessionStore(SessionBase):
         responder = responder or _of_this_user(session_key or "")
         if responder is None:
             manager = sessions()
-            cookies = f"{manager.settings.template.name}={session_key or ''}"
+            cookies = f"{manager.settings.template.name}={session_key}" if session_key else ""
             if is_test():
                 cookies = given_to_tests.get(session_key, cookies)
             responder = Responder(manager, manager.open(cookies, session_type=DjangoSession))
@@ -154,9 +155,13 @@ class SessionStore(SessionBase):
         return int(self.responder.sessions.settings.remember_idle.total_seconds())
 
     def is_empty(self) -> bool:
-        """Whether nothing is stored for this visitor, and nothing is to be stored. It never loads, as in Django."""
+        """Whether nothing is stored for this visitor, and nothing is to be stored. It never asks the store, as in Django."""
         session = self.session
-        return state_of(session).ready and session.is_new and not session
+        state = state_of(session)
+        state.looked_at = True
+        if not state.ready and state.settings.cookie_name not in state.cookies:
+            state.load(state)  # asks no store either
+        return state.ready and session.is_new and not session
 
     def clear(self) -> None:
         """Remove every field, and sign the user out."""
@@ -182,7 +187,7 @@ class SessionStore(SessionBase):
 
     def exists(self, session_key: str | None) -> bool:
         """Whether there is a session of this public name."""
-        session = sessions().find(session_key[:_HANDLE_LENGTH]) if session_key else None
+        session = _find(sessions(), session_key) if session_key else None
         return session is not None and _name_of(session) == session_key
 
     def create(self) -> None:
@@ -271,19 +276,24 @@ def _name_of(session: Session) -> str | None:
     return None if session.handle is None else f"{session.handle}{session.mark}"
 
 
+@_waits
+def _find(manager: Sessions, name: str) -> Session | None:
+    return manager.find(name[:_HANDLE_LENGTH])
+
+
 def _of_this_user(name: str) -> Responder | None:
     """What a public name opens: the session of the request that is being served, or another of its user's.
 
     Libraries keep names in their tables (allauth's list of sessions). A client that sends a name gains nothing by it.
     """
     serving = getattr(current.get(), "session", None)
-    if not isinstance(serving, SessionStore) or len(name) != _NAME_LENGTH:
-        return None
+    if not isinstance(serving, SessionStore) or len(name) != _NAME_LENGTH or serving.responder.head_sent:
+        return None  # a task that the request began, and that is still running, has its context
     own, manager = serving.session, serving.responder.sessions
     if _name_of(own) == name:
         return serving.responder
     # The field, since a login of this request may not be stored yet.
-    found = manager.find(name[:_HANDLE_LENGTH]) if own.get(SESSION_KEY) else None
+    found = _find(manager, name) if own.get(SESSION_KEY) else None
     if found is None or _name_of(found) != name or found.get(SESSION_KEY) != own[SESSION_KEY]:
         return None
     return Responder(manager, manager.share(found, DjangoSession))

@@ -27,7 +27,10 @@ class Storage(BaseStorage):
     def __iter__(self) -> Iterator[Message]:
         """Take the messages that wait: no other response shows them."""
         if not self.used:
-            self._loaded_data = [_message(flash) for flash in get_session(self.request).take_flashes()]
+            session = get_session(self.request)
+            # Where none waits, an async view may look, too.
+            taken = session.take_flashes() if session.peek_flashes() else []
+            self._loaded_data = [_message(flash) for flash in taken]
         return super().__iter__()
 
     def _get(self, *_: Any, **__: Any) -> tuple[list[Message], bool]:

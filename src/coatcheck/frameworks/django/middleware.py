@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 
 from coatcheck.frameworks.django.configuration import is_test, sessions
@@ -34,8 +35,17 @@ class SessionMiddleware(DjangoSessionMiddleware):
     """In place of ``django.contrib.sessions.middleware.SessionMiddleware``."""
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        """Make the manager, too, so that a wrong setting shows at the start."""
+        """Make the manager, too, so that a wrong setting shows at the start.
+
+        Raises:
+            ImproperlyConfigured: ``SESSION_ENGINE`` names another engine, so that `client.login` would store its session
+                where nothing looks for it.
+        """
         super().__init__(get_response)
+        if not issubclass(self.SessionStore, SessionStore):
+            raise ImproperlyConfigured(
+                f'SESSION_ENGINE is "{settings.SESSION_ENGINE}": set SESSION_ENGINE = "coatcheck.frameworks.django".'
+            )
         self.sessions: Sessions = sessions()
 
     def process_request(self, request: HttpRequest) -> None:
