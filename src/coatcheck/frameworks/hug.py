@@ -21,7 +21,7 @@ from coatcheck.frameworks.bound import BoundSession
 from coatcheck.frameworks.environ import begin_request
 from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend
-from coatcheck.responder import Refusal
+from coatcheck.responder import Refusal, of_kind
 from coatcheck.session import Session, end_of_request
 from coatcheck.sessions import Sessions
 
@@ -69,7 +69,7 @@ class SessionMiddleware:
             context_name: The session's name in the context of a request.
         """
         self.api = api
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, Sessions)
         self.context_name = context_name
         self._prepared: object = None
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
-from coatcheck.responder import ENVIRON_KEY, Responder, session_in
+from coatcheck.responder import ENVIRON_KEY, Responder, of_kind, session_in
 from coatcheck.session import Session, end_of_request
 from coatcheck.sessions import Sessions
 
@@ -50,7 +50,7 @@ class SessionMiddleware:
             sessions: The manager.
         """
         self.app = app
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, Sessions)
         self._by_path = bool(sessions.settings.outage_by_path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
