@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 from msgspec import Struct
 
 from coatcheck.core.lifecycle import LOOKED_AT, UNTOUCHED, Outcome
-from coatcheck.errors import StoreError
+from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.http.headers import unavailable
 from coatcheck.http.token import Token
 from coatcheck.session import Session, failure_met
@@ -26,6 +26,7 @@ __all__ = [
     "Refusal",
     "Responder",
     "SharedResponder",
+    "of_kind",
     "session_in",
 ]
 
@@ -211,6 +212,19 @@ class SharedResponder(Responder):
         """See `Responder.fail`."""
         self.over = True
         self._outer.sessions.note_failure(self._outer)
+
+
+def of_kind(sessions: object, kind: type[Manager]) -> Manager:
+    """`sessions`, which a framework module was given as its manager.
+
+    Raises:
+        ConfigurationError: It is something else, or a manager of the other kind.
+    """
+    if not isinstance(sessions, kind):
+        raise ConfigurationError(
+            f"The sessions of this framework must be a coatcheck.{kind.__name__}, not {type(sessions).__name__}."
+        )
+    return sessions
 
 
 def session_in(environ: Mapping[str, Any]) -> Session | None:

@@ -5,10 +5,12 @@ import time
 from datetime import timedelta
 
 from pyramid import csrf, session, testing
+from pyramid.registry import Registry
 
 from coatcheck import CookieSettings, Sessions
 from coatcheck.frameworks import pyramid as module
 from coatcheck.frameworks.pyramid import CSRFStoragePolicy, PyramidSession, _session_of
+from coatcheck.frameworks.pyramid_settings import SESSIONS
 from coatcheck.stores.memory import MemoryStore
 
 STORE = MemoryStore()
@@ -63,7 +65,10 @@ def factory(_serializer=None, **options):
     def open_session(request):
         cookies = "; ".join(f"{name}={value}" for name, value in request.cookies.items())
         request.environ["HTTP_COOKIE"] = cookies
-        return _session_of(manager, request)
+        request.scheme = "http"
+        request.registry = Registry()
+        request.registry.settings = {SESSIONS: manager}
+        return _session_of(request)
 
     return open_session
 
@@ -98,6 +103,7 @@ def with_ours(request_type):
 
 def pytest_configure():
     module.PyramidSession = Ours
+    module._Visit._waited = True  # the tests call the first callback only, and once
     session.BaseCookieSessionFactory = factory
     csrf.SessionCSRFStoragePolicy = CSRFStoragePolicy
     testing.DummySession = session_with

@@ -2,9 +2,12 @@
 
 import pytest
 
-from coatcheck import RequestOver, StoreUnavailable
+from coatcheck import CookieSettings, RequestOver, Sessions, StoreUnavailable
+from coatcheck.frameworks.hug import SessionMiddleware
+from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import cookies_for
 from tests.behaviours.client import Request, WsgiClient, environ_of
+from tests.behaviours.site import SECRET
 from tests.compat.hug_store_redis.quietly import hug
 from tests.frameworks.hug_apps import Visit, add, api_of, broken, get, raw
 
@@ -162,6 +165,48 @@ def test_an_outage_in_a_middleware_after_ours_has_stored_is_a_503(sessions):
 
     api.http.add_middleware(Other(after=after))
     assert Visit(sessions, api_of(sessions, api=api)).get(add()).status == "503 Service Unavailable"
+
+
+# Several of our middleware, as hug makes of an API that extends another
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_api_that_extends_one_with_sessions_of_the_same_manager_stores_them_once(sessions, store, same):
+    outer, inner = hug.API(f"tests_hug_outer_{same}"), hug.API(f"tests_hug_inner_{same}")
+    middleware = SessionMiddleware(outer, sessions)
+    outer.http.add_middleware(middleware)
+    inner.http.add_middleware(middleware if same else SessionMiddleware(inner, sessions))
+    hug.get("/sub", api=inner)(lambda request: request.context["session"].sign_in("ada"))
+    outer.extend(inner)
+    visit = Visit(sessions, outer)
+    response = hug.test.get(outer, "/sub", scheme="https")
+    (cookie,) = (value.partition(";")[0] for name, value in response.headers if name == "set-cookie")
+    visit.cookies = dict([cookie.split("=", 1)])
+    assert len(sessions.of_user("ada")) == 1
+    visit.get(add())
+    assert visit.lines == []
+    assert visit.fields() == {"a": 1}
+    store.fail("load", error=DOWN)
+    assert visit.get(get).status == "503 Service Unavailable"
+
+
+def test_middleware_of_two_managers_stores_the_sessions_of_both(sessions):
+    other = Sessions(MemoryStore(), secret=SECRET, cookie=CookieSettings(name="__Host-other"))
+    api = api_of(other, api=api_of(sessions, context_name="first"), context_name="second")
+    visit = Visit(sessions, api)
+
+    def handler(request):
+        request.context["first"]["a"] = 1
+        request.context["second"].sign_in("ada")
+
+    visit.get(handler)
+    assert visit.cookies.keys() == {"__Host-session", "__Host-other"}
+    assert visit.get(
+        lambda request: [dict(request.context["first"]), request.context["second"].user]
+    ).data == [
+        {"a": 1},
+        "ada",
+    ]
 
 
 # Outages

@@ -84,6 +84,9 @@ def test_further_settings_change_a_copy_of_the_manager():
         ({"url": "memory://", "secret": SECRET, "cookie__nmae": "x"}, "no setting coatcheck.cookie.nmae "),
         ({"sessions": manager, "prefix": "x"}, "no setting coatcheck.prefix "),
         ({"url": "memory://", "secret": SECRET, "idle_timeout": "soon"}, "coatcheck.idle_timeout .*'soon'"),
+        ({"url": "memory://", "secret": SECRET, "idle_timeout": "inf"}, "coatcheck.idle_timeout .*'inf'"),
+        ({"url": "memory://", "secret": SECRET, "clock": "time.time"}, "clock must be a callable"),
+        ({"sessions": ""}, "coatcheck.url"),
         ({"url": "memory://", "secret": SECRET, "max_bytes": "1k"}, "coatcheck.max_bytes .*'1k'"),
         (
             {"url": "memory://", "secret": SECRET, "insecure_http": "true", "cookie__name": "__Host-a"},

@@ -26,7 +26,7 @@ from coatcheck.frameworks.asgi_neighbours import Neighbours
 from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
 from coatcheck.http.paths import Prefixes
-from coatcheck.responder import ENVIRON_KEY, SCOPE_KEY, AsyncResponder
+from coatcheck.responder import ENVIRON_KEY, SCOPE_KEY, AsyncResponder, of_kind
 from coatcheck.session import Session, end_of_request, head_has_left
 from coatcheck.sessions import AsyncSessions
 
@@ -80,7 +80,7 @@ class SessionMiddleware:
         if isinstance(exclude, str):
             raise ConfigurationError(f"exclude takes several prefixes: write exclude=({exclude!r},).")
         self.app = app
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, AsyncSessions)
         self._eager = load == "eager"
         self._exclude = Prefixes("exclude", dict.fromkeys(exclude, True)) or None
         self._by_path = bool(sessions.settings.outage_by_path)

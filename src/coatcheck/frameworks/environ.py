@@ -8,7 +8,7 @@ from coatcheck.responder import ENVIRON_KEY, Responder, SharedResponder, session
 from coatcheck.session import Session
 from coatcheck.sessions import Sessions
 
-__all__ = ["begin_request", "is_sent_by_server"]
+__all__ = ["begin_request", "is_sent_by_server", "path_of"]
 
 _S = TypeVar("_S", bound=Session)
 
@@ -29,16 +29,22 @@ def begin_request(
         session = sessions.share(outer, session_type)
         responder = SharedResponder(sessions, session, outer)
     else:
-        # PEP 3333: header and path are bytes as latin-1 text. Frameworks parse the header; here it is as it came.
+        # PEP 3333: the header is bytes as latin-1 text. Frameworks parse it; here it is as it came.
         session = sessions.open(
             environ.get("HTTP_COOKIE", ""),
             client=environ.get("HTTP_USER_AGENT", ""),
-            path=environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace"),
+            path=path_of(environ),
             session_type=session_type,
         )
         responder = Responder(sessions, session)
     environ[ENVIRON_KEY] = session
     return session, responder
+
+
+def path_of(environ: dict[str, Any]) -> str:
+    """The path within the application, decoded (PEP 3333 has its bytes as latin-1 text)."""
+    path: str = environ.get("PATH_INFO", "")
+    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def is_sent_by_server(body: object, environ: dict[str, Any]) -> bool:

@@ -35,7 +35,7 @@ from coatcheck.frameworks.flask_messages import FLASHES, MessageFields, shown
 from coatcheck.frameworks.flask_settings import merged, seen
 from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend, unavailable
-from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
+from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, of_kind, session_in
 from coatcheck.sessions import Sessions
 
 __all__ = ["FlaskSession", "SessionInterface", "session"]
@@ -88,7 +88,7 @@ class SessionInterface(FlaskSessionInterface):
         Args:
             sessions: The manager.
         """
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, Sessions)
         self._managers: WeakKeyDictionary[flask.Flask, tuple[tuple[object, ...], Sessions]] = (
             WeakKeyDictionary()
         )

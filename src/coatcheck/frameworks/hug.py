@@ -21,14 +21,14 @@ from coatcheck.frameworks.bound import BoundSession
 from coatcheck.frameworks.environ import begin_request
 from coatcheck.frameworks.streams import Stream, close_body
 from coatcheck.http.headers import amend
-from coatcheck.responder import Refusal
+from coatcheck.responder import Refusal, of_kind
 from coatcheck.session import Session, end_of_request
 from coatcheck.sessions import Sessions
 
 __all__ = ["HugSession", "SessionMiddleware"]
 
 _SERVER_ERROR = 500
-_VISIT = "coatcheck.frameworks.hug"  # a key of the environment
+_VISITS = "coatcheck.frameworks.hug"  # a key of the environment
 
 
 class HugSession(BoundSession):
@@ -69,7 +69,7 @@ class SessionMiddleware:
             context_name: The session's name in the context of a request.
         """
         self.api = api
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, Sessions)
         self.context_name = context_name
         self._prepared: object = None
 
@@ -79,14 +79,18 @@ class SessionMiddleware:
         if server is not None and server is not self._prepared:
             self._prepared = server  # hug makes it when it is asked for its WSGI application
             server.add_error_handler(StoreError, _answer)
-        visit = request.env[_VISIT] = _Visit(self.sessions, request.env)
+        visit = _Visit(self, request.env)
+        request.env.setdefault(_VISITS, []).append(visit)
         request.context[self.context_name] = visit.session
 
     def process_response(self, request: Any, response: Any, _resource: Any, req_succeeded: bool) -> None:
         """Store what was changed, and write the headers."""
-        visit: _Visit | None = request.env.get(_VISIT)
+        # hug takes over the middleware of an API that is extended: there may be several, or one twice.
+        visits: list[_Visit] = request.env.get(_VISITS, [])
+        visit = next((each for each in reversed(visits) if each.middleware is self), None)
         if visit is None:
             return
+        visit.middleware = None
         error = sys.exc_info()[1]
         if error is not None and error is not visit.around:
             visit.responder.fail()
@@ -101,23 +105,25 @@ class SessionMiddleware:
 
 def _answer(error: StoreError, request: Any, response: Any, _params: Any) -> None:
     """What Falcon calls with a `StoreError` of a handler, of another middleware or of `process_response`."""
-    visit: _Visit | None = request.env.get(_VISIT)
-    if visit is None:
+    visits: list[_Visit] | None = request.env.get(_VISITS)
+    if visits is None:
         raise error  # a middleware before ours has raised it
-    visit.refuse(response, error)
+    for visit in visits:
+        visit.refuse(response, error)
 
 
 class _Visit:
     """One request's session, from its opening to the end of the response."""
 
-    def __init__(self, sessions: Sessions, environ: dict[str, Any]) -> None:
+    def __init__(self, middleware: SessionMiddleware, environ: dict[str, Any]) -> None:
+        self.middleware: SessionMiddleware | None = middleware  # None: it has processed the response
         self.around = sys.exc_info()[1]
-        self.session, self.responder = begin_request(sessions, environ, HugSession)
+        self.session, self.responder = begin_request(middleware.sessions, environ, HugSession)
 
     def settle(self, placed: object) -> None:
         """Do to the session what a handler meant that put something else in its place."""
         session = self.session
-        if placed is session:
+        if isinstance(placed, Session):  # it, or that of another middleware of ours
             return
         if not isinstance(placed, Mapping) or not placed:
             session.clear()

@@ -43,7 +43,7 @@ from coatcheck.frameworks.asgi_lifespan import Lifespan
 from coatcheck.frameworks.asgi_neighbours import put_in_place
 from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.http.headers import unavailable
-from coatcheck.responder import ENVIRON_KEY
+from coatcheck.responder import ENVIRON_KEY, of_kind
 from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions
 
@@ -114,7 +114,7 @@ class SessionPlugin(InitPlugin, BaseBackendConfig["_TestBackend"]):
             shutdown: Whether to shut the manager down with the application.
             sweep_every: How often to remove expired records from the store while the application runs; None: never.
         """
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, AsyncSessions)
         self._load: Literal["eager", "on_demand"] = load
         self._dependency_key = dependency_key
         self._lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)

@@ -43,7 +43,7 @@ def sessions_from(settings: Mapping[str, Any], resolve: Callable[[Any], Any]) ->
     given = {
         name.removeprefix(_PREFIX): value for name, value in settings.items() if name.startswith(_PREFIX)
     }
-    manager, url = resolve(given.pop("sessions", None)), given.pop("url", None)
+    manager, url = resolve(given.pop("sessions", None) or None), given.pop("url", None)
     if (manager is None) == (url is None):
         raise ConfigurationError(
             "Coatcheck needs the setting coatcheck.url, with coatcheck.secret, or else coatcheck.sessions: a Sessions, or "
@@ -71,7 +71,8 @@ def _read(name: str, value: Any, hint: Any) -> Any:
         return value
     if name == "secret":
         return value.split()
+    kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)]
     try:
-        return next((_READERS[kind](value) for kind in (hint, *get_args(hint)) if kind in _READERS), value)
-    except ValueError:
+        return next((_READERS[kind](value) for kind in kinds if kind in _READERS), value)
+    except (ValueError, OverflowError):
         raise ConfigurationError(f"{_PREFIX}{name} is not what it must be: {value!r}.") from None

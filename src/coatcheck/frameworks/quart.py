@@ -32,7 +32,7 @@ from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.frameworks.flask_messages import MessageFields
 from coatcheck.frameworks.flask_settings import merged, seen
 from coatcheck.http.headers import amend, unavailable
-from coatcheck.responder import ENVIRON_KEY
+from coatcheck.responder import ENVIRON_KEY, of_kind
 from coatcheck.session import Session, has_ended
 from coatcheck.sessions import AsyncSessions
 
@@ -81,7 +81,7 @@ class SessionInterface(QuartSessionInterface):
             shutdown: Whether to shut the manager down with the server.
             sweep_every: How often to remove expired records from the store while the server runs; None: never.
         """
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, AsyncSessions)
         self._wrap = partial(
             _Middleware, load=load, exclude=exclude, shutdown=shutdown, sweep_every=sweep_every
         )

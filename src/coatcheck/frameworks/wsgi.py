@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from coatcheck.frameworks.environ import is_sent_by_server, path_of
+from coatcheck.frameworks.streams import close_body
 from coatcheck.http.csrf import SAFE_METHODS
 from coatcheck.http.headers import amend
-from coatcheck.responder import ENVIRON_KEY, Responder, session_in
+from coatcheck.responder import ENVIRON_KEY, Responder, of_kind, session_in
 from coatcheck.session import Session, end_of_request
 from coatcheck.sessions import Sessions
 
@@ -50,7 +52,7 @@ class SessionMiddleware:
             sessions: The manager.
         """
         self.app = app
-        self.sessions = sessions
+        self.sessions = of_kind(sessions, Sessions)
         self._by_path = bool(sessions.settings.outage_by_path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -64,7 +66,7 @@ class SessionMiddleware:
                 except BaseException:
                     self.sessions.note_failure(outer)
                     raise
-        path = _path_of(environ) if self._by_path else ""
+        path = path_of(environ) if self._by_path else ""
         # The Cookie header as it came (PEP 3333: its bytes as latin-1 text), not as a framework has parsed it.
         session = self.sessions.open(
             environ.get("HTTP_COOKIE", ""), client=environ.get("HTTP_USER_AGENT", ""), path=path
@@ -75,12 +77,12 @@ class SessionMiddleware:
         body: Iterable[bytes] = ()
         try:
             body = self.app(environ, response.start)
-            if response.head_sent or not (isinstance(body, list | tuple) or _is_file(body, environ)):
+            if response.head_sent or not (isinstance(body, list | tuple) or is_sent_by_server(body, environ)):
                 return _Body(response, body)
             response.send_head(last=True)
         except BaseException as error:
             refusal = response.refuse(error)
-            _close_body(body)
+            close_body(body)
             if refusal is None:
                 response.end(
                     last=True
@@ -101,24 +103,6 @@ def check_csrf(environ: WSGIEnvironment, value: str | None = None) -> bool:
         return True
     session: Session = environ[ENVIRON_KEY]
     return session.check_csrf(value) or session.check_csrf(environ.get("HTTP_X_CSRF_TOKEN"))
-
-
-def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
-    """Whether the server sends `body` itself: like a list, it runs no code of the application, and needs no wrapping."""
-    file_wrapper = environ.get("wsgi.file_wrapper")
-    return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
-
-
-def _close_body(body: object) -> None:
-    """What PEP 3333 wants done with every body, at its end or before it."""
-    if (close := getattr(body, "close", None)) is not None:
-        close()
-
-
-def _path_of(environ: WSGIEnvironment) -> str:
-    """The path within the application, decoded (PEP 3333 has its bytes as latin-1 text)."""
-    path: str = environ.get("PATH_INFO", "")
-    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 class _Response(Responder):
@@ -219,6 +203,6 @@ class _Body:
     def close(self) -> None:
         """Called by the server at the end, also when the client hung up."""
         try:
-            _close_body(self._body)
+            close_body(self._body)
         finally:
             self._response.end(last=True)
