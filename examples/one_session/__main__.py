@@ -72,8 +72,8 @@ def chosen_ports(first):
     with ExitStack() as stack:
         try:
             listeners = [stack.enter_context(socket.create_server((HOST, port))) for port in wanted]
-        except OSError as error:
-            sys.exit(f"A port from {first} to {first + 6} can't be had: {error.strerror}")
+        except (OSError, OverflowError) as error:
+            sys.exit(f"A port from {first} to {first + 6} can't be had: {error}")
         return [listener.getsockname()[1] for listener in listeners]
 
 

@@ -10,7 +10,11 @@ from tests.frameworks.test_starlette import leave, response_of
 
 class TestFastHTML(AsyncHttpBehaviours):
     def build_async(self, sessions, portal):
-        app = FastHTML(sess_cls=None, middleware=[Middleware(SessionMiddleware, sessions=sessions)])
+        app = FastHTML(
+            sess_cls=None,
+            secret_key="unused",  # without one, FastHTML writes a file into the current folder
+            middleware=[Middleware(SessionMiddleware, sessions=sessions)],
+        )
 
         @app.get("/play")
         async def play(request, session):
