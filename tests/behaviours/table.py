@@ -6,7 +6,6 @@ The outcomes are those of `pytest --outcomes build/outcomes.json`, in whatever e
 import inspect
 import json
 import sys
-import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from tests.behaviours.failing import ErrorPages
 from tests.behaviours.suite import HttpBehaviours
 from tests.behaviours.websockets import Websockets
+from tests.conformance.suites import Listed
 from tests.lines import ADAPTERS, PARTS, lines_of
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +48,8 @@ COLUMNS = (
     Column("Tornado", "To", "its own", f"{F}tornado.py::TestMixinLast", (), "tornado"),
     Column("aiohttp", "ai", "its own", f"{F}aiohttp.py::TestAiohttp", (), "aiohttp"),
     Column("hug", "hu", "waitress", f"{F}hug.py::TestServed", (f"{F}hug.py::TestWithAnExceptionHandler",), "hug"),
-    Column("Litestar", "Li", "uvicorn", f"{F}litestar_plugin.py::TestServed", (f"{F}litestar_plugin.py::TestLitestar",), "litestar", "litestar"),
-    Column("Quart", "Qu", "hypercorn", f"{F}quart.py::TestServed", (f"{F}quart.py::TestQuart",), "quart", "quart"),
+    Column("Litestar", "Li", "uvicorn", f"{F}litestar_plugin.py::TestServed", (f"{F}litestar_plugin.py::TestLitestar",), "litestar"),
+    Column("Quart", "Qu", "hypercorn", f"{F}quart.py::TestServed", (f"{F}quart.py::TestQuart",), "quart"),
     Column("Falcon, WSGI", "FW", "waitress", f"{T}falcon.py::TestWsgiServed", (f"{T}falcon.py::TestWsgi",)),
     Column("Falcon, ASGI", "Fa", "uvicorn", f"{T}falcon.py::TestAsgiServed", (f"{T}falcon.py::TestAsgi",)),
     Column("Bottle", "Bo", "waitress", f"{T}bottle.py::TestServed", (f"{T}bottle.py::TestWithAPageThatUsesTheSession",)),
@@ -147,8 +147,7 @@ def frameworks():
             if column.adapter
             else "a recipe"
         )
-        list_of = ROOT / f"tests/conformance/{column.own_suite}.toml"
-        left_out = len(tomllib.loads(list_of.read_text())) if column.own_suite and list_of.exists() else "–"
+        left_out = f"[{len(Listed(column.own_suite).all)}](conformance.md)" if column.own_suite else "–"
         yield f"| {column.head} | {column.name} | {column.server} | {lines} | {left_out} |"
     yield "\nBeside those modules, in lines of code:"
     yield ";\n".join(f"{words} {lines_of(file)}" for file, words in PARTS.items()) + "."

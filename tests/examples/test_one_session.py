@@ -258,7 +258,7 @@ def test_while_the_store_is_silent_each_says_so_and_nobody_is_signed_out(site, v
 
 
 def test_it_stops_its_servers_when_it_is_told_to(tmp_path):
-    with started(tmp_path, "--port", free_port()) as server:
+    with started(tmp_path, "--port", free_port(7)) as server:
         address = httpx.URL(address_of(server))
         assert httpx.get(address).status_code == 200
         server.process.send_signal(signal.SIGINT)

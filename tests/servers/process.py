@@ -14,8 +14,8 @@ START_PATIENCE = 30  # seconds; a server that takes longer on a busy machine is 
 _taken = set()
 
 
-def free_port():
-    """A port that nobody listens on, nor on the one 10,000 above it (a Redis cluster's bus).
+def free_port(row=1):
+    """The first of a row of ports that nobody listens on, nor on those 10,000 above them (a Redis cluster's bus).
 
     From below the range out of which the kernel takes the ports of clients, so that none of them gets in between;
     each worker of xdist has a part of its own.
@@ -24,8 +24,9 @@ def free_port():
     start = 10_200 + worker * 2_400
     for _ in range(1_000):
         port = random.SystemRandom().randrange(start, start + 2_400)
-        if port not in _taken and _is_free(port) and _is_free(port + 10_000):
-            _taken.add(port)
+        ports = range(port, port + row)
+        if _taken.isdisjoint(ports) and all(_is_free(each) and _is_free(each + 10_000) for each in ports):
+            _taken.update(ports)
             return port
     raise AssertionError("there is no free port")
 
