@@ -136,7 +136,9 @@ async def test_a_socket_whose_handshake_cant_be_stored_is_told_to_come_again_lat
         assert exchange.status == 503
         assert exchange.headers(b"retry-after") != []
     else:
-        assert [(message["type"], message["code"]) for message in exchange.sent] == [("websocket.close", 1013)]
+        assert [(message["type"], message["code"]) for message in exchange.sent] == [
+            ("websocket.close", 1013)
+        ]
 
 
 # The test client
