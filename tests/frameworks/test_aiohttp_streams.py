@@ -1,10 +1,10 @@
 """aiohttp: files, streams, bodies that are made while they are sent, and handlers that are cancelled."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
-from aiohttp import ClientPayloadError, web
+from aiohttp import ClientError, ClientPayloadError, web
 
 from coatcheck import CannotSendCookie, RequestOver, StoreUnavailable
 from coatcheck.frameworks.aiohttp import get_session
@@ -36,6 +36,17 @@ async def test_a_file_response_has_the_cookie_whatever_its_status(tmp_path):
             assert response.headers["Vary"] == "Cookie"
             assert response.headers["Cache-Control"] == "no-store"
         assert await shop.fields() == {"downloads": 3}
+
+
+def telling(over):
+    @web.middleware
+    async def around(request, handler):
+        try:
+            return await handler(request)
+        finally:
+            over.set()
+
+    return around
 
 
 async def to_the_end(request):
@@ -93,6 +104,32 @@ async def test_a_stream_whose_late_change_cant_be_stored_breaks_off(handler):
         assert await shop.fields() == {"a": 1}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@on_each_loop
+async def test_a_handler_goes_on_after_the_end_of_its_stream_also_if_that_failed(fails):
+    over = asyncio.Event()
+
+    async def stream(request):
+        session = await get_session(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if fails:
+            session["a"] = 2
+            shop.failing.fail("write", error=DOWN)
+        with pytest.raises(StoreUnavailable) if fails else nullcontext():
+            await response.write_eof()
+        shop.failing.recover()
+        session["b"] = 3
+        return response
+
+    async with Shop(before=[telling(over)], stream=stream) as shop:
+        await shop.visitor(a=1)
+        with suppress(ClientPayloadError):
+            await shop.get("stream")
+        await over.wait()
+        assert await shop.fields() == {"a": 2 if fails else 1, "b": 3}
+
+
 @pytest.mark.parametrize("version", ["plain", "compressed"])
 @on_each_loop
 async def test_a_stream_that_cant_be_begun_is_a_whole_503(version):
@@ -130,6 +167,10 @@ async def test_a_change_after_the_end_of_the_request_is_an_error():
             held[0].sign_in("ada")
         return response
 
+    async def ends(request):
+        held[0] = await get_session(request)
+        return await to_the_end(request)
+
     async def fails(request):
         held[0] = await get_session(request)
         held[0]["a"] = 1
@@ -139,8 +180,8 @@ async def test_a_change_after_the_end_of_the_request_is_an_error():
         await stream(request)
         raise RuntimeError
 
-    async with Shop(keep=keep, stream=stream, fails=fails, breaks=breaks) as shop:
-        for name in ("keep", "stream", "fails", "breaks"):
+    async with Shop(keep=keep, stream=stream, ends=ends, fails=fails, breaks=breaks) as shop:
+        for name in ("keep", "stream", "ends", "fails", "breaks"):
             with suppress(ClientPayloadError):
                 await shop.get(name)
             with pytest.raises(RequestOver):
@@ -174,6 +215,24 @@ async def test_a_handler_that_is_cancelled_has_ended_the_session_that_it_ended()
             await asking
         await quiet()
         assert await shop.fields() is None
+
+
+@on_each_loop
+async def test_a_handler_that_is_cancelled_has_a_session_that_is_over():
+    held, over = [], asyncio.Event()
+
+    async def wait(request):
+        held.append(await get_session(request))
+        request.task.cancel()
+        await asyncio.Event().wait()
+
+    async with Shop(before=[telling(over)], wait=wait) as shop:
+        await shop.visitor(a=1)
+        with suppress(ClientError):
+            await shop.get("wait")
+        await over.wait()
+        with pytest.raises(RequestOver):
+            held[0]["a"] = 2
 
 
 @on_each_loop

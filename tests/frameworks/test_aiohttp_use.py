@@ -65,6 +65,23 @@ async def test_a_redirect_that_a_handler_raises_stores_its_sign_in():
 
 
 @on_each_loop
+async def test_a_signal_before_ours_stores_also_where_the_handler_raises_a_response():
+    async def leave(request):
+        await get_session(request)
+        raise web.HTTPFound("/")
+
+    async def seen(request, response):
+        (await get_session(request))["status"] = response.status
+
+    shop = Shop(leave=leave)
+    shop.app.on_response_prepare.insert(0, seen)
+    async with shop:
+        await shop.visitor(a=1)
+        await shop.get("leave", allow_redirects=False)
+        assert await shop.fields() == {"a": 1, "status": 302}
+
+
+@on_each_loop
 async def test_a_refusal_that_a_handler_raises_stores_what_it_has_set():
     async def refuse(request):
         (await get_session(request))["tries"] = 1

@@ -1,14 +1,16 @@
 """aiohttp: websockets, and applications within applications."""
 
 import pytest
-from aiohttp import WSMsgType, web
-from aiohttp.test_utils import TestServer
+from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.test_utils import TestClient, TestServer
 
-from coatcheck import AsyncSessions, CannotSendCookie, CookieSettings, StoreUnavailable
-from coatcheck.frameworks.aiohttp import get_session, setup
+from coatcheck import AsyncSessions, CannotSendCookie, CookieSettings, RequestOver, StoreUnavailable
+from coatcheck.frameworks.aiohttp import SESSIONS, get_session, setup
+from coatcheck.stores.memory import AsyncMemoryStore
+from coatcheck.testing import AsyncFailingStore
 from tests.behaviours.site import SECRET
 from tests.frameworks.aiohttp_apps import Shop, count
-from tests.loops import on_each_loop
+from tests.loops import on_each_loop, quiet
 
 DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
@@ -65,13 +67,22 @@ async def test_the_handshake_brings_the_cookie_and_later_there_is_none():
 
 @on_each_loop
 async def test_a_store_that_fails_refuses_the_handshake_and_closes_an_open_socket():
-    async with Shop(watch=watch) as shop:
+    held = []
+
+    async def watched(request):
+        held.append(await get_session(request))
+        return await watch(request)
+
+    async with Shop(watch=watched) as shop:
         await shop.visitor(user="ada")
         async with shop.client.ws_connect("/watch") as socket:
             shop.failing.fail("load", error=DOWN)
             await socket.send_str("?")
             closed = await socket.receive()
             assert (closed.type, closed.data) == (WSMsgType.CLOSE, 1013)
+        await quiet()
+        with pytest.raises(RequestOver):
+            held[0]["a"] = 1
 
     async def enter(request):
         (await get_session(request))["a"] = 1
@@ -89,6 +100,19 @@ async def test_a_store_that_fails_refuses_the_handshake_and_closes_an_open_socke
         }
         response = await shop.get("enter", headers=upgrade)
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
+
+
+@on_each_loop
+async def test_a_socket_whose_handler_fails_is_not_told_that_the_store_does():
+    async def fails(request):
+        await get_session(request)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        raise RuntimeError
+
+    async with Shop(fails=fails) as shop, shop.client.ws_connect("/fails") as socket:
+        await socket.receive()
+        assert socket.close_code == WSCloseCode.ABNORMAL_CLOSURE
 
 
 # One application within another
@@ -193,3 +217,28 @@ async def test_an_application_within_another_that_has_another_cookie_has_a_sessi
         assert await response.json() == {"within": True}
         assert response.headers["Set-Cookie"].startswith("other=")
         assert await shop.fields() == {"n": 1}
+
+
+@on_each_loop
+async def test_the_policy_of_an_outage_goes_by_the_path_within_the_application():
+    async def a(request):
+        return web.Response(text=str((await get_session(request)).get("a")))
+
+    store, site = AsyncFailingStore(AsyncMemoryStore()), web.Application()
+    for prefix in ("/one", "/two"):
+        inner = web.Application()
+        setup(inner, AsyncSessions(store, secret=SECRET, insecure_http=True, outage={"/open": "anonymous"}))
+        inner.router.add_get("/open", a)
+        inner.router.add_get("/closed", a)
+        site.add_subapp(prefix, inner)
+    async with TestClient(TestServer(site)) as client:
+        session = inner[SESSIONS].open(b"")
+        await inner[SESSIONS].load(session)
+        session["a"] = 1
+        await inner[SESSIONS].close(session)
+        cookies = inner[SESSIONS].cookie_of(session)
+        store.fail("load", error=DOWN)
+        for prefix in ("/one", "/two"):
+            for path, status in (("/open", 200), ("/closed", 503)):
+                async with client.get(prefix + path, cookies=cookies) as response:
+                    assert response.status == status, prefix + path

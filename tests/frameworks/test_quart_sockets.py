@@ -117,6 +117,30 @@ async def test_a_socket_in_an_outage_is_told_to_come_again_later(extended):
         assert [message["type"] for message in exchange.sent] == ["websocket.close"]
 
 
+@pytest.mark.parametrize("extended", [True, False])
+@on_each_loop
+async def test_a_socket_whose_handshake_cant_be_stored_is_told_to_come_again_later(extended):
+    house = House()
+
+    async def view():
+        session["a"] = 2
+        await quart.websocket.accept()
+
+    house.socket(view)
+    cookie = await house.visitor(a=1)
+    house.store.fail("write", error=DOWN)
+    extensions = {"websocket.http.response": {}} if extended else {}
+    async with house.connection(cookie, extensions=extensions) as (exchange, serving):
+        await serving
+    if extended:
+        assert exchange.status == 503
+        assert exchange.headers(b"retry-after") != []
+    else:
+        assert [(message["type"], message["code"]) for message in exchange.sent] == [
+            ("websocket.close", 1013)
+        ]
+
+
 # The test client
 
 

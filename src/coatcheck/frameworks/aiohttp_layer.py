@@ -97,7 +97,7 @@ class Layer:
     async def prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """The signal before a head leaves."""
         visit = self._visits.get(request.writer)
-        if visit is not None and not visit.head_sent:
+        if visit is not None:
             visit.begun = response
             # Also one that was written: this may be another, of a middleware outside, or aiohttp's page of a 500.
             await visit.write(response)
@@ -149,8 +149,6 @@ class _Visit(AsyncResponder):
         # A 500 that a middleware outside made of our 503 stays: from here, an error would cut the connection.
         outcome = await self.head(0 if self._left else response.status, pairs, secure=self.secure)
         if outcome.vary:
-            if outcome.set_cookie is not None:
-                response.cookies.pop(self.sessions.settings.template.name, None)
             response.headers.clear()
             response.headers.extend(amend(pairs, outcome.set_cookie))
 
@@ -163,11 +161,10 @@ class _Visit(AsyncResponder):
         if self.failure_behind(error) is not None and isinstance(self.begun, web.WebSocketResponse):
             socket = cast("web.WebSocketResponse[bool]", self.begun)  # pyright: ignore[reportUnknownMemberType]
             await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"session store unavailable")
-            return socket
-        if self.head_sent:
             await self.end(last=True)
-        else:
-            await self.head(500, (), secure=self.secure)  # whose page comes later
+            return socket
+        if self.head_sent or not isinstance(error, Exception):  # a handler that is cancelled has no response
+            await self.end(last=True)
         return None
 
     def _answer(self, refusal: Refusal) -> web.Response:

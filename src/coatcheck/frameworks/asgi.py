@@ -238,6 +238,9 @@ class _Response(AsyncResponder):
                 await self.end()
         elif kind == "websocket.close":
             if not self.head_sent:
+                # A framework within ours closes because the handshake could not be stored (Quart).
+                if self._failure is not None and await self.refuse(self._failure):
+                    return
                 # Servers make a 403 of it, which carries no header of ours.
                 head_has_left(self.session)
                 await self.end()
