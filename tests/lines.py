@@ -13,12 +13,12 @@ NO_CODE = (
 # What makes a session of a framework, and how long it may be.
 ADAPTERS = {
     "wsgi": (200, ["wsgi.py"]),
-    "asgi": (205, ["asgi.py"]),
+    "asgi": (207, ["asgi.py"]),
     "flask": (200, ["flask.py"]),
     "starlette": (200, ["starlette.py"]),
     "fastapi": (200, ["fastapi.py"]),
-    "django": (470, ["django/*.py"]),
-    "pyramid": (200, ["pyramid.py", "pyramid_session.py"]),
+    "django": (492, ["django/*.py"]),
+    "pyramid": (201, ["pyramid.py", "pyramid_session.py"]),
     "tornado": (200, ["tornado.py", "tornado_connection.py"]),
     "aiohttp": (200, ["aiohttp.py", "aiohttp_layer.py"]),
     "hug": (200, ["hug.py"]),

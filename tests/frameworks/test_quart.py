@@ -5,7 +5,6 @@ from quart import websocket
 
 from coatcheck.frameworks.quart import SessionInterface
 from tests.behaviours import AsgiClient, AsyncHttpBehaviours, ErrorPages, perform_async
-from tests.behaviours.forbidden import forbids
 from tests.behaviours.served import OnHypercorn
 from tests.behaviours.websockets import Websockets, talk
 
@@ -54,10 +53,5 @@ class TestQuart(ErrorPages, AsyncHttpBehaviours):
         return AsgiClient(app, portal)
 
 
-@forbids(
-    test_a_handshake_is_refused_when_a_change_before_it_cant_be_stored=(
-        "Quart's websocket is closed before it is accepted, and hypercorn answers that with 403"
-    )
-)
 class TestServed(OnHypercorn, Websockets, TestQuart):
     pass

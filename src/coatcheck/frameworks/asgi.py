@@ -80,7 +80,7 @@ class SessionMiddleware:
         if isinstance(exclude, str):
             raise ConfigurationError(f"exclude takes several prefixes: write exclude=({exclude!r},).")
         self.app = app
-        self.sessions = of_kind(sessions, AsyncSessions)
+        self.sessions: AsyncSessions = of_kind(sessions, AsyncSessions)
         self._eager = load == "eager"
         self._exclude = Prefixes("exclude", dict.fromkeys(exclude, True)) or None
         self._by_path = bool(sessions.settings.outage_by_path)

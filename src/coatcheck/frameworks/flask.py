@@ -88,7 +88,7 @@ class SessionInterface(FlaskSessionInterface):
         Args:
             sessions: The manager.
         """
-        self.sessions = of_kind(sessions, Sessions)
+        self.sessions: Sessions = of_kind(sessions, Sessions)
         self._managers: WeakKeyDictionary[flask.Flask, tuple[tuple[object, ...], Sessions]] = (
             WeakKeyDictionary()
         )

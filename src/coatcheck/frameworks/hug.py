@@ -69,7 +69,7 @@ class SessionMiddleware:
             context_name: The session's name in the context of a request.
         """
         self.api = api
-        self.sessions = of_kind(sessions, Sessions)
+        self.sessions: Sessions = of_kind(sessions, Sessions)
         self.context_name = context_name
         self._prepared: object = None
 

@@ -114,7 +114,7 @@ class SessionPlugin(InitPlugin, BaseBackendConfig["_TestBackend"]):
             shutdown: Whether to shut the manager down with the application.
             sweep_every: How often to remove expired records from the store while the application runs; None: never.
         """
-        self.sessions = of_kind(sessions, AsyncSessions)
+        self.sessions: AsyncSessions = of_kind(sessions, AsyncSessions)
         self._load: Literal["eager", "on_demand"] = load
         self._dependency_key = dependency_key
         self._lifespan = Lifespan(sessions, shutdown=shutdown, sweep_every=sweep_every)

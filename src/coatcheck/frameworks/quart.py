@@ -81,7 +81,7 @@ class SessionInterface(QuartSessionInterface):
             shutdown: Whether to shut the manager down with the server.
             sweep_every: How often to remove expired records from the store while the server runs; None: never.
         """
-        self.sessions = of_kind(sessions, AsyncSessions)
+        self.sessions: AsyncSessions = of_kind(sessions, AsyncSessions)
         self._wrap = partial(
             _Middleware, load=load, exclude=exclude, shutdown=shutdown, sweep_every=sweep_every
         )

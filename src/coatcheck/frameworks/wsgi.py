@@ -52,7 +52,7 @@ class SessionMiddleware:
             sessions: The manager.
         """
         self.app = app
-        self.sessions = of_kind(sessions, Sessions)
+        self.sessions: Sessions = of_kind(sessions, Sessions)
         self._by_path = bool(sessions.settings.outage_by_path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
