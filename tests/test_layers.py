@@ -97,7 +97,7 @@ LEAVES = {
         *("stores.adapter", "stores.breaker", "stores.loops", "stores.sql", "stores.sql.*"),
     ],
     "stores.memcached*": [*STORES, "stores.breaker", "stores.threaded", "stores.memcached*"],
-    "frameworks.wsgi": [*ROW],
+    "frameworks.wsgi": [*ROW, "frameworks.environ", "frameworks.streams"],
     "frameworks.asgi*": [*ROW, "frameworks.asgi*"],
     "frameworks.django*": [*ROW, "frameworks.django*", "frameworks.bound", "frameworks.streams"],
     "frameworks.flask*": [*ROW, "frameworks.flask*", "frameworks.bound", "frameworks.streams"],
