@@ -205,9 +205,9 @@ def pyramid(kind: Kind, port: int, redis_port: int) -> None:
         config.add_settings({"coatcheck.sessions": _sessions(redis_port)})
         config.include("coatcheck.frameworks.pyramid")
     elif kind == "usual":
-        from pyramid_session_redis import RedisSessionFactory
+        from pyramid.session import SignedCookieSessionFactory
 
-        config.set_session_factory(RedisSessionFactory(SECRET, redis_url=_url(redis_port)))
+        config.set_session_factory(SignedCookieSessionFactory(SECRET))
 
     def view(name: str) -> Callable[[Any], Response]:
         def answer(request: Any) -> Response:
@@ -398,7 +398,7 @@ USUAL = {
     "Starlette": "starsessions, Redis",
     "FastAPI": "starsessions, Redis",
     "Django": "its `cache` engine, Redis",
-    "Pyramid": "pyramid-session-redis",
+    "Pyramid": "its signed cookie",
     "Tornado": "a signed cookie (it has no sessions)",
     "aiohttp": "aiohttp-session, Redis",
     "Litestar": "its server-side session, Redis",
