@@ -31,7 +31,8 @@ COMMANDS = {  # each with its usual server; {} is the port
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops it as Ctrl-C does
+    for wish in (signal.SIGINT, signal.SIGTERM):  # also where a shell has started it in the background
+        signal.signal(wish, signal.default_int_handler)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="one-session-")))
         ports = dict(zip(("port", *COMMANDS), chosen_ports(options.port), strict=True))
