@@ -230,9 +230,6 @@ def tornado(kind: Kind, port: int, redis_port: int) -> None:
 
     from coatcheck.frameworks.tornado import SessionMixin
 
-    class Cookie(dict[str, Any]):
-        """What Tornado's users write: fields in a signed cookie."""
-
     class Bare(RequestHandler):
         session: Any = None
 
@@ -245,7 +242,7 @@ def tornado(kind: Kind, port: int, redis_port: int) -> None:
         def prepare(self) -> None:
             import json
 
-            self.session = Cookie(json.loads(self.get_signed_cookie("s") or b"{}"))
+            self.session = json.loads(self.get_signed_cookie("s") or b"{}")  # Tornado has no sessions
 
         def get(self, name: str) -> None:
             import json

@@ -1,4 +1,4 @@
-"""What a session costs in each framework: beside the bare framework, and beside the session that its users have.
+"""The cost of a session in each framework, compared with no session and with the session that its users have now.
 
 Each site is a process of its own behind its usual server; the client keeps one connection to each. All run on one core;
 what counts is the CPU time of client, server and Redis together.
