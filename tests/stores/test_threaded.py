@@ -158,12 +158,16 @@ async def test_a_call_that_finds_no_free_thread_in_time_is_surely_not_done():
 
 
 @loops.on_each_loop
-async def test_a_deadline_that_has_passed_is_a_timeout():
-    store = ThreadedStore(Recording(shut=True))
-    with pytest.raises(StoreTimeout):
-        await store.load([KEY], 7, soon(-1))
-    store._store.gate.set()
+async def test_a_call_whose_deadline_has_passed_never_begins():
+    plain = Recording()
+    store = ThreadedStore(plain)
+    await store.ping(soon())  # a thread is free
+    for call in (store.load([KEY], 7, soon(-1)), store.write([WRITE], 7, soon(-1))):
+        with pytest.raises(StoreTimeout, match="had passed") as caught:
+            await call
+        assert caught.value.ambiguous is False
     await store.close()
+    assert [name for name, _ in plain.calls] == ["ping"]
 
 
 @pytest.mark.promise("F-02")

@@ -61,11 +61,13 @@ class ThreadedStore(AsyncAdapter):
         return self._pool if self._pid == os.getpid() else None  # a fork leaves the threads to the parent
 
     async def _call(self, call: Callable[..., _T], *args: Any, deadline: float, changes: bool = False) -> _T:
+        left = deadline - time.monotonic()
+        if left <= 0:  # a thread that was free would begin it all the same
+            raise StoreTimeout(f"the deadline had passed before {self._name} was asked", ambiguous=False)
         pool = self._running()
         if pool is None:
             pool = self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="coatcheck-store")
             self._pid = os.getpid()
-        left = deadline - time.monotonic()
         work = pool.submit(call, *args, deadline - min(left / 10, _WAY_BACK))
         answer = asyncio.wrap_future(work)
         try:
