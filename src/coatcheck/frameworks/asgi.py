@@ -90,18 +90,15 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] not in ("http", "websocket"):
-            await self.app(
-                scope, receive, self._lifespan.watched(send) if scope["type"] == "lifespan" else send
-            )
+            watched = self._lifespan.watched(send) if scope["type"] == "lifespan" else send
+            await self.app(scope, receive, watched)
             return
         path = path_of(scope) if self._by_path or self._exclude is not None else ""
         outer = scope[SCOPE_KEY] if SCOPE_KEY in scope else scope.get("wsgi_environ", {}).get(ENVIRON_KEY)
-        shared = None
         # Most requests have no outer layer, and `isinstance` of an abstract class is dear.
-        if outer is not None and isinstance(outer, Session) and self.sessions.agrees_with(outer):
-            shared = outer
-        if shared is not None:
-            session = self.sessions.share(shared, self.session_type)
+        shared = outer is not None and isinstance(outer, Session) and self.sessions.agrees_with(outer)
+        if shared:
+            session = self.sessions.share(outer, self.session_type)
         else:
             if outer is not None:
                 scope = dict(scope)  # the other layer finds its own session when the head passes it
@@ -112,7 +109,7 @@ class SessionMiddleware:
         scope[SCOPE_KEY] = scope[ENVIRON_KEY] = session
         if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
-        if shared is not None:
+        if shared:
 
             async def settled(message: Message) -> None:
                 if message["type"] in _HEADS and scope.get(SCOPE_KEY) is not session:
@@ -122,7 +119,7 @@ class SessionMiddleware:
             try:
                 await self.app(scope, receive, settled)  # the outer layer stores it
             except BaseException:
-                self.sessions.note_failure(shared)
+                self.sessions.note_failure(outer)
                 raise
             return
         response = _Response(self.sessions, session)
@@ -206,11 +203,10 @@ class _Response(AsyncResponder):
             status = message.get("status", 0)
             headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
             secure = self.scope.get("scheme", "http") in _SECURE
-            caught = sys.exc_info()[1] if status >= _SERVER_ERROR else None
+            own = sys.exc_info()[1] if status >= _SERVER_ERROR else None
             # A framework within ours answers what its handler raised, before it lets that through (Starlette). Not an
             # exception that stands for a response, such as `HTTPException(503)`.
-            own = None if caught is self.outside else caught
-            if own is not None and getattr(own, "status_code", None) != status:
+            if own is not None and own is not self.outside and getattr(own, "status_code", None) != status:
                 await self.failed(own)
             try:
                 if self.scope.get(SCOPE_KEY) is not self.session:
@@ -223,13 +219,11 @@ class _Response(AsyncResponder):
                     raise
                 return
             if outcome.vary:
+                headers = _amended(headers, outcome.set_cookie)
+            # Any iterable will do (ASGI), and `list` has used an iterator up.
+            if outcome.vary or isinstance(message.get("headers"), Iterator):
                 # A copy: the application may send one and the same head to everybody.
-                message = {**message, "headers": _amended(headers, outcome.set_cookie)}
-            elif isinstance(message.get("headers"), Iterator):
-                message = {
-                    **message,
-                    "headers": headers,
-                }  # any iterable will do (ASGI), and this one is used up
+                message = {**message, "headers": headers}
             self.head_sent = True
         elif kind == "http.response.body":
             if message.get("more_body", False):
