@@ -288,3 +288,22 @@ def test_no_visitor_but_staff_sees_or_ends_sessions_in_the_admin(user, manager):
         assert "/login/" in visitor.post("/admin/auth/user/", {"action": "end_sessions"}).url
         other.login(username="mallory", password="pass")
     assert len(manager.of_user(str(user.pk))) == 1
+
+
+def test_a_login_of_another_framework_that_is_removed_here_is_a_logout(user, manager):
+    def view(request):
+        del request.session["_auth_user_id"]
+
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        client = signed_in_elsewhere(manager, str(user.pk))
+        assert visit("remove", view, client).content == b"done"
+        assert visit("me", me, client).content == b""
+        assert manager.of_user(str(user.pk)) == []
+
+
+def test_a_middleware_that_is_listed_twice_keeps_a_login(user):
+    with override_settings(MIDDLEWARE=[MIDDLEWARE[0], *MIDDLEWARE]):
+        client = Client()
+        answer = visit("in", lambda request: login(request, user, BACKENDS[0]), client)
+        assert answer["Vary"] == "Cookie"
+        assert visit("me", me, client).content == b"ada"

@@ -216,6 +216,8 @@ def test_clearsessions_removes_expired_sessions_alone(clock, tmp_path):
     [
         ({}, set()),
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.db"}, {"coatcheck.E001"}),
+        ({"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware"]}, {"coatcheck.E002"}),
+        ({"SESSION_COOKIE_AGE": "300"}, {"coatcheck.E002"}),
         ({"COATCHECK": {}}, {"coatcheck.E002"}),
         ({"COATCHECK": "memory://"}, {"coatcheck.E002"}),
         ({"COATCHECK": {"url": "memory://", "idle": 3}}, {"coatcheck.E002"}),
@@ -295,3 +297,12 @@ def test_the_middleware_refuses_another_engine():
         pytest.raises(ImproperlyConfigured, match="set SESSION_ENGINE"),
     ):
         SessionMiddleware(lambda request: None)
+
+
+def test_the_engine_refuses_the_middleware_of_django():
+    of_django = "django.contrib.sessions.middleware.SessionMiddleware"
+    with (
+        override_settings(COATCHECK={"url": "memory://"}, MIDDLEWARE=[of_django]),
+        pytest.raises(ImproperlyConfigured, match=r"coatcheck\.frameworks\.django\.SessionMiddleware"),
+    ):
+        Client().get("/")

@@ -30,13 +30,12 @@ class CoatcheckConfig(AppConfig):
 
 def _check(**_: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
-    of_django = "django.contrib.sessions.middleware.SessionMiddleware" in settings.MIDDLEWARE
-    if settings.SESSION_ENGINE != _PACKAGE or of_django:
+    if settings.SESSION_ENGINE != _PACKAGE:
         hint = f'Set SESSION_ENGINE = "{_PACKAGE}", and put "{_PACKAGE}.SessionMiddleware" in place of Django\'s.'
         found.append(checks.Error("Django's own sessions are still in use.", hint, id="coatcheck.E001"))
     try:
         manager = sessions().settings
-    except (ConfigurationError, ImproperlyConfigured, TypeError) as error:
+    except (ConfigurationError, ImproperlyConfigured, ImportError, TypeError) as error:
         return [*found, checks.Error(str(error), id="coatcheck.E002")]
     if manager.identity_field != USER_FIELD:
         hint = f'Give the manager identity="{USER_FIELD}".'

@@ -22,6 +22,8 @@ USER_FIELD = "_auth_user_id"
 """Where `django.contrib.auth` keeps the id of the user."""
 _LONGEST, _LONGEST_OF_BROWSER = timedelta(days=90), timedelta(days=30)
 _COOKIE = ("name", "domain", "path", "samesite")
+_PACKAGE = "coatcheck.frameworks.django"
+_OF_DJANGO = "django.contrib.sessions.middleware.SessionMiddleware"
 
 
 @cache
@@ -29,9 +31,14 @@ def sessions() -> Sessions:
     """The site's manager: to list and to end the sessions of a user, ``sessions().revoke_user(str(user.pk))``.
 
     Raises:
-        ImproperlyConfigured: ``COATCHECK`` names no store, or is none of what it may be.
+        ImproperlyConfigured: ``COATCHECK`` names no store, or is none of what it may be; ``SESSION_COOKIE_AGE`` is no
+            number; Django's middleware would serve our sessions, and keep nobody signed in.
         ConfigurationError: Two settings contradict each other.
     """
+    if settings.SESSION_ENGINE == _PACKAGE and _OF_DJANGO in settings.MIDDLEWARE:
+        raise ImproperlyConfigured(
+            f'Put "{_PACKAGE}.SessionMiddleware" in MIDDLEWARE, in place of "{_OF_DJANGO}".'
+        )
     configured: Sessions | dict[str, Any] = getattr(settings, "COATCHECK", {})
     if isinstance(configured, Sessions):
         return configured
@@ -50,7 +57,10 @@ def sessions() -> Sessions:
         raise ConfigurationError(
             "The session cookie is always HttpOnly: remove SESSION_COOKIE_HTTPONLY = False."
         )
-    age = min(timedelta(seconds=settings.SESSION_COOKIE_AGE), LONGEST_COOKIE)
+    age = settings.SESSION_COOKIE_AGE
+    if not isinstance(age, int | float):
+        raise ImproperlyConfigured(f"SESSION_COOKIE_AGE is a number of seconds, not {age!r}.")
+    age = min(timedelta(seconds=age), LONGEST_COOKIE)
     # A site that says nothing of Secure is in development under DEBUG, and in tests.
     in_development = settings.DEBUG or is_test() or settings.is_overridden("SESSION_COOKIE_SECURE")
     cookie = {name: getattr(settings, f"SESSION_COOKIE_{name.upper()}") for name in _COOKIE}

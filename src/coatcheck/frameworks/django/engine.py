@@ -78,6 +78,12 @@ class DjangoSession(BoundSession):
         # Stored, so that a change of the password ends this session, too.
         return self.setdefault(name, user.get_session_auth_hash())
 
+    def __delitem__(self, name: str) -> None:
+        if name == SESSION_KEY and self._is_of_another_framework():
+            self.sign_out()
+        else:
+            super().__delitem__(name)
+
     def _is_of_another_framework(self) -> bool:
         """Whether another framework signed in what may be a user of this site, and Django's `login` did not."""
         user, state, pk = self.user, state_of(self), get_user_model()._meta.pk  # noqa: SLF001

@@ -50,6 +50,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         """Open the session. The store is asked when it is first looked at."""
+        if _responder_of(request) is not None:
+            return  # a middleware that is listed twice
         manager, meta = self.sessions, request.META
         outer = session_in({"asgi.scope": getattr(request, "scope", {}), **meta})
         if outer is not None and manager.agrees_with(outer):
