@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_a_list_costs_by_its_length_and_ending_all_goes_in_bounded_batches(store
     now = int(time.time() * 1000)
     sign_in_often(store, now)
     watched = Watched(store)
-    sessions = Sessions(watched, secret=SECRET)
+    sessions = Sessions(watched, secret=SECRET, deadline=timedelta(minutes=1))
     first = sessions.of_user("ada", limit=10)
     assert watched.calls == [("sessions_of", 10), ("load", 10)]
     assert [info.signed_in_at.timestamp() * 1000 for info in first] == [now - n * 1_000 for n in range(1, 11)]
