@@ -39,7 +39,7 @@ def session_of(handler: RequestHandler) -> TornadoSession:
         return cast("TornadoSession", request.connection.session)
     sessions = handler.settings.get("sessions")
     if not isinstance(sessions, AsyncSessions):
-        raise ConfigurationError("There are no sessions: Application(…, sessions=AsyncSessions(…)).")
+        raise ConfigurationError(f"Not {type(sessions).__name__}: Application(…, sessions=AsyncSessions(…)).")
     session = sessions.open(
         "; ".join(request.headers.get_list("Cookie")),
         client=request.headers.get("User-Agent", ""),
