@@ -150,6 +150,20 @@ async def test_a_stream_that_fails_breaks_off_and_stores_its_endings_only():
 
 
 @on_each_loop
+async def test_a_stream_that_fails_breaks_off_also_if_it_never_used_its_session():
+    class Stream(RequestHandler, SessionMixin):
+        async def get(self):
+            self.write("head")
+            await self.flush()
+            raise RuntimeError
+
+    async with Shop(stream=Stream) as shop:
+        await shop.visitor(a=1)
+        with pytest.raises(HTTPStreamClosedError):
+            await shop.get("stream")
+
+
+@on_each_loop
 async def test_a_client_that_hangs_up_while_the_store_is_written_stops_nothing():
     told, over = [], asyncio.Event()
 

@@ -98,7 +98,7 @@ class _Connection(AsyncResponder):
         """End the response, once the changes since the head are stored."""
         if self._handshake is not None:
             self._connection.finish()
-        elif is_untouched(self.session):
+        elif is_untouched(self.session) and self._raised is None:
             end_of_request(self.session)
             self._connection.finish()
         else:
