@@ -109,6 +109,31 @@ async def test_the_page_of_an_error_may_be_the_applications_own():
         assert await shop.fields() == {"a": 1}
 
 
+@on_each_loop
+async def test_an_error_page_that_cant_read_the_session_is_a_503():
+    class Page(RequestHandler, SessionMixin):
+        def get(self):
+            raise HTTPError(404)
+
+        def write_error(self, status_code, **kwargs):
+            self.write(f"no such page, {self.session.user}")
+
+    class Own(RequestHandler, SessionMixin):
+        def get(self):
+            try:
+                self.session.get("a")
+            except StoreUnavailable as error:
+                raise HTTPError(404) from error
+
+    async with Shop(page=Page, own=Own) as shop:
+        await shop.visitor(user="ada")
+        assert (await shop.get("page")).body == b"no such page, ada"
+        shop.failing.fail("load", error=DOWN)
+        response = await shop.get("page")
+        assert (response.code, response.headers["Retry-After"]) == (503, "1")
+        assert (await shop.get("own")).code == 404
+
+
 @pytest.mark.parametrize("base", [RequestHandler, WebSocketHandler])
 @on_each_loop
 async def test_prepare_may_raise(base):
