@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
 from typing import cast
-from weakref import WeakKeyDictionary
 
 from aiohttp import WSCloseCode, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -61,8 +60,8 @@ class Layer:
     def __init__(self, app: web.Application, sessions: AsyncSessions) -> None:
         self._app = app
         self._sessions = sessions
-        # By their writer, which a request shares with its clones (a proxy's scheme is put into a clone).
-        self._visits: WeakKeyDictionary[AbstractStreamWriter, _Visit] = WeakKeyDictionary()
+        # A request's writer has its visit: clones of the request share it (a proxy's scheme is put into a clone).
+        self._name = f"coatcheck_{id(self)}"
 
     @web.middleware
     async def serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -85,7 +84,7 @@ class Layer:
             path=self._path_of(request) if sessions.settings.outage_by_path else "",
             session_type=AiohttpSession,
         )
-        visit = self._visits[request.writer] = _Visit(sessions, session)
+        visit = vars(request.writer)[self._name] = _Visit(sessions, session)
         visit.secure = request.secure
         try:
             return await visit.served(request, handler)
@@ -96,7 +95,7 @@ class Layer:
 
     async def prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """The signal before a head leaves."""
-        visit = self._visits.get(request.writer)
+        visit: _Visit | None = vars(request.writer).get(self._name)
         if visit is not None:
             visit.begun = response
             # Also one that was written: this may be another, of a middleware outside, or aiohttp's page of a 500.
