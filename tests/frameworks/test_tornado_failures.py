@@ -110,7 +110,7 @@ async def test_the_page_of_an_error_may_be_the_applications_own():
 
 
 @on_each_loop
-async def test_an_error_page_that_cant_read_the_session_is_a_503():
+async def test_an_error_page_that_cant_read_the_session_is_a_503_and_an_answer_of_the_handlers_own_stays():
     class Page(RequestHandler, SessionMixin):
         def get(self):
             raise HTTPError(404)
@@ -123,7 +123,10 @@ async def test_an_error_page_that_cant_read_the_session_is_a_503():
             try:
                 self.session.get("a")
             except StoreUnavailable as error:
-                raise HTTPError(404) from error
+                if self.get_argument("leads_on", ""):
+                    self.redirect("/elsewhere")
+                else:
+                    raise HTTPError(404) from error
 
     async with Shop(page=Page, own=Own) as shop:
         await shop.visitor(user="ada")
@@ -132,6 +135,7 @@ async def test_an_error_page_that_cant_read_the_session_is_a_503():
         response = await shop.get("page")
         assert (response.code, response.headers["Retry-After"]) == (503, "1")
         assert (await shop.get("own")).code == 404
+        assert (await shop.get("own?leads_on=1")).code == 302
 
 
 @pytest.mark.parametrize("base", [RequestHandler, WebSocketHandler])
