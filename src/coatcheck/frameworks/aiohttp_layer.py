@@ -113,7 +113,7 @@ class Layer:
                 mounted = resource.get_info()
                 if mounted.get("app") is inner:
                     prefix = mounted.get("prefix", "")
-        return request.path.removeprefix(prefix) or "/"
+        return request.path.removeprefix(prefix)
 
 
 class _Visit(AsyncResponder):
