@@ -1,9 +1,12 @@
 """aiohttp: its kinds of handlers, responses and applications, each with a session."""
 
 import asyncio
+import gc
+import weakref
+from contextlib import suppress
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
 
 from coatcheck import StoreUnavailable
 from coatcheck.frameworks.aiohttp import get_session
@@ -207,3 +210,39 @@ async def test_a_stream_and_a_websocket_cost_one_load_and_one_write_for_what_com
             await gate.wait()
             gate.open()
         assert shop.counting.sequence == ["load", "write"]
+
+
+@on_each_loop
+async def test_nothing_of_a_request_stays_in_memory_however_it_ended(caplog):
+    caplog.set_level("CRITICAL")  # a record of the log keeps the frames of what it tells
+    held = []
+
+    @web.middleware
+    async def holds(request, handler):
+        held.append(weakref.ref(await get_session(request)))
+        return await handler(request)
+
+    async def redirects(request):
+        raise web.HTTPFound("/")
+
+    async def breaks(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        raise RuntimeError
+
+    async def socket(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.close()
+        return socket
+
+    shop = Shop(count=count, redirects=redirects, breaks=breaks, socket=socket)
+    shop.app.middlewares.append(holds)
+    async with shop:
+        for name in ("count", "redirects", "absent", "breaks"):
+            with suppress(ClientPayloadError):
+                await shop.get(name, allow_redirects=False)
+        async with shop.client.ws_connect("/socket") as asked:
+            await asked.receive()
+    gc.collect()
+    assert [each() for each in held] == [None] * 5

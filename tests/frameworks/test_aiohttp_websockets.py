@@ -131,12 +131,14 @@ async def leaves(request):
     raise RuntimeError
 
 
-def mounted(shop, **options):
+def mounted(shop, signal=None, **options):
     """An application with sessions of its own, mounted in that of `shop`."""
     inner = web.Application()
     setup(inner, AsyncSessions(shop.pausing, **{"secret": SECRET, "insecure_http": True, **options}))
     inner.router.add_get("/within", within)
     inner.router.add_get("/leaves", leaves)
+    if signal is not None:
+        inner.on_response_prepare.append(signal)
     shop.app.add_subapp("/inner", inner)
     shop.server = TestServer(shop.app)
 
@@ -217,6 +219,33 @@ async def test_an_application_within_another_that_has_another_cookie_has_a_sessi
         assert await response.json() == {"within": True}
         assert response.headers["Set-Cookie"].startswith("other=")
         assert await shop.fields() == {"n": 1}
+
+
+@on_each_loop
+async def test_each_of_two_applications_has_its_own_session_until_the_response_leaves():
+    seen = []
+
+    @web.middleware
+    async def around(request, handler):
+        response = await handler(request)
+        seen.append(("middleware", dict(await get_session(request))))
+        return response
+
+    def signal(place):
+        async def prepare(request, response):
+            seen.append((place, dict(await get_session(request))))
+
+        return prepare
+
+    shop = Shop(count=count)
+    shop.app.middlewares.append(around)
+    mounted(shop, cookie=CookieSettings(name="other"), signal=signal("inner"))
+    shop.app.on_response_prepare.append(signal("outer"))
+    async with shop:
+        await shop.get("count")
+        seen.clear()
+        await shop.get("inner/within")
+        assert seen == [("middleware", {"n": 1}), ("outer", {"n": 1}), ("inner", {"within": True})]
 
 
 @on_each_loop

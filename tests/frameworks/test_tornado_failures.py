@@ -109,6 +109,35 @@ async def test_the_page_of_an_error_may_be_the_applications_own():
         assert await shop.fields() == {"a": 1}
 
 
+@on_each_loop
+async def test_an_error_page_that_cant_read_the_session_is_a_503_and_an_answer_of_the_handlers_own_stays():
+    class Page(RequestHandler, SessionMixin):
+        def get(self):
+            raise HTTPError(404)
+
+        def write_error(self, status_code, **kwargs):
+            self.write(f"no such page, {self.session.user}")
+
+    class Own(RequestHandler, SessionMixin):
+        def get(self):
+            try:
+                self.session.get("a")
+            except StoreUnavailable as error:
+                if self.get_argument("leads_on", ""):
+                    self.redirect("/elsewhere")
+                else:
+                    raise HTTPError(404) from error
+
+    async with Shop(page=Page, own=Own) as shop:
+        await shop.visitor(user="ada")
+        assert (await shop.get("page")).body == b"no such page, ada"
+        shop.failing.fail("load", error=DOWN)
+        response = await shop.get("page")
+        assert (response.code, response.headers["Retry-After"]) == (503, "1")
+        assert (await shop.get("own")).code == 404
+        assert (await shop.get("own?leads_on=1")).code == 302
+
+
 @pytest.mark.parametrize("base", [RequestHandler, WebSocketHandler])
 @on_each_loop
 async def test_prepare_may_raise(base):
@@ -147,6 +176,20 @@ async def test_a_stream_that_fails_breaks_off_and_stores_its_endings_only():
             with pytest.raises(HTTPStreamClosedError):
                 await shop.get(name)
             assert await shop.fields() == kept
+
+
+@on_each_loop
+async def test_a_stream_that_fails_breaks_off_also_if_it_never_used_its_session():
+    class Stream(RequestHandler, SessionMixin):
+        async def get(self):
+            self.write("head")
+            await self.flush()
+            raise RuntimeError
+
+    async with Shop(stream=Stream) as shop:
+        await shop.visitor(a=1)
+        with pytest.raises(HTTPStreamClosedError):
+            await shop.get("stream")
 
 
 @on_each_loop

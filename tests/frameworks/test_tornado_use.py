@@ -1,14 +1,17 @@
 """Tornado: its idioms, and the traps that lie in the order in which it does things."""
 
-from tornado.web import Finish, HTTPError, RequestHandler, authenticated
+import pytest
+from tornado.web import Finish, HTTPError, RequestHandler, authenticated, stream_request_body
 
-from coatcheck import ConfigurationError, StoreUnavailable
+from coatcheck import Sessions
 from coatcheck.frameworks.tornado import NotificationMixin, SessionMixin, TornadoSession, get_session
+from coatcheck.stores.memory import MemoryStore
 from tests.behaviours.app import LOOKS, ways_to_look
+from tests.behaviours.site import SECRET
 from tests.frameworks.tornado_apps import Count, Shop
 from tests.loops import on_each_loop
 
-DOWN = StoreUnavailable("the test says so", ambiguous=False)
+SYNCHRONOUS = Sessions(MemoryStore(), secret=SECRET)
 
 
 @on_each_loop
@@ -129,20 +132,25 @@ async def test_errors_that_stand_for_a_response_store_and_others_do_not():
             assert await shop.fields() == {"a": kept}
 
 
+@pytest.mark.parametrize(("wrong", "kind"), [(None, "NoneType"), (SYNCHRONOUS, "Sessions")])
 @on_each_loop
-async def test_a_manager_that_is_missing_is_named():
-    raised = []
-
+async def test_a_manager_that_is_missing_or_of_the_other_kind_is_named_and_the_request_is_answered(
+    wrong, kind, caplog
+):
     class Page(RequestHandler):
         async def get(self):
-            try:
-                await get_session(self)
-            except ConfigurationError as error:
-                raised.append(str(error))
+            await get_session(self)
 
-    async with Shop(page=Page, settings={"sessions": None}) as shop:
-        await shop.get("page")
-        assert "sessions=AsyncSessions" in raised[0]
+    @stream_request_body
+    class Upload(RequestHandler, SessionMixin):
+        def data_received(self, chunk):
+            """Nothing is kept."""
+
+    async with Shop(page=Page, count=Count, upload=Upload, settings={"sessions": wrong}) as shop:
+        for name, options in (("page", {}), ("count", {}), ("upload", {"method": "POST", "body": "x"})):
+            caplog.clear()
+            assert (await shop.get(name, **options)).code == 500
+            assert f"Not {kind}: Application(…, sessions=AsyncSessions(…))." in caplog.text
 
 
 @on_each_loop

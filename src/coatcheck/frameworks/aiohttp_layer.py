@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
 from typing import cast
-from weakref import WeakKeyDictionary
 
 from aiohttp import WSCloseCode, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -61,31 +60,30 @@ class Layer:
     def __init__(self, app: web.Application, sessions: AsyncSessions) -> None:
         self._app = app
         self._sessions = sessions
-        # By their writer, which a request shares with its clones (a proxy's scheme is put into a clone).
-        self._visits: WeakKeyDictionary[AbstractStreamWriter, _Visit] = WeakKeyDictionary()
+        # A request's writer has its visit: clones of the request share it (a proxy's scheme is put into a clone).
+        self._name = f"coatcheck_{id(self)}"
 
     @web.middleware
     async def serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The middleware: changes are stored when the handler has returned."""
-        sessions = self._sessions
         outer = request.get(SESSION)
-        if outer is not None and sessions.agrees_with(outer):
-            request[SESSION] = sessions.share(outer, AiohttpSession)
+        if outer is not None and self._sessions.agrees_with(outer):
+            request[SESSION] = self._sessions.share(outer, AiohttpSession)
             try:
                 return await handler(request)  # the outer layer stores it
             except BaseException as error:
                 if not isinstance(error, web.HTTPException):
-                    sessions.note_failure(outer)
+                    self._sessions.note_failure(outer)
                 raise
         # As they came: aiohttp has decoded its headers, and parsed its cookies.
         cookies = [value for name, value in request.raw_headers if name.lower() == b"cookie"]
-        request[SESSION] = session = sessions.open(
+        request[SESSION] = session = self._sessions.open(
             b"; ".join(cookies),
             client=request.headers.get(hdrs.USER_AGENT, ""),
-            path=self._path_of(request) if sessions.settings.outage_by_path else "",
+            path=self._path_of(request) if self._sessions.settings.outage_by_path else "",
             session_type=AiohttpSession,
         )
-        visit = self._visits[request.writer] = _Visit(sessions, session)
+        visit = vars(request.writer)[self._name] = _Visit(self._sessions, session)
         visit.secure = request.secure
         try:
             return await visit.served(request, handler)
@@ -93,11 +91,14 @@ class Layer:
             if isinstance(error, web.HTTPException) or (answer := await visit.refuse(error)) is None:
                 raise
             return answer
+        finally:
+            request[SESSION] = session if outer is None else outer
 
     async def prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """The signal before a head leaves."""
-        visit = self._visits.get(request.writer)
+        visit: _Visit | None = vars(request.writer).get(self._name)
         if visit is not None:
+            request[SESSION] = cast("AiohttpSession", visit.session)  # for the signals after this one
             visit.begun = response
             # Also one that was written: this may be another, of a middleware outside, or aiohttp's page of a 500.
             await visit.write(response)
@@ -112,7 +113,7 @@ class Layer:
                 mounted = resource.get_info()
                 if mounted.get("app") is inner:
                     prefix = mounted.get("prefix", "")
-        return request.path.removeprefix(prefix) or "/"
+        return request.path.removeprefix(prefix)
 
 
 class _Visit(AsyncResponder):
@@ -155,8 +156,7 @@ class _Visit(AsyncResponder):
     async def refuse(self, error: BaseException) -> web.StreamResponse | None:
         """The response in place of `error`: a 503, or the closed websocket. None: it is raised again."""
         self._left = True
-        refusal = await self.failed(error)
-        if refusal is not None:
+        if (refusal := await self.failed(error)) is not None:
             return self._answer(refusal)
         if self.failure_behind(error) is not None and isinstance(self.begun, web.WebSocketResponse):
             socket = cast("web.WebSocketResponse[bool]", self.begun)  # pyright: ignore[reportUnknownMemberType]

@@ -21,7 +21,8 @@ connection: the head leaves when the changes are stored, and the rest of the res
 
 from __future__ import annotations
 
-from typing import Any, cast
+from functools import partial
+from typing import Any, NoReturn, cast
 
 try:
     from tornado.web import RequestHandler
@@ -45,14 +46,16 @@ class SessionMixin:
         """Let the handler load its session. A mixin that stands last can't override a method."""
         super().__init_subclass__(**options)
         execute: Any = getattr(cls, "_execute", None)
-        if execute is None or hasattr(execute, "loads_session"):
+        if execute is None:
             return
 
         async def _execute(self: RequestHandler, *args: Any, **kwargs: Any) -> None:
-            await get_session(self)
+            try:
+                await get_session(self)
+            except Exception as error:  # noqa: BLE001 - Tornado answers what `prepare` raises, and nothing outside
+                self.prepare = partial(_raise, error)  # type: ignore[method-assign]
             await execute(self, *args, **kwargs)
 
-        _execute.loads_session = True  # type: ignore[attr-defined]
         cls._execute = _execute  # type: ignore[attr-defined]
 
     @property
@@ -97,3 +100,7 @@ async def get_session(handler: RequestHandler) -> TornadoSession:
     session = session_of(handler)
     await session.sessions.preload(session)
     return session
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error

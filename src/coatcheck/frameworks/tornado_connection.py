@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote
 
-from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
@@ -24,7 +23,7 @@ from coatcheck.sessions import AsyncSessions
 
 __all__ = ["TornadoSession", "session_of"]
 
-_SERVER_ERROR = 500
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _BROKEN = Refusal(500, "Internal Server Error", [("Content-Length", "0")], b"")
 
 
@@ -39,7 +38,7 @@ def session_of(handler: RequestHandler) -> TornadoSession:
         return cast("TornadoSession", request.connection.session)
     sessions = handler.settings.get("sessions")
     if not isinstance(sessions, AsyncSessions):
-        raise ConfigurationError("There are no sessions: Application(…, sessions=AsyncSessions(…)).")
+        raise ConfigurationError(f"Not {type(sessions).__name__}: Application(…, sessions=AsyncSessions(…)).")
     session = sessions.open(
         "; ".join(request.headers.get_list("Cookie")),
         client=request.headers.get("User-Agent", ""),
@@ -61,7 +60,7 @@ class _Connection(AsyncResponder):
         own, request = cast("Any", handler), handler.request
         self._handler = handler
         self._secure = request.protocol == "https"
-        self._connection = cast("HTTP1Connection", request.connection)
+        self._connection = cast("HTTPConnection", request.connection)
         self._last_step: asyncio.Task[None] | None = None
         self._raised: BaseException | None = None
         self._refused = False
@@ -98,7 +97,7 @@ class _Connection(AsyncResponder):
         """End the response, once the changes since the head are stored."""
         if self._handshake is not None:
             self._connection.finish()
-        elif is_untouched(self.session):
+        elif is_untouched(self.session) and self._raised is None:
             end_of_request(self.session)
             self._connection.finish()
         else:
@@ -108,8 +107,8 @@ class _Connection(AsyncResponder):
 
     def _send_error(self, send_error: Callable[..., None], status: int = 500, **options: Any) -> None:
         """The handler raised an exception or was cancelled, or answers an error itself."""
-        error = sys.exc_info()[1]
-        if status >= _SERVER_ERROR and not isinstance(error, HTTPError):  # which stands for a response
+        # An HTTPError stands for a response.
+        if status >= _SERVER_ERROR and not isinstance(error := sys.exc_info()[1], HTTPError):
             self._raised = error
         send_error(status, **options)
 
@@ -176,7 +175,9 @@ class _Connection(AsyncResponder):
         try:
             refusal = None if raised is None else await self.failed(raised)
             if refusal is None:
-                self._leave(headers, await self.head(line.code, headers.get_all(), secure=self._secure))
+                # An error page that raised has no body: if the store made it raise, it is a 503.
+                status = _SERVER_ERROR if line.code >= _CLIENT_ERROR and not chunk else line.code
+                self._leave(headers, await self.head(status, headers.get_all(), secure=self._secure))
                 _ = self._connection.write_headers(line, headers, chunk)
                 return
         except Exception as error:  # noqa: BLE001 - the handler is done, and can't be told
@@ -203,4 +204,4 @@ class _Connection(AsyncResponder):
             if complete or self._refused:
                 self._connection.finish()
             else:
-                self._connection.close()  # so that a body that is broken off does not look complete
+                self.close()  # the connection, so that a body that is broken off does not look complete
