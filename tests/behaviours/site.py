@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
 from coatcheck.config import Options
@@ -94,7 +95,8 @@ class Site:
         self._spied = _SpiedStore(store, self.journal, self.calls)
         self.failing: FailingStore = FailingStore(self._spied)
         self._pausing = PausingStore(self.failing)
-        settings: Options = {"secret": SECRET, **options, "clock": clock, "on_event": self.events.append}
+        patient: Options = {"secret": SECRET, "deadline": timedelta(seconds=20)}  # on a busy machine, too
+        settings: Options = {**patient, **options, "clock": clock, "on_event": self.events.append}
         self.sessions: Sessions = without_turns(Sessions(self._pausing, **settings))
         self.client: Client = build(self.sessions)
 
