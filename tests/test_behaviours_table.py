@@ -4,16 +4,27 @@ import re
 
 import pytest
 
-from tests.behaviours.table import COLUMNS, PAGE, ROOT, cell, classes, frameworks, groups, page_of, rows_of
+from tests.behaviours.table import (
+    COLUMNS,
+    PAGE,
+    ROOT,
+    cell,
+    classes,
+    frameworks,
+    groups,
+    page_of,
+    rows_of,
+    title,
+)
 from tests.lines import ADAPTERS, FOLDER, PARTS, code_lines, lines_of
 
 
 def test_the_page_has_every_behaviour_of_the_list_by_its_group():
     page, expected = PAGE.read_text(), []
     for group in groups():
-        expected += [f"## {group.__name__}", *(f"| {row.words} |" for row in rows_of(group))]
+        expected += [f"## {title(group)}", *(f"| {row.words} |" for row in rows_of(group))]
     found = re.findall(
-        r"^(## \w+|\| [^|]+ \|)(?=$| [●○–\d])",
+        r"^(## [\w ]+|\| [^|]+ \|)(?=$| [●○–\d])",
         page.partition("\n## Cost")[1:][0] + page.partition("\n## Cost")[2],
         re.MULTILINE,
     )

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,25 +39,28 @@ def main():
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="one-session-")))
         ports = dict(zip(("port", *COMMANDS), chosen_ports(options.port), strict=True))
         environment = environment_of(folder, options.store)
-        subprocess.run([*PYTHON, f"{APPS}.django_database"], env=environment, check=True)
+        if subprocess.run([*PYTHON, f"{APPS}.django_database"], env=environment, check=False).returncode:
+            sys.exit("Django's database could not be made: see above.")
         configuration = folder / "nginx.conf"
         configuration.write_text(nginx_configuration(folder, ports))
-        processes = []
-        stack.callback(stop, processes)
+        servers = {}
+        stack.callback(stop, servers)
         for name, command in COMMANDS.items():
             filled = [part.format(ports[name]) for part in command]
-            processes.append(subprocess.Popen(filled, env=environment, start_new_session=True))
+            servers[name] = subprocess.Popen(filled, env=environment, start_new_session=True)
         command = [nginx(), "-p", folder, "-e", "stderr", "-c", configuration]
-        processes.append(subprocess.Popen(command, start_new_session=True))
+        servers["nginx"] = subprocess.Popen(command, start_new_session=True)
         try:
-            for port in ports.values():
-                wait_for(port, processes)
-            print(f"One session at http://{HOST}:{ports['port']}/ (Ctrl-C stops it)", flush=True)
-            while not ended(processes):
+            for name in COMMANDS:
+                wait_for_page(f"http://{HOST}:{ports[name]}/{name}/", name, servers)
+            address = f"http://{HOST}:{ports['port']}/"
+            wait_for_page(address, "nginx", servers)
+            print(f"One session at {address} (Ctrl-C stops it)", flush=True)
+            while True:
+                stop_if_ended(servers)
                 time.sleep(1)
         except KeyboardInterrupt:
             return
-        sys.exit(f"A server has ended: {ended(processes)}")
 
 
 def arguments():
@@ -102,33 +107,39 @@ def nginx_configuration(folder, ports):
     return text
 
 
-def wait_for(port, processes):
-    """Wait until a server listens on `port`."""
+def wait_for_page(url, name, servers):
+    """Wait until a server answers with its page. An open port is not enough: gunicorn opens it before its workers."""
     end = time.monotonic() + 60
-    while time.monotonic() < end and not ended(processes):
+    while time.monotonic() < end:
+        stop_if_ended(servers)
         try:
-            socket.create_connection((HOST, port), 1).close()
+            urllib.request.urlopen(url, timeout=5).close()
+        except urllib.error.HTTPError as error:
+            sys.exit(f"{name} answers {error.code}, for the reason above.")
         except OSError:
             time.sleep(0.1)
         else:
             return
-    sys.exit(f"Nothing listens on port {port}.")
+    sys.exit(f"{name} does not answer.")
 
 
-def ended(processes):
-    return [process.args for process in processes if process.poll() is not None]
+def stop_if_ended(servers):
+    """Exit if one of the servers has ended."""
+    ended = [name for name, server in servers.items() if server.poll() is not None]
+    if ended:
+        sys.exit(f"Ended, for the reason above: {', '.join(ended)}")
 
 
-def stop(processes):
+def stop(servers):
     """End the servers by their process ids, nginx first."""
-    for process in reversed(processes):
-        process.terminate()
-    for process in processes:
+    for server in reversed(servers.values()):
+        server.terminate()
+    for server in servers.values():
         try:
-            process.wait(10)
+            server.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            server.kill()
+            server.wait()
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ NEIGHBOURS = (
 
 
 class Cookies:
-    """Only what we signed is looked up, and only what is alive opens anything."""
+    """Only a token that Coatcheck signed is looked up in the store, and only a live session is opened."""
 
     largest_header: ClassVar[int] = 1 << 20
     """How long a Cookie header is tried. Some frameworks read it themselves, too, in time quadratic in it."""

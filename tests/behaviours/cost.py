@@ -16,7 +16,7 @@ PEEKS = ("is_new", "len", "names", "get a", "user", "handle", "peek", "repr", "i
 
 
 class Cost:
-    """A request costs what it does, and nothing else."""
+    """A request makes only the store calls that its work needs."""
 
     untouched: ClassVar[tuple[str, ...]] = ()
     """What a request with a cookie asks the store before its handler runs: ("load",) where it loads eagerly."""

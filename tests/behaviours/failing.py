@@ -14,7 +14,7 @@ LOST = StoreUnavailable("the test says so", ambiguous=False)
 
 
 class Failing:
-    """After a handler has raised, nothing is stored but that it ended its session, and explicit saves."""
+    """If a handler raises, only its explicit saves and the ending of its session are stored."""
 
     @pytest.mark.promise("23")
     def test_a_handler_that_raises_writes_nothing(self, site: Site) -> None:
@@ -79,7 +79,7 @@ class Failing:
 
 
 class ErrorPages:
-    """The page that a framework answers with after its handler raised, inside of the session's layer.
+    """The framework's own error page, which it sends after a handler has raised.
 
     For frameworks that catch what a handler raises. The page of the application under test sets the field ``page``.
     """

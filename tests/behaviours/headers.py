@@ -16,7 +16,7 @@ __all__ = ["Headers"]
 
 
 class Headers:
-    """One cookie of ours, the application's own as they are, and no response cached for the wrong visitor."""
+    """A response has one session cookie at most, the application's own cookies, and what keeps caches from mixing up visitors."""
 
     def test_the_cookie_has_safe_attributes_by_default_and_lasts_as_long_as_the_browser(
         self, site: Site

@@ -15,7 +15,7 @@ __all__ = ["Identity"]
 
 @pytest.mark.promise("V")
 class Identity:
-    """With ``identity="id"``, another value of the field is a sign-in, and none a sign-out."""
+    """With ``identity="id"``, setting the field to another value signs in, and removing it signs out."""
 
     def test_a_login_by_a_field_has_a_new_secret_and_the_session_is_the_users(
         self, open_site: OpenSite

@@ -21,7 +21,7 @@ CANARY = "canary-bird-value"
 
 
 class Privacy:
-    """Logs, events, errors and reprs tell of a session by its handle, and of nothing in it."""
+    """Logs, events, errors and reprs name a session by its handle, and show nothing of its content."""
 
     def test_no_token_secret_or_value_is_in_a_log_an_event_an_error_or_a_repr(
         self,

@@ -30,7 +30,7 @@ WRITES = (
 
 
 class Races:
-    """A late request neither brings back what ended, nor undoes a sign-in."""
+    """A late request neither brings an ended session back, nor undoes a sign-in."""
 
     @pytest.mark.promise("12")
     def test_a_late_writer_does_not_bring_back_a_session_that_was_ended(self, site: Site) -> None:

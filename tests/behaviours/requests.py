@@ -16,7 +16,7 @@ __all__ = ["Requests"]
 
 
 class Requests:
-    """A session is the same by whatever way a request comes, and in whatever way its response is made."""
+    """The session does not depend on the kind of the request, nor on how the response is made."""
 
     untouched: ClassVar[tuple[str, ...]]
     joins_cookies: ClassVar[bool] = False

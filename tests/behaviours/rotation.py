@@ -20,7 +20,7 @@ GRACE = timedelta(seconds=60)
 
 
 class Rotation:
-    """Secrets change now and then, and nobody notices."""
+    """With ``rotate_every``, a session gets a new secret regularly, and its user stays signed in."""
 
     @pytest.mark.promise("14")
     def test_without_the_setting_a_secret_is_never_rotated(self, site: Site) -> None:

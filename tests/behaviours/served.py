@@ -16,6 +16,7 @@ import asyncio
 import logging
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -150,7 +151,7 @@ class OnWaitress(_Served):
 # ASGI
 
 
-class _AsgiServer:
+class _AsgiServer(ABC):
     """An ASGI server, in an event loop of its own."""
 
     def __init__(self) -> None:
@@ -162,8 +163,9 @@ class _AsgiServer:
         self._started = threading.Event()
         self._serving = asyncio.run_coroutine_threadsafe(self.serve(), self.portal._loop)
 
+    @abstractmethod
     async def serve(self) -> None:
-        raise NotImplementedError
+        """Serve until `_over` is set."""
 
     def close(self) -> None:
         self.portal.call(self._stop())

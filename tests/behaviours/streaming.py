@@ -12,7 +12,7 @@ __all__ = ["Streaming"]
 
 
 class Streaming:
-    """A session can be used while its response streams, as far as that needs no cookie."""
+    """The session can be used while the response streams, unless that would need a new cookie."""
 
     def test_what_changes_after_the_head_left_is_stored_before_the_end_of_the_body(self, site: Site) -> None:
         browser = site.browser("set a 1", "list l")

@@ -5,6 +5,7 @@ The outcomes are those of `pytest --outcomes build/outcomes.json`, in whatever e
 
 import inspect
 import json
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -57,26 +58,37 @@ COLUMNS = (
     Column("Sanic", "Sa", "uvicorn", f"{T}sanic.py::TestServed", (f"{T}sanic.py::TestSanic",)),
 )  # fmt: skip
 
-HEAD = """# What every framework keeps
+HEAD = """# Behaviour of each framework
 
-`make behaviours` writes this page from a run of the tests; a test fails while its rows are not those of the list.
-Each framework has a small application, and one list of behaviours in HTTP is run on it: in place, and again over
-sockets on a server that people deploy it with, with the application in the test's process. The client stands for a
-proxy, too: it sends X-Forwarded-Proto, and the server or the framework tells https by it.
+Coatcheck behaves in the same way in every framework. To prove it, the tests run one list of HTTP behaviours on a small
+application in each framework: on a server that the framework is deployed with, over sockets, and mostly also in place,
+without a server. `make behaviours` runs the list and writes this page.
 
 | cell | means |
 |---|---|
-| ● | it holds on the server, and in place where the framework has that |
-| ○ | it holds in place; the server is not asked |
-| a number | it can't hold there, for the reason below the table |
-| – | the framework's application has nothing of the kind |
+| ● | tested on the server, and in place where that is possible |
+| ○ | tested in place only |
+| a number | does not apply, for the reason below the table |
+| – | not tested: the framework has no such feature, or the list has no test for it |
+
+The test's client also acts as the proxy that ends TLS: it sends `X-Forwarded-Proto`.
 
 ## The frameworks
 
-"Lines" are lines of code of the module, without blank lines, comments and docstrings. "Left out" counts the tests of
-the framework's own suite that ours does not pass or that don't apply: `make test-frameworks` runs those suites, and
-`tests/conformance/` has the list for each, with a reason for every test.
+"Lines" counts the module's lines of code, without blank lines, comments and docstrings, and gives its limit. "Left out"
+counts the tests of the framework's own suite that do not pass or do not apply: see [the reason for
+each](conformance.md).
 """
+
+APOSTROPHES = {
+    "cant": "can't",
+    "visitors fields": "visitor's fields",
+    "applications own": "application's own",
+    "sessions cookie": "session's cookie",
+    "users list": "user's list",
+    "frameworks session": "framework's session",
+    "is the users": "is the user's",
+}
 
 
 class Row(NamedTuple):
@@ -86,13 +98,20 @@ class Row(NamedTuple):
 
     @property
     def words(self):
-        words = self.test.removeprefix("test_").replace("_", " ").replace("cant ", "can't ")
+        words = self.test.removeprefix("test_").replace("_", " ")
+        for written, meant in APOSTROPHES.items():
+            words = re.sub(rf"\b{written}\b", meant, words)
         return words[0].upper() + words[1:]
 
 
 def rows_of(group):
     """The behaviours of a part of the list, as they stand in it."""
     return [Row(name) for name in vars(group) if name.startswith("test_")]
+
+
+def title(group):
+    """The heading of a part of the list."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", group.__name__).capitalize()
 
 
 def groups():
@@ -127,7 +146,7 @@ def table_of(outcomes, group):
                 mark = str(reasons.index(mark) + 1)
             marks.append(mark)
         lines.append(f"| {row.words} | {' | '.join(marks)} |")
-    yield from (f"\n## {group.__name__}\n", f"{inspect.getdoc(group).splitlines()[0]}\n")
+    yield from (f"\n## {title(group)}\n", f"{inspect.getdoc(group).splitlines()[0]}\n")
     yield from (
         f"| behaviour | {' | '.join(column.head for column in COLUMNS)} |",
         f"|---|{'---|' * len(COLUMNS)}",

@@ -68,7 +68,7 @@ def call(site: Site, browser: Browser, *steps: str) -> Iterator[Caller]:
 
 
 class Websockets:
-    """A websocket has the session of its handshake, and is told when that has ended."""
+    """A websocket has the session of its handshake, and learns when that session has ended."""
 
     @pytest.mark.promise("12", "17")
     def test_a_socket_learns_that_its_session_was_revoked(self, site: Site) -> None:

@@ -20,7 +20,7 @@ LOST = StoreUnavailable("the test says so", ambiguous=False)
 
 
 class Writing:
-    """Each change is stored before the response leaves, and only what was changed is written."""
+    """Changes are stored before the response leaves, and only changed fields are written."""
 
     @pytest.mark.promise("6")
     def test_changes_of_different_fields_both_stand_in_any_order(self, site: Site) -> None:

@@ -9,10 +9,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
 
 HEAD = """# The frameworks' own tests
 
-`make test-frameworks` runs the tests of sessions that Django, Flask, Pyramid and Starlette publish in their source
-packages, with Coatcheck's sessions in the place of the framework's. It fails if a test fails that is not listed here, or
-if a listed one passes or is gone. `.venv-frameworks/bin/python -m tests.conformance`
-runs each suite with both kinds of sessions, and writes this page.
+Django, Flask, Pyramid and Starlette publish their tests of sessions in their source packages. `make test-frameworks`
+runs these tests with Coatcheck's sessions in place of the framework's own. It fails if a test fails that is not listed
+below, and if a listed test passes or no longer exists. `.venv-frameworks/bin/python -m tests.conformance` runs each
+suite with both kinds of sessions, and writes this page.
 
 | framework | tests | pass with its own sessions | pass with Coatcheck's | do not apply |
 |---|---|---|---|---|
@@ -20,23 +20,24 @@ runs each suite with both kinds of sessions, and writes this page.
 
 ABOUT = {
     "django": """Django's tests of session engines, of its session middleware, of `auth`, `messages` and CSRF, and of the
-test client. The settings name our engine, and our `SessionMiddleware` stands under the name of Django's.""",
+test client. The settings name our engine, and our `SessionMiddleware` replaces Django's.""",
     "flask": """All tests of Flask. Each application has our `SessionInterface`.""",
     "pyramid": """Pyramid's tests of its cookie session, of the session that its `testing` module gives to tests, of the
 CSRF policy on the session, and of the authentication that keeps the user in the session. Each of these sessions is ours.
 Where a test puts messages into a field, or looks for them there, the field shows the queue of messages.""",
     "starlette": """Starlette's tests of its `SessionMiddleware`, which is ours, with the arguments of Starlette's. Their
-handlers answer with `JSONResponse({"session": request.session})`; as our session is no `dict`, the response is
-told to make one of it.""",
+handlers answer with `JSONResponse({"session": request.session})`. Our session is no `dict`, so the runner lets the
+response make a `dict` of it.""",
 }
 
 TAIL = """
-## Frameworks that are not among them
+## Other frameworks
 
-The packages of Quart, Litestar and hug contain no tests; Tornado, Falcon, Bottle and Sanic have no sessions of their own
-that a test could be about. The tests of aiohttp-session make its own classes and check how those keep their data: as JSON
-in the cookie, under a key in Redis, in a `Session` made of stored data. Coatcheck's module for aiohttp has `get_session`,
-and none of these classes. All these frameworks pass the one list of HTTP behaviours in `tests/behaviours`.
+The packages of Quart, Litestar and hug contain no tests. Tornado, Falcon, Bottle and Sanic have no sessions, so they have
+no tests of sessions. aiohttp-session's tests do not apply: they test that library's own classes, and the form in which
+these store their data. Coatcheck has the function `get_session` for aiohttp, and none of these classes.
+
+All these frameworks pass the [list of HTTP behaviours](behaviours.md).
 """
 
 

@@ -2,6 +2,7 @@
 
 import html
 import itertools
+import os
 import re
 import signal
 import socket
@@ -282,3 +283,24 @@ def test_it_says_that_a_port_is_taken():
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"A port from {port} to {port + 6} can't be had: ")
     assert "Address already in use" in ran.stderr
+
+
+def test_it_says_which_application_fails_at_its_start_and_gives_no_address(tmp_path):
+    # gunicorn opens its port, and then its workers fail.
+    package = tmp_path / "flask"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('This Flask is broken.')")
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    ran = subprocess.run(
+        [sys.executable, "-m", "examples.one_session"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "One session at" not in ran.stdout
+    assert "This Flask is broken." in ran.stderr
+    assert ran.stderr.rstrip().splitlines()[-1] == "Ended, for the reason above: flask"

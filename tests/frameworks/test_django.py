@@ -2,6 +2,7 @@
 
 import gc
 
+import django
 import pytest
 
 from tests.behaviours import AsgiClient, ErrorPages, HttpBehaviours, Portal, WsgiClient
@@ -50,6 +51,7 @@ class _Trimmed(AsgiClient):
 class _Asgi(HttpBehaviours):
     untouched = ("load",)
     middleware = MIDDLEWARE[:1]
+    joins_cookies = django.VERSION >= (6,)  # before, by commas
 
     @pytest.fixture(autouse=True)
     def _run_a_loop(self):
