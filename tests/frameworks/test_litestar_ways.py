@@ -196,6 +196,33 @@ async def test_an_exception_that_a_handler_of_the_applications_answers_stores_no
 
 
 @on_each_loop
+async def test_in_an_outage_a_hook_of_the_applications_finds_an_empty_session():
+    found = []
+
+    async def report(error: Exception, scope: Any) -> None:
+        found.append(scope["coatcheck.session"].user)
+
+    house = House(visits, app=lambda _: {"after_exception": [report]})
+    cookie = await house.visitor(user="ada")
+    house.store.fail("load", error=DOWN)
+    answer = await house.ask("/", cookie)
+    assert (answer.status, found) == (503, [None])
+
+
+@on_each_loop
+async def test_middleware_of_the_applications_has_the_session():
+    def counting(app):
+        async def count(scope, receive, send):
+            scope["session"]["visits"] = 41
+            await app(scope, receive, send)
+
+        return count
+
+    house = House(visits, app=lambda _: {"middleware": [counting]})
+    assert (await house.ask()).body == b"42"
+
+
+@on_each_loop
 async def test_an_outage_is_a_503_and_not_the_page_for_500_unless_the_application_has_its_own():
     ran = []
 

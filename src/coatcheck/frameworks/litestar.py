@@ -164,7 +164,7 @@ async def _failed(error: Exception, scope: asgi.Scope) -> None:
     if scope["type"] == "websocket" and isinstance(error, StoreError):
         raise error  # the middleware closes it with 1013, Litestar would with 4500
     session = scope.get(ENVIRON_KEY)
-    if isinstance(session, LitestarSession) and not isinstance(error, HTTPException | WebSocketException):
+    if session is not None and not isinstance(error, HTTPException | WebSocketException):
         await session.sessions.fail(session, error)
 
 
