@@ -9,9 +9,11 @@ with warnings.catch_warnings():
     from pyramid.authentication import SessionAuthenticationHelper
     from pyramid.config import Configurator
     from pyramid.csrf import SessionCSRFStoragePolicy, check_csrf_token, get_csrf_token, new_csrf_token
+    from pyramid.events import NewResponse
     from pyramid.interfaces import ISession
     from pyramid.request import Request
     from pyramid.response import FileIter, FileResponse, Response
+    from pyramid.scripting import prepare
     from pyramid.testing import DummyRequest
     from pyramid.wsgi import wsgiapp
 
@@ -21,6 +23,7 @@ __all__ = [
     "FileIter",
     "FileResponse",
     "ISession",
+    "NewResponse",
     "Request",
     "Response",
     "SessionAuthenticationHelper",
@@ -32,6 +35,7 @@ __all__ = [
     "get_csrf_token",
     "httpexceptions",
     "new_csrf_token",
+    "prepare",
     "wsgiapp",
 ]
 

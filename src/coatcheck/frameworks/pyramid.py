@@ -11,7 +11,9 @@ stand apart by white space, and ``coatcheck.cookie.name`` is a part of the cooki
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 try:
@@ -92,20 +94,34 @@ def _session_of(request: Any) -> PyramidSession:
 class _Visit:
     """One request's session, from its opening to the end of the response."""
 
-    _waited = False
+    _response: Any = None
 
     def __init__(self, request: Any) -> None:
         sessions = request.registry.settings[SESSIONS]
+        self._around = sys.exc_info()[1]
         self.session, self.responder = begin_request(sessions, request.environ, PyramidSession)
-        request.add_response_callback(self.store)
+        request.add_response_callback(self.note)
         request.add_finished_callback(self.finish)
 
+    def note(self, _request: Any, response: Any) -> None:
+        """Note the response, which other callbacks and the subscribers of `NewResponse` may still change."""
+        self._response = response
+
+    def finish(self, request: Any) -> None:
+        """The request has been processed: store what was changed, and write the headers of the response."""
+        raised = sys.exc_info()[1]
+        try:
+            if self._response is not None and (raised is None or raised is self._around):
+                self.store(request, self._response)
+                return
+        except BaseException as error:  # noqa: BLE001 - raised when the other callbacks have been called
+            request.add_finished_callback(partial(_raise, error))
+        # Another request with the same environment opens another session.
+        self.responder.fail()
+        self.responder.end(last=True)
+
     def store(self, request: Any, response: Any) -> None:
-        """Store what was changed, and write the headers: after every tween, and after the other callbacks."""
-        if not self._waited:
-            self._waited = True
-            request.add_response_callback(self.store)
-            return
+        """Store what was changed, and write the headers."""
         responder, body = self.responder, response.app_iter
         status, headers = response.status_int, response.headerlist
         streams = not isinstance(body, FileIter) and not is_sent_by_server(body, request.environ)
@@ -116,20 +132,13 @@ class _Visit:
         except StoreError as error:
             self.refuse(response, error)
             responder.end(last=True)
-        else:
-            if outcome.vary:
-                response.headerlist = amend(headers, outcome.set_cookie)
-            if streams:
-                length = response.content_length
-                response.app_iter = Stream(self.session, responder, body)
-                response.content_length = length  # WebOb drops it with the body that it was of
-        responder.head_sent = True
-
-    def finish(self, _request: Any) -> None:
-        """Where no response came of the request: another with the same environment opens another session."""
-        if not self.responder.head_sent:
-            self.responder.fail()
-            self.responder.end(last=True)
+            return
+        if outcome.vary:
+            response.headerlist = amend(headers, outcome.set_cookie)
+        if streams:
+            length = response.content_length
+            response.app_iter = Stream(self.session, responder, body)
+            response.content_length = length  # WebOb drops it with the body that it was of
 
     def refuse(self, response: Any, error: BaseException) -> Any:
         """The response, made a 503; None: the error is to be raised again."""
@@ -141,3 +150,7 @@ class _Visit:
         response.status = f"{refusal.status} {refusal.reason}"
         response.headerlist = refusal.headers
         return response
+
+
+def _raise(error: BaseException, _request: Any) -> None:
+    raise error
