@@ -10,7 +10,7 @@ with warnings.catch_warnings():
     from pyramid.config import Configurator
     from pyramid.csrf import SessionCSRFStoragePolicy, check_csrf_token, get_csrf_token, new_csrf_token
     from pyramid.events import NewResponse
-    from pyramid.interfaces import ISession
+    from pyramid.interfaces import IResponse, ISession
     from pyramid.request import Request
     from pyramid.response import FileIter, FileResponse, Response
     from pyramid.scripting import prepare
@@ -22,6 +22,7 @@ __all__ = [
     "DummyRequest",
     "FileIter",
     "FileResponse",
+    "IResponse",
     "ISession",
     "NewResponse",
     "Request",
@@ -55,7 +56,7 @@ def app_of(config, **views):
 
         def answer(request, view=view):
             result = view(request)
-            return result if isinstance(result, Response) else Response(str(result))
+            return result if IResponse.providedBy(result) else Response(str(result))
 
         config.add_route(name, f"/{name}")
         config.add_view(answer, route_name=name)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 try:
     from pyramid.response import FileIter, Response  # pyright: ignore[reportMissingTypeStubs]
@@ -59,13 +59,23 @@ def tween_factory(handler: Callable[[Any], Any], _registry: Any) -> Callable[[An
     def tween(request: Any) -> Any:
         visit = _Visit(request)
         try:
-            return handler(request)
+            return _of_one_visitor(handler(request))
         except BaseException as error:
             if (refused := visit.refuse(Response(), error)) is not None:
                 return refused
             raise
 
     return tween
+
+
+def _of_one_visitor(response: Any) -> Any:
+    """A copy, since a view may return one and the same response to everybody."""
+    if not isinstance(response, cast("Any", Response)):  # whose types are unknown
+        return response
+    kind = cast("Any", type(response))
+    copied: Any = kind.__new__(kind)
+    copied.__dict__.update(response.__dict__)
+    return copied
 
 
 def inner_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> Callable[[Any], Any]:
@@ -103,9 +113,14 @@ class _Visit:
         request.add_response_callback(self.note)
         request.add_finished_callback(self.finish)
 
-    def note(self, _request: Any, response: Any) -> None:
-        """Note the response, which other callbacks and the subscribers of `NewResponse` may still change."""
-        self._response = response
+    def note(self, request: Any, response: Any) -> None:
+        """Note the response. The other callbacks may change it, and so may the subscribers of `NewResponse`."""
+        self._response, callbacks = response, request.response_callbacks
+        while callbacks:
+            try:
+                callbacks.popleft()(request, response)
+            except StoreError as error:  # else Pyramid raises it
+                self.refuse(response, error)
 
     def finish(self, request: Any) -> None:
         """The request has been processed: store what was changed, and write the headers of the response."""
