@@ -76,6 +76,40 @@ async def test_a_socket_that_raises_stores_nothing_but_its_ending():
     assert (await house.seen(cookie)).is_new
 
 
+@on_each_loop
+async def test_a_socket_that_clears_the_session_and_sets_another_too_late_ends_it():
+    @litestar.websocket("/ws")
+    async def goodbye(socket: litestar.WebSocket) -> None:
+        await socket.accept()
+        socket.clear_session()
+        socket.set_session({"notice": "Goodbye."})
+
+    house = House(goodbye)
+    cookie = await house.visitor(user="ada")
+    async with house.connection(cookie) as (exchange, serving):
+        await serving
+    assert exchange.sent[-1]["code"] == 4500
+    assert (await house.seen(cookie)).is_new
+
+
+@on_each_loop
+async def test_what_cant_be_set_at_the_end_of_a_socket_loses_no_sign_out():
+    @litestar.websocket("/ws")
+    async def goodbye(socket: litestar.WebSocket) -> None:
+        await socket.accept()
+        socket.session.sign_out()
+        socket.set_session(["no dict"])
+
+    house = House()
+    app = litestar.Litestar([goodbye], logging_config=None)
+    house.app = SessionMiddleware(app, house.sessions)
+    cookie = await house.visitor(user="ada")
+    async with house.connection(cookie) as (_, serving):
+        with pytest.raises(TypeError):
+            await serving
+    assert (await house.seen(cookie)).is_new
+
+
 @pytest.mark.parametrize("leaves", [True, False])
 @on_each_loop
 async def test_a_socket_whose_client_leaves_or_that_is_closed_by_an_exception_has_stored_its_changes(leaves):
