@@ -43,7 +43,7 @@ def tween(change):
 # Who may still change the session
 
 
-def test_tweens_callbacks_and_subscribers_may_change_the_session_after_the_view(site, monkeypatch):
+def test_tweens_and_callbacks_may_change_the_session_after_the_view(site, monkeypatch):
     import tests.frameworks.pyramid_apps as apps
 
     monkeypatch.setattr(apps, "our_tween", tween(add("tween")), raising=False)
