@@ -9,9 +9,11 @@ with warnings.catch_warnings():
     from pyramid.authentication import SessionAuthenticationHelper
     from pyramid.config import Configurator
     from pyramid.csrf import SessionCSRFStoragePolicy, check_csrf_token, get_csrf_token, new_csrf_token
-    from pyramid.interfaces import ISession
+    from pyramid.events import NewResponse
+    from pyramid.interfaces import IResponse, ISession
     from pyramid.request import Request
     from pyramid.response import FileIter, FileResponse, Response
+    from pyramid.scripting import prepare
     from pyramid.testing import DummyRequest
     from pyramid.wsgi import wsgiapp
 
@@ -20,7 +22,9 @@ __all__ = [
     "DummyRequest",
     "FileIter",
     "FileResponse",
+    "IResponse",
     "ISession",
+    "NewResponse",
     "Request",
     "Response",
     "SessionAuthenticationHelper",
@@ -32,6 +36,7 @@ __all__ = [
     "get_csrf_token",
     "httpexceptions",
     "new_csrf_token",
+    "prepare",
     "wsgiapp",
 ]
 
@@ -51,7 +56,7 @@ def app_of(config, **views):
 
         def answer(request, view=view):
             result = view(request)
-            return result if isinstance(result, Response) else Response(str(result))
+            return result if IResponse.providedBy(result) else Response(str(result))
 
         config.add_route(name, f"/{name}")
         config.add_view(answer, route_name=name)

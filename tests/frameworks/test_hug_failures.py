@@ -1,8 +1,10 @@
 """hug: exceptions, other middleware, streams, and an outage in each."""
 
+import sys
+
 import pytest
 
-from coatcheck import CookieSettings, RequestOver, Sessions, StoreUnavailable
+from coatcheck import CookieSettings, RequestOver, Sessions, StoreError, StoreUnavailable
 from coatcheck.frameworks.hug import SessionMiddleware
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import cookies_for
@@ -188,6 +190,42 @@ def test_an_api_that_extends_one_with_sessions_of_the_same_manager_stores_them_o
     assert visit.fields() == {"a": 1}
     store.fail("load", error=DOWN)
     assert visit.get(get).status == "503 Service Unavailable"
+
+
+@pytest.mark.promise("20")
+def test_an_outage_is_a_503_in_every_api_that_extends_the_one_with_our_middleware(
+    sessions, store, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "tests_hug_blocked", None)  # an import that is blocked
+    inner = api_of(sessions)
+    hug.get("/sub", api=inner)(get)
+    apis = [hug.API(f"tests_hug_extending_{number}") for number in range(2)]
+    for api in apis:
+        api.extend(inner)
+    servers = [api.http.server() for api in (*apis, inner)]
+    cookies = "; ".join(f"{name}={value}" for name, value in cookies_for(sessions, {"a": 1}).items())
+    store.fail("load", error=DOWN)
+    for server in (*servers, *servers):
+        answer = WsgiClient(server).send(Request(cookies=cookies.encode(), path="/sub"), lambda _: None)
+        assert answer.status == 503
+        assert [kind for kind, _ in server._error_handlers].count(StoreError) == 1
+
+
+@pytest.mark.promise("20")
+def test_an_outage_is_a_503_in_an_api_without_a_module(sessions, store):
+    visit = Visit(sessions, api=api_of(sessions, api=hug.API()), cookies=cookies_for(sessions, {"a": 1}))
+    store.fail("load", error=DOWN)
+    assert visit.get(get).status == "503 Service Unavailable"
+
+
+def test_a_server_is_prepared_for_outages_at_its_first_request_only(visit, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(SessionMiddleware, "_prepare", lambda _, options: prepared.append(options))
+    hug.get("/play", api=visit.api)(add())
+    servers = [visit.api.http.server() for _ in range(2)]
+    for server in (servers[0], servers[0], servers[1]):
+        assert WsgiClient(server).send(Request(), lambda _: None).status == 200
+    assert prepared == [server.req_options for server in servers]
 
 
 def test_middleware_of_two_managers_stores_the_sessions_of_both(sessions):

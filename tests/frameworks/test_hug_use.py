@@ -77,6 +77,24 @@ def test_nothing_in_place_of_the_session_ends_it(visit, sessions, nothing):
     assert visit.cookies == {}
 
 
+def test_what_is_no_dict_in_place_of_the_session_is_an_error_and_the_handlers_sign_out_counts(
+    visit, sessions
+):
+    visit.get(lambda request: request.context["session"].update(a=1))
+    with pytest.raises(TypeError, match="not an object of type object"):
+        visit.get(lambda request: request.context.__setitem__("session", object()))
+    assert visit.fields() == {"a": 1}
+    visit.get(lambda request: request.context["session"].sign_in("ada"))
+
+    def leaving(request):
+        request.context["session"].sign_out()
+        request.context["session"] = object()
+
+    with pytest.raises(TypeError):
+        visit.get(leaving)
+    assert sessions.of_user("ada") == []
+
+
 def test_an_emptied_context_ends_nothing_where_the_handler_failed(visit, sessions):
     visit.get(lambda request: request.context["session"].sign_in("ada"))
 

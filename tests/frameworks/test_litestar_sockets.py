@@ -9,7 +9,8 @@ from litestar.exceptions import WebSocketException
 from litestar.testing import TestClient
 
 from coatcheck import AsyncSessions
-from coatcheck.frameworks.litestar import CurrentSession, SessionPlugin
+from coatcheck.frameworks import asgi
+from coatcheck.frameworks.litestar import CurrentSession, LitestarSession, SessionMiddleware, SessionPlugin
 from coatcheck.stores.memory import AsyncMemoryStore
 from tests.behaviours.site import SECRET
 from tests.frameworks.asgi_driver import Exchange
@@ -72,6 +73,40 @@ async def test_a_socket_that_raises_stores_nothing_but_its_ending():
     assert dict(await house.seen(cookie)) == {"a": 1}
     async with house.connection(cookie, query_string=b"end=1") as (_, serving):
         await serving
+    assert (await house.seen(cookie)).is_new
+
+
+@on_each_loop
+async def test_a_socket_that_clears_the_session_and_sets_another_too_late_ends_it():
+    @litestar.websocket("/ws")
+    async def goodbye(socket: litestar.WebSocket) -> None:
+        await socket.accept()
+        socket.clear_session()
+        socket.set_session({"notice": "Goodbye."})
+
+    house = House(goodbye)
+    cookie = await house.visitor(user="ada")
+    async with house.connection(cookie) as (exchange, serving):
+        await serving
+    assert exchange.sent[-1]["code"] == 4500
+    assert (await house.seen(cookie)).is_new
+
+
+@on_each_loop
+async def test_what_cant_be_set_at_the_end_of_a_socket_loses_no_sign_out():
+    @litestar.websocket("/ws")
+    async def goodbye(socket: litestar.WebSocket) -> None:
+        await socket.accept()
+        socket.session.sign_out()
+        socket.set_session(["no dict"])
+
+    house = House()
+    app = litestar.Litestar([goodbye], logging_config=None)
+    house.app = SessionMiddleware(app, house.sessions)
+    cookie = await house.visitor(user="ada")
+    async with house.connection(cookie) as (_, serving):
+        with pytest.raises(TypeError):
+            await serving
     assert (await house.seen(cookie)).is_new
 
 
@@ -169,8 +204,9 @@ async def test_a_part_of_an_application_can_have_sessions_alone():
     assert (await Exchange(app, "/out").run()).body == b"false"
 
 
+@pytest.mark.parametrize("exclude", ["^/health", ["^/health", "^/no"]])
 @on_each_loop
-async def test_routes_can_have_no_session():
+async def test_routes_can_have_no_session(exclude):
     async def has_session(request: litestar.Request) -> bool:
         return "session" in request.scope
 
@@ -183,9 +219,42 @@ async def test_routes_can_have_no_session():
         litestar.get("/skipped", skip_session=True)(has_session),
         litestar.get("/other")(has_session),
         needs,
-        plugin={"exclude": ["^/health"]},
+        plugin={"exclude": exclude},
     )
     paths = ("/health", "/skipped", "/other")
     assert [(await house.ask(path)).body for path in paths] == [b"false", b"false", b"true"]
     house.app.debug = True
     assert b"This route has no session" in (await house.ask("/health/needs")).body
+
+
+@on_each_loop
+async def test_a_route_without_a_session_of_the_plugins_fails_that_of_another_layer():
+    @litestar.get("/needs", skip_session=True)
+    async def needs(session: CurrentSession) -> None:
+        pass
+
+    @litestar.get("/broken", skip_session=True)
+    async def broken(request: litestar.Request) -> None:
+        request.session["a"] = 1
+        raise ZeroDivisionError
+
+    def answer(request: litestar.Request, error: ZeroDivisionError) -> litestar.Response[None]:
+        return litestar.Response(None, status_code=409)
+
+    house = House(needs, broken, app=lambda _: {"exception_handlers": {ZeroDivisionError: answer}})
+    house.app.debug = True
+    house.app = asgi.SessionMiddleware(house.app, house.sessions)
+    assert b"This route has no session" in (await house.ask("/needs")).body
+    assert (await house.ask("/broken")).status == 409
+    assert await house.sessions.count() == 0
+
+
+@on_each_loop
+async def test_the_middleware_may_stand_around_the_application():
+    @litestar.get("/")
+    async def page(request: litestar.Request) -> bool:
+        return isinstance(request.session, LitestarSession)
+
+    app = litestar.Litestar([page], logging_config=None)
+    sessions = AsyncSessions(AsyncMemoryStore(), secret=SECRET)
+    assert (await Exchange(SessionMiddleware(app, sessions), "/").run()).body == b"true"

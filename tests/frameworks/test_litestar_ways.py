@@ -111,6 +111,34 @@ async def post(house, path, data, *cookies):
         return await exchange.run()
 
 
+@on_each_loop
+async def test_set_session_alone_leaves_the_user_signed_in():
+    house = House(set_session)
+    cookie = await house.visitor(user="ada", a=1)
+    await post(house, "/set", {"b": 2}, cookie)
+    seen = await house.seen(cookie)
+    assert (seen.user, dict(seen)) == ("ada", {"b": 2})
+
+
+@pytest.mark.parametrize("query", [b"", b"raise=1"])
+@on_each_loop
+async def test_what_is_set_after_clear_session_begins_another_session(query):
+    @litestar.get("/")
+    async def goodbye(request: litestar.Request) -> None:
+        request.clear_session()
+        request.set_session({"notice": "Goodbye."})
+        if request.query_params:
+            raise OutOfStock
+
+    house = House(goodbye)
+    cookie = await house.visitor(user="ada", a=1)
+    answer = await house.ask("/", cookie, query_string=query)
+    assert await house.sessions.of_user("ada") == []
+    assert (await house.seen(cookie)).is_new
+    if not query:
+        assert dict(await house.seen(answer.cookie)) == {"notice": "Goodbye."}
+
+
 @pytest.mark.parametrize("path", ["/set", "/scope"])
 @on_each_loop
 async def test_set_session_judges_the_identity_field(path):
@@ -193,6 +221,33 @@ async def test_an_exception_that_a_handler_of_the_applications_answers_stores_no
     cookie = await house.visitor(a=1)
     assert (await house.ask("/broken", cookie)).status == 409
     assert dict(await house.seen(cookie)) == {"a": 1}
+
+
+@on_each_loop
+async def test_in_an_outage_a_hook_of_the_applications_finds_an_empty_session():
+    found = []
+
+    async def report(error: Exception, scope: Any) -> None:
+        found.append(scope["coatcheck.session"].user)
+
+    house = House(visits, app=lambda _: {"after_exception": [report]})
+    cookie = await house.visitor(user="ada")
+    house.store.fail("load", error=DOWN)
+    answer = await house.ask("/", cookie)
+    assert (answer.status, found) == (503, [None])
+
+
+@on_each_loop
+async def test_middleware_of_the_applications_has_the_session():
+    def counting(app):
+        async def count(scope, receive, send):
+            scope["session"]["visits"] = 41
+            await app(scope, receive, send)
+
+        return count
+
+    house = House(visits, app=lambda _: {"middleware": [counting]})
+    assert (await house.ask()).body == b"42"
 
 
 @on_each_loop

@@ -1,10 +1,12 @@
 """Pyramid: bodies that are made while they are sent, and outages."""
 
 import pytest
+from webob import Response as BaseResponse
+from zope.interface import implementer
 
 from coatcheck import RequestOver, StoreError, StoreUnavailable
 from coatcheck.testing import cookies_for
-from tests.frameworks.pyramid_apps import FileIter, FileResponse, Response, Site
+from tests.frameworks.pyramid_apps import FileIter, FileResponse, IResponse, Response, Site, httpexceptions
 
 DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
@@ -222,3 +224,54 @@ def test_after_a_503_the_request_is_over(site, store):
     assert site.get(view).status_int == 503
     with pytest.raises(RequestOver):
         sessions_seen[0]["a"] = 2
+
+
+@pytest.mark.promise("20")
+def test_an_outage_in_a_response_callback_is_a_503_and_the_other_callbacks_are_called(site, store):
+    called = []
+
+    def view(request):
+        request.add_response_callback(lambda request, response: request.session.get("a"))
+        request.add_response_callback(lambda request, response: called.append(response.status_code))
+
+    site.get(add())
+    store.fail("load", error=DOWN)
+    assert site.get(view).status_code == 503
+    assert called == [503]
+
+
+# Responses that a view returns to everybody
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_response_that_everybody_gets_keeps_no_cookie_and_no_outage_of_one_visitor(site, store, raised):
+    everybodys = httpexceptions.HTTPFound("/") if raised else Response("hello")
+
+    def view(request):
+        if request.query_string:
+            request.session.sign_in("ada")
+        if raised:
+            raise everybodys
+        return everybodys
+
+    assert site.get(view, "?ada").headers.getall("Set-Cookie")
+    store.fail("write", error=DOWN)
+    assert site.get(view, "?ada").status_code == 503
+    site.cookies.clear()
+    response = site.get(view)
+    assert (response.status_code, response.headers.getall("Set-Cookie")) == (302 if raised else 200, [])
+
+
+def test_a_response_of_another_class_than_pyramids_is_sent_as_it_is(site):
+    @implementer(IResponse)
+    class Own(BaseResponse):
+        def __new__(cls, text):
+            return super().__new__(cls)
+
+    def view(request):
+        request.session["a"] = 1
+        return Own("mine")
+
+    response = site.get(view)
+    assert response.text == "mine"
+    assert fields(site) == {"a": 1}

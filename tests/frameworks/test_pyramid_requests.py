@@ -2,8 +2,8 @@
 
 import pytest
 
-from coatcheck import RequestOver, StoreUnavailable, TooLarge
-from tests.frameworks.pyramid_apps import Request, Response, Site, httpexceptions
+from coatcheck import StoreUnavailable, TooLarge
+from tests.frameworks.pyramid_apps import NewResponse, Request, Response, Site, httpexceptions, prepare
 
 DOWN = StoreUnavailable("the test says so", ambiguous=False)
 
@@ -43,7 +43,7 @@ def tween(change):
 # Who may still change the session
 
 
-def test_tweens_callbacks_and_subscribers_may_change_the_session_after_the_view(site, monkeypatch):
+def test_tweens_and_callbacks_may_change_the_session_after_the_view(site, monkeypatch):
     import tests.frameworks.pyramid_apps as apps
 
     monkeypatch.setattr(apps, "our_tween", tween(add("tween")), raising=False)
@@ -58,20 +58,36 @@ def test_tweens_callbacks_and_subscribers_may_change_the_session_after_the_view(
     assert set(fields(site)) == {"view", "callback", "tween"}
 
 
-def test_a_callback_that_another_adds_is_too_late_and_is_told_so(site):
+def test_a_callback_that_another_adds_may_change_the_session_too(site):
     def view(request):
-        def late(request, response):
-            with pytest.raises(RequestOver):
-                request.session["late"] = 1
-            response.headers["Late"] = "told"
-
         def first(request, response):
-            request.add_response_callback(late)
+            request.add_response_callback(lambda request, response: add("callback")(request))
 
         request.add_response_callback(first)
-        request.session["a"] = 1
+        request.session["view"] = 1
 
-    assert site.get(view).headers["Late"] == "told"
+    site.get(view)
+    assert set(fields(site)) == {"view", "callback"}
+
+
+def test_a_subscriber_to_the_response_may_use_the_session_and_drops_all_changes_if_it_raises(site):
+    effects = []
+    site.config.add_subscriber(lambda event: [effect(event.request) for effect in effects], NewResponse)
+    effects.append(add("subscriber"))
+    response = site.get(add("view"))
+    assert "Cookie" in response.vary
+    effects[:] = [broken]
+    with pytest.raises(ZeroDivisionError):
+        site.get(add("view", 2))
+    effects.clear()
+    assert fields(site) == {"view": 1, "subscriber": 1}
+
+
+def test_a_request_within_the_handling_of_an_error_is_a_request_like_any_other(site):
+    try:
+        broken(None)
+    except AttributeError:
+        site.get(add())
     assert fields(site) == {"a": 1}
 
 
@@ -152,6 +168,31 @@ def test_an_exception_view_below_500_answers_and_what_was_changed_is_stored(site
 def test_a_value_that_is_too_large_is_an_error_of_the_request(site, sessions):
     with pytest.raises(TooLarge):
         site.get(add("a", "x" * 1_000_000))
+    assert sessions.count() == 0
+
+
+def test_what_cant_be_stored_at_the_end_is_an_error_after_the_other_callbacks_and_a_sign_out_counts(
+    site, sessions
+):
+    site.get(lambda request: request.session.sign_in("ada"))
+    finished = []
+
+    def view(request):
+        request.add_finished_callback(finished.append)
+        request.session.sign_out()
+        request.session["a"] = grown = []
+        grown.append("x" * 1_000_000)
+
+    with pytest.raises(TooLarge):
+        site.get(view)
+    assert len(finished) == 1
+    assert sessions.of_user("ada") == []
+
+
+def test_a_script_without_a_response_stores_nothing(site, sessions):
+    script = prepare(registry=site.app.registry)
+    script["request"].session["a"] = 1
+    script["closer"]()
     assert sessions.count() == 0
 
 

@@ -12,9 +12,12 @@ from coatcheck.responder import SCOPE_KEY
 from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions
 
-__all__ = ["Neighbours", "put_in_place"]
+__all__ = ["CLEARED_KEY", "Neighbours", "put_in_place"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
+
+CLEARED_KEY = "coatcheck.cleared"
+"""Where the middleware for Litestar puts a function: whether `clear_session` was called."""
 
 
 class Neighbours:
@@ -38,7 +41,13 @@ class Neighbours:
             self.name(found, "inside", "what is stored in it does not reach ours")
             return
         await self._sessions.load(session)
-        put_in_place(session, found)
+        try:
+            if CLEARED_KEY in scope and scope[CLEARED_KEY]():
+                session.destroy()  # what was set afterwards begins another
+            put_in_place(session, found)
+        except BaseException:
+            await self._sessions.fail(session)
+            raise
         scope[SCOPE_KEY] = session
 
     def name(self, found: object, where: str, effect: str) -> None:

@@ -5,8 +5,7 @@
     api = hug.API(__name__)
     api.http.add_middleware(SessionMiddleware(api, sessions))
 
-Add it before other middleware, so that these may use the session, too. Its API must be the one that is served: where
-it extends another, that one.
+Add it before other middleware, so that these may use the session, too.
 """
 
 from __future__ import annotations
@@ -75,10 +74,9 @@ class SessionMiddleware:
 
     def process_request(self, request: Any, _response: Any) -> None:
         """Open the session. The store is not called before the session is used."""
-        server = getattr(self.api.http, "falcon", None)
-        if server is not None and server is not self._prepared:
-            self._prepared = server  # hug makes it when it is asked for its WSGI application
-            server.add_error_handler(StoreError, _answer)
+        if request.options is not self._prepared:
+            self._prepared = request.options
+            self._prepare(request.options)
         visit = _Visit(self, request.env)
         request.env.setdefault(_VISITS, []).append(visit)
         request.context[self.context_name] = visit.session
@@ -96,14 +94,29 @@ class SessionMiddleware:
             visit.responder.fail()
             visit.responder.end(last=True)
             return
-        if not req_succeeded and int(response.status[:3]) >= _SERVER_ERROR:
+        try:
+            if not req_succeeded and int(response.status[:3]) >= _SERVER_ERROR:
+                visit.responder.fail()
+            else:
+                visit.settle(request.context.get(self.context_name))
+            visit.store(response, secure=request.scheme == "https")  # Falcon calls `_answer` if it raises
+        except BaseException:
             visit.responder.fail()
-        else:
-            visit.settle(request.context.get(self.context_name))
-        visit.store(response, secure=request.scheme == "https")  # Falcon calls `_answer` if it raises
+            raise
+
+    def _prepare(self, options: object) -> None:
+        """Let the server with these options answer an outage: that of our API, or of one that extends it."""
+        # hug makes a server when it is asked for a WSGI application, and keeps each API in a module, as `__hug__`.
+        modules = [getattr(module, "__dict__", {}) for module in tuple(sys.modules.values())]
+        for api in (self.api, *(module["__hug__"] for module in modules if "__hug__" in module)):
+            server = getattr(api.http, "falcon", None)
+            if server is not None and server.req_options is options:
+                if (StoreError, _answer) not in server._error_handlers:  # noqa: SLF001 - hug pins the release of Falcon
+                    server.add_error_handler(StoreError, _answer)
+                return
 
 
-def _answer(error: StoreError, request: Any, response: Any, _params: Any) -> None:
+def _answer(request: Any, response: Any, error: StoreError, _params: Any) -> None:
     """What Falcon calls with a `StoreError` of a handler, of another middleware or of `process_response`."""
     visits: list[_Visit] | None = request.env.get(_VISITS)
     if visits is None:
@@ -125,9 +138,13 @@ class _Visit:
         session = self.session
         if isinstance(placed, Session):  # it, or that of another middleware of ours
             return
-        if not isinstance(placed, Mapping) or not placed:
+        if not placed:
             session.clear()
             return
+        if not isinstance(placed, Mapping):
+            raise TypeError(
+                f"Only a dict may stand in place of the session, not an object of type {type(placed).__name__}."
+            )
         fields = cast("Mapping[str, Any]", placed)
         for name in session.keys() - fields.keys():
             del session[name]
@@ -137,7 +154,7 @@ class _Visit:
         """Store what was changed, and write the headers."""
         stream: Any = response.stream
         streams = stream is not None and not hasattr(stream, "read")
-        headers = response._wsgi_headers()  # noqa: SLF001 - hug pins the release of Falcon
+        headers = response._wsgi_headers()  # noqa: SLF001 - as above
         outcome = self.responder.head(int(response.status[:3]), headers, secure=secure, last=not streams)
         if outcome.vary:
             _replace_headers(response, amend(headers, outcome.set_cookie))

@@ -31,7 +31,8 @@ try:
     from litestar.middleware import DefineMiddleware
     from litestar.middleware.session.base import BaseBackendConfig, BaseSessionBackend
     from litestar.plugins import InitPlugin
-    from litestar.types import Message, Scope
+    from litestar.types import Empty, Message, Scope
+    from litestar.utils.scope.state import ScopeState
 except ModuleNotFoundError as _error:  # pragma: no cover - needs an installation without Litestar
     raise ModuleNotFoundError(
         "coatcheck.frameworks.litestar needs Litestar: pip install 'coatcheck[litestar]'"
@@ -40,7 +41,7 @@ except ModuleNotFoundError as _error:  # pragma: no cover - needs an installatio
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.frameworks import asgi
 from coatcheck.frameworks.asgi_lifespan import Lifespan
-from coatcheck.frameworks.asgi_neighbours import put_in_place
+from coatcheck.frameworks.asgi_neighbours import CLEARED_KEY, put_in_place
 from coatcheck.frameworks.bound import AsyncBoundSession
 from coatcheck.http.headers import unavailable
 from coatcheck.responder import ENVIRON_KEY, of_kind
@@ -72,6 +73,9 @@ class SessionMiddleware(asgi.SessionMiddleware):
         if excluded or (route is not None and route.opt.get(self.opt_key)):
             await self.app(scope, receive, send)
         else:
+            state = ScopeState.from_scope(cast("Any", scope))
+            state.session_id = None  # `clear_session` makes it `Empty`
+            scope[CLEARED_KEY] = lambda: state.session_id is Empty
             await super().__call__(scope, receive, send)
 
 
@@ -164,7 +168,7 @@ async def _failed(error: Exception, scope: asgi.Scope) -> None:
     if scope["type"] == "websocket" and isinstance(error, StoreError):
         raise error  # the middleware closes it with 1013, Litestar would with 4500
     session = scope.get(ENVIRON_KEY)
-    if isinstance(session, LitestarSession) and not isinstance(error, HTTPException | WebSocketException):
+    if session is not None and not isinstance(error, HTTPException | WebSocketException):
         await session.sessions.fail(session, error)
 
 

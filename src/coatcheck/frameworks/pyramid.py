@@ -11,8 +11,10 @@ stand apart by white space, and ``coatcheck.cookie.name`` is a part of the cooki
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 try:
     from pyramid.response import FileIter, Response  # pyright: ignore[reportMissingTypeStubs]
@@ -57,13 +59,23 @@ def tween_factory(handler: Callable[[Any], Any], _registry: Any) -> Callable[[An
     def tween(request: Any) -> Any:
         visit = _Visit(request)
         try:
-            return handler(request)
+            return _of_one_visitor(handler(request))
         except BaseException as error:
             if (refused := visit.refuse(Response(), error)) is not None:
                 return refused
             raise
 
     return tween
+
+
+def _of_one_visitor(response: Any) -> Any:
+    """A copy, since a view may return one and the same response to everybody."""
+    if not isinstance(response, cast("Any", Response)):  # whose types are unknown
+        return response
+    kind = cast("Any", type(response))
+    copied: Any = kind.__new__(kind)
+    copied.__dict__.update(response.__dict__)
+    return copied
 
 
 def inner_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> Callable[[Any], Any]:
@@ -92,20 +104,39 @@ def _session_of(request: Any) -> PyramidSession:
 class _Visit:
     """One request's session, from its opening to the end of the response."""
 
-    _waited = False
+    _response: Any = None
 
     def __init__(self, request: Any) -> None:
         sessions = request.registry.settings[SESSIONS]
+        self._around = sys.exc_info()[1]
         self.session, self.responder = begin_request(sessions, request.environ, PyramidSession)
-        request.add_response_callback(self.store)
+        request.add_response_callback(self.note)
         request.add_finished_callback(self.finish)
 
+    def note(self, request: Any, response: Any) -> None:
+        """Note the response. The other callbacks may change it, and so may the subscribers of `NewResponse`."""
+        self._response, callbacks = response, request.response_callbacks
+        while callbacks:
+            try:
+                callbacks.popleft()(request, response)
+            except StoreError as error:  # else Pyramid raises it
+                self.refuse(response, error)
+
+    def finish(self, request: Any) -> None:
+        """The request has been processed: store what was changed, and write the headers of the response."""
+        raised = sys.exc_info()[1]
+        try:
+            if self._response is not None and (raised is None or raised is self._around):
+                self.store(request, self._response)
+                return
+        except BaseException as error:  # noqa: BLE001 - raised when the other callbacks have been called
+            request.add_finished_callback(partial(_raise, error))
+        # Another request with the same environment opens another session.
+        self.responder.fail()
+        self.responder.end(last=True)
+
     def store(self, request: Any, response: Any) -> None:
-        """Store what was changed, and write the headers: after every tween, and after the other callbacks."""
-        if not self._waited:
-            self._waited = True
-            request.add_response_callback(self.store)
-            return
+        """Store what was changed, and write the headers."""
         responder, body = self.responder, response.app_iter
         status, headers = response.status_int, response.headerlist
         streams = not isinstance(body, FileIter) and not is_sent_by_server(body, request.environ)
@@ -116,20 +147,13 @@ class _Visit:
         except StoreError as error:
             self.refuse(response, error)
             responder.end(last=True)
-        else:
-            if outcome.vary:
-                response.headerlist = amend(headers, outcome.set_cookie)
-            if streams:
-                length = response.content_length
-                response.app_iter = Stream(self.session, responder, body)
-                response.content_length = length  # WebOb drops it with the body that it was of
-        responder.head_sent = True
-
-    def finish(self, _request: Any) -> None:
-        """Where no response came of the request: another with the same environment opens another session."""
-        if not self.responder.head_sent:
-            self.responder.fail()
-            self.responder.end(last=True)
+            return
+        if outcome.vary:
+            response.headerlist = amend(headers, outcome.set_cookie)
+        if streams:
+            length = response.content_length
+            response.app_iter = Stream(self.session, responder, body)
+            response.content_length = length  # WebOb drops it with the body that it was of
 
     def refuse(self, response: Any, error: BaseException) -> Any:
         """The response, made a 503; None: the error is to be raised again."""
@@ -141,3 +165,7 @@ class _Visit:
         response.status = f"{refusal.status} {refusal.reason}"
         response.headerlist = refusal.headers
         return response
+
+
+def _raise(error: BaseException, _request: Any) -> None:
+    raise error
