@@ -122,6 +122,12 @@ def test_a_name_that_is_no_users_is_nobody_and_stays_signed_in_elsewhere(user, m
         assert len(manager.of_user(name)) == 1
 
 
+def test_a_login_of_another_framework_of_no_user_has_no_hash(user, manager):
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        view = lambda request: HttpResponse(request.session.get("_auth_user_hash", "none"))
+        assert visit("hash", view, signed_in_elsewhere(manager, f"9{user.pk}")).content == b"none"
+
+
 def test_an_inactive_user_is_refused_also_where_another_framework_signed_in(user, manager):
     user.is_active = False
     user.save()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,10 +33,10 @@ from coatcheck.sessions import Sessions
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = ["DjangoSession", "SessionStore", "current", "get_session", "given_to_tests", "remember"]
+__all__ = ["DjangoSession", "SessionStore", "current_request", "get_session", "given_to_tests", "remember"]
 
 _HANDLE_LENGTH, _NAME_LENGTH = 32, 40
-current: ContextVar[HttpRequest | None] = ContextVar("current", default=None)
+_current: ContextVar[HttpRequest | None] = ContextVar("current", default=None)
 """The request that is being served. A library may replace its session."""
 _SECOND = timedelta(seconds=1)
 given_to_tests: dict[str | None, str] = {}
@@ -43,6 +45,17 @@ _BACKEND = "coatcheck.frameworks.django.auth.Backend"
 _waits = async_unsafe(
     "The store would block the event loop: use the methods of request.session that begin with `a`, or a thread."
 )
+
+
+@contextmanager
+def current_request(request: HttpRequest) -> Iterator[None]:
+    """Make `request` the one that is being served. A view of it may let the handler serve another in between."""
+    outer = _current.get()
+    _current.set(request)
+    try:
+        yield
+    finally:
+        _current.set(outer)
 
 
 class DjangoSession(BoundSession):
@@ -75,6 +88,8 @@ class DjangoSession(BoundSession):
         if name != HASH_SESSION_KEY:
             return self.user if name == SESSION_KEY else _BACKEND
         user: Any = load_backend(_BACKEND).get_user(self.user)
+        if user is None:
+            raise KeyError(name)
         # Stored, so that a change of the password ends this session, too.
         return self.setdefault(name, user.get_session_auth_hash())
 
@@ -292,7 +307,7 @@ def _of_this_user(name: str) -> Responder | None:
 
     Libraries keep names in their tables (allauth's list of sessions). A client that sends a name gains nothing by it.
     """
-    serving = getattr(current.get(), "session", None)
+    serving = getattr(_current.get(), "session", None)
     if not isinstance(serving, SessionStore) or len(name) != _NAME_LENGTH or serving.responder.head_sent:
         return None  # a task that the request began, and that is still running, has its context
     own, manager = serving.session, serving.responder.sessions
