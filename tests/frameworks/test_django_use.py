@@ -306,3 +306,18 @@ def test_the_engine_refuses_the_middleware_of_django():
         pytest.raises(ImproperlyConfigured, match=r"coatcheck\.frameworks\.django\.SessionMiddleware"),
     ):
         Client().get("/")
+
+
+@pytest.mark.parametrize("changed", [{"DEBUG": True}, {"SESSION_COOKIE_AGE": 60}])
+def test_a_test_that_overrides_a_setting_keeps_its_sessions_in_memory(user, changed):
+    show = lambda request: HttpResponse(request.session.get("_auth_user_id"))
+    with override_settings(COATCHECK={"url": "memory://"}):
+        client = Client()
+        client.force_login(user)
+        with override_settings(**changed):
+            assert visit("show", show, client).content == str(user.pk).encode()
+            client.session.flush()
+            client.force_login(user)
+        assert visit("show", show, client).content == str(user.pk).encode()
+    with override_settings(COATCHECK={"url": "memory://"}):
+        assert client.session.get("_auth_user_id") is None
