@@ -308,6 +308,15 @@ def test_the_engine_refuses_the_middleware_of_django():
         Client().get("/")
 
 
+def test_a_server_that_began_before_a_test_has_the_sessions_of_the_test(user):
+    show = lambda request: HttpResponse(request.session.get("_auth_user_id"))
+    client = Client()
+    visit("show", show, client)
+    with override_settings(COATCHECK={"url": "memory://"}):
+        client.force_login(user)
+        assert visit("show", show, client).content == str(user.pk).encode()
+
+
 @pytest.mark.parametrize("changed", [{"DEBUG": True}, {"SESSION_COOKIE_AGE": 60}])
 def test_a_test_that_overrides_a_setting_keeps_its_sessions_in_memory(user, changed):
     show = lambda request: HttpResponse(request.session.get("_auth_user_id"))

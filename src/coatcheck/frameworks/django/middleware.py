@@ -68,7 +68,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """Open the session. The store is asked when it is first looked at."""
         if _responder_of(request) is not None:
             return  # a middleware that is listed twice
-        manager, meta = self.sessions, request.META
+        # A test may override the settings after the server of its tests has begun.
+        manager, meta = sessions() if is_test() else self.sessions, request.META
         outer = session_in({"asgi.scope": getattr(request, "scope", {}), **meta})
         if outer is not None and manager.agrees_with(outer):
             session = manager.share(outer, DjangoSession)
