@@ -16,7 +16,7 @@ from http.cookies import SimpleCookie
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.contrib.auth import alogin
+from django.contrib.auth import alogin, login
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.core.management import call_command
 from django.http import HttpResponse, JsonResponse
@@ -62,6 +62,30 @@ def test_set_expiry_is_enforced_by_the_record(clock):
     assert not client.cookies["sessionid"]["max-age"]
     views["date"] = lambda request: request.session.set_expiry(timezone.now() + timedelta(days=9999))
     assert client.get("/date").cookies["sessionid"]["max-age"]
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["new", "just-ended"])
+def test_the_expiry_that_is_set_before_a_login_stays(clock, manager, user, ended):
+    def sign_in(request):
+        request.session.set_expiry(value)
+        login(request, user)
+
+    for value in (0, 300):
+        client = Client()
+        if ended:
+            visit("put", lambda request: request.session.update({"a": 1}), client)
+            SessionStore().delete(client.session.session_key)
+        response = visit("in", sign_in, client)
+        assert bool(response.cookies["sessionid"]["max-age"]) is bool(value)
+        assert client.session.session.user == str(user.pk)
+    clock.advance(301)
+    assert client.session.session.user is None
+
+
+def test_a_flash_before_the_login_of_a_new_visitor_stays(user):
+    client = Client()
+    visit("in", lambda request: get_session(request).flash("hello") or login(request, user), client)
+    assert [flash.message for flash in client.session.session.peek_flashes()] == ["hello"]
 
 
 def test_sessions_outlive_the_browser_unless_the_setting_says_otherwise():

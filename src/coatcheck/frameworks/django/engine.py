@@ -22,7 +22,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.asyncio import async_unsafe
 
-from coatcheck.core.state import State
+from coatcheck.core.state import State, Status
 from coatcheck.frameworks.bound import BoundSession
 from coatcheck.frameworks.django.configuration import is_test, sessions
 from coatcheck.model.lifetimes import LONGEST_COOKIE
@@ -192,11 +192,14 @@ class SessionStore(SessionBase):
     def cycle_key(self) -> None:
         """Change the name and the secret now, and keep the fields. A new session gets its first where it is stored."""
         self.modified = True
+        state = state_of(self.session)
         if self.session.is_new:
-            # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
-            fields = dict(self.session)
-            self.session.destroy()
-            self.session.update(fields)
+            if state.status is not Status.NEW:
+                # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
+                fields, limits, permanent = dict(self.session), state.limits, state.permanent
+                self.session.destroy()
+                self.session.update(fields)
+                state.limits, state.permanent = limits, permanent
         else:
             self.session.rotate()
             self._store()
