@@ -15,7 +15,7 @@ from tests.frameworks.django_use import (  # first, since it configures Django
 import re
 
 import pytest
-from django.contrib.auth import get_user_model, login, logout, update_session_auth_hash
+from django.contrib.auth import get_user_model, load_backend, login, logout, update_session_auth_hash
 from django.contrib.auth.models import Permission
 from django.http import HttpResponse
 from django.middleware.csrf import get_token
@@ -126,6 +126,12 @@ def test_a_login_of_another_framework_of_no_user_has_no_hash(user, manager):
     with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
         view = lambda request: HttpResponse(request.session.get("_auth_user_hash", "none"))
         assert visit("hash", view, signed_in_elsewhere(manager, f"9{user.pk}")).content == b"none"
+
+
+def test_the_backend_gives_no_user_of_another_key_than_was_asked_for(user):
+    backend = load_backend(BACKENDS[1])
+    assert backend.get_user(str(user.pk)) == backend.get_user(user.pk) == user
+    assert backend.get_user(f" {user.pk}") is None  # as a database of another collation finds "ada" for "ADA"
 
 
 def test_an_inactive_user_is_refused_also_where_another_framework_signed_in(user, manager):
