@@ -61,6 +61,16 @@ def test_a_login_changes_the_secret_and_keeps_what_the_visitor_had(user):
     assert client.session["cart"] == [1]
 
 
+def test_a_session_that_is_created_after_a_login_is_that_of_the_login(user):
+    client = Client()
+    visit("put", lambda request: request.session.update({"cart": [1]}), client)
+    visit("in", lambda request: login(request, user) or request.session.create(), client)
+    assert client.session["cart"] == [1]
+    assert visit("me", me, client).content == b"ada"
+    visit("new", lambda request: request.session.create(), client)
+    assert visit("me", me, client).content == b""
+
+
 def test_revoking_a_user_and_changing_a_password_log_out(user, manager):
     here, there = Client(), Client()
     for client in (here, there):

@@ -215,8 +215,8 @@ class SessionStore(SessionBase):
         return session is not None and _name_of(session) == session_key
 
     def create(self) -> None:
-        """Store a new session now, without a field, so that it has a name."""
-        if not self.session.is_new:
+        """Store a new session now, without a field, so that it has a name. After a login it is that of the login."""
+        if not self.session.is_new and SESSION_KEY not in state_of(self.session).changes:
             self.clear()
         self.modified = True
         self.save()
