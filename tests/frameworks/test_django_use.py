@@ -43,7 +43,7 @@ def user():
 
 
 def test_set_expiry_is_enforced_by_the_record(clock):
-    for value, lives in ((300, 299), (timedelta(minutes=5), 299)):
+    for value, lives in ((300, 299), (300.0, 299), (timedelta(minutes=5), 299)):
         client = Client()
         visit(
             "put",

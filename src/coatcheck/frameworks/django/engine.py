@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ _waits = async_unsafe(
 
 
 @contextmanager
-def current_request(request: HttpRequest) -> Iterator[None]:
+def current_request(request: HttpRequest) -> Generator[None]:
     """Make `request` the one that is being served. A view of it may let the handler serve another in between."""
     outer = _current.get()
     _current.set(request)
@@ -269,7 +269,7 @@ class SessionStore(SessionBase):
             by_default = value is None and not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
             session.set_lifetime(idle=None, absolute=None, persistent=by_default)
             return
-        if isinstance(value, int):
+        if isinstance(value, int | float):
             left = timedelta(seconds=value)
             absolute = max(left, limits.remember_absolute)
         else:
