@@ -194,8 +194,9 @@ class SessionStore(SessionBase):
         self.modified = True
         state = state_of(self.session)
         if self.session.is_new:
-            if state.status is not Status.NEW:
+            if state.status is not Status.NEW or state.competing:
                 # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
+                # So it does in place of several that came together.
                 fields, limits, permanent = dict(self.session), state.limits, state.permanent
                 self.session.destroy()
                 self.session.update(fields)
