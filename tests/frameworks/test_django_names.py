@@ -77,6 +77,16 @@ def test_a_test_prepares_a_session_and_looks_into_it_afterwards():
     assert client.session["cart"] == [1, 2]
 
 
+def test_a_test_opens_by_its_name_a_session_that_a_view_began():
+    client, browser = Client(), Client()
+    visit("put", lambda request: request.session.update({"a": 1}), client)
+    name = client.session.session_key
+    browser.cookies["sessionid"] = name
+    assert SessionStore(name)["a"] == browser.session["a"] == 1
+    shown = visit("name", lambda request: HttpResponse(request.session.session_key), browser)
+    assert shown.content.decode() == name
+
+
 def test_a_name_exists_until_a_new_one_takes_its_place():
     store = SessionStore()
     store.create()

@@ -169,7 +169,7 @@ class SessionStore(SessionBase):
         state = state_of(self.session)
         if state.sign_in or state.rotate or state.settings.identity_field in state.changes:
             self._store()
-        return _name_of(self.session)
+        return _given_to_tests(self.session)
 
     def get_session_cookie_age(self) -> int:
         """How long an unused session lives, in seconds."""
@@ -240,9 +240,7 @@ class SessionStore(SessionBase):
         session = self.session
         remember(session)
         session.save(create=create)
-        if is_test():
-            for name, cookie in session.sessions.cookie_of(session).items():
-                given_to_tests[_name_of(session)] = f"{name}={cookie}"
+        _given_to_tests(session)
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session, or that of a public name."""
@@ -299,6 +297,15 @@ def get_session(request: HttpRequest) -> DjangoSession:
 
 def _name_of(session: Session) -> str | None:
     return None if session.handle is None else f"{session.handle}{session.mark}"
+
+
+def _given_to_tests(session: DjangoSession) -> str | None:
+    """The name of the session. In Django's test environment it stands for the cookie from now on."""
+    key = _name_of(session)
+    if is_test():
+        for name, cookie in session.sessions.cookie_of(session).items():
+            given_to_tests[key] = f"{name}={cookie}"
+    return key
 
 
 @_waits
