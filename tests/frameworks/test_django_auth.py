@@ -15,7 +15,7 @@ from tests.frameworks.django_use import (  # first, since it configures Django
 import re
 
 import pytest
-from django.contrib.auth import get_user_model, login, logout, update_session_auth_hash
+from django.contrib.auth import get_user_model, load_backend, login, logout, update_session_auth_hash
 from django.contrib.auth.models import Permission
 from django.http import HttpResponse
 from django.middleware.csrf import get_token
@@ -59,6 +59,16 @@ def test_a_login_changes_the_secret_and_keeps_what_the_visitor_had(user):
     visit("in", lambda request: login(request, user), client)
     assert client.cookies["sessionid"].value != before
     assert client.session["cart"] == [1]
+
+
+def test_a_session_that_is_created_after_a_login_is_that_of_the_login(user):
+    client = Client()
+    visit("put", lambda request: request.session.update({"cart": [1]}), client)
+    visit("in", lambda request: login(request, user) or request.session.create(), client)
+    assert client.session["cart"] == [1]
+    assert visit("me", me, client).content == b"ada"
+    visit("new", lambda request: request.session.create(), client)
+    assert visit("me", me, client).content == b""
 
 
 def test_revoking_a_user_and_changing_a_password_log_out(user, manager):
@@ -120,6 +130,18 @@ def test_a_name_that_is_no_users_is_nobody_and_stays_signed_in_elsewhere(user, m
         client = signed_in_elsewhere(manager, name)
         assert visit("me", me, client).content == b""
         assert len(manager.of_user(name)) == 1
+
+
+def test_a_login_of_another_framework_of_no_user_has_no_hash(user, manager):
+    with override_settings(AUTHENTICATION_BACKENDS=BACKENDS):
+        view = lambda request: HttpResponse(request.session.get("_auth_user_hash", "none"))
+        assert visit("hash", view, signed_in_elsewhere(manager, f"9{user.pk}")).content == b"none"
+
+
+def test_the_backend_gives_no_user_of_another_key_than_was_asked_for(user):
+    backend = load_backend(BACKENDS[1])
+    assert backend.get_user(str(user.pk)) == backend.get_user(user.pk) == user
+    assert backend.get_user(f" {user.pk}") is None  # as a database of another collation finds "ada" for "ADA"
 
 
 def test_an_inactive_user_is_refused_also_where_another_framework_signed_in(user, manager):
@@ -192,15 +214,17 @@ def test_staff_see_the_devices_of_a_user_and_end_them(user, manager):
     page = staff.get(f"/admin/auth/user/{other.pk}/change/").content.decode()
     assert "&lt;Phone&gt;" in page
     (handle,) = re.findall(r'name="_end_session" value="(\w+)"', page)
-    end = {**_form(other), "_end_session": handle}
+    form = page[page.index('id="user_form"') :]
+    (first,) = re.findall(r'type="submit"[^>]* name="(\w+)"|<button(?! type="button")', form)[:1]
+    assert first == "_save"  # what Enter in a field presses (HTML, "implicit submission")
+    end = {**_form(other), "_end_session": [handle, "0" * 32]}
     assert device.post(f"/admin/auth/user/{other.pk}/change/", end).status_code == 302
     assert (
         staff.post(f"/admin/auth/user/{user.pk}/change/", {**_form(user), "_end_session": handle}).status_code
         == 302
     )
     assert len(manager.of_user(str(other.pk))) == 1
-    done = staff.post(f"/admin/auth/user/{other.pk}/change/", end)
-    assert done.url == f"/admin/auth/user/{other.pk}/change/"
+    assert staff.post(f"/admin/auth/user/{other.pk}/change/", end).status_code == 302
     assert manager.of_user(str(other.pk)) == []
     visit("in", lambda request: login(request, other), device)
     staff.post("/admin/auth/user/", {"action": "end_sessions", "_selected_action": [other.pk]})

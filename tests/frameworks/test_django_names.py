@@ -77,6 +77,16 @@ def test_a_test_prepares_a_session_and_looks_into_it_afterwards():
     assert client.session["cart"] == [1, 2]
 
 
+def test_a_test_opens_by_its_name_a_session_that_a_view_began():
+    client, browser = Client(), Client()
+    visit("put", lambda request: request.session.update({"a": 1}), client)
+    name = client.session.session_key
+    browser.cookies["sessionid"] = name
+    assert SessionStore(name)["a"] == browser.session["a"] == 1
+    shown = visit("name", lambda request: HttpResponse(request.session.session_key), browser)
+    assert shown.content.decode() == name
+
+
 def test_a_name_exists_until_a_new_one_takes_its_place():
     store = SessionStore()
     store.create()
@@ -85,6 +95,23 @@ def test_a_name_exists_until_a_new_one_takes_its_place():
     store.cycle_key()
     assert not store.exists(name)
     assert store.exists(store.session_key)
+
+
+def test_several_sessions_that_come_together_give_way_to_one():
+    kept = []
+    for _ in range(2):
+        client = Client()
+        visit("put", lambda request: request.session.update({"a": 1}), client)
+        kept.append(client.cookies["sessionid"].value)
+
+    def view(request):
+        request.session.cycle_key()
+        request.session["b"] = 2
+
+    views["cycle"] = view
+    answer = Client().get("/cycle", HTTP_COOKIE="; ".join(f"sessionid={token}" for token in kept))
+    assert SessionStore(answer.cookies["sessionid"].value)["b"] == 2
+    assert [SessionStore(token).get("a") for token in kept] == [None, None]
 
 
 def test_save_says_where_there_is_a_session_already_or_none_any_more():

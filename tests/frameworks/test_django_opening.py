@@ -17,8 +17,9 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import login
 from django.core import mail
 from django.core.exceptions import SynchronousOnlyOperation
+from django.core.handlers.wsgi import WSGIHandler
 from django.http import JsonResponse
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import setup_test_environment, teardown_test_environment
 
 from coatcheck.frameworks.django import SessionStore
@@ -105,3 +106,30 @@ def test_a_name_is_not_looked_for_on_an_event_loop(manager):
     client = AsyncClient(SERVER_NAME="localhost")
     client.cookies = here.cookies
     assert async_to_sync(client.get)("/async/looks").json() == [True]
+
+
+def test_it_is_opened_also_after_the_handler_has_served_another_request_in_between(manager):
+    ada, handler = new_user("ada"), WSGIHandler()
+    here, there = signed_in(ada), signed_in(ada)
+    name = name_of(there)
+    views["inner"] = lambda request: JsonResponse(SessionStore(name).get("_auth_user_id"), safe=False)
+
+    def batch(request):
+        inner = handler.get_response(RequestFactory(SERVER_NAME="localhost").get("/inner"))
+        return JsonResponse([inner.content.decode(), SessionStore(name).get("_auth_user_id")], safe=False)
+
+    assert visit("batch", batch, here).json() == ["null", str(ada.pk)]
+    assert SessionStore(name).get("_auth_user_id") is None
+
+
+def test_a_request_that_is_broken_off_leaves_nothing_for_what_its_thread_does_next(manager):
+    ada = new_user("ada")
+    here, there = signed_in(ada), signed_in(ada)
+    name = name_of(there)
+
+    def view(request):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        visit("broken", view, here)
+    assert SessionStore(name).get("_auth_user_id") is None

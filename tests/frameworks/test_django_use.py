@@ -16,7 +16,7 @@ from http.cookies import SimpleCookie
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.contrib.auth import alogin
+from django.contrib.auth import alogin, login
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.core.management import call_command
 from django.http import HttpResponse, JsonResponse
@@ -43,7 +43,7 @@ def user():
 
 
 def test_set_expiry_is_enforced_by_the_record(clock):
-    for value, lives in ((300, 299), (timedelta(minutes=5), 299)):
+    for value, lives in ((300, 299), (300.0, 299), (timedelta(minutes=5), 299)):
         client = Client()
         visit(
             "put",
@@ -62,6 +62,30 @@ def test_set_expiry_is_enforced_by_the_record(clock):
     assert not client.cookies["sessionid"]["max-age"]
     views["date"] = lambda request: request.session.set_expiry(timezone.now() + timedelta(days=9999))
     assert client.get("/date").cookies["sessionid"]["max-age"]
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["new", "just-ended"])
+def test_the_expiry_that_is_set_before_a_login_stays(clock, manager, user, ended):
+    def sign_in(request):
+        request.session.set_expiry(value)
+        login(request, user)
+
+    for value in (0, 300):
+        client = Client()
+        if ended:
+            visit("put", lambda request: request.session.update({"a": 1}), client)
+            SessionStore().delete(client.session.session_key)
+        response = visit("in", sign_in, client)
+        assert bool(response.cookies["sessionid"]["max-age"]) is bool(value)
+        assert client.session.session.user == str(user.pk)
+    clock.advance(301)
+    assert client.session.session.user is None
+
+
+def test_a_flash_before_the_login_of_a_new_visitor_stays(user):
+    client = Client()
+    visit("in", lambda request: get_session(request).flash("hello") or login(request, user), client)
+    assert [flash.message for flash in client.session.session.peek_flashes()] == ["hello"]
 
 
 def test_sessions_outlive_the_browser_unless_the_setting_says_otherwise():
@@ -306,3 +330,27 @@ def test_the_engine_refuses_the_middleware_of_django():
         pytest.raises(ImproperlyConfigured, match=r"coatcheck\.frameworks\.django\.SessionMiddleware"),
     ):
         Client().get("/")
+
+
+def test_a_server_that_began_before_a_test_has_the_sessions_of_the_test(user):
+    show = lambda request: HttpResponse(request.session.get("_auth_user_id"))
+    client = Client()
+    visit("show", show, client)
+    with override_settings(COATCHECK={"url": "memory://"}):
+        client.force_login(user)
+        assert visit("show", show, client).content == str(user.pk).encode()
+
+
+@pytest.mark.parametrize("changed", [{"DEBUG": True}, {"SESSION_COOKIE_AGE": 60}])
+def test_a_test_that_overrides_a_setting_keeps_its_sessions_in_memory(user, changed):
+    show = lambda request: HttpResponse(request.session.get("_auth_user_id"))
+    with override_settings(COATCHECK={"url": "memory://"}):
+        client = Client()
+        client.force_login(user)
+        with override_settings(**changed):
+            assert visit("show", show, client).content == str(user.pk).encode()
+            client.session.flush()
+            client.force_login(user)
+        assert visit("show", show, client).content == str(user.pk).encode()
+    with override_settings(COATCHECK={"url": "memory://"}):
+        assert client.session.get("_auth_user_id") is None

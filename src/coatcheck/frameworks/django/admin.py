@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.formats import localize
 from django.utils.html import format_html_join
 from django.utils.timezone import localtime
@@ -15,7 +14,7 @@ from coatcheck.frameworks.django.configuration import sessions
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     _Base = admin.ModelAdmin[Any]
 else:
@@ -23,7 +22,11 @@ else:
 
 __all__ = ["SessionsOfUser"]
 
-_ROW = '<p>{} <small>{} – {}</small> <button name="_end_session" value="{}">{}</button></p>'
+# No button: the first one of a form is pressed by Enter in any of its fields.
+_ROW = (
+    "<p>{} <small>{} – {}</small> "
+    '<label class="vCheckboxLabel"><input type="checkbox" name="_end_session" value="{}"> {}</label></p>'
+)
 
 
 class SessionsOfUser(_Base):
@@ -43,7 +46,7 @@ class SessionsOfUser(_Base):
 
     @admin.display(description=_("devices"))
     def sessions(self, user: Any) -> str:
-        """The devices, since when they are signed in, when they were last used, and a button to end each session."""
+        """The devices, since when they are signed in, when they were last used, and a box to end each session."""
         rows = [
             (
                 info.client,
@@ -56,13 +59,11 @@ class SessionsOfUser(_Base):
         return format_html_join("", _ROW, rows) or "-"
 
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
-        """Also end the session whose button was pressed."""
-        handle = request.POST.get("_end_session")
-        if handle is None:
-            return super().response_change(request, obj)
-        if sessions().revoke(handle, user=str(obj.pk)):
-            self.log_change(request, obj, "Ended a session.")
-        return HttpResponseRedirect(request.path)
+        """Also end the sessions whose boxes are ticked."""
+        for handle in request.POST.getlist("_end_session"):
+            if sessions().revoke(handle, user=str(obj.pk)):
+                self.log_change(request, obj, "Ended a session.")
+        return super().response_change(request, obj)
 
     @admin.action(description=_("End all sessions"), permissions=["change"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

@@ -20,4 +20,6 @@ class Backend(BaseBackend):
     def get_user(self, user_id: Any) -> Any:
         """The active user of this primary key, or None."""
         user = get_user_model()._default_manager.filter(pk=user_id).first()  # noqa: SLF001
-        return user if getattr(user, "is_active", True) else None
+        # A database may find "ada" for "ADA".
+        same = user is not None and str(user.pk) == str(user_id)
+        return user if same and getattr(user, "is_active", True) else None

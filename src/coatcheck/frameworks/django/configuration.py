@@ -14,7 +14,9 @@ from django.core.signals import setting_changed
 from coatcheck.config import CookieSettings
 from coatcheck.errors import ConfigurationError
 from coatcheck.model.lifetimes import LONGEST_COOKIE
+from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
+from coatcheck.urls import split_options
 
 __all__ = ["USER_FIELD", "is_test", "sessions"]
 
@@ -24,6 +26,8 @@ _LONGEST, _LONGEST_OF_BROWSER = timedelta(days=90), timedelta(days=30)
 _COOKIE = ("name", "domain", "path", "samesite")
 _PACKAGE = "coatcheck.frameworks.django"
 _OF_DJANGO = "django.contrib.sessions.middleware.SessionMiddleware"
+_store: list[Store] = []
+"""The store of the last manager: a test that overrides another setting than COATCHECK keeps its sessions."""
 
 
 @cache
@@ -74,7 +78,12 @@ def sessions() -> Sessions:
     }
     if settings.is_overridden("SESSION_COOKIE_AGE"):  # also for a session that ends with the browser
         defaults |= {"idle_timeout": age, "absolute_timeout": max(age, _LONGEST_OF_BROWSER)}
-    return Sessions.from_url(url, **{**defaults, **given})
+    options = {**defaults, **given}
+    if _store:
+        return Sessions(_store[0], **split_options(options)[1])
+    manager = Sessions.from_url(url, **options)
+    _store.append(manager.store)
+    return manager
 
 
 def is_test() -> bool:
@@ -91,6 +100,8 @@ def _forget(*, setting: str, **_: object) -> None:
         "SESSION_"
     ):
         sessions.cache_clear()
+    if setting == "COATCHECK":
+        _store.clear()
 
 
 setting_changed.connect(_forget)

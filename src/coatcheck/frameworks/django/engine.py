@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.asyncio import async_unsafe
 
-from coatcheck.core.state import State
+from coatcheck.core.state import State, Status
 from coatcheck.frameworks.bound import BoundSession
 from coatcheck.frameworks.django.configuration import is_test, sessions
 from coatcheck.model.lifetimes import LONGEST_COOKIE
@@ -31,10 +33,10 @@ from coatcheck.sessions import Sessions
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = ["DjangoSession", "SessionStore", "current", "get_session", "given_to_tests", "remember"]
+__all__ = ["DjangoSession", "SessionStore", "current_request", "get_session", "given_to_tests", "remember"]
 
 _HANDLE_LENGTH, _NAME_LENGTH = 32, 40
-current: ContextVar[HttpRequest | None] = ContextVar("current", default=None)
+_current: ContextVar[HttpRequest | None] = ContextVar("current", default=None)
 """The request that is being served. A library may replace its session."""
 _SECOND = timedelta(seconds=1)
 given_to_tests: dict[str | None, str] = {}
@@ -43,6 +45,17 @@ _BACKEND = "coatcheck.frameworks.django.auth.Backend"
 _waits = async_unsafe(
     "The store would block the event loop: use the methods of request.session that begin with `a`, or a thread."
 )
+
+
+@contextmanager
+def current_request(request: HttpRequest) -> Generator[None]:
+    """Make `request` the one that is being served. A view of it may let the handler serve another in between."""
+    outer = _current.get()
+    _current.set(request)
+    try:
+        yield
+    finally:
+        _current.set(outer)
 
 
 class DjangoSession(BoundSession):
@@ -75,6 +88,8 @@ class DjangoSession(BoundSession):
         if name != HASH_SESSION_KEY:
             return self.user if name == SESSION_KEY else _BACKEND
         user: Any = load_backend(_BACKEND).get_user(self.user)
+        if user is None:
+            raise KeyError(name)
         # Stored, so that a change of the password ends this session, too.
         return self.setdefault(name, user.get_session_auth_hash())
 
@@ -154,7 +169,7 @@ class SessionStore(SessionBase):
         state = state_of(self.session)
         if state.sign_in or state.rotate or state.settings.identity_field in state.changes:
             self._store()
-        return _name_of(self.session)
+        return _given_to_tests(self.session)
 
     def get_session_cookie_age(self) -> int:
         """How long an unused session lives, in seconds."""
@@ -177,11 +192,15 @@ class SessionStore(SessionBase):
     def cycle_key(self) -> None:
         """Change the name and the secret now, and keep the fields. A new session gets its first where it is stored."""
         self.modified = True
+        state = state_of(self.session)
         if self.session.is_new:
-            # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
-            fields = dict(self.session)
-            self.session.destroy()
-            self.session.update(fields)
+            if state.status is not Status.NEW or state.competing:
+                # Of a session that has just ended elsewhere, a late request stores nothing: this begins another.
+                # So it does in place of several that came together.
+                fields, limits, permanent = dict(self.session), state.limits, state.permanent
+                self.session.destroy()
+                self.session.update(fields)
+                state.limits, state.permanent = limits, permanent
         else:
             self.session.rotate()
             self._store()
@@ -197,8 +216,8 @@ class SessionStore(SessionBase):
         return session is not None and _name_of(session) == session_key
 
     def create(self) -> None:
-        """Store a new session now, without a field, so that it has a name."""
-        if not self.session.is_new:
+        """Store a new session now, without a field, so that it has a name. After a login it is that of the login."""
+        if not self.session.is_new and SESSION_KEY not in state_of(self.session).changes:
             self.clear()
         self.modified = True
         self.save()
@@ -221,9 +240,7 @@ class SessionStore(SessionBase):
         session = self.session
         remember(session)
         session.save(create=create)
-        if is_test():
-            for name, cookie in session.sessions.cookie_of(session).items():
-                given_to_tests[_name_of(session)] = f"{name}={cookie}"
+        _given_to_tests(session)
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session, or that of a public name."""
@@ -251,7 +268,7 @@ class SessionStore(SessionBase):
             by_default = value is None and not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
             session.set_lifetime(idle=None, absolute=None, persistent=by_default)
             return
-        if isinstance(value, int):
+        if isinstance(value, int | float):
             left = timedelta(seconds=value)
             absolute = max(left, limits.remember_absolute)
         else:
@@ -282,6 +299,15 @@ def _name_of(session: Session) -> str | None:
     return None if session.handle is None else f"{session.handle}{session.mark}"
 
 
+def _given_to_tests(session: DjangoSession) -> str | None:
+    """The name of the session. In Django's test environment it stands for the cookie from now on."""
+    key = _name_of(session)
+    if is_test():
+        for name, cookie in session.sessions.cookie_of(session).items():
+            given_to_tests[key] = f"{name}={cookie}"
+    return key
+
+
 @_waits
 def _find(manager: Sessions, name: str) -> Session | None:
     return manager.find(name[:_HANDLE_LENGTH])
@@ -292,7 +318,7 @@ def _of_this_user(name: str) -> Responder | None:
 
     Libraries keep names in their tables (allauth's list of sessions). A client that sends a name gains nothing by it.
     """
-    serving = getattr(current.get(), "session", None)
+    serving = getattr(_current.get(), "session", None)
     if not isinstance(serving, SessionStore) or len(name) != _NAME_LENGTH or serving.responder.head_sent:
         return None  # a task that the request began, and that is still running, has its context
     own, manager = serving.session, serving.responder.sessions

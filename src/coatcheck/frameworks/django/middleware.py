@@ -13,7 +13,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 
 from coatcheck.frameworks.django.configuration import is_test, sessions
-from coatcheck.frameworks.django.engine import DjangoSession, SessionStore, current, given_to_tests, remember
+from coatcheck.frameworks.django.engine import (
+    DjangoSession,
+    SessionStore,
+    current_request,
+    given_to_tests,
+    remember,
+)
 from coatcheck.frameworks.streams import Stream
 from coatcheck.http.headers import amend
 from coatcheck.responder import ENVIRON_KEY, Refusal, Responder, SharedResponder, session_in
@@ -48,11 +54,22 @@ class SessionMiddleware(DjangoSessionMiddleware):
             )
         self.sessions: Sessions = sessions()
 
+    def __call__(self, request: HttpRequest) -> Any:
+        """Serve a request."""
+        with current_request(request):
+            return super().__call__(request)
+
+    async def __acall__(self, request: HttpRequest) -> Any:
+        """Serve a request on an event loop."""
+        with current_request(request):
+            return await super().__acall__(request)
+
     def process_request(self, request: HttpRequest) -> None:
         """Open the session. The store is asked when it is first looked at."""
         if _responder_of(request) is not None:
             return  # a middleware that is listed twice
-        manager, meta = self.sessions, request.META
+        # A test may override the settings after the server of its tests has begun.
+        manager, meta = sessions() if is_test() else self.sessions, request.META
         outer = session_in({"asgi.scope": getattr(request, "scope", {}), **meta})
         if outer is not None and manager.agrees_with(outer):
             session = manager.share(outer, DjangoSession)
@@ -66,7 +83,6 @@ class SessionMiddleware(DjangoSessionMiddleware):
             responder = Responder(manager, session)
         meta[ENVIRON_KEY] = session  # for an application that a view calls
         request.session = SessionStore(responder=responder)
-        current.set(request)
         if hasattr(request, "scope") and not (state := state_of(session)).ready:
             state.load(state)  # in this thread: an async view can't wait for an item
 
@@ -78,7 +94,6 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         """Store what was changed, and write the headers. Of a 5xx only endings are stored, as Django has it."""
-        current.set(None)
         responder = _responder_of(request)
         if responder is None or responder.head_sent:
             return response
