@@ -140,6 +140,18 @@ def test_a_store_made_on_an_event_loop_is_read_by_the_awaited_methods_alone(mana
     assert async_to_sync(read)() == 1
 
 
+def test_what_is_stored_is_loaded_by_itself_and_in_an_awaited_look():
+    def view(request):
+        request.session["a"] = 1
+        request.session.save()
+        return HttpResponse(str(request.session.load()))
+
+    client = Client()
+    assert visit("put", view, client).content == b"{'a': 1}"
+    assert SessionStore().load() == {}
+    assert async_to_sync(SessionStore(client.cookies["sessionid"].value).ahas_key)("a")
+
+
 def test_a_cookie_of_our_name_that_a_view_sets_does_not_change_ours():
     def view(request):
         request.session["a"] = 1

@@ -82,6 +82,14 @@ def test_the_expiry_that_is_set_before_a_login_stays(clock, manager, user, ended
     assert client.session.session.user is None
 
 
+@pytest.mark.parametrize("past", [-1, timedelta(seconds=-1)])
+def test_an_expiry_in_the_past_ends_the_session(past):
+    client = Client()
+    visit("put", lambda request: request.session.update({"a": 1}), client)
+    visit("end", lambda request: request.session.set_expiry(past), client)
+    assert "a" not in client.session
+
+
 def test_a_flash_before_the_login_of_a_new_visitor_stays(user):
     client = Client()
     visit("in", lambda request: get_session(request).flash("hello") or login(request, user), client)
@@ -309,6 +317,7 @@ def test_the_age_that_a_site_sets_is_also_that_of_a_session_that_ends_with_the_b
     url = {"url": "memory://"}
     with override_settings(COATCHECK=url, SESSION_COOKIE_AGE=300):
         assert sessions().settings.idle_timeout == timedelta(seconds=300)
+        assert SessionStore().get_expiry_age() == 300
     with override_settings(COATCHECK=url, SESSION_COOKIE_AGE=60 * 86400):
         assert sessions().settings.absolute_timeout == timedelta(days=60)
     with override_settings(COATCHECK=url):
