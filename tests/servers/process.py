@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 HOST = "127.0.0.1"
-START_PATIENCE = 30  # seconds; a server that takes longer on a busy machine is a broken one
+START_PATIENCE = 60  # seconds; a server that takes longer on a busy machine is a broken one
 _taken = set()
 
 
