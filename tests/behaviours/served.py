@@ -18,6 +18,7 @@ import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -104,7 +105,10 @@ class Waitress:
     def close(self) -> None:
         server = self._server
         # In its own thread; its loop ends when no connection is left.
-        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
+        with suppress(
+            OSError
+        ):  # a request that ends meanwhile wakes the server, too, and it has closed already
+            server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
         self._thread.join()
         server.task_dispatcher.shutdown()
 

@@ -283,7 +283,7 @@ def test_a_silent_address_of_a_host_leaves_time_for_the_others(place, monkeypatc
     )
     port = place.server.port
     with silent("127.0.0.2", port), silent("127.0.0.3", port), closing(place.store()) as store:
-        store.ping(soon(SHORT))
+        store.ping(soon(3))  # each address has a part of it, also on a busy machine
 
 
 @pytest.mark.promise("F-02", "20")
