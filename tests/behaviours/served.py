@@ -104,10 +104,9 @@ class Waitress:
 
     def close(self) -> None:
         server = self._server
-        # In its own thread; its loop ends when no connection is left.
-        with suppress(
-            OSError
-        ):  # a request that ends meanwhile wakes the server, too, and it has closed already
+        # In its own thread; its loop ends when no connection is left. A request that ends meanwhile wakes it, too: then
+        # it may have closed before this call has woken it.
+        with suppress(OSError):
             server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
         self._thread.join()
         server.task_dispatcher.shutdown()

@@ -1,4 +1,4 @@
-"""What is no manager, or one of the other kind, is refused when the application is built."""
+"""An application that is given a wrong manager (async for sync, or another object) refuses it when it is built."""
 
 import pytest
 

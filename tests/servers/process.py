@@ -15,7 +15,7 @@ _taken = set()
 
 
 def free_port(row=1):
-    """The first of a row of ports that nobody listens on, nor on those 10,000 above them (a Redis cluster's bus).
+    """The first of several free ports in a row. Each port that is 10,000 higher is free, too: a Redis cluster needs it.
 
     From below the range out of which the kernel takes the ports of clients, so that none of them gets in between;
     each worker of xdist has a part of its own.

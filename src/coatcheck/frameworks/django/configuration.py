@@ -35,8 +35,8 @@ def sessions() -> Sessions:
     """The site's manager: to list and to end the sessions of a user, ``sessions().revoke_user(str(user.pk))``.
 
     Raises:
-        ImproperlyConfigured: ``COATCHECK`` names no store, or is none of what it may be; ``SESSION_COOKIE_AGE`` is no
-            number; Django's middleware would serve our sessions, and keep nobody signed in.
+        ImproperlyConfigured: ``COATCHECK`` is of the wrong type, or names no store. ``SESSION_COOKIE_AGE`` is no number.
+            ``MIDDLEWARE`` names Django's own session middleware, under which nobody would stay signed in.
         ConfigurationError: Two settings contradict each other.
     """
     if settings.SESSION_ENGINE == _PACKAGE and _OF_DJANGO in settings.MIDDLEWARE:
