@@ -2,6 +2,9 @@
 
 import asyncio
 import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 import redis
@@ -21,7 +24,7 @@ from tests.servers.proxy import Proxy
 from tests.servers.redis import ADMIN
 from tests.servers.redis_sentinel import SERVICE
 from tests.stores.redis.harness import RedisHarness
-from tests.stores.redis.scene import Scene, item, now_ms, soon
+from tests.stores.redis.scene import SYNC_AND_ASYNC, Scene, item, now_ms, opened, soon
 from tests.visitor import SECRET, Visitor
 
 pytestmark = pytest.mark.servers
@@ -85,6 +88,32 @@ def test_a_client_of_a_sentinel(module, redis_sentinels, prefix):
             await store.close()
 
     asyncio.run(scenario())
+
+
+@UNDER_SENTINEL
+@SYNC_AND_ASYNC
+def test_a_sentinel_that_was_silent_for_many_callers_at_once_is_asked_again(kind, redis_sentinels, prefix):
+    """redis-py puts the Sentinel that answers in front. Each caller did so, and the silent one was lost for good."""
+    write = item()
+    with ExitStack() as stack:
+        first, *others = [stack.enter_context(Proxy(each.port)) for each in redis_sentinels.sentinels]
+        hosts = ",".join(f"{HOST}:{each.port}" for each in (first, *others))
+        url = f"redis+sentinel://{hosts}/{SERVICE}/0"
+        store = stack.enter_context(opened(kind, url, prefix=prefix))
+        threads = stack.enter_context(ThreadPoolExecutor(20))
+        first.silent = True
+        everybody = threading.Barrier(20)
+
+        def asked(_):
+            everybody.wait()
+            return store.load([write.key], now_ms(), soon())
+
+        assert list(threads.map(asked, range(20))) == [[None]] * 20
+        first.heal()
+        for other in others:
+            other.down()
+        redis_sentinels.primary.ask("CLIENT", "KILL", "TYPE", "normal")
+        assert store.write([write], now_ms(), soon()) == [None]
 
 
 def test_tls_a_user_and_a_database_are_those_of_the_client(redis_tls, redis_server):

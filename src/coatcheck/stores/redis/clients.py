@@ -6,7 +6,7 @@ its retries would repeat writes, and outlast the deadline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction, signature
 from typing import Any, NamedTuple
 
@@ -43,6 +43,22 @@ class Source(NamedTuple):
 
     def __repr__(self) -> str:
         return silent(self)
+
+
+class _Sentinels(list[Any]):
+    """The Sentinels, with the one that answered last in front.
+
+    redis-py swaps two by their places. Callers that do so at the same time would put one in twice, and lose another.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(tuple(self[:]))
+
+    def __setitem__(self, place: Any, answered: Any) -> None:
+        if place == 0:
+            self[:] = [answered, *(each for each in self if each is not answered)]
+        elif isinstance(place, slice):
+            super().__setitem__(place, answered)
 
 
 class _Settings(NamedTuple):
@@ -126,6 +142,7 @@ def _sentinel(pool: Any, where: str, is_async: bool) -> Source:
 
     def settings(_: Server | None) -> Any:
         fresh = type(manager)(hosts, min_other_sentinels=manager.min_other_sentinels, sentinel_kwargs=its)
+        fresh.sentinels = _Sentinels(fresh.sentinels)
         for each in fresh.sentinels:
             each.connection_pool.connection_class = _bounded(each.connection_pool.connection_class, is_async)
         kind = _bounded(pool.connection_class, is_async)
