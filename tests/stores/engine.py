@@ -15,7 +15,7 @@ LIFETIMES = Lifetimes(
 
 
 class _Engine:
-    def __init__(self, store, *, lifetimes=LIFETIMES, max_bytes=1 << 20, patience=20.0):
+    def __init__(self, store, *, lifetimes=LIFETIMES, max_bytes=1 << 20, patience=60.0):
         self.store = store
         self.patience = patience
         self._swap = Swap(

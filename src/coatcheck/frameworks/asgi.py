@@ -96,9 +96,10 @@ class SessionMiddleware:
         path = path_of(scope) if self._by_path or self._exclude is not None else ""
         outer = scope[SCOPE_KEY] if SCOPE_KEY in scope else scope.get("wsgi_environ", {}).get(ENVIRON_KEY)
         # Most requests have no outer layer, and `isinstance` of an abstract class is dear.
-        shared = outer is not None and isinstance(outer, Session) and self.sessions.agrees_with(outer)
-        if shared:
-            session = self.sessions.share(outer, self.session_type)
+        shared = None
+        if outer is not None and isinstance(outer, Session) and self.sessions.agrees_with(outer):
+            shared = outer
+            session = self.sessions.share(shared, self.session_type)
         else:
             if outer is not None:
                 scope = dict(scope)  # the other layer finds its own session when the head passes it
@@ -109,7 +110,7 @@ class SessionMiddleware:
         scope[SCOPE_KEY] = scope[ENVIRON_KEY] = session
         if self._eager and not (self._exclude is not None and self._exclude.of(path)):
             await self.sessions.preload(session)
-        if shared:
+        if shared is not None:
 
             async def settled(message: Message) -> None:
                 if message["type"] in _HEADS and scope.get(SCOPE_KEY) is not session:
@@ -119,7 +120,7 @@ class SessionMiddleware:
             try:
                 await self.app(scope, receive, settled)  # the outer layer stores it
             except BaseException:
-                self.sessions.note_failure(outer)
+                self.sessions.note_failure(shared)
                 raise
             return
         response = _Response(self.sessions, session)
@@ -177,9 +178,8 @@ def path_of(scope: Scope) -> str:
     path: str = scope["path"]
     root: str = (scope.get("root_path") or "").rstrip("/")
     # Servers and routers that are older than ASGI 2.4 have left the root out of the path.
-    if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
-        path = path[len(root) :]
-    return path or "/"
+    rest = path.removeprefix(root)
+    return (rest if rest[:1] in ("", "/") else path) or "/"
 
 
 class _Response(AsyncResponder):

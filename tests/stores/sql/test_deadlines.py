@@ -295,14 +295,14 @@ def test_of_several_hosts_a_silent_one_leaves_time_for_the_next(place, make):
     store = make(url, prefix=place.prefix)
 
     async def ask():
-        await store.load([bytes(16)], NOW, soon(SHORT))
+        await store.load([bytes(16)], NOW, soon(3))
         await store.close()
 
     with silent("127.0.0.2", port):
         if make is AsyncSQLStore:
             asyncio.run(ask())
         else:
-            assert store.load([bytes(16)], NOW, soon(SHORT)) == [None]
+            assert store.load([bytes(16)], NOW, soon(3)) == [None]
             store.close()
 
 

@@ -272,7 +272,7 @@ def test_a_call_that_is_cancelled_leaves_no_connection_half_read(place, monkeypa
             began = time.monotonic()
             errors = await asyncio.gather(*tasks, return_exceptions=True)
             assert all(isinstance(error, asyncio.CancelledError) for error in errors)
-            assert time.monotonic() - began < 1  # nothing waits for the server
+            assert time.monotonic() - began < 5  # nothing waits for the server
             cursor.execute("UNLOCK TABLES" if place.kind == "mysql" else "COMMIT")
             answers = await asyncio.gather(*(store.load([write.key], NOW, soon()) for write in writes))
             assert answers == [[found(write)] for write in writes]

@@ -52,13 +52,11 @@ class _Sentinels(list[Any]):
     """
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(tuple(self[:]))
+        return iter(tuple(super().__iter__()))
 
     def __setitem__(self, place: Any, answered: Any) -> None:
         if place == 0:
-            self[:] = [answered, *(each for each in self if each is not answered)]
-        elif isinstance(place, slice):
-            super().__setitem__(place, answered)
+            super().__setitem__(slice(None), [answered, *(each for each in self if each is not answered)])
 
 
 class _Settings(NamedTuple):
