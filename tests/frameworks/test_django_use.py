@@ -19,7 +19,7 @@ from django.contrib import messages
 from django.contrib.auth import alogin, login
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.core.management import call_command
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings, setup_test_environment, teardown_test_environment
 from django.utils import timezone
@@ -182,6 +182,34 @@ def test_an_async_view_reads_what_was_loaded_and_never_blocks_its_loop(user):
 
         views["read"] = read
         assert (await client.get("/async/read")).content == b"1"
+
+    async_to_sync(visits)()
+
+
+def test_what_a_stream_has_changed_is_stored_when_its_reader_goes():
+    async def begin(request):
+        await request.session.aset("page", 0)
+
+    async def stream(request):
+        async def pages():
+            for number in (1, 2, 3):
+                await request.session.aset("page", number)
+                yield b"page"
+
+        return StreamingHttpResponse(pages())
+
+    async def look(request):
+        return HttpResponse(await request.session.aget("page"))
+
+    async def visits():
+        views.update(begin=begin, stream=stream, look=look)
+        client = AsyncClient()
+        await client.get("/async/begin")
+        response = await client.get("/async/stream")
+        pages = response._iterator  # as it is ended when a server lets go of the response
+        assert await anext(pages) == await anext(pages) == b"page"
+        await pages.aclose()
+        assert (await client.get("/async/look")).content == b"2"
 
     async_to_sync(visits)()
 

@@ -13,9 +13,11 @@ import pytest
 
 from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores.breaker import Breaker
+from coatcheck.stores.redis import async_from_url
 from coatcheck.stores.redis.calls import SENT, driven, driven_async, together
 from coatcheck.stores.redis.pools import Pool
 from coatcheck.stores.redis.scripts import Command, packed
+from tests.servers.process import HOST
 from tests.stores.redis.scene import soon, staged
 
 
@@ -204,3 +206,22 @@ def test_in_a_forked_process_all_is_made_anew_before_another_thread_can_see_it(m
     assert seen == [-1]
     assert pool.turns is not parents
     assert pool._pid == os.getpid()
+
+
+@pytest.mark.servers
+@pytest.mark.promise("F-02")
+def test_who_waits_for_a_connection_waits_until_the_deadline_and_is_told(redis_server, prefix):
+    async def scenario(scene):
+        store = async_from_url(f"redis://{HOST}:{scene.proxy.port}", prefix=prefix, max_connections=1)
+        await store.load([bytes(16)], scene.now, soon())
+        scene.proxy.silent = True
+        first = asyncio.create_task(store.load([bytes(16)], scene.now, soon()))
+        await asyncio.sleep(0)  # it has the connection
+        with pytest.raises(StoreTimeout, match="all 1 connections"):
+            await store.load([bytes(16)], scene.now, soon(0.2))
+        scene.proxy.heal()
+        assert await first == [None]
+        await store.close()
+
+    with staged("sync", redis_server, prefix) as scene:
+        asyncio.run(scenario(scene))

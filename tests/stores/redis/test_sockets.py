@@ -128,3 +128,10 @@ def test_after_the_deadline_no_connection_is_begun():
     this_call_ends_at(time.monotonic() - 1)
     with pytest.raises(TimeoutError, match="the deadline is over"):
         bounded(Kind)()._connect()
+
+
+def test_a_time_out_that_is_set_is_read_back_also_after_the_deadline():
+    connection = bounded(redis.Connection)(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    connection.socket_connect_timeout = 7
+    this_call_ends_at(time.monotonic() - 1)
+    assert connection.socket_connect_timeout == 7
