@@ -17,6 +17,7 @@ from redis.retry import Retry
 from coatcheck import AsyncSessions, ConfigurationError, Sessions
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores.redis import AsyncRedisStore, RedisStore
+from coatcheck.stores.redis.clients import _Sentinels
 from coatcheck.testing.contract import StoreContract
 from tests.servers.fixtures_redis import UNDER_SENTINEL
 from tests.servers.process import HOST, free_port
@@ -114,6 +115,16 @@ def test_a_sentinel_that_was_silent_for_many_callers_at_once_is_asked_again(kind
             other.down()
         redis_sentinels.primary.ask("CLIENT", "KILL", "TYPE", "normal")
         assert store.write([write], now_ms(), soon()) == [None]
+
+
+def test_a_caller_asks_each_sentinel_once_while_others_change_their_order():
+    first, second, third = object(), object(), object()
+    sentinels, asked = _Sentinels([first, second, third]), []
+    for each in sentinels:
+        asked.append(each)
+        sentinels[0], sentinels[2] = third, sentinels[0]  # as redis-py does it
+    assert asked == [first, second, third]
+    assert list(sentinels) == [third, first, second]
 
 
 def test_tls_a_user_and_a_database_are_those_of_the_client(redis_tls, redis_server):

@@ -36,7 +36,7 @@ def sessions() -> Sessions:
 
     Raises:
         ImproperlyConfigured: ``COATCHECK`` is of the wrong type, or names no store. ``SESSION_COOKIE_AGE`` is no number.
-            ``MIDDLEWARE`` names Django's own session middleware, under which nobody would stay signed in.
+            ``MIDDLEWARE`` contains Django's own session middleware: with it, nobody stays signed in.
         ConfigurationError: Two settings contradict each other.
     """
     if settings.SESSION_ENGINE == _PACKAGE and _OF_DJANGO in settings.MIDDLEWARE:

@@ -46,9 +46,10 @@ class Source(NamedTuple):
 
 
 class _Sentinels(list[Any]):
-    """The Sentinels, with the one that answered last in front.
+    """The Sentinels. The first one is that which answered most recently.
 
-    redis-py swaps two by their places. Callers that do so at the same time would put one in twice, and lose another.
+    redis-py swaps two by their places. If two callers did so at once, one Sentinel would be in the list twice, and
+    another not at all. Each caller asks all of them in turn, also while another one changes their order.
     """
 
     def __iter__(self) -> Iterator[Any]:
