@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -244,6 +245,75 @@ def test_a_call_that_is_under_way_when_the_store_is_closed_ends_well_and_then_it
     store.ping(soon())
     store.ping(soon())
     assert len(connections.open) == 1
+
+
+@pytest.mark.promise("24", "F-18")
+def test_the_log_that_goes_as_the_last_connection_closes_is_not_taken_for_a_lost_one(store, monkeypatch):
+    # While a thread connects, as at a fork: its connection has not opened the log yet.
+    inside, leave = threading.Event(), threading.Event()
+    connect = sqlite3.connect
+
+    def connect_as_the_other_closes(*arguments, **named):
+        connection = connect(*arguments, **named)
+        leave.set()
+        lingering.result()
+        return connection
+
+    def linger(connection):
+        inside.set()
+        assert leave.wait(60)
+
+    with ThreadPoolExecutor(1) as threads:
+        write = put(store, new())
+        lingering = threads.submit(store._connections.use, linger, soon())
+        assert inside.wait(60)
+        store.close()
+        monkeypatch.setattr(sqlite3, "connect", connect_as_the_other_closes)
+        assert get(store, write) == write.data
+    store.ping(soon())
+
+
+@pytest.mark.promise("24", "F-18")
+def test_a_look_while_the_last_connection_closes_does_not_miss_the_log(store, monkeypatch):
+    looked = []
+
+    class Connection(sqlite3.Connection):
+        def close(self):
+            super().close()
+            store._connections.check()  # as another thread does
+            looked.append(1)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Connection))
+    store.close()
+    store.ping(soon())
+    store.close()
+    assert looked
+
+
+@pytest.mark.promise("24", "F-18")
+def test_a_fork_waits_for_the_call_of_another_thread(store, connections, monkeypatch):
+    inside, leave = threading.Event(), threading.Event()
+    pause = time.sleep
+
+    def linger(connection):
+        inside.set()
+        assert leave.wait(60)
+
+    def end_the_call(seconds):
+        leave.set()
+        pause(seconds)
+
+    with ThreadPoolExecutor(1) as threads:
+        lingering = threads.submit(store._connections.use, linger, soon())
+        assert inside.wait(60)
+        monkeypatch.setattr(time, "sleep", end_the_call)
+        connections_module._before_fork()
+        try:
+            assert not connections.open
+        finally:
+            connections_module._after_fork_in_parent()
+            leave.set()
+        lingering.result()
 
 
 @pytest.mark.promise("F-18")

@@ -53,7 +53,8 @@ class Connections:
         self._open: set[sqlite3.Connection] = set()
         self._retired: set[sqlite3.Connection] = set()  # in use when the store was closed
         self._turns = Turns()
-        self._opened: Files | None = None
+        # What each connection has open, from its first statement until it closes: the last to close deletes the log.
+        self._files: dict[sqlite3.Connection, Files] = {}
 
     def check(self) -> None:
         """Notice that the file was removed or replaced while this process has it open.
@@ -63,16 +64,17 @@ class Connections:
         Raises:
             StoreUnavailable: There is no file any more, or a log lies beside it that belongs to another one.
         """
-        opened = self._opened
-        if opened is None or not self._open:
+        held = self._files.copy()
+        if not held:
             return
         there = Files.at(self._given)
-        if there == opened:
-            return
-        if refusal := there.refusal(opened):
-            raise StoreUnavailable(f"{self._path}: {refusal}", ambiguous=False)
-        self.close()
-        self._opened = None
+        for connection, opened in held.items():
+            # One that closed in the meantime says nothing: the log may have gone with it.
+            if there != opened and connection in self._files:
+                if refusal := there.refusal(opened):
+                    raise StoreUnavailable(f"{self._path}: {refusal}", ambiguous=False)
+                self.close()
+                self._files.clear()
 
     def checkpoint(self, mode: str, deadline: float) -> None:
         """Copy the log into the file, and begin the log anew. While other processes use the log, try again."""
@@ -177,8 +179,6 @@ class Connections:
                     " lose writes; fork by os.fork, or load the application after the fork",
                     ambiguous=False,
                 )
-            if not self._open:
-                self._opened = None
             database = Files.at(self._given).database
             connection = sqlite3.connect(
                 f"{self._given.as_uri()}?mode=rw",
@@ -195,14 +195,14 @@ class Connections:
             self.check()
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")  # it opens the log
-            if self._opened is None:
-                self._opened = Files(database, Files.at(self._given).log)
+            self._files[connection] = Files(database, Files.at(self._given).log)
         except BaseException:
             self._disconnect(connection)
             raise
         return connection
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
+        self._files.pop(connection, None)
         connection.close()
         self._open.discard(connection)
         self._retired.discard(connection)
