@@ -206,17 +206,19 @@ def fork_amid_threads(path):
     for thread in threads:
         thread.start()
     children = []
-    for number in range(20):
+    try:
+        for number in range(20):
 
-        def work(name=f"child{number}"):
-            write_word(store, key, name)
-            assert name in words(store, key)
+            def work(name=f"child{number}"):
+                write_word(store, key, name)
+                assert name in words(store, key)
 
-        children.append(fork(work))
-    all_went_well(children)
-    stop.set()
-    for thread in threads:
-        thread.join()
+            children.append(fork(work))
+        all_went_well(children)
+    finally:
+        stop.set()  # or this process would never end
+        for thread in threads:
+            thread.join()
     assert not failures
     store.close()
     store = SQLiteStore(path)
