@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-PATIENCE = 30  # seconds; only a test that is about to fail waits so long
+PATIENCE = 120  # seconds; only a test that is about to fail waits so long
 
 
 def run(work, loop="asyncio"):

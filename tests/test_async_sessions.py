@@ -405,7 +405,7 @@ def test_one_manager_serves_several_event_loops_and_each_waits_for_its_own_work_
 
     thread = threading.Thread(target=body)
     thread.start()
-    assert held.wait(10)
+    assert held.wait(60)
 
     async def serve_and_shut_down():
         cookies = await visit(sessions, b=1)
@@ -416,5 +416,5 @@ def test_one_manager_serves_several_event_loops_and_each_waits_for_its_own_work_
         run(serve_and_shut_down())
     finally:
         go_on.set()
-        thread.join(10)
+        thread.join(60)
     assert failures == []

@@ -156,7 +156,7 @@ def test_threads_that_change_one_record_take_turns_and_never_conflict():
     known, start = done.held, threading.Barrier(8)
 
     def work():
-        start.wait(10)
+        start.wait(60)
         for _ in range(10):
             # Each began with the record as it was at first.
             (result,) = runner.run(applied(one_more(known), known=[known]), NOW)
@@ -230,7 +230,7 @@ def test_threads_that_change_the_same_records_in_opposite_order_do_not_block_eac
     start = threading.Barrier(4)
 
     def work(order):
-        start.wait(10)
+        start.wait(60)
         for _ in range(50):
             known = [held(store, number) for number in order]
             results = runner.run(applied(*map(one_more, known), known=known), NOW)

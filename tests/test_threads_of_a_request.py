@@ -15,7 +15,7 @@ from tests.visitor import SECRET
 
 pytestmark = pytest.mark.promise("V")
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 class Turn:

@@ -172,7 +172,7 @@ class _AsgiServer(ABC):
 
     def close(self) -> None:
         self.portal.call(self._stop())
-        self._serving.result(20)
+        self._serving.result(60)
         self.portal.close()
 
     async def _stop(self) -> None:

@@ -15,7 +15,7 @@ from tests.behaviours.client import Reply, Request
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 _NUMBERS = itertools.count(1)
 TELLS = "X-Request"
 """The request header by which the application under test finds whom it tells of the head and the end."""

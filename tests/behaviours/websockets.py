@@ -53,7 +53,7 @@ class Caller:
     def ask(self, step: str) -> Any:
         """What the handler gives back for a step."""
         self._connection.send(step)
-        return json.loads(self._connection.recv(timeout=20))
+        return json.loads(self._connection.recv(timeout=60))
 
     def leave(self) -> None:
         self._connection.close()

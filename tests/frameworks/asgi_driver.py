@@ -9,7 +9,7 @@ from coatcheck.stores.memory import AsyncMemoryStore
 from coatcheck.testing import AsyncCountingStore, AsyncFailingStore, AsyncPausingStore, ManualClock
 
 SECRET = "t3Kq9VnWcX0bRz7uYh2LdPfJ8sMgA5eQoTiN1rBxGvE"
-PATIENCE = 20
+PATIENCE = 60
 
 
 class Exchange:

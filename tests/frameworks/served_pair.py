@@ -14,7 +14,7 @@ from tests.behaviours.site import SECRET
 from tests.frameworks import served
 from tests.loops import Heartbeat
 
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 
 
 def rendezvous(query):

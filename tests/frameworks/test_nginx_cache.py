@@ -92,7 +92,7 @@ class Visitor:
 
     def get(self, path):
         """The body, and what the cache did."""
-        connection = HTTPConnection(HOST, self.port, timeout=20)
+        connection = HTTPConnection(HOST, self.port, timeout=60)
         try:
             connection.request("GET", path, headers={} if self.cookie is None else {"Cookie": self.cookie})
             response = connection.getresponse()

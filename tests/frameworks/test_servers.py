@@ -21,7 +21,7 @@ from tests.behaviours.app import query_of
 pytestmark = pytest.mark.xdist_group("servers")
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0  # seconds; only a test that is about to fail waits so long
+PATIENCE = 60.0  # seconds; only a test that is about to fail waits so long
 GUNICORN = (
     *(sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", "--workers", "2"),
     *("--graceful-timeout", "5", "tests.frameworks.served:application"),

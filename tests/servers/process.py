@@ -136,7 +136,7 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(how)
             try:
-                self.process.wait(15)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

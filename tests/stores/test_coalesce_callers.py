@@ -162,7 +162,7 @@ def test_each_event_loop_has_its_own_batches():
 
         loop = asyncio.get_running_loop()
         mine = range(mine_from.value, mine_from.value + calls_each)
-        begin.wait(10)
+        begin.wait(60)
         tasks = [desk.ask(kind, number) for kind in ("load", "apply") for number in mine]
         await answer()
         for number, task in zip([*mine, *mine], tasks, strict=True):

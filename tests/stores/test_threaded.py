@@ -46,7 +46,7 @@ class Recording:
         def call(*args):
             self.calls.append((name, args))
             self.threads.append(threading.current_thread())
-            assert self.gate.wait(20)
+            assert self.gate.wait(60)
             self.done.append(name)
             answer = self.answers.get(name)
             if isinstance(answer, Exception):
@@ -196,7 +196,7 @@ async def test_a_call_whose_caller_is_cancelled_goes_on_and_gives_its_connection
         def write(self, writes, now, deadline):
             connection = free.pop()
             self.calls.append("write")
-            assert self.gate.wait(20)
+            assert self.gate.wait(60)
             free.append(connection)
             self.done.append("write")
             raise StoreFull("an error that no caller waits for")
@@ -389,7 +389,7 @@ def _closed(store):
         # In a thread, since the child still is inside the loop of its parent.
         thread = threading.Thread(target=lambda: asyncio.run(asyncio.wait_for(store.close(), 5)))
         thread.start()
-        thread.join(10)
+        thread.join(60)
         return 0 if "close" in store._store.done else 1
     except BaseException:  # noqa: BLE001 - a child must never go on as its parent
         return 2

@@ -186,7 +186,7 @@ class TestInSteps:
         assert threading.active_count() == before + 1
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "twice"]
         script.close()
-        thread.join(5)
+        thread.join(60)
         assert threading.active_count() == before
 
     def test_two_that_wait_for_each_other_are_told_apart_by_where_they_stand(self):

@@ -24,7 +24,7 @@ def browser_of(name, directory):
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
         "NICEGUI_STORAGE_PATH": str(directory / "storage"),
     }
-    with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=20) as browser:
+    with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as browser:
         ready = lambda: httpx.get(f"{browser.base_url}/who").status_code == 200
         with Server(command, directory=directory, ready=ready, env=environment, name="nicegui") as server:
             yield browser, server.output

@@ -15,7 +15,7 @@ from coatcheck.stores.memory import AsyncMemoryStore
 from tests.world.serving import uvicorn_with
 
 SECRET = "t3Kq9VnWcX0bRz7uYh2LdPfJ8sMgA5eQoTiN1rBxGvE"
-PATIENCE = 20
+PATIENCE = 60
 
 
 def site(sessions):

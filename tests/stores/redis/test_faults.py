@@ -460,7 +460,7 @@ def test_a_caller_that_waits_too_long_for_a_connection_is_told_that_nothing_was_
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert len(outcomes) == len(writes)
         late = [error for error in outcomes.values() if isinstance(error, StoreError)]
         assert any("max_connections" in str(error) for error in late)

@@ -18,7 +18,7 @@ WORKERS, CLIENTS = 4, 16
 
 
 def pid(port):
-    connection = HTTPConnection(HOST, port, timeout=20)
+    connection = HTTPConnection(HOST, port, timeout=60)
     try:
         connection.request("GET", "/pid")
         return connection.getresponse().read()

@@ -99,7 +99,7 @@ def several_connections(store, write, number=6):
 
     def together(*args):
         there = rows(*args)
-        barrier.wait(10)
+        barrier.wait(60)
         return there
 
     with pytest.MonkeyPatch.context() as patch:

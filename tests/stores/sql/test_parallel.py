@@ -36,7 +36,7 @@ from tests.stores.sql.scene import (
 from tests.visitor import SECRET, Visitor
 
 pytestmark = pytest.mark.servers
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 ROOT = Path(__file__).parents[3]
 
 
@@ -292,7 +292,7 @@ def test_each_loop_has_connections_of_its_own(place, store):
         async def scenario():
             for _ in range(20):
                 assert await several.load([write.key], NOW, soon()) == [found(write)]
-            barrier.wait(20)
+            barrier.wait(60)
             await several.close()
 
         asyncio.run(scenario())

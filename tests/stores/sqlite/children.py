@@ -19,7 +19,7 @@ from coatcheck.stores.sqlite import SQLiteStore, connections
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the tests, of which this script is one
 from tests.stores.sqlite.scene import NOW, after, append, data_of, ending, new, put, soon
 
-PATIENCE = 30  # seconds, after which a process that waits for ever is ended
+PATIENCE = 90  # seconds, after which a process that waits for ever is ended
 
 
 def create(store, key):

@@ -154,12 +154,12 @@ def test_another_thread_s_first_connection_does_not_open_a_strange_log(path):
 
         def linger(connection):
             reading.set()
-            go_on.wait(20)
+            go_on.wait(60)
 
         lingering = threading.Thread(target=store._connections.use, args=(linger, soon()))
         write = put(store, new())
         lingering.start()
-        assert reading.wait(20)
+        assert reading.wait(60)
         copy_of(path).replace(path)
         restored = path.read_bytes()
         with pytest.raises(StoreUnavailable, match="belongs to the file before it"):
