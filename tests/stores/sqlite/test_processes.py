@@ -32,13 +32,13 @@ def start(function, *arguments, measured=True):
     return subprocess.Popen(command, text=True, env=variables, **pipes)
 
 
-def run(function, *arguments, **options):
-    """What the function says in a process of its own, once it ended well.
+def run(function, *arguments, measured=True):
+    """Run the function in a process of its own, which must end well. Returns what it printed.
 
-    One that forks while its threads work is not `measured`: coverage has a lock that its threads share, and a child
-    forked while another thread held it would wait for it for ever.
+    A function that forks while its threads work must not be `measured`. Coverage has a lock for all threads. If another
+    thread holds it at the fork, the child waits for it for ever.
     """
-    with start(function, *arguments, **options) as process:
+    with start(function, *arguments, measured=measured) as process:
         said, complaints = process.communicate()
     assert (process.returncode, complaints) == (0, "")
     return said

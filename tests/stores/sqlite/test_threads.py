@@ -291,6 +291,19 @@ def test_a_look_while_the_last_connection_closes_does_not_miss_the_log(store, mo
 
 
 @pytest.mark.promise("24", "F-18")
+def test_a_connection_that_closes_during_a_look_is_not_missed_either(store, monkeypatch):
+    store.ping(soon())
+    look = connections_module.Files.at
+
+    def close_and_look(path):
+        store.close()  # as another thread does
+        return look(path)
+
+    monkeypatch.setattr(connections_module.Files, "at", close_and_look)
+    store._connections.check()
+
+
+@pytest.mark.promise("24", "F-18")
 def test_a_fork_waits_for_the_call_of_another_thread(store, connections, monkeypatch):
     inside, leave = threading.Event(), threading.Event()
     pause = time.sleep

@@ -53,7 +53,7 @@ class Connections:
         self._open: set[sqlite3.Connection] = set()
         self._retired: set[sqlite3.Connection] = set()  # in use when the store was closed
         self._turns = Turns()
-        # What each connection has open, from its first statement until it closes: the last to close deletes the log.
+        # The files that each connection has open. When the last connection closes, SQLite deletes the log.
         self._files: dict[sqlite3.Connection, Files] = {}
 
     def check(self) -> None:
@@ -74,7 +74,6 @@ class Connections:
                 if refusal := there.refusal(opened):
                     raise StoreUnavailable(f"{self._path}: {refusal}", ambiguous=False)
                 self.close()
-                self._files.clear()
 
     def checkpoint(self, mode: str, deadline: float) -> None:
         """Copy the log into the file, and begin the log anew. While other processes use the log, try again."""
