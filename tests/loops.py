@@ -4,11 +4,12 @@ import asyncio
 import functools
 import gc
 import inspect
-import time
 from contextlib import suppress
 
 import pytest
 import uvloop
+
+from tests.awake import awake
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 PATIENCE = 120  # seconds; only a test that is about to fail waits so long
@@ -89,10 +90,10 @@ class Heartbeat:
             await self._task
 
     async def _beat(self):
-        last = time.perf_counter()
+        last = awake()
         while True:
             await asyncio.sleep(self.every)
-            now = time.perf_counter()
+            now = awake()
             self.longest = max(self.longest, now - last - self.every)
             self.beats += 1
             self._beaten.set()

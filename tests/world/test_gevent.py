@@ -5,12 +5,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+
+from tests.awake import awake
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -56,13 +57,13 @@ def hung():
 
 def get(port, path, cookie=""):
     """The status of an answer, and the seconds that it took."""
-    begun = time.perf_counter()
+    begun = awake()
     connection = HTTPConnection(HOST, port, timeout=30)
     connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
     response = connection.getresponse()
     response.read()
     connection.close()
-    return response.status, time.perf_counter() - begun
+    return response.status, awake() - begun
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.model.ports import Conflict, Found
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from tests import loops
+from tests.awake import awake
 from tests.servers.memcached import prefix
 from tests.servers.process import HOST, free_port, until
 from tests.stores.memcached.scene import after, answer_to, at, ending, found, get, new, now, opened, put, soon
@@ -28,11 +29,11 @@ def test_a_server_that_is_not_there_is_unavailable_at_once_and_the_breaker_opens
     port = free_port()
     with opened(mode, f"{HOST}:{port}") as store:
         for _ in range(5):
-            began = time.monotonic()
+            began = awake()
             (answer,) = store.load([KEY], now(), soon())
             assert isinstance(answer, StoreUnavailable)
             assert f"{HOST}:{port} can't be reached (ConnectionRefusedError): is it running" in str(answer)
-            assert time.monotonic() - began < 5
+            assert awake() - began < 5
         with pytest.raises(StoreUnavailable, match="the next try"):
             found(store, KEY)
 
@@ -128,7 +129,7 @@ def test_a_silent_server_is_a_timeout_and_a_write_may_have_been_done(mode, proxy
     with opened(mode, at(proxy), prefix=prefix()) as store:
         write = put(store)
         proxy.silent = True
-        began = time.monotonic()
+        began, start = time.monotonic(), awake()
         with pytest.raises(StoreTimeout, match=f"{proxy.port} did not answer in time") as caught:
             get(store, write, 0.6)
         assert not caught.value.ambiguous
@@ -141,7 +142,8 @@ def test_a_silent_server_is_a_timeout_and_a_write_may_have_been_done(mode, proxy
         assert not answer.ambiguous
         with pytest.raises(StoreTimeout):
             store.ping(soon(0.6))
-        assert 2.0 < time.monotonic() - began < 15
+        assert time.monotonic() - began > 2.0
+        assert awake() - start < 15
         proxy.silent = False
         until(lambda: get(store, write) == write.data, "it answers again")
 
@@ -183,12 +185,12 @@ def test_a_server_that_takes_no_connection_is_given_up_in_time(mode):
             filler.connect_ex(full.getsockname())
             fillers.append(filler)
         with opened(mode, f"{HOST}:{full.getsockname()[1]}") as store:
-            began = time.monotonic()
+            began = awake()
             answer = answer_to(store, new(), 0.6)
             assert isinstance(answer, StoreTimeout)
             assert "took no connection" in str(answer)
             assert not answer.ambiguous
-            assert time.monotonic() - began < 5
+            assert awake() - began < 5
         for filler in fillers:
             filler.close()
 
@@ -214,10 +216,10 @@ def test_a_reply_that_trickles_in_is_over_at_the_deadline(mode):
         thread.start()
         try:
             with opened(mode, f"{HOST}:{listener.getsockname()[1]}") as store:
-                began = time.monotonic()
+                began = awake()
                 with pytest.raises(StoreTimeout, match="did not answer in time"):
                     found(store, KEY, 0.6)
-                assert time.monotonic() - began < 5
+                assert awake() - began < 5
         finally:
             stop.set()
             thread.join()
@@ -243,11 +245,11 @@ def test_a_batch_that_meets_a_silent_server_is_answered_by_the_other(mode, memca
         proxy.silent = True
         # The silent one comes first.
         batch = stuck + healthy
-        began = time.monotonic()
+        began = awake()
         answers = store.load([write.key for write in batch], now(), soon(0.8))
         assert [isinstance(answer, StoreTimeout) for answer in answers[: len(stuck)]] == [True] * len(stuck)
         assert [answer.data for answer in answers[len(stuck) :]] == [write.data for write in healthy]
-        assert time.monotonic() - began < 5
+        assert awake() - began < 5
         answers = store.write([after(write) for write in batch], now(), soon(0.8))
         assert [isinstance(answer, StoreError) for answer in answers] == [True] * len(stuck) + [False] * len(
             healthy

@@ -1,11 +1,11 @@
 """Visitors that use a site all the time, while servers fail, and what they note of it."""
 
 import random
-import statistics
 import threading
 import time
 from dataclasses import dataclass
 
+from tests.awake import awake
 from tests.stores.history import FAILED, OK, UNKNOWN, History, judge
 
 PATIENCE = 60  # seconds; only a test that is about to fail waits so long
@@ -65,6 +65,15 @@ class Load:
             time.sleep(0.01)
         return time.monotonic() - since
 
+    def all_refused(self, times):
+        """Wait until every visitor was refused so often from now on: nobody waits for what does not come."""
+        until = {visitor: visitor.refused + times for visitor in self._visitors}
+        end = time.monotonic() + PATIENCE
+        while any(visitor.refused < number for visitor, number in until.items()):
+            assert self._crashes == []
+            assert time.monotonic() < end, "some wait"
+            time.sleep(0.01)
+
     def between(self, start, end):
         """The replies to what was asked in that time."""
         return [reply for reply in self.replies if start <= reply.at < end]
@@ -80,15 +89,10 @@ class Load:
         return judge(self.history.done, final, forgiven=forgiven, immortal=immortal)
 
 
-def quantile(replies, share):
-    """How long the replies took, but for the slowest `1 - share`."""
-    return statistics.quantiles([reply.seconds for reply in replies], n=1_000)[round(share * 1_000) - 1]
-
-
 class _Visitor:
     def __init__(self, load, name, site, chance):
         self.load, self.name, self.site, self.chance = load, name, site, chance
-        self.served = float("-inf")
+        self.served, self.refused = float("-inf"), 0
         self.number = 0
         self._begin()
 
@@ -150,13 +154,14 @@ class _Visitor:
         self._begin()
 
     def _play(self, did, browser, *steps):
-        start = time.monotonic()
+        start, began = time.monotonic(), awake()
         reply = browser.play(*steps)
-        took = time.monotonic() - start
+        took = awake() - began
         self.load.replies.append(Reply(start, took, reply.status))
         if reply.raised is not None:
             did.complaint = f"the application raised {reply.raised!r}"
         elif reply.status == 503:
+            self.refused += 1
             if reply.all("set-cookie"):
                 did.complaint = "a cookie with an error"
             elif not reply.all("retry-after"):

@@ -18,6 +18,7 @@ import redis.asyncio
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
 from coatcheck.stores.redis import AsyncRedisStore, RedisStore, async_from_url
 from coatcheck.testing.shim import awaitable
+from tests.awake import awake
 from tests.loops import Heartbeat, run
 from tests.servers.process import HOST, free_port, until
 from tests.servers.redis import single
@@ -38,14 +39,14 @@ LONG = 10  # seconds; ever so much more than any deadline here
 
 def timed(call, *arguments):
     """What it raised, or the failure among its answers, and the seconds that it took."""
-    start = time.monotonic()
+    start = awake()
     try:
         answers = call(*arguments)
     except StoreError as error:
-        return error, time.monotonic() - start
+        return error, awake() - start
     (error,) = answers or [None]
     assert isinstance(error, StoreError), "it did not fail"
-    return error, time.monotonic() - start
+    return error, awake() - start
 
 
 def operations(scene, write):
@@ -185,12 +186,14 @@ def test_in_silence_a_call_ends_with_its_deadline(kind, operation, redis_server,
         recovered(scene.store)
         call = operations(scene, write)[operation]
         scene.proxy.silent = True
+        began = time.monotonic()
         error, seconds = timed(call)
+        assert time.monotonic() - began >= 0.8 * 0.6
         assert isinstance(error, StoreTimeout)
         assert "did not answer" in str(error)
         # `note` asks the server's policy first.
         assert error.ambiguous == (operation in WRITING - {"note"})
-        assert 0.8 * 0.6 <= seconds < 1.9 * 0.6  # not as long again for another try
+        assert seconds < 1.9 * 0.6  # not as long again for another try
         assert scene.recover() < 5
 
 
@@ -242,10 +245,10 @@ def test_a_client_of_the_applications_with_redis_pys_defaults_is_bounded_by_the_
             scene.proxy.silent = trouble == "silent"
             scene.proxy.slice = 1 if trouble == "trickling" else None
             for _ in range(3):
-                start = time.monotonic()
+                start = awake()
                 with pytest.raises(StoreUnavailable):
                     await its.load([write.key], scene.now, soon(0.6))
-                assert time.monotonic() - start < 1.9 * 0.6
+                assert awake() - start < 1.9 * 0.6
             scene.proxy.heal()
             await its.close()
 
@@ -280,10 +283,10 @@ def test_in_silence_the_event_loop_turns_on(redis_server, prefix):
         scene.proxy.silent = True
 
         async def ask():
-            start = time.monotonic()
+            start = awake()
             with pytest.raises(StoreUnavailable):
                 await store.load([os.urandom(16)], scene.now, soon(deadline))
-            return time.monotonic() - start
+            return awake() - start
 
         async with Heartbeat() as heart:
             took = await asyncio.gather(*(ask() for _ in range(100)))
@@ -291,13 +294,13 @@ def test_in_silence_the_event_loop_turns_on(redis_server, prefix):
         assert heart.beats > 10
         assert heart.longest < 0.5 * deadline
         scene.proxy.heal()
-        start = time.monotonic()
+        start = awake()
         while True:
             try:
                 assert (await store.load([write.key], scene.now, soon()))[0].data == write.data
                 break
             except StoreUnavailable:
-                assert time.monotonic() - start < 5
+                assert awake() - start < 5
                 await asyncio.sleep(0.02)
         await store.close()
 

@@ -12,6 +12,7 @@ from redis.exceptions import BusyLoadingError
 from coatcheck.errors import StoreUnavailable
 from coatcheck.model.ports import Entry
 from coatcheck.stores.redis.index import UserIndex
+from tests.awake import awake
 from tests.servers.fixtures_redis import IN_A_CLUSTER
 from tests.servers.proxy import Proxy
 from tests.servers.redis import single
@@ -367,9 +368,9 @@ def test_a_sweep_takes_half_of_its_time(server, prefix):
         proxy.latency = 0.05
         start, swept, calls = time.monotonic(), 0, 0
         while swept < 50:
-            began = time.monotonic()
+            began = awake()
             swept += store.sweep(shelf.now + 10, 1_000, soon(1.0))
-            assert time.monotonic() - began < 1.0
+            assert awake() - began < 1.0
             calls += 1
             assert time.monotonic() - start < 30
         assert calls > 1

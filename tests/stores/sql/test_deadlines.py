@@ -23,6 +23,7 @@ from coatcheck.errors import StoreTimeout, StoreUnavailable
 from coatcheck.stores.sql import AsyncSQLStore, SQLStore, connecting
 from coatcheck.stores.sql.bounds import Reader
 from coatcheck.stores.sql.connection import Connection
+from tests.awake import awake
 from tests.servers.mariadb import MariaDB
 from tests.servers.process import free_port, silent, until
 from tests.servers.proxy import Proxy
@@ -71,9 +72,9 @@ def fastest(call, times=3):
     """Seconds that the call took at least: a machine that is busy with other things is so for one or the other."""
     took = []
     for _ in range(times):
-        began = time.monotonic()
+        began = awake()
         call()
-        took.append(time.monotonic() - began)
+        took.append(awake() - began)
     return min(took)
 
 
@@ -98,7 +99,7 @@ def test_a_network_that_swallows_or_slows_everything_is_a_timeout_within_the_dea
     for asks in ("load", "write"):
         get(store, other)
         fault(proxy)
-        began = time.monotonic()
+        began, start = time.monotonic(), awake()
         try:
             if asks == "load":
                 (error,) = store.load([write.key], NOW, soon(SHORT))
@@ -106,7 +107,8 @@ def test_a_network_that_swallows_or_slows_everything_is_a_timeout_within_the_dea
                 (error,) = store.write([after(write)], NOW, soon(SHORT))
         except StoreTimeout as raised:
             error = raised
-        assert 0.9 * SHORT < time.monotonic() - began < SHORT + 1
+        assert time.monotonic() - began > 0.9 * SHORT
+        assert awake() - start < SHORT + 1
         assert isinstance(error, StoreTimeout)
         assert error.ambiguous is (asks == "write")
         proxy.heal()
@@ -127,7 +129,7 @@ def test_in_async_a_network_that_swallows_or_slows_everything_is_a_timeout_too(p
         for asks in ("load", "write"):
             await store.load([other.key], NOW, soon())
             fault(proxy)
-            began = time.monotonic()
+            began, start = time.monotonic(), awake()
             try:
                 if asks == "load":
                     (error,) = await store.load([write.key], NOW, soon(SHORT))
@@ -135,7 +137,8 @@ def test_in_async_a_network_that_swallows_or_slows_everything_is_a_timeout_too(p
                     (error,) = await store.write([after(write)], NOW, soon(SHORT))
             except StoreTimeout as raised:
                 error = raised
-            assert 0.9 * SHORT < time.monotonic() - began < SHORT + 1
+            assert time.monotonic() - began > 0.9 * SHORT
+            assert awake() - start < SHORT + 1
             assert isinstance(error, StoreTimeout)
             assert error.ambiguous is (asks == "write")
             proxy.heal()
@@ -165,7 +168,9 @@ def test_connecting_to_a_server_that_says_nothing_or_little_ends_at_the_deadline
             asyncio.run(ask()) if make is own_async else store.load([bytes(16)], NOW, soon(BRIEF))
         assert not caught.value.ambiguous
 
-    assert 0.9 * BRIEF < fastest(call) < BRIEF + 1
+    began = time.monotonic()
+    assert fastest(call) < BRIEF + 1
+    assert time.monotonic() - began > 3 * 0.9 * BRIEF
 
 
 @pytest.mark.promise("F-02", "20")
@@ -200,10 +205,10 @@ def test_waiting_for_the_pool_and_connecting_have_one_deadline(place, proxy):
     proxy.silent = True
 
     def ask(number):
-        began = time.monotonic()
+        began = awake()
         with pytest.raises(StoreUnavailable):
-            store.load([bytes(16)], NOW, began + BRIEF * (1 if number < 10 else 1.5))
-        return time.monotonic() - began
+            store.load([bytes(16)], NOW, soon(BRIEF * (1 if number < 10 else 1.5)))
+        return awake() - began
 
     took = []
     for _ in range(3):
@@ -295,14 +300,14 @@ def test_of_several_hosts_a_silent_one_leaves_time_for_the_next(place, make):
     store = make(url, prefix=place.prefix)
 
     async def ask():
-        await store.load([bytes(16)], NOW, soon(3))
+        await store.load([bytes(16)], NOW, soon(8))
         await store.close()
 
     with silent("127.0.0.2", port):
         if make is AsyncSQLStore:
             asyncio.run(ask())
         else:
-            assert store.load([bytes(16)], NOW, soon(3)) == [None]
+            assert store.load([bytes(16)], NOW, soon(8)) == [None]
             store.close()
 
 
@@ -332,9 +337,9 @@ def test_a_write_that_the_network_does_not_take_is_a_timeout_too(place, proxy, m
     async def ask():
         assert await store.write([small], NOW, soon()) == [None]
         proxy.silent = True
-        began = time.monotonic()
+        began = awake()
         answers = await store.write([large], NOW, soon(SHORT))
-        took = time.monotonic() - began
+        took = awake() - began
         proxy.heal()
         await store.close()
         return answers, took
@@ -344,9 +349,9 @@ def test_a_write_that_the_network_does_not_take_is_a_timeout_too(place, proxy, m
     else:
         put(store, small)
         proxy.silent = True
-        began = time.monotonic()
+        began = awake()
         (answer,) = store.write([large], NOW, soon(SHORT))
-        took = time.monotonic() - began
+        took = awake() - began
         proxy.heal()
         store.close()
     assert isinstance(answer, StoreTimeout)
@@ -370,9 +375,10 @@ def test_a_pool_whose_connections_are_all_taken_is_a_timeout_within_the_deadline
         readers = [InThread(lambda: get(store, write)) for _ in range(10)]
         for _ in readers:
             assert inside.acquire(timeout=30)
-        began = time.monotonic()
+        began, start = time.monotonic(), awake()
         (answer,) = store.write([after(write)], NOW, soon(0.3))
-        assert 0.2 < time.monotonic() - began < 0.3 + 1
+        assert time.monotonic() - began > 0.2
+        assert awake() - start < 0.3 + 1
         assert isinstance(answer, StoreTimeout)
         assert not answer.ambiguous
         leave.set()
@@ -391,10 +397,10 @@ def test_a_server_that_stands_still_is_a_timeout_and_goes_on_afterwards(place):
             stopped = time.monotonic()
             took = []
             while time.monotonic() - stopped < 3:
-                began = time.monotonic()
+                began = awake()
                 (answer,) = store.write([after(write)], NOW, soon(SHORT))
                 assert isinstance(answer, StoreUnavailable)
-                took.append(time.monotonic() - began)
+                took.append(awake() - began)
             assert min(took) < SHORT + 1
         finally:
             place.server.resume()
