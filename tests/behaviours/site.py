@@ -22,9 +22,10 @@ from tests.behaviours.client import Browser, Client, Reply, Request
 if TYPE_CHECKING:
     from coatcheck.http.token import Token
 
-__all__ = ["SECRET", "OpenSite", "Site", "without_turns"]
+__all__ = ["PATIENT", "SECRET", "OpenSite", "Site", "without_turns"]
 
 SECRET = "c0d9Zt0hQx1rJYm7pKf2vN8sWb4uLgE6oAiXyTzCqRk"
+PATIENT: Options = {"secret": SECRET, "deadline": timedelta(seconds=20)}  # on a busy machine, too
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 T = TypeVar("T")
@@ -95,8 +96,7 @@ class Site:
         self._spied = _SpiedStore(store, self.journal, self.calls)
         self.failing: FailingStore = FailingStore(self._spied)
         self._pausing = PausingStore(self.failing)
-        patient: Options = {"secret": SECRET, "deadline": timedelta(seconds=20)}  # on a busy machine, too
-        settings: Options = {**patient, **options, "clock": clock, "on_event": self.events.append}
+        settings: Options = {**PATIENT, **options, "clock": clock, "on_event": self.events.append}
         self.sessions: Sessions = without_turns(Sessions(self._pausing, **settings))
         self.client: Client = build(self.sessions)
 

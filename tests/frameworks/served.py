@@ -6,11 +6,11 @@ import sys
 from coatcheck import Sessions
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from tests.behaviours import perform
-from tests.behaviours.site import SECRET
+from tests.behaviours.site import PATIENT
 
 CHUNK = b"x" * 65_536
 
-sessions = Sessions.from_url(f"sqlite:///{os.environ['SESSIONS_DB']}", secret=SECRET, insecure_http=True)
+sessions = Sessions.from_url(f"sqlite:///{os.environ['SESSIONS_DB']}", insecure_http=True, **PATIENT)
 
 
 def handler(environ, start_response):

@@ -8,9 +8,9 @@ from tests.servers.process import HOST
 
 if __name__ == "__main__":
     from coatcheck import Sessions
-    from tests.behaviours.site import SECRET
+    from tests.behaviours.site import PATIENT
 
-    sessions = Sessions.from_url(f"sqlite:///{os.environ['SESSIONS_DB']}", secret=SECRET, insecure_http=True)
+    sessions = Sessions.from_url(f"sqlite:///{os.environ['SESSIONS_DB']}", insecure_http=True, **PATIENT)
     if sys.argv[1] == "asgi":
         import socket
 

@@ -10,7 +10,7 @@ from coatcheck import AsyncSessions
 from coatcheck.frameworks.asgi import SessionMiddleware
 from coatcheck.frameworks.wsgi import SessionMiddleware as WsgiMiddleware
 from tests.behaviours import perform_async
-from tests.behaviours.site import SECRET
+from tests.behaviours.site import PATIENT
 from tests.frameworks import served
 from tests.loops import Heartbeat
 
@@ -37,7 +37,7 @@ def late(environ, start_response):
 
 wsgi_application = WsgiMiddleware(late, served.sessions)
 
-sessions = AsyncSessions.from_url(f"sqlite:///{os.environ['SESSIONS_DB']}", secret=SECRET, insecure_http=True)
+sessions = AsyncSessions.from_url(f"sqlite:///{os.environ['SESSIONS_DB']}", insecure_http=True, **PATIENT)
 heart = Heartbeat()
 
 

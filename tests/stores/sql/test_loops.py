@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from datetime import timedelta
 
 import pytest
 import uvloop
@@ -38,7 +39,9 @@ def connections(place):
 
 @pytest.mark.usefixtures("uncollected")
 def test_a_manager_in_a_loop_for_each_job_keeps_no_connection_of_any(place):
-    manager = AsyncSessions.from_url(place.url, secret=SECRET, prefix=place.prefix)
+    manager = AsyncSessions.from_url(
+        place.url, secret=SECRET, prefix=place.prefix, deadline=timedelta(seconds=20)
+    )
 
     async def job():
         assert await manager.count() == 0
