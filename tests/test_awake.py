@@ -43,3 +43,12 @@ def test_it_does_not_count_the_time_for_which_the_process_was_stopped():
     counted, real = map(float, said.split())
     assert real >= 2
     assert counted < real - 1.5
+
+
+def test_a_sleep_that_a_test_has_replaced_is_left_to_the_test(monkeypatch):
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    began = awake()
+    while awake() - began < 0.2:
+        pass
+    assert slept == []
