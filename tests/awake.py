@@ -4,6 +4,7 @@ A machine that is shared stops all its processes now and then, for seconds. A ca
 """
 
 import threading
+from functools import cache
 from time import monotonic, process_time, sleep  # by name: tests put others in the place of those in `time`
 
 __all__ = ["awake"]
@@ -36,11 +37,11 @@ class _Watch:
             return now - self._asleep
 
 
-_watch = []
+@cache
+def _watch():
+    return _Watch()
 
 
 def awake():
     """Monotonic seconds, without those for which this process was stopped."""
-    if not _watch:
-        _watch.append(_Watch())
-    return _watch[0].now()
+    return _watch().now()

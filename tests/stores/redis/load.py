@@ -58,20 +58,21 @@ class Load:
     def all_served(self, since=None):
         """Wait until every visitor was served something that was asked for after `since` (default: now)."""
         since = time.monotonic() if since is None else since
-        end = time.monotonic() + PATIENCE
-        while any(visitor.served < since for visitor in self._visitors):
-            assert self._crashes == []
-            assert time.monotonic() < end, "some are not served"
-            time.sleep(0.01)
+        self._wait(lambda: all(visitor.served >= since for visitor in self._visitors), "some are not served")
         return time.monotonic() - since
 
     def all_refused(self, times):
-        """Wait until every visitor was refused so often from now on: nobody waits for what does not come."""
-        until = {visitor: visitor.refused + times for visitor in self._visitors}
+        """Wait until each visitor has got `times` more answers of 503. A visitor whose request hangs gets none."""
+        last = {visitor: visitor.refused + times for visitor in self._visitors}
+        self._wait(
+            lambda: all(visitor.refused >= number for visitor, number in last.items()), "a request hangs"
+        )
+
+    def _wait(self, condition, told):
         end = time.monotonic() + PATIENCE
-        while any(visitor.refused < number for visitor, number in until.items()):
+        while not condition():
             assert self._crashes == []
-            assert time.monotonic() < end, "some wait"
+            assert time.monotonic() < end, told
             time.sleep(0.01)
 
     def between(self, start, end):

@@ -68,13 +68,14 @@ def given_async(place, port):
     return AsyncSQLStore(create_async_engine(url, isolation_level="AUTOCOMMIT"), prefix=place.prefix)
 
 
-def fastest(call, times=3):
-    """Seconds that the call took at least: a machine that is busy with other things is so for one or the other."""
+def fastest(call, times=3, least=0):
+    """The shortest time of several calls, in seconds: a busy machine may delay some. None may end before `least`."""
     took = []
     for _ in range(times):
-        began = awake()
+        began, start = time.monotonic(), awake()
         call()
-        took.append(awake() - began)
+        assert time.monotonic() - began > least
+        took.append(awake() - start)
     return min(took)
 
 
@@ -168,9 +169,7 @@ def test_connecting_to_a_server_that_says_nothing_or_little_ends_at_the_deadline
             asyncio.run(ask()) if make is own_async else store.load([bytes(16)], NOW, soon(BRIEF))
         assert not caught.value.ambiguous
 
-    began = time.monotonic()
-    assert fastest(call) < BRIEF + 1
-    assert time.monotonic() - began > 3 * 0.9 * BRIEF
+    assert fastest(call, least=0.9 * BRIEF) < BRIEF + 1
 
 
 @pytest.mark.promise("F-02", "20")

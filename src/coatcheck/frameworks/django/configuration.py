@@ -36,7 +36,7 @@ def sessions() -> Sessions:
 
     Raises:
         ImproperlyConfigured: ``COATCHECK`` is of the wrong type, or names no store. ``SESSION_COOKIE_AGE`` is no number.
-            ``MIDDLEWARE`` contains Django's own session middleware. It sends a cookie that signs nobody in.
+            ``MIDDLEWARE`` contains Django's own session middleware. Its cookie would open no session.
         ConfigurationError: Two settings contradict each other.
     """
     if settings.SESSION_ENGINE == _PACKAGE and _OF_DJANGO in settings.MIDDLEWARE:
