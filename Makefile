@@ -119,8 +119,9 @@ behaviours: $(VENV)/.dev system ## run the list of behaviours in every framework
 	$(BIN)/python -m tests.behaviours.table
 
 lock: $(VENV)/.dev ## compile requirements/*.lock anew from pyproject.toml
-	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements/dev.lock pyproject.toml > /dev/null
+	$(COMPILE) --group dev --all-extras $(UPGRADE) --output-file requirements/dev.lock pyproject.toml > /dev/null
 	$(COMPILE) --extra demo --constraint requirements/dev.lock --output-file requirements/demo.lock pyproject.toml > /dev/null
+	$(COMPILE) --group release --constraint requirements/dev.lock $(UPGRADE) --output-file requirements/release.lock > /dev/null
 	$(COMPILE) --group frameworks $(UPGRADE) --output-file requirements/frameworks.lock pyproject.toml > /dev/null
 	$(COMPILE) --group world $(UPGRADE) --output-file requirements/world.lock pyproject.toml > /dev/null
 	$(COMPILE) $(LOWEST:%=--extra %) --resolution lowest-direct --upgrade --output-file requirements/lowest.lock pyproject.toml > /dev/null
