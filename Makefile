@@ -38,7 +38,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-lowest test-wheel test-frameworks test-world quick unit coverage check lint types bench soak docs promises behaviours lock format clean \
+.PHONY: help demo test test-all test-lowest test-wheel test-frameworks test-world dist quick unit coverage check lint types bench soak docs promises behaviours lock format clean \
         system $(OTHERS:%=test-%) $(OTHERS:%=quick-%)
 
 help: ## list the targets
@@ -67,8 +67,11 @@ $(OTHERS:%=test-%): test-%: $(VENV)/.dev system
 test-lowest: $(VENV)/.dev system
 	scripts/on-python lowest $(PARALLEL)
 
-test-wheel: $(VENV)/.dev ## build the wheel, and test it where nothing else is installed
+test-wheel: $(VENV)/.dev ## build the wheel, test it where nothing else is installed, and follow the README with it
 	scripts/on-python wheel $(BARE)
+
+dist: $(VENV)/.dev ## build what is published into dist/, from what is committed, and check it
+	scripts/dist
 
 test-frameworks: $(VENV)/.dev ## the HTTP behaviours in frameworks that have no module of ours, and the frameworks' own session tests
 	scripts/on-python frameworks $(PARALLEL)
