@@ -12,11 +12,11 @@ settings.load_profile("patient")
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave out what imports other projects, unless it is named: `make test-frameworks` and `make test-world` have those."""
+    """Leave out what needs an environment of its own, unless it is named: `make test-frameworks`, `test-world`, `test-wheel`."""
     name = collection_path.name
     return (
         True
-        if name in ("thirdparty", "conformance", "world")
+        if name in ("thirdparty", "conformance", "wheel", "world")
         and not any(name in argument for argument in config.args)
         else None
     )
