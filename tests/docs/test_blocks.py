@@ -10,7 +10,7 @@ from quart import Quart
 
 from tests.docs.pages import DOCS, PAGES, ROOT, name_of, parse, run_pytest
 
-README = ROOT / "README.md"
+README = ROOT / "README.md"  # in test_readme.py
 TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test of its own
 # These run where what they import is installed: tests/thirdparty/test_docs.py, tests/world/test_*_page.py and
 # tests/world/test_pages.py.
@@ -32,50 +32,6 @@ def test_every_block_of_a_page_runs(page, empty_folder):
         run_pytest()
     finally:
         shut_down(managers)
-
-
-def test_every_block_of_the_readme_runs(empty_folder):
-    """Its sections each begin with what its first blocks made, inside of a request of that application."""
-    document, managers = parse(README), []
-    first, *sections = sections_of(document)
-
-    def follow():
-        run_all(first, managers)
-        made = dict(document.namespace)
-        with made["app"].test_request_context(base_url="https://localhost"):
-            for section in sections:
-                document.namespace.clear()
-                document.namespace.update(made)
-                run_all(section, managers)
-
-    try:
-        contextvars.copy_context().run(follow)
-    finally:
-        shut_down(managers)
-
-
-@pytest.mark.parametrize(
-    ("heading", "file"),
-    [
-        ("In Flask", "readme_flask"),
-        ("In any WSGI application", "readme_wsgi"),
-        ("In FastAPI, Starlette, or any ASGI application", "readme_fastapi"),
-    ],
-)
-def test_type_checkers_see_the_applications_of_the_readme(heading, file):
-    block = re.search(rf"## {heading}\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
-    checked = (ROOT / "tests" / "typing" / f"{file}.py").read_text()
-    assert checked.partition("\n\n")[2] == block
-
-
-def sections_of(document):
-    """A document's Python examples, in lists by its second headings."""
-    starts = [heading.start() for heading in re.finditer(r"^## ", document.text, re.MULTILINE)]
-    sections = {}
-    for example in document.examples():
-        if example.region.lexemes["arguments"] == "python":
-            sections.setdefault(sum(start < example.start for start in starts), []).append(example)
-    return list(sections.values())
 
 
 def run_all(examples, managers):

@@ -13,7 +13,7 @@ from coatcheck.stores import redis, sql
 from coatcheck.stores.memcached import MemcachedStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.urls import StoreOptions
-from tests.docs.pages import DOCS, PAGES, ROOT
+from tests.docs.pages import DOCS, PAGES
 
 REFERENCE = {page.stem: page.read_text() for page in (DOCS / "reference").glob("*.md")}
 ALL = "\n".join(page.read_text() for page in PAGES)
@@ -119,9 +119,3 @@ def test_every_page_stands_in_the_documentation_once():
     assert sorted(listed) == sorted(
         page for page in pages if page != "index" and not page.startswith("decisions/")
     )
-
-
-def test_the_links_of_the_readme_lead_to_files():
-    links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
-    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
-    assert missing == []

@@ -8,10 +8,11 @@ from coatcheck import AsyncSessions
 from coatcheck.frameworks.fastapi import CurrentSession, SessionMiddleware
 
 sessions = AsyncSessions.from_url("sqlite:///sessions.db", secret=os.environ["SESSION_SECRET"])
-api = FastAPI()
-api.add_middleware(SessionMiddleware, sessions=sessions, load="on_demand")
+app = FastAPI()
+app.add_middleware(SessionMiddleware, sessions=sessions, load="on_demand")
 
 
-@api.get("/basket")
-async def basket(session: CurrentSession) -> list[str]:
-    return session.get("basket", [])
+@app.post("/basket/{item}")
+async def add(item: str, session: CurrentSession) -> list[str]:
+    session.setdefault("basket", []).append(item)
+    return session["basket"]

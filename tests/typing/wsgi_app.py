@@ -1,4 +1,4 @@
-"""The README's application in WSGI. Checked by mypy and pyright, never run."""
+"""A WSGI application as a user types it. Checked by mypy and pyright, never run."""
 
 import os
 from wsgiref.types import StartResponse, WSGIEnvironment
