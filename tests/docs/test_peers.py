@@ -1,0 +1,39 @@
+"""The README's table of other libraries says what they do in their locked versions."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from tests.docs.pages import ROOT
+from tests.docs.peers import PEERS, PROBES
+
+LINES = (ROOT / "README.md").read_text().partition("## Beside the others")[2].splitlines()
+HEAD, _, *ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in LINES if line.startswith("|")]
+COLUMNS = {name: column for name, *column in zip(*[HEAD[1:], *[row[1:] for row in ROWS]], strict=True)}
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """In a process of its own: two of these libraries configure their process for good."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.docs.peers"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_table_says_what_a_library_does(name, seen):
+    (column,) = [column for title, column in COLUMNS.items() if title.rpartition(" ")[0] == name]
+    said = [cell.partition(", with ")[0] for cell in column[: len(PROBES)]]
+    assert said == seen[name]
+
+
+def test_the_table_names_the_versions_that_run():
+    assert "fastapi-redis-sdk 0.9" in COLUMNS  # is not installed
+    said = [title.split() for title in COLUMNS if not title.startswith("fastapi-redis-sdk")]
+    assert said == [[name, ".".join(version(name).split(".")[:2])] for name, _ in said]
+    assert [name for name, _ in said] == list(PEERS)
