@@ -14,5 +14,6 @@ app.add_middleware(SessionMiddleware, sessions=sessions, load="on_demand")
 
 @app.post("/basket/{item}")
 async def add(item: str, session: CurrentSession) -> list[str]:
-    session.setdefault("basket", []).append(item)
-    return session["basket"]
+    basket: list[str] = session.setdefault("basket", [])
+    basket.append(item)
+    return basket
