@@ -27,13 +27,14 @@ def seen():
 
 @pytest.mark.parametrize("name", PEERS)
 def test_the_table_says_what_a_library_does(name, seen):
-    (column,) = [column for title, column in COLUMNS.items() if title.rpartition(" ")[0] == name]
+    (column,) = [column for title, column in COLUMNS.items() if title.split()[0] == name]
     said = [cell.partition(", with ")[0] for cell in column[: len(PROBES)]]
     assert said == seen[name]
 
 
 def test_the_table_names_the_versions_that_run():
     assert "fastapi-redis-sdk 0.9" in COLUMNS  # is not installed
-    said = [title.split() for title in COLUMNS if not title.startswith("fastapi-redis-sdk")]
-    assert said == [[name, ".".join(version(name).split(".")[:2])] for name, _ in said]
-    assert [name for name, _ in said] == list(PEERS)
+    said = [title.replace(",", "").split() for title in COLUMNS if not title.startswith("fastapi-redis-sdk")]
+    assert [name for name, *_ in said] == list(PEERS)
+    for name, *versions in said:
+        assert ".".join(version(name).split(".")[:2]) in versions
