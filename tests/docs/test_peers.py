@@ -11,8 +11,8 @@ from tests.docs.pages import ROOT
 from tests.docs.peers import PEERS, PROBES
 
 LINES = (ROOT / "README.md").read_text().partition("## Beside the others")[2].splitlines()
-HEAD, _, *ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in LINES if line.startswith("|")]
-COLUMNS = {name: column for name, *column in zip(*[HEAD[1:], *[row[1:] for row in ROWS]], strict=True)}
+_, _, *ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in LINES if line.startswith("|")]
+TABLE = {title: cells for title, *cells in ROWS}
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ def seen():
 
 @pytest.mark.parametrize("name", PEERS)
 def test_the_table_says_what_a_library_does(name, seen):
-    (column,) = [column for title, column in COLUMNS.items() if title.split()[0] == name]
-    said = [cell.partition(", with ")[0] for cell in column[: len(PROBES)]]
+    (cells,) = [cells for title, cells in TABLE.items() if title.split()[0] == name]
+    said = [cell.partition(", with ")[0] for cell in cells[: len(PROBES)]]
     assert said == seen[name]
 
 
 def test_the_table_names_the_versions_that_run():
-    assert "fastapi-redis-sdk 0.9" in COLUMNS  # is not installed
-    said = [title.replace(",", "").split() for title in COLUMNS if not title.startswith("fastapi-redis-sdk")]
+    assert "fastapi-redis-sdk 0.9" in TABLE  # is not installed
+    said = [title.replace(",", "").split() for title in TABLE if not title.startswith("fastapi-redis-sdk")]
     assert [name for name, *_ in said] == list(PEERS)
     for name, *versions in said:
         assert ".".join(version(name).split(".")[:2]) in versions
