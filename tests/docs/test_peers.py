@@ -8,7 +8,8 @@ from importlib.metadata import version
 import pytest
 
 from tests.docs.pages import ROOT
-from tests.docs.peers import PEERS, PROBES
+from tests.docs.peer_probes import PROBES
+from tests.docs.peers import PEERS
 
 LINES = (ROOT / "README.md").read_text().partition("## Beside the others")[2].splitlines()
 _, _, *ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in LINES if line.startswith("|")]
@@ -19,7 +20,11 @@ TABLE = {title: cells for title, *cells in ROWS}
 def seen():
     """In a process of its own: two of these libraries configure their process for good."""
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.docs.peers"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.docs.peer_probes"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
