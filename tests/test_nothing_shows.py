@@ -53,6 +53,7 @@ MAY_SHOW = {
     "the base of a class that shows nothing": "model.fields._Flash",
     "goods and steps of the demo": """
         demo.basket.Line demo.express.Order demo.express.OrderLine demo.goods.Good demo.steps.Request demo.steps.Step
+        demo.express_docs.Described
     """,
 }
 

@@ -7,7 +7,6 @@ inner part sees the response as it is before the session layer adds to it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -31,7 +30,6 @@ __all__ = ["Inner", "Outer", "note"]
 _steps: ContextVar[list[Step] | None] = ContextVar("steps", default=None)
 _under_way: list[list[Step]] = []
 """The steps of each request that is being served."""
-_POLICY = "Content-Security-Policy"
 _HEAD = "coatcheck.demo.head"
 
 
@@ -80,10 +78,8 @@ class Inner:
 class Outer:
     """Outside the session: when a response comes by here, its session is stored."""
 
-    def __init__(self, app: App, *, pages: Pages, history: History, policies: Mapping[str, str]) -> None:
-        """Wrap an application; `policies` are the Content-Security-Policies of paths that need their own."""
+    def __init__(self, app: App, *, pages: Pages, history: History) -> None:
         self._app = app
-        self._policies = policies
         self._pages = pages
         self._history = history
 
@@ -93,8 +89,7 @@ class Outer:
             await self._app(scope, receive, send)
             return
         steps: list[Step] = []
-        guard = GUARD | ({_POLICY: own} if (own := self._policies.get(scope["path"])) else {})
-        response = _Response(scope, send, steps, guard, self._pages, self._history)
+        response = _Response(scope, send, steps, self._pages, self._history)
         token = _steps.set(steps)
         _under_way.append(steps)
         try:
@@ -112,7 +107,6 @@ class _Response:
         scope: Scope,
         send: Send,
         steps: list[Step],
-        guard: Mapping[str, str],
         pages: Pages,
         history: History,
     ) -> None:
@@ -120,7 +114,6 @@ class _Response:
         self._scope = scope
         self._send = send
         self._steps = steps
-        self._guard = guard
         self._pages = pages
         self._history = history
         self._start: Message | None = None
@@ -149,7 +142,7 @@ class _Response:
         elif kind.startswith(b"text/html"):
             body = body.replace(COST.encode(), self._pages.cost(request).encode())
         changed = {b"content-type": kind, b"content-length": str(len(body)).encode()}
-        guard = {name.lower().encode(): value.encode() for name, value in self._guard.items()}
+        guard = {name.lower().encode(): value.encode() for name, value in GUARD.items()}
         sent = {name: value for name, value in changed.items() if name in headers}
         sent |= {name: value for name, value in guard.items() if name not in headers}
         kept = [(name, value) for name, value in start["headers"] if name not in sent]

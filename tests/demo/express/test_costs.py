@@ -119,7 +119,7 @@ def test_the_later_parts_of_a_body_are_sent_as_they_are():
     async def send(message):
         sent.append(message)
 
-    outer = Outer(app, pages=Pages(str), history=History(), policies={})
+    outer = Outer(app, pages=Pages(str), history=History())
     asyncio.run(outer({"type": "http", "method": "GET", "path": "/express", "headers": []}, None, send))
     assert sent == [head, *parts]
 

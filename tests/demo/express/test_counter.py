@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from coatcheck.demo.goods import GOODS
@@ -44,18 +46,22 @@ def test_a_name_that_is_none_is_refused_where_it_was_typed(visitor, name):
     assert "Please type a name" in page.text("problem")
 
 
-def test_the_documentation_is_switched_on_and_names_the_cookie(visitor):
+def test_the_documentation_names_each_call_with_its_fields_and_openapi_the_cookie(visitor):
     page = visitor.get("/express/docs")
     assert page.status == 200
     assert "/express/openapi.json" in page.html
-    assert "cdn.jsdelivr.net" in page.response.headers["Content-Security-Policy"]
+    calls = [" ".join(re.sub("<[^>]+>", " ", one).split()) for one in page.html.split('<li class="request">')]
+    assert calls[-1].startswith(
+        "GET /express/api/basket The visitor&#39;s basket, as data. Answers JSON: user , lines , pieces , total"
+    )
+    assert "POST /express/basket/add One more of something. Fields: good , choice" in calls
     described = visitor.client.raw.get("/express/openapi.json").json()
     assert described["components"]["securitySchemes"]["Session"]["name"] == "session"
     assert set(described["paths"]) == {"/express", "/express/api/basket", *FORMS}
 
 
 def test_pages_of_the_counter_run_no_script_and_sit_in_no_frame(visitor):
-    for path in ("/express", "/express/sign-in", "/express/nowhere"):
+    for path in ("/express", "/express/sign-in", "/express/docs", "/express/nowhere"):
         page = visitor.get(path)
         assert "default-src 'none'" in page.response.headers["Content-Security-Policy"]
         assert "<script" not in page.html
