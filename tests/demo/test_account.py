@@ -64,7 +64,7 @@ def test_somebody_else_starts_with_an_empty_basket(visitor):
     assert page.text("pieces") == "0"
 
 
-def test_signing_out_says_goodbye_once_and_leaves_the_lights_as_they_were(visitor, store, clock):
+def test_signing_out_says_goodbye_once_and_leaves_the_theme_as_it_was(visitor, store, clock):
     visitor.sign_in()
     visitor.take("mac")
     visitor.get("/")

@@ -54,8 +54,8 @@ def test_a_visit_from_the_first_look_to_the_goodbye(device, shop, script):
     expect(message(page)).to_have_count(0)
 
 
-def test_the_lights_change_the_colours_and_stay_over_a_restart(device, shop):
-    def set_lights(name):
+def test_the_theme_changes_the_colours_and_stays_over_a_restart(device, shop):
+    def choose(name):
         page.get_by_role("button", name=name).click()
         expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
         page.wait_for_load_state()  # the style sheet comes after the button
@@ -63,13 +63,13 @@ def test_the_lights_change_the_colours_and_stay_over_a_restart(device, shop):
     page = device(color_scheme="light")
     ground = "getComputedStyle(document.body).backgroundColor"
     bright = page.evaluate(ground)
-    set_lights("Down")
+    choose("Dark")
     dark = page.evaluate(ground)
     assert dark != bright
     shop.restart()
     page.reload()
     assert page.evaluate(ground) == dark
-    set_lights("Auto")
+    choose("System")
     assert page.evaluate(ground) == bright
     page.emulate_media(color_scheme="dark")
     assert page.evaluate(ground) == dark

@@ -1,4 +1,4 @@
-"""The rail, the basket, the lights."""
+"""The rail, the basket, the theme."""
 
 from __future__ import annotations
 
@@ -108,16 +108,16 @@ def test_what_is_not_on_the_rail_can_not_be_taken(visitor):
     assert visitor.get("/").text("pieces") == "1"
 
 
-def test_the_lights_are_kept_in_the_session_and_auto_follows_the_system(visitor):
+def test_the_theme_is_kept_in_the_session_and_auto_follows_the_system(visitor):
     assert visitor.get("/").theme == "auto"
     page = visitor.submit("/theme", theme="dark")
-    assert (page.theme, page.messages) == ("dark", ["The lights are down."])
+    assert (page.theme, page.messages) == ("dark", ["The theme is dark now."])
     assert visitor.get("/basket").theme == "dark"
     page = visitor.submit("/theme", theme="light")
-    assert (page.theme, page.messages) == ("light", ["The lights are up."])
+    assert (page.theme, page.messages) == ("light", ["The theme is light now."])
     assert page.response.request.path == "/basket"
     page = visitor.submit("/theme", theme="auto")
-    assert (page.theme, page.messages) == ("auto", ["The lights follow your system."])
+    assert (page.theme, page.messages) == ("auto", ["The theme follows your system."])
 
 
 def test_choosing_what_is_anyway_stores_nothing_for_a_stranger(visitor, store):

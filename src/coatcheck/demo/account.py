@@ -44,16 +44,16 @@ def sign_in() -> flask.Response:
 @account.post("/sign-out")
 @form
 def sign_out() -> flask.Response:
-    """End the session. The goodbye, and the lights as they were, go to a fresh one."""
+    """End the session. The goodbye, and the theme as it was, go to a fresh one."""
     session = visitor()
     handle = session.handle
     if handle is None or session.user is None:
         return _to("shop.rail")
     _history().forget(handle)
-    lights = session.get("theme")
+    theme = session.get("theme")
     session.sign_out()
-    if lights is not None:
-        session["theme"] = lights
+    if theme is not None:
+        session["theme"] = theme
     say(GOODBYE)
     return _to("shop.rail")
 

@@ -117,8 +117,8 @@ async def docs(request: Request, _session: Visitor) -> HTMLResponse:
 @pages_router.post("/basket/add", name="express.add")
 async def add(session: Sender, good: Text = "", choice: Text = "") -> RedirectResponse:
     """One more of something."""
-    _, said = orders.take(session, good, choice)
-    return await _done(session, said)
+    taken, said = orders.take(session, good, choice)
+    return await _done(session, said, beside=taken.id)
 
 
 @pages_router.post("/basket/change", name="express.change")
@@ -150,16 +150,16 @@ async def sign_in(request: Request, session: Sender, name: Text = "", remember: 
 
 @pages_router.post("/sign-out", name="express.sign_out")
 async def sign_out(request: Request, session: Sender) -> RedirectResponse:
-    """End the session. The goodbye, and the lights as they were, go to a fresh one."""
+    """End the session. The goodbye, and the theme as it was, go to a fresh one."""
     handle = session.handle
     if handle is None or session.user is None:
         return RedirectResponse(EXPRESS, HTTPStatus.SEE_OTHER)
     history: History = request.app.state.history
     history.forget(handle)
-    lights = session.get("theme")
+    theme = session.get("theme")
     session.sign_out()
-    if lights is not None:
-        session["theme"] = lights
+    if theme is not None:
+        session["theme"] = theme
     return await _done(session, GOODBYE)
 
 
@@ -217,9 +217,9 @@ def _pages(request: Request) -> Pages:
     return pages
 
 
-async def _done(session: StarletteSession, said: str) -> RedirectResponse:
+async def _done(session: StarletteSession, said: str, *, beside: str = "info") -> RedirectResponse:
     """Back to the counter, with a message. It is stored first, so that what can't be stored is not said to be."""
-    session.flash(said)
+    session.flash(said, beside)
     session.csrf_token()
     await session.save()
     return RedirectResponse(EXPRESS, HTTPStatus.SEE_OTHER)

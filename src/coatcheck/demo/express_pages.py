@@ -49,7 +49,7 @@ class Pages:
             "user": session.user,
             "theme": session.get("theme", "auto"),
             "pieces": basket.pieces(session),
-            "messages": [flash.message for flash in await session.take_flashes()],
+            "messages": [(flash.category, flash.message) for flash in await session.take_flashes()],
             "csrf": token_of(session),
             "endpoint": name,
             "here": "express.counter",

@@ -48,9 +48,14 @@ def form(view: Callable[_P, Response]) -> Callable[_P, Response]:
     return checked
 
 
-def say(message: str) -> None:
-    """Leave a message for the next page. With the session's first one comes the token for its forms."""
-    flask.flash(message)
+def say(message: str, *, beside: str = "info") -> None:
+    """Leave a message for the next page. With the session's first one comes the token for its forms.
+
+    Args:
+        message: The message.
+        beside: The id of the good that it is about, and beside which the rail shows it.
+    """
+    flask.flash(message, beside)
     visitor().csrf_token()
 
 

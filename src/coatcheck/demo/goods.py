@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GOODS", "Good", "find"]
+__all__ = ["BESIDE", "GOODS", "Good", "find"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,8 @@ GOODS = (
 )
 
 _BY_ID = {good.id: good for good in GOODS}
+BESIDE = frozenset(_BY_ID)
+"""The categories of messages that the rail shows beside a good."""
 
 
 def find(good_id: str) -> Good | None:

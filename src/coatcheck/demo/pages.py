@@ -42,7 +42,7 @@ def page(template: str, status: int = HTTPStatus.OK, **values: Any) -> flask.Res
         csrf=token_of(session),
         here=flask.request.endpoint if flask.request.endpoint in PAGES else "shop.rail",
         cost=COST,
-        messages=flask.get_flashed_messages(),
+        messages=flask.get_flashed_messages(with_categories=True),
         **values,
     )
     return _html(html, status)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest
 
 from coatcheck.demo import basket, orders
 from coatcheck.demo.forms import form, say, visitor
-from coatcheck.demo.goods import GOODS
+from coatcheck.demo.goods import BESIDE, GOODS
 from coatcheck.demo.pages import back, error_page, page
 
 __all__ = ["shop"]
@@ -20,7 +20,7 @@ shop: flask.Blueprint = flask.Blueprint("shop", __name__)
 @shop.get("/")
 def rail() -> flask.Response:
     """Everything there is."""
-    return page("rail.html", goods=GOODS)
+    return page("rail.html", goods=GOODS, beside=BESIDE)
 
 
 @shop.get("/basket")
@@ -36,7 +36,7 @@ def add() -> flask.Response:
     """One more of something."""
     sent = flask.request.form
     good, said = orders.take(visitor(), sent.get("good", ""), sent.get("choice", ""))
-    say(said)
+    say(said, beside=good.id)
     return back(anchor=good.id)
 
 
@@ -67,8 +67,8 @@ def theme() -> flask.Response:
         raise BadRequest("The themes are light, dark and auto.")
     if wanted == "auto":
         if session.pop("theme", None) is not None:
-            say("The lights follow your system.")
+            say("The theme follows your system.")
         return back()
     session["theme"] = wanted
-    say(f"The lights are {'up' if wanted == 'light' else 'down'}.")
+    say(f"The theme is {wanted} now.")
     return back()

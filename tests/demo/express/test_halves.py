@@ -66,7 +66,7 @@ def test_signing_in_and_out_at_the_counter_changes_the_cookie(visitor):
     assert len(set(tokens)) == 4
 
 
-def test_signing_out_at_the_counter_leaves_the_lights_as_they_were(visitor):
+def test_signing_out_at_the_counter_leaves_the_theme_as_it_was(visitor):
     visitor.sign_in()
     visitor.submit("/theme", theme="dark")
     visitor.get("/express")
@@ -91,11 +91,11 @@ def test_a_message_that_one_half_leaves_is_shown_once_by_the_other(visitor, ther
     assert visitor.get(there).messages == []
 
 
-def test_the_lights_can_be_changed_from_the_counter_and_lead_back_to_it(visitor):
+def test_the_theme_can_be_changed_from_the_counter_and_lead_back_to_it(visitor):
     visitor.get("/express")
     page = visitor.submit("/theme", theme="dark")
     assert page.response.request.path == "/express"
-    assert (page.theme, page.messages) == ("dark", ["The lights are down."])
+    assert (page.theme, page.messages) == ("dark", ["The theme is dark now."])
 
 
 def test_a_device_that_is_ended_elsewhere_hears_of_it_at_the_counter(visitor, other):
