@@ -77,10 +77,8 @@ class Meanwhile(StoreWrapper):
 
 
 def requests_on(page):
-    """The requests that the page lists, each as its text."""
-    found = re.findall(
-        r'<li class="request.*?</h2>.*?(?=<li class="request|</ol>\s*</main>|\Z)', page.html, re.DOTALL
-    )
+    """The requests that the page lists, each as what stands behind its "How"."""
+    found = re.findall(r'<p class="call">.*?</details>', page.html, re.DOTALL)
     return [" ".join(re.sub("<[^>]+>", " ", one).split()) for one in found]
 
 

@@ -18,6 +18,7 @@ from coatcheck.demo.devices import ago, device
 from coatcheck.demo.forms import BadForm, visitor
 from coatcheck.demo.history import History
 from coatcheck.demo.pages import COUNTER, error_page, unavailable_page
+from coatcheck.demo.retelling import consequences, headline
 from coatcheck.demo.shop import shop
 from coatcheck.demo.steps import Request, Step, redacted
 from coatcheck.demo.trace import TracedStore
@@ -57,6 +58,8 @@ def create_app(store: Store, history: History | None = None, **options: Unpack[O
     )
     app.add_template_filter(ago)
     app.add_template_filter(device)
+    app.add_template_filter(headline)
+    app.add_template_filter(consequences)
     return app
 
 
