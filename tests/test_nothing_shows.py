@@ -51,9 +51,10 @@ MAY_SHOW = {
     "settings, whose secret has no repr": "config.CookieSettings config.Settings",
     "fixed text": "responder.Refusal",
     "the base of a class that shows nothing": "model.fields._Flash",
-    "goods and steps of the demo": """
+    "goods, steps and scenes of the demo": """
         demo.basket.Line demo.express.Order demo.express.OrderLine demo.goods.Good demo.steps.Request demo.steps.Step
-        demo.express_docs.Described
+        demo.express_docs.Described demo.scenes.plays.Scene demo.scenes.plays.Seen demo.scenes.stage.Answer
+        demo.scenes.theatre.Played
     """,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.demo.test_server import HALVES, fetch, signed_in, user
+from tests.demo.test_server import HALVES, fetch, scenes_end_well, signed_in, user
 from tests.stores.sql.servers import SERVERS, databases_that_end  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.servers
@@ -27,6 +27,7 @@ def test_it_makes_its_tables_and_a_visitor_outlives_it(demos, server):
         status, headers, _ = fetch(demo, path, cookie=cookie)
         assert status == 200
         assert "Set-Cookie" not in headers
+    scenes_end_well(demo)
     assert demo.stop() == (0, "")
     assert server.execute("SELECT count(*) FROM coatcheck_sessions WHERE live = 1")[0][0] == 1
     again = demos("--store", server.url())

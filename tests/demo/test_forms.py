@@ -7,6 +7,7 @@ import re
 import pytest
 
 FORMS = (
+    "/",
     "/basket/add",
     "/basket/change",
     "/theme",
@@ -27,7 +28,14 @@ def test_these_are_all_the_forms(app):
 def test_every_form_is_refused_without_the_sessions_token(visitor, store, path, csrf):
     visitor.sign_in()
     store.reset()
-    fields = {"name": "Eve", "theme": "dark", "good": "mac", "choice": "M", "handle": "0" * 32}
+    fields = {
+        "name": "Eve",
+        "theme": "dark",
+        "good": "mac",
+        "choice": "M",
+        "handle": "0" * 32,
+        "scene": "two-tabs",
+    }
     page = visitor.post(path, fields | ({} if csrf is None else {"csrf": csrf}))
     assert page.status == 400
     assert "That form is out of date" in page.html

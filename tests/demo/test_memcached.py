@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 from starlette.testclient import TestClient
 
+from coatcheck.demo.scenes.plays import SCENES
 from coatcheck.demo.site import Site
 from coatcheck.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from tests.demo.halves import SiteVisitor
@@ -81,6 +82,13 @@ def test_a_page_of_a_user_costs_one_call_more_for_which_sign_ins_count(visitor):
     visitor.sign_in_there("Ada")
     for half in HALVES:
         assert "2 round trips to the store" in visitor.get(half).cost
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.id)
+def test_each_scene_ends_well_here_and_badly_elsewhere(visitor, scene):
+    visitor.get("/")
+    page = visitor.submit("/#scene", scene=scene.id)
+    assert (page.html.count('class="side kept"'), page.html.count('class="side broken"')) == (1, 1)
 
 
 def test_the_command_serves_it(demos, memcached):  # noqa: F811

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.demo.test_server import HALVES, fetch, signed_in, user
+from tests.demo.test_server import HALVES, fetch, scenes_end_well, signed_in, user
 from tests.servers.fixtures_redis import IN_A_CLUSTER
 
 pytestmark = pytest.mark.servers
@@ -15,6 +15,7 @@ def visit(demos, url, prefix):
         status, headers, _ = fetch(demo, path, cookie=cookie)
         assert status == 200
         assert "Set-Cookie" not in headers
+    scenes_end_well(demo)
     assert demo.stop() == (0, "")
     again = demos("--store", url)
     assert [user(again, cookie, path) for path in HALVES] == [user(again, cookie)] * 2

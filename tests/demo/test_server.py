@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 
 import pytest
 
 from coatcheck import Sessions
+from coatcheck.demo.scenes.plays import SCENES
 from coatcheck.demo.server import CannotListen, _listening, _shown, _welcome
 from tests.demo.process import Demo, run
 from tests.servers.process import free_port
@@ -32,6 +35,14 @@ def signed_in(demo, name="Ada"):
     status, headers, _ = fetch(demo, "/sign-in", method="POST", body=f"csrf=&name={name}")
     assert status == 303
     return headers["Set-Cookie"].partition(";")[0]
+
+
+def scenes_end_well(demo):
+    """Play every scene: well on Coatcheck, badly on the naive session, and in silence."""
+    for scene in SCENES:
+        status, headers, html = fetch(demo, method="POST", body=f"csrf=&scene={scene.id}")
+        assert (status, headers["Set-Cookie"]) == (200, None)
+        assert (html.count('class="side kept"'), html.count('class="side broken"')) == (1, 1), scene.id
 
 
 def user(demo, cookie, path="/"):
@@ -58,6 +69,16 @@ def test_it_stops_in_silence_when_it_is_told_to(demos, number):
     for path in HALVES:
         fetch(demo, path)
     assert demo.stop(number) == (0, "")
+
+
+def test_its_scenes_play_on_the_store_that_it_keeps_its_sessions_in_and_leave_nothing_there(demos, tmp_path):
+    demo = demos()
+    with closing(sqlite3.connect(tmp_path / "coatcheck-demo.db")) as database:
+        lies_there = partial(database.execute, 'SELECT hex(key), data FROM "coatcheck:sessions"')
+        before = lies_there().fetchall()
+        scenes_end_well(demo)
+        assert lies_there().fetchall() == before
+    assert demo.stop() == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -15,10 +15,12 @@ from coatcheck import __version__
 from coatcheck.config import Options
 from coatcheck.demo.account import account
 from coatcheck.demo.devices import ago, device
+from coatcheck.demo.elsewhere import THEATRE, elsewhere
 from coatcheck.demo.forms import BadForm, visitor
 from coatcheck.demo.history import History
 from coatcheck.demo.pages import COUNTER, error_page, unavailable_page
 from coatcheck.demo.retelling import consequences, headline
+from coatcheck.demo.scenes.theatre import Theatre
 from coatcheck.demo.shop import shop
 from coatcheck.demo.steps import Request, Step, redacted
 from coatcheck.demo.trace import TracedStore
@@ -48,6 +50,8 @@ def create_app(store: Store, history: History | None = None, **options: Unpack[O
     _Interface(Sessions(TracedStore(store, _note), **options), history).init_app(app)
     app.register_blueprint(shop)
     app.register_blueprint(account)
+    app.register_blueprint(elsewhere)
+    app.extensions[THEATRE] = Theatre(store, options.get("clock", time.time))
     app.before_request(_begin)
     app.after_request(_guard)
     app.register_error_handler(StoreError, _unavailable)

@@ -11,6 +11,7 @@ from coatcheck.demo import basket, orders
 from coatcheck.demo.forms import form, say, visitor
 from coatcheck.demo.goods import BESIDE, GOODS
 from coatcheck.demo.pages import back, error_page, page
+from coatcheck.demo.scenes.plays import SCENES
 
 __all__ = ["shop"]
 
@@ -20,7 +21,7 @@ shop: flask.Blueprint = flask.Blueprint("shop", __name__)
 @shop.get("/")
 def rail() -> flask.Response:
     """Everything there is."""
-    return page("rail.html", goods=GOODS, beside=BESIDE)
+    return page("rail.html", goods=GOODS, beside=BESIDE, scenes=SCENES)
 
 
 @shop.get("/basket")
