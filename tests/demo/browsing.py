@@ -83,6 +83,7 @@ def device(chromium, shop):
         page.goto("/")
         return page
 
+    open_page.complaints = complaints
     yield open_page
     for context in opened:
         context.close()
