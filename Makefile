@@ -103,7 +103,7 @@ format: $(VENV)/.dev ## lay out the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev ## measure against the budgets
+bench: $(VENV)/.dev system ## measure beside the alternatives, and write the page: ARGS="quick", or parts by name
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.dev system ## the long tests, alone

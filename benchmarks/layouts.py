@@ -1,4 +1,4 @@
-"""How a session lies in Redis: one string that is swapped as a whole, or a hash; beside Flask-Session's string.
+"""How a session lies in Redis, which is a part of its own: one string that is swapped as a whole, or a hash; beside Flask-Session's string.
 
 What counts is the server: its memory for a session, and its CPU for reading one and for writing some of its fields.
 The hash comes in two forms: as a pipeline, which can check no precondition, and by a script that does.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ import redis
 from flask_session.redis import RedisSessionInterface
 from msgspec.structs import replace
 
-from benchmarks.requests import SECRET
+from benchmarks.load import Series
+from benchmarks.work import SECRET
 from coatcheck import Sessions
 from coatcheck.model.format import decode, encode
 from coatcheck.model.ports import REVISION_BYTES, Store, Write
@@ -37,11 +37,11 @@ SESSIONS: Mapping[str, Mapping[str, Any]] = {
     "50 short fields": {f"field_{n}": f"value {n}" for n in range(50)},
     "signed in": {"cart": CART, "csrf_token": "d41d8cd98f00b204e9800998ecf8427e" * 2},
     **{
-        f"{count:,} fields": {f"field_{n}": f"value {n}" for n in range(count)}
+        f"{count:,} field{'s' * (count > 1)}": {f"field_{n}": f"value {n}" for n in range(count)}
         for count in (1, 10, 100, 1_000)
     },
 }
-_AT_ONCE, _ROUNDS = 200, 15
+_AT_ONCE = 200
 _count = itertools.count()
 
 
@@ -55,8 +55,8 @@ def records(values: Mapping[str, Any], *, signed_in: bool) -> Iterator[Record]:
             session.sign_in("4711")
         sessions.close(session)
         assert session.handle
-        ((key, data),) = stored_in(store).items()
-    record = decode(key, data)
+        key = bytes.fromhex(session.handle)  # beside it may lie its user's epoch
+    record = decode(key, stored_in(store)[key])
     assert isinstance(record, Record)
     while True:
         yield replace(record, key=os.urandom(16))
@@ -174,41 +174,26 @@ class FlaskSession:
 Layout = Framed | Hash | FlaskSession
 
 
-def main() -> None:
-    """Measure, and print the tables."""
+def layouts(rounds: int, most: int = 10_000) -> Iterator[Series]:
+    """The readings: bytes of the server's memory, and its CPU (µs), of which `command` is what commands alone take."""
     with single(hz=10) as server:
-        layouts: list[Layout] = [make(server.url) for make in (FlaskSession, Framed, Hash, CheckedHash)]
-        names = [layout.name for layout in layouts]
-        print("### Redis: bytes a session, with its key and its expiry\n")
-        _header(names)
+        each: list[Layout] = [make(server.url) for make in (FlaskSession, Framed, Hash, CheckedHash)]
         for title, values in SESSIONS.items():
             made = records(values, signed_in=title == "signed in")
-            count = 10_000 if len(values) <= 50 else 1_000
-            _row(title, [_bytes(server, layout, made, values, count) for layout in layouts], "{:,.0f}")
+            count = min(most, 10_000 if len(values) <= 50 else 1_000)
+            for layout in each:
+                series = Series(title, layout.name, "bytes", 1, len(values))
+                series.add(bytes=_bytes(server, layout, made, values, count))
+                yield series
         for work in ("read", "write 1 field", "write 10 fields"):
-            print(f"\n### Redis: microseconds of the server's CPU, {work}\n")
-            print(
-                "All of it, with reading the request and sending the answer; in brackets the command alone.\n"
-            )
-            _header(names)
             for title, values in SESSIONS.items():
                 made = records(values, signed_in=title == "signed in")
-                costs = _cpu(server, layouts, made, values, work)
-                _row(title, [costs[name][0] for name in names], "{:.1f}", [costs[name][1] for name in names])
-
-
-def _header(names: list[str]) -> None:
-    print("| session | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
-
-
-def _row(title: str, figures: list[float], form: str, beside: list[float] | None = None) -> None:
-    cells = []
-    for place, figure in enumerate(figures):
-        cell = form.format(figure)
-        if beside is not None:
-            cell += f" ({beside[place]:.1f})"
-        cells.append(cell + (f" ×{figure / figures[0]:.2f}" if place else ""))
-    print(f"| {title} | " + " | ".join(cells) + " |")
+                samples = _cpu(server, each, made, values, work, rounds)
+                for name, costs in samples.items():
+                    series = Series(title, name, work, 1, len(values))
+                    for whole, command in costs:
+                        series.add(cpu=whole, command=command)
+                    yield series
 
 
 def _bytes(
@@ -222,9 +207,14 @@ def _bytes(
 
 
 def _cpu(
-    server: Any, layouts: list[Layout], made: Iterator[Record], values: Mapping[str, Any], work: str
-) -> dict[str, tuple[float, float]]:
-    """The median over the rounds, by layout: all CPU, and the commands' alone."""
+    server: Any,
+    layouts: list[Layout],
+    made: Iterator[Record],
+    values: Mapping[str, Any],
+    work: str,
+    rounds: int,
+) -> dict[str, list[tuple[float, float]]]:
+    """Round by round, by layout: all CPU, and the commands' alone."""
     server.ask("FLUSHALL")
     some = list(itertools.islice(made, _AT_ONCE))
     for layout in layouts:
@@ -250,16 +240,13 @@ def _cpu(
     samples: dict[str, list[tuple[float, float]]] = {layout.name: [] for layout in layouts}
     shuffle = random.Random(0).shuffle
     order = list(layouts)
-    for turn in range(_ROUNDS):
+    for turn in range(rounds):
         shuffle(order)
         for layout in order:
             with _costing(server) as spent:
                 play(layout, turn)()
             samples[layout.name].append((spent[0] / len(some), spent[1] / len(some)))
-    return {
-        name: (statistics.median(all_ for all_, _ in costs), statistics.median(own for _, own in costs))
-        for name, costs in samples.items()
-    }
+    return samples
 
 
 @contextmanager
