@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+import yaml
 
 from coatcheck import Sessions
 from tests.docs.pages import DOCS, ROOT, SECRET
@@ -196,3 +197,14 @@ def test_no_secret_comes_into_the_image():
     assert "file: ./secrets/session-secret" in FILES["compose.yaml"]
     for name in ("compose.yaml", "compose.override.yaml"):
         assert "SESSION_SECRET:" not in FILES[name]
+
+
+def test_the_services_have_what_they_name():
+    first, more = (yaml.safe_load(FILES[name]) for name in ("compose.yaml", "compose.override.yaml"))
+    assert more["services"]["shop"].keys() == {"environment", "volumes"}
+    services = [*first["services"].values(), *more["services"].values()]
+    mounted = {source for service in services for source in service.get("volumes", ()) if source[0] != "."}
+    assert {source.partition(":")[0] for source in mounted} == {*first["volumes"], *more["volumes"]}
+    assert {name for service in services for name in service.get("secrets", ())} == {*first["secrets"]}
+    variables = {*first["services"]["shop"]["environment"], *more["services"]["shop"]["environment"]}
+    assert variables == set(re.findall(r'os\.environ(?:\.get\(|\[)"(\w+)"', FILES["shop.py"]))
