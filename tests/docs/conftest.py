@@ -7,11 +7,14 @@ from tests.docs.pages import SECRET
 
 
 @pytest.fixture
-def empty_folder(tmp_path, monkeypatch):
-    """An empty current directory, in which modules can be imported, and a secret in the environment."""
+def empty_folder(tmp_path, tmp_path_factory, monkeypatch):
+    """An empty current directory, in which modules can be imported, and a secret in the environment and in a file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("SESSION_SECRET", SECRET)
+    file = tmp_path_factory.mktemp("secret") / "session-secret"
+    file.write_text(f"{SECRET}\n")
+    monkeypatch.setenv("SESSION_SECRET_FILE", str(file))
     monkeypatch.setitem(sys.modules, "page", ModuleType("page"))  # Litestar looks up the module of a handler
     imported = set(sys.modules)
     yield tmp_path

@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 SECRET = "cqqwBl6sxlDpXPCLcXGyS3CT0aXhyYzNcJIVj2vLAYs"  # made up for the tests
 
-_FILE = re.compile(r"# ([\w/]+\.py)(, at the end)?\n").match
+_FILE = re.compile(r"# ([\w/.]+\.py)(, at the end)?\n").match
 _OURS = re.compile(r"\$ coatcheck (?!demo)").match
 _run_in_namespace = PythonEvaluator()
 

@@ -18,7 +18,7 @@ ELSEWHERE = tuple(
     DOCS / "how-to" / f"{name}.md"
     for name in ("admin-panels", "django-libraries", "flask-appbuilder", "oauth", "other-frameworks")
 )
-LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx"}
+LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx", "apache", "dockerfile", "yaml"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""gevent that patches the standard library after psycopg was imported: refused, since each query would hold up all."""
+"""gevent that patches the standard library late: refused, since each query would hold up all."""
 
 import selectors
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -12,8 +13,8 @@ from tests.servers.process import HOST, free_port
 from tests.visitor import SECRET
 
 
-def ping():
-    with Sessions.from_url(f"postgresql://ada@{HOST}:{free_port()}/db", secret=SECRET) as sessions:
+def ping(kind="postgresql"):
+    with Sessions.from_url(f"{kind}://ada@{HOST}:{free_port()}/db", secret=SECRET) as sessions:
         sessions.ping()
 
 
@@ -34,3 +35,25 @@ def test_an_early_patch_is_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg.waiting", SimpleNamespace())  # of another version
     with pytest.raises(StoreUnavailable):
         ping()
+
+
+def test_a_late_patch_is_refused_for_mysql_too(monkeypatch):
+    class Patched:
+        __module__ = "gevent._socket3"
+
+    port = free_port()
+    monkeypatch.setattr(sys.modules[__name__], "free_port", lambda: port)
+    monkeypatch.setattr(socket, "socket", Patched)
+    with pytest.raises(
+        ConfigurationError, match=r"wait for MySQL .*gunicorn\.conf\.py .*monkey\.patch_all\(\)"
+    ):
+        ping("mysql")
+
+
+def test_sockets_that_something_else_replaces_are_not_gevents(monkeypatch):
+    class Guarded(socket.socket):
+        pass
+
+    monkeypatch.setattr(socket, "socket", Guarded)
+    with pytest.raises(StoreUnavailable):
+        ping("mysql")

@@ -347,3 +347,30 @@ def test_a_store_that_was_used_before_a_fork_works_on_both_sides(place):
         timeout=120,
     )
     assert (done_.returncode, done_.stderr) == (0, "")
+
+
+def test_no_thread_of_a_fork_takes_a_connection_before_those_of_its_parent_are_left(place, monkeypatch):
+    write = new()
+    with closing(place.store()) as store:
+        put(store, write)
+        database = store._database
+        monkeypatch.setattr(database, "_pid", 0)  # as after a fork
+        leave, answered = database.engine.dispose, threading.Event()
+
+        def meanwhile(**how):
+            another.start()
+            assert not answered.wait(0.2)
+            leave(**how)
+
+        def ask():
+            store.load([write.key], NOW, soon())
+            answered.set()
+
+        another = threading.Thread(target=ask)
+        monkeypatch.setattr(database.engine, "dispose", meanwhile)
+        assert store.load([write.key], NOW, soon()) == [found(write)]
+        monkeypatch.undo()
+        another.join(60)
+        assert answered.is_set()
+        (left,) = database._inherited
+        left.dispose()

@@ -24,6 +24,7 @@ from coatcheck.stores.sql.address import address_of
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgres import PostgreSQL
 from tests.servers.process import HOST
+from tests.stores.sql.scene import soon
 from tests.stores.sql.servers import a_place
 from tests.visitor import SECRET, Visitor
 
@@ -224,6 +225,16 @@ def test_mysql_sees_the_certificate_that_the_url_names(secured, mode):
         True,
         True,
     )
+
+
+@pytest.mark.parametrize("secured", ["mysql"], indirect=True)
+@pytest.mark.parametrize("mode", ["", "PREFERRED", "REQUIRED", "DISABLED"])
+def test_a_connection_to_mysql_reads_no_certificates_of_its_own(secured, mode, monkeypatch):
+    query = mode and f"?ssl_mode={mode}"
+    where = f"mysql://coatcheck:coatcheck@{HOST}:{secured.server.port}/coatcheck{query}"
+    with closing(SQLStore(where)) as store:
+        monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", None)
+        store.ping(soon())
 
 
 def test_a_server_of_mysql_without_tls_is_not_told_that_the_client_uses_it(monkeypatch):

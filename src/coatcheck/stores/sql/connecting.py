@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 from coatcheck.stores.sql.bounds import Reader, bounded, bounds_for
-from coatcheck.stores.sql.greenlets import refuse_late_patch
+from coatcheck.stores.sql.greenlets import refuse_late_patch, refuse_late_sockets
 
 __all__ = ["MADE", "UNTIL", "connect"]
 
@@ -83,12 +83,16 @@ def _mysql(dialect: Any, *, ssl: ssl.SSLContext | None, ssl_required: bool, **op
     if dialect.is_async:
         made = _mysql_class(dialect.dbapi.aiomysql.Connection, dialect.dbapi.OperationalError).made
         return dialect.connect(**options, ssl=ssl, ssl_required=ssl_required, async_creator_fn=made)
-    # PyMySQL requires TLS where it is given a context, and else prefers it unless it is disabled.
-    options["ssl_disabled"] = ssl is None
+    refuse_late_sockets(_Socket)
+    # PyMySQL requires TLS where it is given a context. Where it prefers TLS, it makes a context for each connection, and
+    # reads all certificates of the system for it: some ten connections at once would exceed the deadline. So it is told
+    # afterwards that it prefers TLS.
+    options["ssl_disabled"] = not ssl_required
     options["ssl"] = ssl if ssl_required else None
     left = _left()
     driver = dialect.dbapi.connect(**options, defer_connect=True, read_timeout=left, write_timeout=left)
     if ssl is not None:
+        driver.ssl = True
         driver.ctx = ssl
         driver.ctx.sslsocket_class = _TLSSocket
     driver.connect(_socket_to(_places_of(driver)))

@@ -48,6 +48,7 @@ class Database:
         self.suspect: float = 0.0
         self.slots: threading.BoundedSemaphore | None = self._all_free()
         self._pid = os.getpid()
+        self._leaving = threading.Lock()
         self._inherited: list[Any] = []
         self._drivers: WeakSet[Any] = (
             WeakSet()
@@ -64,11 +65,15 @@ class Database:
         """In a child, leave inherited connections alone: two processes on one would read each other's answers."""
         if self._pid == os.getpid():
             return
-        self._pid = os.getpid()
-        self.slots = self._all_free()
-        # Kept, since a pool that is collected ends its connections, which the parent uses.
-        self._inherited.append(self.engine.pool)
-        self.engine.dispose(close=False)
+        with self._leaving:
+            if self._pid == os.getpid():
+                return
+            self.slots = self._all_free()
+            # Kept, since a pool that is collected ends its connections, which the parent uses.
+            self._inherited.append(self.engine.pool)
+            self.engine.dispose(close=False)
+            # The last: another thread that sees it takes its connection from the new pool.
+            self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the connections, those in use when their calls end. The application's engine is left alone."""

@@ -1,13 +1,14 @@
-"""gevent beside psycopg, which chooses as it is imported how it waits for the server."""
+"""gevent that patches the standard library late: after what waits for the server was chosen, as it was imported."""
 
 from __future__ import annotations
 
 import selectors
+import socket
 import sys
 
 from coatcheck.errors import ConfigurationError
 
-__all__ = ["refuse_late_patch"]
+__all__ = ["refuse_late_patch", "refuse_late_sockets"]
 
 
 def refuse_late_patch() -> None:
@@ -18,8 +19,22 @@ def refuse_late_patch() -> None:
     """
     waiting = sys.modules.get("psycopg.waiting")
     if getattr(waiting, "DefaultSelector", selectors.DefaultSelector) is not selectors.DefaultSelector:
-        raise ConfigurationError(
-            "gevent has patched the standard library after psycopg was imported, so each wait for PostgreSQL would hold "
-            "up the whole worker. Patch it first: with `gunicorn --preload -k gevent`, begin gunicorn.conf.py with "
-            "`from gevent import monkey; monkey.patch_all()`."
-        )
+        raise _late("psycopg was imported", "PostgreSQL")
+
+
+def refuse_late_sockets(kind: type[socket.socket]) -> None:
+    """The same for PyMySQL, over sockets of `kind`.
+
+    Raises:
+        ConfigurationError: The standard library was patched after `kind` had been made of its socket.
+    """
+    if socket.socket.__module__.startswith("gevent.") and not issubclass(kind, socket.socket):
+        raise _late("the store was made", "MySQL")
+
+
+def _late(after: str, server: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"gevent has patched the standard library after {after}, so each wait for {server} would hold "
+        "up the whole worker. Patch it first: with `gunicorn --preload -k gevent`, begin gunicorn.conf.py with "
+        "`from gevent import monkey; monkey.patch_all()`."
+    )
