@@ -14,7 +14,12 @@ from coatcheck.frameworks.flask import SessionInterface
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from tests.docs.pages import DOCS, SECRET
 
-SYMPTOMS = re.findall(r"^### (.*)$", (DOCS / "how-to" / "troubleshooting.md").read_text(), re.MULTILINE)
+_PAGE = (DOCS / "how-to" / "troubleshooting.md").read_text()
+SYMPTOMS = re.findall(r"^### (.*)$", _PAGE, re.MULTILINE)
+MESSAGES = {
+    section.partition("\n")[0]: re.findall(r"^```text\n(.*?)\n```$", section, re.MULTILINE | re.DOTALL)
+    for section in re.split("^### ", _PAGE, flags=re.MULTILINE)[1:]
+}
 HTTPS = "https://localhost"
 
 
@@ -22,6 +27,15 @@ def symptom(heading):
     """Names the heading of the page under which the symptom and its cure stand."""
     assert heading in SYMPTOMS
     return lambda test: test
+
+
+def quoted(heading, *raised):
+    """The messages that the page quotes under the heading are those of these errors or warnings, one by one."""
+    messages = MESSAGES[heading]
+    assert len(messages) == len(raised)
+    for message, error in zip(messages, raised, strict=True):
+        pattern = re.escape(message.replace("\n", " ")).replace("…", ".*")
+        assert re.fullmatch(pattern, str(error)), (message, str(error))
 
 
 def site(store=None, *, secret=SECRET, **settings):

@@ -18,17 +18,29 @@ from coatcheck import (
     CoatcheckError,
     CookieSettings,
     Sessions,
+    errors,
     merges,
 )
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import ManualClock, cookies_for
-from tests.docs.pages import SECRET
-from tests.docs.symptoms import HTTPS, SYMPTOMS, api, site, symptom
+from tests.docs.pages import DOCS, SECRET
+from tests.docs.symptoms import HTTPS, MESSAGES, SYMPTOMS, api, site, symptom
+
+TESTS = "".join(file.read_text() for file in Path(__file__).parent.glob("test_symptoms*.py"))
 
 
 def test_every_symptom_of_the_page_is_shown_once():
-    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_symptoms*.py"))
-    assert sorted(re.findall(r'^@symptom\("(.*)"\)$', tests, re.MULTILINE)) == sorted(SYMPTOMS)
+    assert sorted(re.findall(r'^@symptom\("(.*)"\)$', TESTS, re.MULTILINE)) == sorted(SYMPTOMS)
+
+
+def test_every_message_of_the_page_is_raised():
+    quoting = [heading for heading, messages in MESSAGES.items() if messages]
+    assert sorted(set(re.findall(r'quoted\(\s*"(.*?)",', TESTS))) == sorted(quoting)
+
+
+def test_every_public_error_and_warning_has_its_symptom():
+    page = (DOCS / "how-to" / "troubleshooting.md").read_text()
+    assert [name for name in errors.__all__ if f"`{name}`" not in page] == ["CoatcheckError", "StoreError"]
 
 
 # Visitors are signed out
