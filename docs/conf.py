@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import version as installed
+from pathlib import Path
+
+from sphinx.application import Sphinx
 
 project = "Coatcheck"
 author = copyright = "The Coatcheck authors"  # noqa: A001 - Sphinx' name
@@ -24,6 +27,41 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4  # so that `page.md#a-heading` is checked
 
 html_theme = "furo"
-html_title = "Coatcheck"
+html_title = f"Coatcheck {version}"
+html_static_path = ["_static"]
+html_css_files = ["coatcheck.css"]
+html_js_files = ["coatcheck.js"]
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
+html_use_index = False  # the search finds names; the list of all is wider than a page
+html_domain_indices = False
 html_copy_source = False
 html_show_sourcelink = False
+
+
+# Every name of ours that the reference mentions must be in it; that of another library has no page here. The others are
+# types of parts that applications don't touch.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!coatcheck\.)[\w.]+(\[\w+)?"),
+    (r"py:.*", r"coatcheck\.(core|http|responder|urls|config|model\.lifetimes)\..*"),
+    (r"py:.*", r"coatcheck\.compat\.gimlet\.backends\.base\.(Backend|Renewal|Write)"),
+    (r"py:.*", r"coatcheck\.compat\.pycket\.driver\.(Snapshot|Swapped)"),
+    (r"py:.*", r"coatcheck\.frameworks\.flask_messages\.MessageFields"),
+    (r"py:.*", r"coatcheck\.testing\.races\.(Async)?Party"),
+    (r"py:.*", r"coatcheck\..*\.(T|S|SessionT|_\w+)"),
+]
+
+
+def setup(app: Sphinx) -> None:
+    written: dict[str, list[str]] = {}
+
+    def keep(_app: Sphinx, what: str, name: str, _of: object, _options: object, lines: list[str]) -> None:
+        if what in {"attribute", "data", "property"}:
+            written[name] = list(lines)
+
+    def restore(_app: Sphinx, _what: str, name: str, _of: object, _options: object, lines: list[str]) -> None:
+        lines[:] = written.pop(name, lines)
+
+    # Napoleon takes what precedes a colon in the first line of an attribute's docstring for its type.
+    app.connect("autodoc-process-docstring", keep, priority=400)
+    app.connect("autodoc-process-docstring", restore, priority=600)

@@ -1,9 +1,10 @@
+import subprocess
 import sys
 from types import ModuleType
 
 import pytest
 
-from tests.docs.pages import SECRET
+from tests.docs.pages import DOCS, SECRET
 
 
 @pytest.fixture
@@ -21,3 +22,13 @@ def empty_folder(tmp_path, tmp_path_factory, monkeypatch):
     for name in set(sys.modules) - imported:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """The folder of the built documentation. What uses it is in the group "documentation", so that it is built once."""
+    site = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
+    built = subprocess.run([*command, str(DOCS), str(site)], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return site
