@@ -13,6 +13,7 @@ from coatcheck.stores import redis, sql
 from coatcheck.stores.memcached import MemcachedStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.urls import StoreOptions
+from tests.docs import versions
 from tests.docs.pages import DOCS, PAGES
 
 REFERENCE = {page.stem: page.read_text() for page in (DOCS / "reference").glob("*.md")}
@@ -103,6 +104,10 @@ def test_the_table_of_urls_names_stores_that_open(empty_folder):
 def test_the_table_of_events_has_every_kind():
     kinds = [row[0].strip("`") for row in rows_under("The kinds", "events")]
     assert sorted(kinds) == sorted(KINDS)
+
+
+def test_the_table_of_versions_is_that_of_the_locks():
+    assert versions.told() == versions.table(), "write it by: python -m tests.docs.versions"
 
 
 def test_no_page_mentions_what_is_not_there_as_if_it_were():
