@@ -248,7 +248,7 @@ class Sessions(Administration):
             create: Make a record also without a field, so that the session has a handle.
 
         Returns:
-            Whether there were changes, and they are stored: not those of a session that ended meanwhile.
+            Whether there were changes, and they are stored. Those of a session that ended meanwhile are not.
 
         Raises:
             StoreError: The changes are not stored.
