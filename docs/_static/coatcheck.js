@@ -33,19 +33,19 @@ const arrange = (table) => {
   }
 };
 
-// What scrolls must be reachable by the keyboard.
+// What scrolls must be reachable by the keyboard. All boxes are measured before one is changed, for one layout.
 const reach = () => {
-  for (const box of document.querySelectorAll(".table-wrapper, .highlight pre")) {
-    if (box.scrollWidth > box.clientWidth) {
+  const boxes = [...document.querySelectorAll(".table-wrapper, .highlight pre")];
+  const scroll = boxes.map((box) => box.scrollWidth > box.clientWidth);
+  boxes.forEach((box, at) => {
+    if (scroll[at]) {
       box.tabIndex = 0;
       box.setAttribute("role", "region");
       box.setAttribute("aria-label", box.matches("pre") ? "Code" : "Table");
-    } else {
-      box.removeAttribute("tabindex");
-      box.removeAttribute("role");
-      box.removeAttribute("aria-label");
+    } else if (box.hasAttribute("tabindex")) {
+      ["tabindex", "role", "aria-label"].forEach((attribute) => box.removeAttribute(attribute));
     }
-  }
+  });
 };
 
 // What the theme's navigation leaves out for screen readers.

@@ -36,7 +36,7 @@ def all_in_one(browser, built):
         f'<section data-page="{page.relative_to(built)}">{article.search(page.read_text())[1]}</section>'
         for page in pages
     ]
-    index = (built / "index.html").read_text()
+    index = re.sub(r'<script src="(?!_static/coatcheck).*?</script>', "", (built / "index.html").read_text())
     whole = built / "all.html"
     whole.write_text(article.sub(lambda _: f'<article role="main">{"".join(articles)}</article>', index))
     page = browser.new_page()
@@ -54,10 +54,10 @@ FITTING = """(narrowest) => {
     if (root.scrollWidth > root.clientWidth) faults.push(`the page is ${root.scrollWidth} wide`);
     for (const table of document.querySelectorAll("article table")) {
         const box = table.closest(".table-wrapper");
-        const width = table.getBoundingClientRect().width;
-        if (!box || (width > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "auto"))
+        const wide = table.getBoundingClientRect().width > (box?.clientWidth ?? 0) + 1;
+        if (wide && (!box || getComputedStyle(box).overflowX !== "auto"))
             fault(table, "a table is wider than the page, and does not scroll");
-        if (table.rows[0].cells.length <= 4 && width > box.clientWidth + 1 && root.clientWidth < 700)
+        if (wide && table.rows[0].cells.length <= 4 && root.clientWidth < 700)
             fault(table, "a table of few columns scrolls on a phone");
         for (const cell of table.querySelectorAll("td, th")) {
             if (cell.textContent.length > 40 && cell.getBoundingClientRect().width < narrowest)
