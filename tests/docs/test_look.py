@@ -88,7 +88,7 @@ def test_on_a_phone_each_cell_stands_under_the_name_of_its_column(page, built):
 
 def found(page, built, words):
     page.goto(f"{(built / 'search.html').as_uri()}?q={words}")
-    page.wait_for_function("document.querySelectorAll('ul.search li').length > 3 && Search._pulse_status < 0")
+    page.wait_for_function("document.querySelector('#search-results h2')?.innerText === 'Search Results'")
     return page.eval_on_selector_all(
         "ul.search li > a", "links => links.map(link => link.getAttribute('href'))"
     )
