@@ -40,7 +40,7 @@ const reach = () => {
   boxes.forEach((box, at) => {
     if (scroll[at]) {
       box.tabIndex = 0;
-      box.setAttribute("role", "region");
+      box.setAttribute("role", "group");
       box.setAttribute("aria-label", box.matches("pre") ? "Code" : "Table");
     } else if (box.hasAttribute("tabindex")) {
       ["tabindex", "role", "aria-label"].forEach((attribute) => box.removeAttribute(attribute));
