@@ -66,7 +66,7 @@ class CornerShop:
         self._key = key
         self._end_other = end_other
         self._run = secrets.token_hex(20)
-        self.gate = Gate()
+        self.gate: Gate = Gate()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
