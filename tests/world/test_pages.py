@@ -9,7 +9,7 @@ from coatcheck import Sessions
 from tests.docs.pages import DOCS, SECRET, parse
 
 
-@pytest.mark.parametrize("page", ["admin-panels", "flask-appbuilder"])
+@pytest.mark.parametrize("page", ["admin-panels", "flask-appbuilder", "scripts"])
 def test_every_block_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("SESSION_SECRET", "FLASK_SECRET", "ADMIN_SECRET"):
