@@ -160,6 +160,9 @@ def test_a_cookie_of_somebody_else_under_the_former_name_is_left_alone(after, ev
     browser = Browser(**{"__Host-session": "eyJmbGFzayI6MX0.aSk.xyz"})
     assert browser.visit(after) is None
     assert (browser.last, events) == (None, [])
+    browser.visit(after, signs_in())
+    assert browser.visit(after) == "ada"
+    assert (browser.last, len(browser.cookies)) == (None, 2)
 
 
 def test_a_former_cookie_of_an_expired_session_is_as_good_as_none(after, visitor, clock, events):
@@ -203,6 +206,23 @@ def test_an_outage_clears_neither(after, visitor):
     down.store.fail("load", error=StoreUnavailable("down", ambiguous=False))
     assert visitor.visit(down) is None
     assert (visitor.last, len(visitor.cookies)) == (None, 2)
+
+
+@pytest.mark.promise("20")
+def test_where_the_new_cookie_could_not_be_sent_the_former_one_stays(after, visitor):
+    failing = Sessions(FailingStore(after.store), secret=SECRET, cookie=NEW)
+    session = failing.open(f"__Host-session={visitor.cookies['__Host-session']}")
+    assert session.user == "ada"
+    failing.store.fail("load", error=StoreUnavailable("down", ambiguous=False))
+    assert failing.close(session).set_cookie is None
+
+
+def test_a_session_that_is_closed_twice_clears_it_once(after, visitor):
+    visitor.visit(after)
+    session = after.open("; ".join(f"{name}={value}" for name, value in visitor.cookies.items()))
+    assert session.user == "ada"
+    assert after.close(session).set_cookie.startswith("__Host-session=;")
+    assert after.close(session).set_cookie is None
 
 
 def test_a_deployment_in_which_both_settings_serve_at_once_signs_nobody_out(before, after, visitor):

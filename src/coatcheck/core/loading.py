@@ -105,7 +105,7 @@ class Loading:
             self._read_former(state, tokens)
         if len(values) > _VALUES_LOOKED_AT or len({key for key, _ in tokens}) > _TOKENS_TRIED:
             # More than any browser comes to by itself: none of them counts.
-            tokens, state.refused, state.crowded, state.former = {}, True, True, ()
+            tokens, state.refused, state.crowded = {}, True, True
         state.tokens = tuple(tokens.values())
         return state.tokens
 
