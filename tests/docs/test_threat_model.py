@@ -29,7 +29,7 @@ LEVELS = {
 
 
 def test_every_requirement_stands_on_the_page_once_with_its_level():
-    found = re.findall(r"^\| \*\*(7\.\d\.\d)\*\* \| (\d) \|", PAGE, re.MULTILINE)
+    found = re.findall(r"^\*\*(7\.\d\.\d)\*\*, level (\d): ", PAGE, re.MULTILINE)
     assert found == [(number, str(level)) for number, level in LEVELS.items()]
 
 
@@ -43,7 +43,8 @@ def test_every_test_that_the_page_names_is_there():
 
 
 def test_every_promise_that_the_page_names_is_in_the_table():
-    held = re.findall(r"^\| \*\*7.*\| ([\w, ]+), `test", PAGE, re.MULTILINE)
+    held = re.findall(r"\*Held by\*\s+([\w, ]+),\s+`test", PAGE)
+    assert len(held) > 8
     table = (DOCS / "reference" / "promises.md").read_text()
     for promise in {each for row in held for each in row.split(", ")}:
         assert f"| **{promise}** " in table, promise
