@@ -53,6 +53,39 @@ class CookieSettings:
     partitioned: bool = False
     """Keep one cookie per embedding site (CHIPS), for pages that are shown in frames of other sites."""
 
+    former: tuple[CookieSettings, ...] = ()
+    """The cookies that the site had before, each under another name. They still open their sessions, and are replaced by
+    this cookie. Remove them when no session is left that only they name: `absolute_timeout` later at the latest, with
+    permanent sessions `remember_absolute`."""
+
+    def former_templates(self, *, insecure_http: bool) -> tuple[CookieTemplate, ...]:
+        """The cookies that the site had before.
+
+        Raises:
+            ConfigurationError: They are no tuple of settings, two have one name, or one has former cookies of its own.
+        """
+        former: object = self.former
+        if not isinstance(former, tuple) or not all(isinstance(each, CookieSettings) for each in self.former):
+            raise ConfigurationError(
+                'former must be a tuple of CookieSettings: former=(CookieSettings(name="shop"),).'
+            )
+        names = {self.template(insecure_http=insecure_http).name}
+        templates: list[CookieTemplate] = []
+        for each in self.former:
+            template = each.template(insecure_http=insecure_http)
+            if each.former:
+                raise ConfigurationError(
+                    f"The former cookie {template.name} has former cookies: name all in one tuple."
+                )
+            if template.name in names:
+                raise ConfigurationError(
+                    f"Two cookies of the site are named {template.name!r}: a request can't say which of them it has. "
+                    "With other attributes, give the new cookie another name, too."
+                )
+            names.add(template.name)
+            templates.append(template)
+        return tuple(templates)
+
     def template(self, *, insecure_http: bool) -> CookieTemplate:
         """The cookie that these settings describe.
 
@@ -198,6 +231,7 @@ class Settings:
     rotation_grace_ms: int = field(init=False, repr=False, compare=False)
     late_window_ms: int = field(init=False, repr=False, compare=False)
     cookie_name: bytes = field(init=False, repr=False, compare=False)
+    former: tuple[tuple[CookieTemplate, Ring], ...] = field(init=False, repr=False, compare=False)
     outage_by_path: Prefixes[OutagePolicy] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -207,6 +241,10 @@ class Settings:
         derived = {
             "template": template,
             "cookie_name": template.name.encode(),
+            "former": tuple(
+                (each, Ring(self.secret, purpose=each.name))
+                for each in self.cookie.former_templates(insecure_http=self.insecure_http)
+            ),
             "identity_field": name,
             "identity_of": read,
             "ring": Ring(self.secret, purpose=template.name),

@@ -196,6 +196,19 @@ class Cookies:
         assert site.play("is_new", cookies=_header(site, *["junk"] * 20, value)).result is True
         assert (site.asked, site.told) == ([], ["ambiguous"])
 
+    @pytest.mark.promise("H")
+    def test_a_former_cookie_of_the_site_is_replaced_and_then_cleared(self, open_site: OpenSite) -> None:
+        before = open_site()
+        browser = before.browser("set a 1", "sign_in ada")
+        former = (CookieSettings(name=before.name),)
+        site = before.another(cookie=CookieSettings(name="__Host-other", former=former))
+        assert browser.play("user").result == "ada"
+        for lines in (["__Host-other="], [f"{before.name}="], []):
+            reply = browser.receive(site.send(browser.request("get a", "user")))
+            assert reply.results == ["1", "ada"]
+            assert [line[: line.index("=") + 1] for line in reply.all("set-cookie")] == lines
+        assert set(browser.cookies) == {"__Host-other"}
+
     # The header
 
     @pytest.mark.promise("H")

@@ -16,7 +16,14 @@ TUTORIAL = DOCS / "tutorial" / "first-site.md"  # runs step by step, in a test o
 # tests/world/test_pages.py.
 ELSEWHERE = tuple(
     DOCS / "how-to" / f"{name}.md"
-    for name in ("admin-panels", "django-libraries", "flask-appbuilder", "oauth", "other-frameworks")
+    for name in (
+        "admin-panels",
+        "django-libraries",
+        "flask-appbuilder",
+        "oauth",
+        "other-frameworks",
+        "scripts",
+    )
 )
 LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx", "apache", "dockerfile", "yaml"}
 

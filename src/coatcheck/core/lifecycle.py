@@ -19,7 +19,8 @@ The rules, and where they stand:
 - Of a user's sessions, the newest sign-ins stay; beyond ``max_sessions_per_user`` a sign-in ends the others.
 - The cookie goes out when there is a new token, when the session's permanence changed, when the token was signed
   by an older secret of the ring, or when the visitor still shows the secret before the periodic rotation
-  (`pending_token`). It is cleared when the session that came with it was destroyed, and no new one begun.
+  (`pending_token`). It is cleared when the session that came with it was destroyed, and no new one begun. A former
+  cookie is cleared as soon as the cookie has taken its place (`outcome_of`): one cookie a response.
 """
 
 from __future__ import annotations
@@ -362,5 +363,9 @@ def outcome_of(state: State, settings: Settings, now: int) -> Outcome:
         value = settings.ring.sign(state.cookie_set)
         return Outcome(settings.template.set(value, max_age=max_age), vary=True)
     if state.cookie_cleared:
-        return Outcome(settings.template.clear(), vary=True)
+        template = state.former[0] if state.former and state.by_former else settings.template
+        return Outcome(template.clear(), vary=True)
+    # The cookie of its own name has taken its place, or what it names has ended.
+    if state.former and (state.status is Status.LATE or (state.token is not None and state.token.current)):
+        return Outcome(state.former[0].clear(), vary=True)
     return LOOKED_AT

@@ -88,7 +88,7 @@ class Loading:
         """The tokens of ours in the request's Cookie header."""
         settings = self._settings
         values = values_of(state.cookies, settings.cookie_name)
-        if len(values) == 1:
+        if len(values) == 1 and not settings.former:
             token = settings.ring.verify(values[0])
             state.tokens, state.refused = ((), True) if token is None else ((token,), False)
             return state.tokens
@@ -101,11 +101,25 @@ class Loading:
             known = tokens.get((token.key, token.secret_hash))
             if known is None or token.current:
                 tokens[token.key, token.secret_hash] = token
+        if settings.former:
+            self._read_former(state, tokens)
         if len(values) > _VALUES_LOOKED_AT or len({key for key, _ in tokens}) > _TOKENS_TRIED:
             # More than any browser comes to by itself: none of them counts.
             tokens, state.refused, state.crowded = {}, True, True
         state.tokens = tuple(tokens.values())
         return state.tokens
+
+    def _read_former(self, state: State, tokens: dict[tuple[bytes, bytes], Token]) -> None:
+        """Add the tokens of the site's former cookies. As if signed by an older secret: the cookie is sent anew."""
+        state.by_former = not tokens
+        for template, ring in self._settings.former:
+            values = values_of(state.cookies, template.name.encode())[:_VALUES_LOOKED_AT]
+            found = [token for value in values if (token := ring.verify(value)) is not None]
+            for token in found:
+                old = Token(token.key, token.secret, current=False)
+                tokens.setdefault((token.key, token.secret_hash), old)
+            if found:
+                state.former = (*state.former, template)
 
     def _not_loaded(self, state: State, now: int, error: StoreError) -> Flow[None]:
         """The store failed: an error at the first look, or an anonymous visitor, as the settings say."""

@@ -34,7 +34,7 @@ class Requests(During):
     def nothing_is_due(self, state: State, now: int) -> bool:
         """Whether `close` has nothing to do for a request that changed nothing. A read has a budget: it runs no flow."""
         record, token = state.record, state.token
-        if state.cookie_set is not None or state.cookie_cleared:
+        if state.cookie_set is not None or state.cookie_cleared or state.former:
             return False
         return (
             record is None
@@ -75,10 +75,10 @@ class Requests(During):
         record, token = state.record, state.token
         if not (changed or failed or head_sent or record is None or token is None):
             yield from self._maintain(state, record, token, now)
-        if state.cookie_set is None and not state.cookie_cleared:
+        if state.cookie_set is None and not state.cookie_cleared and not state.former:
             return lifecycle.LOOKED_AT
         outcome = lifecycle.outcome_of(state, self._settings, now)
-        state.cookie_set, state.cookie_cleared = None, False
+        state.cookie_set, state.cookie_cleared, state.former = None, False, ()
         return outcome
 
     def fail(self, state: State, now: int) -> Flow[None]:

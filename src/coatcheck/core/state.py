@@ -13,6 +13,7 @@ from coatcheck.config import Settings
 from coatcheck.core.calls import Held
 from coatcheck.core.intentions import NOTHING_WANTED, Read, Sent, Wanted
 from coatcheck.errors import DecodeError, NotStorable, RequestOver, StoreError, TooLarge
+from coatcheck.http.cookie import CookieTemplate
 from coatcheck.http.token import Token
 from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, PRIVATE, Flash, flash_from
@@ -75,6 +76,8 @@ class State:
     status: Status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
     refused: bool = False
+    former: tuple[CookieTemplate, ...] = ()  # the former cookies of the site that came with a token of ours
+    by_former: bool = False  # no token came under the cookie's own name
     crowded: bool = False
     acted: bool = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
     mutable_reads: bool = False  # a value was handed out that the application may change inside
