@@ -28,7 +28,7 @@ COOKIE = "naive"
 class Blob(dict[str, Any]):
     """What a handler sees: a dict."""
 
-    renewed = False
+    renewed: bool = False
 
     @property
     def user(self) -> str | None:
