@@ -74,6 +74,7 @@ class State:
     doubt: StoreError | None = None  # edits were sent, and may be stored
     status: Status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
+    adopted: Token | None = None  # of a session of another library, which the request came with
     refused: bool = False
     crowded: bool = False
     acted: bool = False  # the handler signed in, rotated, destroyed, …: more than fields may have changed
