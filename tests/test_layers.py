@@ -36,7 +36,7 @@ LAYERS = [
     ["core.loading"],
     ["core.during"],
     ["core.requests", "core.start"],
-    ["core.admin"],
+    ["core.admin", "core.moving"],
     ["outages"],
     ["runner", "runner_async"],
     ["session"],
@@ -48,7 +48,7 @@ LAYERS = [
     ["responder"],
 ]
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
-EVERYTHING = [*ROW, "frameworks.*", "stores.*", "testing.*", "demo.*", "demo", "cli"]
+EVERYTHING = [*ROW, "frameworks.*", "migrate", "stores.*", "testing.*", "demo.*", "demo", "cli"]
 
 # The rooms of the core: what is below in the table but of no concern to a room.
 MODEL = [module for module in ROW if module.startswith("model.")]
@@ -99,7 +99,13 @@ LEAVES = {
     "stores.memcached*": [*STORES, "stores.breaker", "stores.threaded", "stores.memcached*"],
     "frameworks.wsgi": [*ROW, "frameworks.environ", "frameworks.streams"],
     "frameworks.asgi*": [*ROW, "frameworks.asgi*"],
-    "frameworks.django*": [*ROW, "frameworks.django*", "frameworks.bound", "frameworks.streams"],
+    "frameworks.django*": [
+        *ROW,
+        "frameworks.django*",
+        "frameworks.bound",
+        "frameworks.streams",
+        "migrate",
+    ],
     "frameworks.flask*": [*ROW, "frameworks.flask*", "frameworks.bound", "frameworks.streams"],
     "frameworks.quart*": [
         *ROW,
@@ -133,6 +139,7 @@ LEAVES = {
     "compat.pycket*": ["errors", "silent", "compat.pycket*", *PICKLES],
     "compat.hug_store_redis*": ["errors", "compat.hug_store_redis*", *PICKLES],
     "compat.*": ["errors", *MODEL, *HTTP, *PICKLES],
+    "migrate*": [*ROW, "migrate.*", *PICKLES],
     "testing": ["testing.*"],
     "testing.*": [*ROW, "testing.*", "stores.memory", "frameworks.wsgi", "frameworks.asgi"],
     "cli": EVERYTHING,
@@ -167,6 +174,7 @@ DRIVERS = {
     "compat.pycket*": {"redis", "pymemcache", "tornado"},
     "compat.hug_store_redis*": {"redis", "hug", "falcon"},  # hug stands on falcon, whose request it hands on
     "compat._*": {"redis"},
+    "migrate*": {"redis", "sqlalchemy", "flask", "itsdangerous", "django"},
     "cli": {"click"},
     "demo*": {
         "a2wsgi",

@@ -40,7 +40,7 @@ MAY_SHOW = {
         urls._Kind stores.sql.table.Tables stores.sqlite.files.Files
     """,
     "others of ours, which show nothing": """
-        core.calls.Apply core.calls.Done core.calls.Forget core.calls.Held core.calls.Note core.calls.Writes
+        core.calls.Apply core.calls.Aside core.calls.Done core.calls.Forget core.calls.Held core.calls.Note core.calls.Writes
         core.lifecycle.Verdict model.ports.Conflict model.record.Create model.record.Settled compat.pycket.driver.Swapped
         testing.failing._Fault testing.wrappers.Call
     """,

@@ -6,7 +6,7 @@ import pytest
 
 from coatcheck import StoreFull, StoreUnavailable
 from coatcheck import outages as outages_module
-from coatcheck.core.calls import Apply, Count, Load, Ping, Sweep
+from coatcheck.core.calls import Apply, Aside, Count, Load, Ping, Sweep
 from coatcheck.outages import Outages
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AsyncFailingStore, FailingStore
@@ -157,6 +157,13 @@ def test_a_sweep_ends_nothing_since_memcached_is_not_asked_for_one(outages, cloc
         clock.now += 10
         outages.answered(Sweep(10))
         assert outages.under_way
+
+
+def test_work_that_is_not_the_stores_proves_nothing_either(outages, clock):
+    outages.failed(LOADING, DOWN)
+    clock.now += 10
+    outages.answered(Aside(dict))
+    assert outages.under_way
 
 
 def test_of_two_threads_that_see_the_end_one_tells(outages, clock, lines):

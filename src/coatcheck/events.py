@@ -9,6 +9,7 @@ from typing import Literal, get_args
 __all__ = ["KINDS", "Event", "EventKind"]
 
 EventKind = Literal[
+    "migrated",  # a session of another library was carried over; the reason names what could not be
     "created",  # a record was stored for a new session
     "signed_in",
     "rotated",  # the secret changed, periodically or by `rotate`

@@ -91,11 +91,14 @@ class Manager:
         self.settings = settings
         random = secrets.token_bytes
         users = Users(settings, index, random)
-        self._requests = Requests(settings, users, random)
+        self._requests = self._flows(settings, users, random)
         self._admin = Admin(settings, users, self._requests, random)
         self._swap = Swap(
             random, settings.max_bytes, lifetimes=settings.lifetimes if index == "within" else None
         )
+
+    def _flows(self, settings: Settings, users: Users, random: Callable[[int], bytes]) -> Requests:
+        return Requests(settings, users, random)
 
     @property
     def counts(self) -> Mapping[str, int]:

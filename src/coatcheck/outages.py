@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from coatcheck.core.calls import Apply, Call, Forget, Note, Remove, Sweep, Writes
+from coatcheck.core.calls import Apply, Aside, Call, Forget, Note, Remove, Sweep, Writes
 from coatcheck.errors import StoreError, StoreUnavailable
 
 __all__ = ["Outages"]
@@ -89,9 +89,9 @@ class Outages:
         """A call of the store succeeded.
 
         Where changes failed, as on a full disk, reading proves nothing. A sweep never does: Memcached sweeps without
-        being asked.
+        being asked. Work aside is not the store's.
         """
-        if isinstance(call, Sweep):
+        if isinstance(call, Aside | Sweep):
             return
         with self._lock:
             now = self._clock()

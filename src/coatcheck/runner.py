@@ -16,6 +16,7 @@ from weakref import WeakSet
 from coatcheck.core.calls import (
     ITEM_BY_ITEM,
     Apply,
+    Aside,
     Call,
     CheckIndex,
     Count,
@@ -31,6 +32,7 @@ from coatcheck.core.calls import (
     Sweep,
     Writes,
     for_each,
+    outcome,
 )
 from coatcheck.core.swap import Swap
 from coatcheck.errors import StoreError, StoreTimeout, StoreUnavailable
@@ -141,6 +143,8 @@ class Runner:
                 return store.forget(entries, deadline)
             case Count():
                 return store.count(now, deadline)
+            case Aside(work):
+                return outcome(work)
             case Sweep(limit):
                 return store.sweep(now, limit, deadline)
             case _:

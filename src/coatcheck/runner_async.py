@@ -7,9 +7,11 @@ key in turn. Every other call has a task of its own, so that a cancelled request
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
@@ -17,6 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 from coatcheck.core.calls import (
     ITEM_BY_ITEM,
     Apply,
+    Aside,
     Call,
     CheckIndex,
     Count,
@@ -32,6 +35,7 @@ from coatcheck.core.calls import (
     Sweep,
     Writes,
     for_each,
+    outcome,
 )
 from coatcheck.core.swap import Swap
 from coatcheck.errors import ConfigurationError, StoreError, StoreTimeout, StoreUnavailable, copy_of
@@ -44,6 +48,7 @@ from coatcheck.stores.coalesce import NO_LOOP, Lane, PerLoop, Tasks
 __all__ = ["AsyncRunner", "refuse_trio"]
 
 T = TypeVar("T")
+_THREADS_ASIDE = 8
 _CLOSING = "the sessions are being shut down"
 _Change: TypeAlias = tuple[bytes, Change, Held | None]
 """A key, the change of it, and what its caller knows to lie there."""
@@ -120,6 +125,32 @@ def _desk(batches: _Batches, tasks: PerLoop[Tasks]) -> _Desk:
     return _Desk(batches, tasks.here())
 
 
+class _Aside:
+    """The threads for work that is not the store's: few, so that what hangs takes none from the application's executor."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    async def call(self, work: Callable[[], Any], deadline: float) -> Any:
+        """What `work` returns, or the exception that it raises; a TimeoutError where it is not done by the deadline."""
+        if self._pool is None or self._pid != os.getpid():  # a fork leaves the threads to the parent
+            self._pool = ThreadPoolExecutor(_THREADS_ASIDE, thread_name_prefix="coatcheck-aside")
+            self._pid = os.getpid()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await loop.run_in_executor(self._pool, outcome, work)
+        except TimeoutError as error:
+            return error
+
+    def close(self) -> None:
+        """Let the threads end."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+
+
 class AsyncRunner:
     """Runs flows on an async store, in any event loop.
 
@@ -142,6 +173,7 @@ class AsyncRunner:
         self._outages = outages
         self._loads_in_place = store.loads_in_place
         self._tasks = tasks
+        self._aside = _Aside()
         self.batches: _Batches = _Batches(store, swap)
         self._desks: PerLoop[_Desk] = PerLoop(partial(_desk, self.batches, tasks))
         self._closing = False
@@ -220,6 +252,7 @@ class AsyncRunner:
         self._closing = True
         try:
             await self._tasks.here().finished()
+            self._aside.close()
             await self._store.close()
         finally:
             self._closing = False
@@ -242,6 +275,8 @@ class AsyncRunner:
                 return await store.forget(entries, deadline)
             case Count():
                 return await store.count(now, deadline)
+            case Aside(work):
+                return await self._aside.call(work, deadline)
             case Sweep(limit):
                 return await store.sweep(now, limit, deadline)
             case _:

@@ -484,7 +484,7 @@ class AsyncSessions(AsyncAdministration):
 
     def _load_for_thread(self, state: State) -> None:
         """Load a session that is looked at before it was loaded."""
-        self._from_a_thread(state, Requests.load, NotLoaded(_LOAD_IT))
+        self._from_a_thread(state, _loading, NotLoaded(_LOAD_IT))
 
     def _from_a_thread(self, state: State, flow: _RequestFlow[T], refusal: CoatcheckError) -> T:
         """Run a flow in the session's event loop, for a caller in another thread. `refusal` is raised in the loop's own."""
@@ -575,6 +575,10 @@ class AsyncSessions(AsyncAdministration):
         except asyncio.CancelledError:
             task.add_done_callback(_log_failure)
             raise
+
+
+def _loading(requests: Requests, state: State, now: int) -> Flow[None]:
+    return requests.load(state, now)
 
 
 def _turn_of(state: State) -> asyncio.Lock:

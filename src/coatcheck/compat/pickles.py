@@ -18,7 +18,7 @@ from coatcheck.compat._bounds import CONTAINERS, Bounds
 from coatcheck.compat._plain import PLAIN, Allowed, checked, reconstructor, set_state, set_uuid
 from coatcheck.errors import DecodeError
 
-__all__ = ["loads"]
+__all__ = ["LEFT", "loads"]
 
 _MOST_BYTES = 16 << 20
 _MOST_OPCODES = 500_000
@@ -28,7 +28,7 @@ _LONGEST_NUMBER = 4300
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
-def loads(data: bytes, allowed: Allowed) -> Any:
+def loads(data: bytes, allowed: Allowed, *, lenient: bool = False) -> Any:
     """The value in a pickle.
 
     Byte strings of Python 2 become text: UTF-8 if they can be, otherwise Latin-1.
@@ -37,14 +37,15 @@ def loads(data: bytes, allowed: Allowed) -> Any:
         data: The pickle.
         allowed: What it may call beside plain types, by name (`named`). This is called with whatever arguments are in
             the pickle: the bounds hold for the arguments, not for what the call does with them.
+        lenient: Put `LEFT` in the place of an object of anything else, and of all that is made with it.
 
     Raises:
-        DecodeError: It is no pickle, exceeds a bound, or names something else.
+        DecodeError: It is no pickle, exceeds a bound, or names something else and is not read leniently.
     """
     if len(data) > _MOST_BYTES:
         raise DecodeError("The pickle is too large.")
     try:
-        return _Machine(data, allowed).run()
+        return _Machine(data, allowed, lenient=lenient).run()
     except DecodeError:
         raise
     except Exception as error:  # noqa: BLE001 - garbage, and what is allowed, may fail in any way
@@ -52,11 +53,26 @@ def loads(data: bytes, allowed: Allowed) -> Any:
         raise DecodeError(f"It is no pickle of plain values: {type(error).__name__}.") from None
 
 
+class _StandIn:
+    """Stands for what a pickle can't make here."""
+
+
+LEFT: Any = _StandIn()
+_MARKUP: Any = _StandIn()
+"""The classes of texts that need no escaping. They are read as texts."""
+_MARKUPS = {
+    "markupsafe.Markup",
+    "django.utils.safestring.SafeString",
+    "django.utils.safestring.SafeText",
+}
+
+
 class _Machine:
     """A pickle while it is read."""
 
-    def __init__(self, data: bytes, allowed: Allowed) -> None:
+    def __init__(self, data: bytes, allowed: Allowed, *, lenient: bool) -> None:
         self._data = data
+        self._lenient = lenient
         self._at = 0
         self._allowed = allowed
         self._bounds = Bounds()
@@ -168,10 +184,14 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         container = self._stack[-1]
+        if container is LEFT:
+            return
         self._bounds.changes(container, items)
         container.extend(items)
 
     def add(self, members: list[Any]) -> None:
+        if self._stack[-1] is LEFT:
+            return
         container: set[Any] = checked(self._stack[-1], set)
         self._bounds.hashed(members, len(container))
         self._bounds.changes(container, members)
@@ -179,6 +199,8 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         container = self._stack[-1]
+        if container is LEFT:
+            return
         self._bounds.hashed(items[::2], len(container))
         self._bounds.changes(container, items)
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -192,6 +214,8 @@ class _Machine:
             thing, call = PLAIN[full]
         elif full in self._allowed:
             thing = call = self._allowed[full]
+        elif self._lenient:
+            thing = call = _MARKUP if full in _MARKUPS else LEFT
         else:
             raise DecodeError(f"The pickle names {full[:120]!r}, which the setting 'allow' does not.")
         self._calls[id(thing)] = call
@@ -204,9 +228,19 @@ class _Machine:
     def name_from_lines(self) -> None:
         self.name(self.line().decode(), self.line().decode())
 
+    def _is_left(self, *parts: Any) -> bool:
+        """Whether one of the parts stands for something else. If so, the whole does, and is pushed."""
+        if not any(isinstance(part, _StandIn) for part in parts):
+            return False
+        texts = [part for part in parts if type(part) is str]
+        self.push_new(texts[0] if _MARKUP in parts and len(texts) == 1 else LEFT)
+        return True
+
     def reduce(self) -> None:
         thing, given = self.last(2)
         arguments: tuple[Any, ...] = checked(given, tuple)
+        if self._lenient and self._is_left(thing, *arguments):
+            return
         call = self._calls.get(id(thing))
         if call is None:
             raise DecodeError("The pickle calls what it has not named.")
@@ -222,10 +256,14 @@ class _Machine:
 
     def new(self, keywords: Any = None) -> None:
         kind, arguments = self.last(2)
+        if self._lenient and self._is_left(kind, *checked(arguments, tuple)):
+            return
         self._push_object(kind, kind.__new__, checked(arguments, tuple), keywords)
 
     def old_instance(self, kind: Any, arguments: list[Any]) -> None:
         """An object of an old class of Python 2. Without arguments its `__init__` is not called."""
+        if self._lenient and self._is_left(kind, *arguments):
+            return
         if arguments and self._is_allowed(kind):
             self._push_called(kind, arguments)
         else:
@@ -257,6 +295,8 @@ class _Machine:
     def build(self) -> None:
         state = self.pop()
         made = self._stack[-1]
+        if made is LEFT:
+            return
         if type(made) is UUID:
             set_uuid(made, state)
             return

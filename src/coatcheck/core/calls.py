@@ -1,4 +1,4 @@
-"""What a flow can ask for: one class for each operation of a store, and `Apply`.
+"""What a flow can ask for: one class for each operation of a store, `Apply`, and `Aside`.
 
 A flow is a generator. It yields these, or an `Event` to tell, is sent the answer, and returns its result. `Load` and
 `Writes` are answered item by item, also where the store fails as a whole (`for_each`). The failure of any other call is
@@ -7,7 +7,7 @@ thrown into the flow. `Sessions` and `AsyncSessions` run flows.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from coatcheck.model.record import Applied, Change, Refused, State
 __all__ = [
     "ITEM_BY_ITEM",
     "Apply",
+    "Aside",
     "Call",
     "CheckIndex",
     "Count",
@@ -36,6 +37,7 @@ __all__ = [
     "Sweep",
     "Writes",
     "for_each",
+    "outcome",
 ]
 
 T = TypeVar("T")
@@ -125,14 +127,28 @@ class Ping(Struct, frozen=True):
     """`Store.ping`."""
 
 
+class Aside(Struct, frozen=True):
+    """Work that is not the store's, and may block. What it raises is the answer."""
+
+    work: Callable[[], Any]
+
+
 Call: TypeAlias = (
-    Load | Apply | Writes | Remove | Note | SessionsOf | CheckIndex | Forget | Count | Sweep | Ping
+    Load | Apply | Writes | Remove | Note | SessionsOf | CheckIndex | Forget | Count | Sweep | Ping | Aside
 )
 Flow: TypeAlias = Generator[Call | Event, Any, T]
 
 
 ITEM_BY_ITEM = (Apply, Load, Remove, Writes)
 """The calls that are answered item by item, where an answer may be a `StoreError`."""
+
+
+def outcome(work: Callable[[], Any]) -> Any:
+    """What `work` returns, or the exception that it raises."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - it is the flow's to judge
+        return error
 
 
 def for_each(call: Load | Writes, answers: Sequence[Any] | StoreError) -> Sequence[Any]:

@@ -118,6 +118,8 @@ class Requests(During):
         # Before the store is waited for: what another thread changes meanwhile would not be stored any more.
         if last:
             state.over = True
+        if state.restarted:
+            yield from self._ending(state, now)
         if state.doubt is not None:
             # To merge the same edits once more could count them twice.
             raise copy_of(state.doubt)
@@ -190,6 +192,10 @@ class Requests(During):
         if impossible is not None:
             raise impossible
         return change is not None or late is None
+
+    def _ending(self, state: State, now: int) -> Flow[None]:
+        """Before a session is ended: end what else the request presents. Here there is nothing else."""
+        yield from ()
 
     def _ended(
         self, state: State, now: int, ending: Sequence[Held], results: Sequence[Result], own: int

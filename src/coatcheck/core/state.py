@@ -75,6 +75,7 @@ class State:
     doubt: StoreError | None = None  # edits were sent, and may be stored
     status: Status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
+    adopted: Token | None = None  # of a session of another library, which the request came with
     refused: bool = False
     former: tuple[CookieTemplate, ...] = ()  # the former cookies of the site that came with a token of ours
     by_former: bool = False  # no token came under the cookie's own name

@@ -54,13 +54,10 @@ class Users:
 
         If that fails, so has the sign-in: no user gets more sessions than the limit. Returns what lies there now.
         """
-        held = yield from self._noted(held)
+        held = yield from self.noted(held)
         record = record_of(held)
-        limit = self._settings.max_sessions_per_user
-        if limit is None or record.user is None:
-            return held
         try:
-            yield from self._end_surplus(record.user, now, limit)
+            yield from self.limited(record, now)
         except StoreError as error:
             yield event_of("unavailable", now, record, reason=f"limit: {type(error).__name__}: {error}")
             # No browser will have its cookie: it must not count, nor stand in the list of devices.
@@ -68,7 +65,7 @@ class Users:
             raise
         return held
 
-    def _noted(self, held: Held) -> Flow[Held]:
+    def noted(self, held: Held) -> Flow[Held]:
         """Enter a sign-in that is stored and not answered yet. Returns what lies there now: an epoch may have moved it."""
         record = record_of(held)
         if record.user is None:
@@ -100,7 +97,11 @@ class Users:
         if self.index == "beside":
             yield Note([_entry(record, span)])
 
-    def _end_surplus(self, user: str, now: int, limit: int) -> Flow[None]:
+    def limited(self, record: Record, now: int) -> Flow[None]:
+        """End the sessions of a record's user beyond the limit: those with the oldest sign-ins."""
+        user, limit = record.user, self._settings.max_sessions_per_user
+        if limit is None or user is None:
+            return
         live = 0
         after: Entry | None = None
         while page := (yield SessionsOf(user, _PAGE, after)):

@@ -135,6 +135,10 @@ class Ring:
             current = False
         return None
 
+    def adopted(self, key: bytes, name: bytes) -> list[Token]:
+        """The tokens of what has another name elsewhere: one by each secret of the ring, the newest first."""
+        return [Token(key, hmac.digest(each, b"adopted " + name, "sha256")) for each in self._rotating]
+
     def successor(self, token: Token) -> Token:
         """The token after a periodic rotation: the same for every parallel request with `token`."""
         return self._derived(self._rotating[0], token)

@@ -13,6 +13,7 @@ from django.core.signals import setting_changed
 
 from coatcheck.config import CookieSettings
 from coatcheck.errors import ConfigurationError
+from coatcheck.migrate import Migrating
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
@@ -78,12 +79,16 @@ def sessions() -> Sessions:
     }
     if settings.is_overridden("SESSION_COOKIE_AGE"):  # also for a session that ends with the browser
         defaults |= {"idle_timeout": age, "absolute_timeout": max(age, _LONGEST_OF_BROWSER)}
+    moves: dict[str, Any] = {}
+    if "from_" in given:
+        moves = {"from_": given.pop("from_"), "keep": given.pop("keep", False)}
     options = {**defaults, **given}
     if _store:
-        return Sessions(_store[0], **split_options(options)[1])
-    manager = Sessions.from_url(url, **options)
-    _store.append(manager.store)
-    return manager
+        manager = Sessions(_store[0], **split_options(options)[1])
+    else:
+        manager = Sessions.from_url(url, **options)
+        _store.append(manager.store)
+    return Migrating(manager, **moves) if moves else manager
 
 
 def is_test() -> bool:

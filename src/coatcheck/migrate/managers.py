@@ -1,0 +1,114 @@
+"""The managers that carry over the sessions of another library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coatcheck.config import Settings
+from coatcheck.core.calls import Flow
+from coatcheck.core.moving import Moving, Source
+from coatcheck.core.requests import Requests
+from coatcheck.core.users import Users
+from coatcheck.errors import ConfigurationError
+from coatcheck.manager import Manager, checked_user, refuse_other_kind, shares_docs_of
+from coatcheck.session import Session
+from coatcheck.sessions import AsyncSessions, Sessions
+
+__all__ = ["AsyncMigrating", "Migrating"]
+
+_OF_A_SOURCE = ("name", "cookie", "removes", "id_in", "read", "remove")
+
+
+class _Moves(Manager):
+    """What both managers share."""
+
+    _requests: Moving  # type: ignore[mutable-override]
+    _sources: Sequence[Source]
+    _keep: bool
+
+    def _take_over(self, sessions: Any, sources: Source | Sequence[Source], *, keep: bool) -> None:
+        if isinstance(sessions, _Moves):
+            raise ConfigurationError(
+                "Give one Migrating all sources: from_=[FlaskSession(...), FlaskCookie(...)]."
+            )
+        several: Any = list(sources) if isinstance(sources, list | tuple) else [sources]
+        for source in several or [None]:
+            if isinstance(source, type) or not all(hasattr(source, name) for name in _OF_A_SOURCE):
+                raise ConfigurationError(
+                    f"from_ takes the sessions of another library, such as FlaskSession(...), not {source!r:.60}."
+                )
+        if sessions.store.index == "none" and (keep or not all(source.removes for source in several)):
+            raise ConfigurationError(
+                "Memcached may lose the mark that an old session was moved, and a logout would be undone: use another store, "
+                "or a source whose sessions can be removed, without keep=True."
+            )
+        self._sources, self._keep = several, keep
+        vars(self).update({**vars(sessions), **vars(self)})
+        self._use(sessions.settings, sessions.store.index)
+
+    def _end_old_of(self, user: str, now: int) -> Flow[None]:
+        if self.settings.identity is None:
+            raise ConfigurationError(
+                "revoke_user can't tell whose the old sessions are: name the field with the user's id, identity=\"user_id\"."
+            )
+        return self._requests.end_old_of(checked_user(user), now)
+
+    def _flows(self, settings: Settings, users: Users, random: Callable[[int], bytes]) -> Requests:
+        return Moving(settings, users, random, self._sources, keep=self._keep)
+
+
+class Migrating(_Moves, Sessions):
+    """`Sessions` that carries over the sessions of another library.
+
+    Example::
+
+        sessions = Migrating(
+            Sessions.from_url(url, secret=secret), from_=FlaskSession(redis.from_url(old_url))
+        )
+    """
+
+    def __init__(self, sessions: Sessions, *, from_: Source | Sequence[Source], keep: bool = False) -> None:
+        """Make a manager with the store and the settings of another one.
+
+        Args:
+            sessions: The other one. Its setting `identity` says which of the old fields names the user.
+            from_: Where the old sessions are. Of several, each is asked in turn.
+            keep: Leave the old records where they are, for servers that still run with the old library, and to go back.
+                What changes from then on is not in them.
+
+        Raises:
+            ConfigurationError: No source is named.
+        """
+        refuse_other_kind(sessions.store, wanted_async=False)
+        self._take_over(sessions, from_, keep=keep)
+
+    def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
+        """As `Sessions.revoke_user`. Those of the user that have not been carried over yet are ended, too."""
+        now = self._now()
+        self._run(self._end_old_of(user, now), now)
+        return super().revoke_user(user, keep)
+
+
+class AsyncMigrating(_Moves, AsyncSessions):
+    """`AsyncSessions` that carries over the sessions of another library. Their store is asked in a thread.
+
+    Example::
+
+        sessions = AsyncMigrating(
+            AsyncSessions.from_url(url, secret=secret), from_=StarletteCookie(old_secret)
+        )
+    """
+
+    @shares_docs_of(Migrating.__init__)
+    def __init__(
+        self, sessions: AsyncSessions, *, from_: Source | Sequence[Source], keep: bool = False
+    ) -> None:
+        refuse_other_kind(sessions.store, wanted_async=True)
+        self._take_over(sessions, from_, keep=keep)
+
+    @shares_docs_of(Migrating.revoke_user)
+    async def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
+        now = self._now()
+        await self._run(self._end_old_of(user, now), now)
+        return await super().revoke_user(user, keep)
