@@ -10,7 +10,15 @@ from functools import partial
 
 import pytest
 
-from coatcheck import AsyncSessions, ConfigurationError, Flash, Session, Sessions, StoreUnavailable
+from coatcheck import (
+    AsyncSessions,
+    ConfigurationError,
+    CookieSettings,
+    Flash,
+    Session,
+    Sessions,
+    StoreUnavailable,
+)
 from coatcheck.migrate import AsyncMigrating, Migrating, Old
 from coatcheck.session import state_of
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
@@ -186,6 +194,16 @@ def test_nor_where_the_old_record_could_not_be_removed(house):
 def test_a_cookie_of_ours_that_is_dead_never_moves_the_old_session(house):
     other = House("sync", store=MemoryStore())
     _, theirs = other.visit(b"", lambda session: session.update(a=1))
+    assert house.visit(OLD + b"; " + theirs)[0] == {}
+    assert house.library.asked == []
+
+
+@pytest.mark.promise("12")
+def test_a_former_cookie_of_ours_counts_as_one_of_ours(a_house):
+    before = CookieSettings(name="before")
+    other = House("sync", store=MemoryStore(), cookie=before)
+    _, theirs = other.visit(b"", lambda session: session.update(a=1))
+    house = a_house(cookie=CookieSettings(name="shop", former=(before,)))
     assert house.visit(OLD + b"; " + theirs)[0] == {}
     assert house.library.asked == []
 

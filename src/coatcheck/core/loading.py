@@ -111,7 +111,7 @@ class Loading:
 
     def _read_former(self, state: State, tokens: dict[tuple[bytes, bytes], Token]) -> None:
         """Add the tokens of the site's former cookies. As if signed by an older secret: the cookie is sent anew."""
-        state.by_former = not tokens
+        state.by_former, state.former = not tokens, ()
         for template, ring in self._settings.former:
             values = values_of(state.cookies, template.name.encode())[:_VALUES_LOOKED_AT]
             found = [token for value in values if (token := ring.verify(value)) is not None]

@@ -180,9 +180,7 @@ class Moving(Requests):
 
     def _has_a_token_of_ours(self, state: State) -> bool:
         """Whether there is one, alive or dead: the old cookie must not undo a logout."""
-        settings = self._settings
-        values = values_of(state.cookies, settings.cookie_name)[:_VALUES_LOOKED_AT]
-        return any(settings.ring.verify(value) for value in values)
+        return bool(self._read_tokens(state)) or state.crowded
 
     def _shown(self, state: State) -> Iterator[_Shown]:
         """The old sessions that a request presents."""

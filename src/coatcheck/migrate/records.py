@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["InRedis", "InTable", "decoded", "is_id", "mapping", "records_in", "utc"]
 
 _T = TypeVar("_T")
-is_id = re.compile(r"[A-Za-z0-9_-]{8,255}").fullmatch
-"""Whether a text may be an id: what these libraries make, and nothing that has a meaning in a key."""
+_ID = re.compile(r"[A-Za-z0-9_-]{8,255}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be an id: what these libraries make, and nothing that has a meaning in a key."""
+    return _ID.fullmatch(text) is not None
 
 
 def decoded(decode: Callable[[], _T]) -> _T:
