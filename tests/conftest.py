@@ -22,6 +22,14 @@ def pytest_ignore_collect(collection_path, config):
     )
 
 
+def pytest_configure(config):
+    if config.pluginmanager.hasplugin("xdist"):
+        from xdist.workermanage import NodeManager
+
+        # A worker that is killed at its end loses what coverage has counted in it. On a busy machine 10 s are too few.
+        NodeManager.EXIT_TIMEOUT = 120
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         mark(item)

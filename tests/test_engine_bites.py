@@ -182,7 +182,7 @@ def answers_before_a_sign_in_is_noted(patch):
         return held
         yield
 
-    patch.setattr(Users, "_noted", noted)
+    patch.setattr(Users, "noted", noted)
 
 
 def takes_a_lost_epoch_for_one_that_admits_all(patch):

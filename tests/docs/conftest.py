@@ -5,6 +5,7 @@ from types import ModuleType
 import pytest
 
 from tests.docs.pages import DOCS, SECRET
+from tests.unmeasured import unmeasured
 
 
 @pytest.fixture
@@ -29,6 +30,8 @@ def built(tmp_path_factory):
     """The folder of the built documentation. What uses it is in the group "documentation", so that it is built once."""
     site = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
-    built = subprocess.run([*command, str(DOCS), str(site)], capture_output=True, text=True, check=False)
+    built = subprocess.run(
+        [*command, str(DOCS), str(site)], capture_output=True, text=True, check=False, env=unmeasured()
+    )
     assert built.returncode == 0, built.stderr
     return site

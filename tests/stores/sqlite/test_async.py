@@ -52,8 +52,19 @@ def locked_for_all(path):
         yield
 
 
+OTHERS = set()
+"""The threads that earlier tests left, for instance the pages of the documentation, which close no store."""
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_others():
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
 def its_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("coatcheck-store")]
+    threads = set(threading.enumerate()) - OTHERS
+    return [thread for thread in threads if thread.name.startswith("coatcheck-store")]
 
 
 async def put(store, *writes):

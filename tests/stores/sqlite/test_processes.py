@@ -1,6 +1,5 @@
 """Several processes on one file: at once, forked from one another, and killed."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 
 from coatcheck.stores.sqlite import SQLiteStore
 from tests.stores.sqlite.scene import NOW, new, put, query, words
+from tests.unmeasured import unmeasured
 
 pytestmark = pytest.mark.promise("F-18", "24")
 
@@ -28,7 +28,7 @@ WARNINGS = (
 def start(function, *arguments, measured=True):
     command = [sys.executable, *WARNINGS, str(CHILDREN), function, *map(str, arguments)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    variables = {name: value for name, value in os.environ.items() if measured or "COVERAGE" not in name}
+    variables = None if measured else unmeasured()
     return subprocess.Popen(command, text=True, env=variables, **pipes)
 
 
