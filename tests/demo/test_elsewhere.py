@@ -67,6 +67,16 @@ def test_while_another_scene_plays_the_page_says_when_to_come_back(visitor):
     assert "The stage is taken" in page.html
 
 
+def test_where_the_store_fails_in_a_scene_the_page_shows_no_outcome(visitor, failing):
+    visitor.get("/")
+    failing.fail("write", error=StoreUnavailable("down", ambiguous=False), times=1)
+    page = visitor.submit("/#scene", scene="sign-out")
+    assert (page.status, page.response.headers["Retry-After"]) == (503, "1")
+    assert "The scene broke off" in page.html
+    assert KEPT not in page.html
+    assert BROKEN not in page.html
+
+
 def test_while_the_shops_store_is_down_there_is_no_scene(visitor, failing):
     visitor.get("/")
     failing.fail("ping", error=StoreUnavailable("down", ambiguous=False))

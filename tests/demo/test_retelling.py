@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from coatcheck.demo.retelling import consequences, headline
+from coatcheck.demo.retelling import _DID, _WANTED, consequences, headline
 from coatcheck.demo.steps import Request, Step
 
 
@@ -63,6 +63,10 @@ def test_each_click_is_told_with_what_became_of_it(visitor):
         (request("GET", "/nowhere"), "You asked for /nowhere"),
         (request("GET", "/{goods}"), "You asked for /{goods}"),
         (request("GET", "/express/nowhere"), "You asked for /express/nowhere"),
+        (request("POST", "/sign-in", 422), "You wanted to sign in"),
+        (request("POST", "/devices/end", 400), "You wanted to sign out another device"),
+        (request("POST", "/express/basket/add", 503), "You wanted to take something"),
+        (request("GET", "/basket", 503), "You looked at your basket"),
     ],
 )
 def test_what_the_visitor_did_is_said_of_every_address(one, did):
@@ -76,6 +80,18 @@ def test_what_the_visitor_did_is_said_of_every_address(one, did):
         (request("GET", "/nowhere", 404, steps=0), ["There is no such page.", "The store was not asked."]),
         (request("POST", "/odd", 303, "something new"), ["What changed is stored."]),
         (
+            request("POST", "/sign-in", 303, "signed in", "removed “basket:mac”, “theme”"),
+            ["The sign-in is stored.", "What the session held before was removed."],
+        ),
+        (
+            request("POST", "/basket/change", 303, "removed “basket:mac”"),
+            ["Your basket was stored before you had the answer."],
+        ),
+        (
+            request("GET", "/basket", 200, "1 record", "failed: StoreTimeout", wrote=False),
+            ["The store could not be reached once. The answer did not depend on it.", "Nothing was written."],
+        ),
+        (
             request("POST", "/basket/add", 503, "failed: StoreTimeout", wrote=False),
             ["The store could not be reached or took nothing, and the shop said so.", "Nothing was written."],
         ),
@@ -83,3 +99,7 @@ def test_what_the_visitor_did_is_said_of_every_address(one, did):
 )
 def test_what_became_of_it_is_said_of_every_end(one, became):
     assert consequences(one) == became
+
+
+def test_every_form_can_be_refused():
+    assert _WANTED.keys() == {key for key in _DID if key.startswith("POST ")}

@@ -15,6 +15,7 @@ from decimal import Decimal
 from types import NoneType
 from typing import Any, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from coatcheck.errors import DecodeError
 
@@ -26,7 +27,7 @@ _DEEPEST = 100
 _MOST_WORK = 1_000_000
 """The limit on operations that take longer than an opcode: calls, by the size of their arguments, and hashing."""
 
-_SMALL = frozenset({NoneType, bool, float, complex, date, datetime, time, timedelta, timezone})
+_SMALL = frozenset({NoneType, bool, float, complex, date, datetime, time, timedelta, timezone, ZoneInfo})
 _TEXT = frozenset({str, bytes})
 _HASHING: tuple[type[Any], ...] = (set, frozenset, dict)
 ATOMS: frozenset[type[Any]] = _SMALL | {int, str, bytes, bytearray, Decimal, UUID}
@@ -69,9 +70,9 @@ class Bounds:
         if size.is_part:
             raise DecodeError("The pickle contains a value that contains itself.")
 
-    def called(self, arguments: Iterable[Any]) -> None:
+    def called(self, arguments: Iterable[Any], times: int = 1) -> None:
         """Charge for a call, which walks through its arguments each time."""
-        self._charge(self._with(_Size(), arguments).weight)
+        self._charge(self._with(_Size(), arguments).weight * times)
 
     def finished(self, value: Any) -> None:
         """Check the value that was read as a whole."""

@@ -21,6 +21,7 @@ from uuid import UUID
 from coatcheck.errors import ConfigurationError, DecodeError
 
 __all__ = [
+    "LONGEST_ZONE",
     "PLAIN",
     "Allow",
     "Allowed",
@@ -39,7 +40,7 @@ Allowed: TypeAlias = Mapping[str, Any]
 """The same by the names that pickles call them."""
 
 _LONGEST_DECIMAL = 256
-_LONGEST_ZONE = 100
+LONGEST_ZONE = 100
 
 
 def named(allow: Allow) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _timedelta(days: int, seconds: int, microseconds: int) -> timedelta:
 
 
 def _timezone(offset: timedelta, name: str = "") -> timezone:
-    if len(name) > _LONGEST_ZONE:
+    if len(name) > LONGEST_ZONE:
         raise DecodeError("The pickle holds a time zone with a name that is none.")
     return timezone(offset, name) if name else timezone(offset)
 

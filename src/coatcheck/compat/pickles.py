@@ -15,15 +15,20 @@ from typing import Any
 from uuid import UUID
 
 from coatcheck.compat._bounds import CONTAINERS, Bounds
+from coatcheck.compat._lenient import LEFT_OUT, LENIENT, OPENING_FILES, StandIn, zone_of_key
 from coatcheck.compat._plain import PLAIN, Allowed, checked, reconstructor, set_state, set_uuid
 from coatcheck.errors import DecodeError
 
-__all__ = ["LEFT", "loads"]
+__all__ = ["LEFT_OUT", "loads"]
 
 _MOST_BYTES = 16 << 20
 _MOST_OPCODES = 500_000
 _LONGEST_NUMBER = 4300
 """Digits; Python's own limit, which an application may have lifted. Conversion takes time by their square."""
+
+_LONGEST_NAME = 1000
+_WORK_OF_A_ZONE = 1000
+"""How much longer than another call it takes to look a time zone up in the machine's files."""
 
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -37,7 +42,8 @@ def loads(data: bytes, allowed: Allowed, *, lenient: bool = False) -> Any:
         data: The pickle.
         allowed: What it may call beside plain types, by name (`named`). This is called with whatever arguments are in
             the pickle: the bounds hold for the arguments, not for what the call does with them.
-        lenient: Put `LEFT` in the place of an object of anything else, and of all that is made with it.
+        lenient: Read the classes of `LENIENT` as plain values. Put `LEFT_OUT` in the place of an object of any other
+            class, and of each object that is made with one.
 
     Raises:
         DecodeError: It is no pickle, exceeds a bound, or names something else and is not read leniently.
@@ -53,20 +59,6 @@ def loads(data: bytes, allowed: Allowed, *, lenient: bool = False) -> Any:
         raise DecodeError(f"It is no pickle of plain values: {type(error).__name__}.") from None
 
 
-class _StandIn:
-    """Stands for what a pickle can't make here."""
-
-
-LEFT: Any = _StandIn()
-_MARKUP: Any = _StandIn()
-"""The classes of texts that need no escaping. They are read as texts."""
-_MARKUPS = {
-    "markupsafe.Markup",
-    "django.utils.safestring.SafeString",
-    "django.utils.safestring.SafeText",
-}
-
-
 class _Machine:
     """A pickle while it is read."""
 
@@ -79,7 +71,8 @@ class _Machine:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # the stacks that a MARK has covered
         self._memo: dict[int, Any] = {}
-        self._calls: dict[int, Callable[..., Any]] = {}  # by id: of all that was named
+        # By id, of all that was named. `zone_of_key` is got with `getattr`, which only the lenient reading knows.
+        self._calls: dict[int, Callable[..., Any]] = {id(zone_of_key): zone_of_key} if lenient else {}
 
     def run(self) -> Any:
         for _ in range(_MOST_OPCODES):
@@ -184,13 +177,13 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         container = self._stack[-1]
-        if container is LEFT:
+        if isinstance(container, StandIn):
             return
         self._bounds.changes(container, items)
         container.extend(items)
 
     def add(self, members: list[Any]) -> None:
-        if self._stack[-1] is LEFT:
+        if isinstance(self._stack[-1], StandIn):
             return
         container: set[Any] = checked(self._stack[-1], set)
         self._bounds.hashed(members, len(container))
@@ -199,7 +192,7 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         container = self._stack[-1]
-        if container is LEFT:
+        if isinstance(container, StandIn):
             return
         self._bounds.hashed(items[::2], len(container))
         self._bounds.changes(container, items)
@@ -209,16 +202,19 @@ class _Machine:
     # What is named
 
     def name(self, module: str, name: str) -> None:
+        if len(module) + len(name) > _LONGEST_NAME:
+            raise DecodeError("The pickle names something with a name that is none.")
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full in PLAIN:
             thing, call = PLAIN[full]
         elif full in self._allowed:
             thing = call = self._allowed[full]
         elif self._lenient:
-            thing = call = _MARKUP if full in _MARKUPS else LEFT
+            thing, call = LENIENT.get(full, (LEFT_OUT, None))
         else:
             raise DecodeError(f"The pickle names {full[:120]!r}, which the setting 'allow' does not.")
-        self._calls[id(thing)] = call
+        if call is not None:
+            self._calls[id(thing)] = call
         self.push_new(thing)
 
     def name_from_stack(self) -> None:
@@ -228,18 +224,21 @@ class _Machine:
     def name_from_lines(self) -> None:
         self.name(self.line().decode(), self.line().decode())
 
-    def _is_left(self, *parts: Any) -> bool:
-        """Whether one of the parts stands for something else. If so, the whole does, and is pushed."""
-        if not any(isinstance(part, _StandIn) for part in parts):
+    def _push_stand_in(self, thing: Any, arguments: Sequence[Any]) -> bool:
+        """Push what stands for the object that `thing` makes of `arguments`, if one of them is a stand-in."""
+        if not self._lenient:
             return False
-        texts = [part for part in parts if type(part) is str]
-        self.push_new(texts[0] if _MARKUP in parts and len(texts) == 1 else LEFT)
+        self._bounds.called(arguments)  # before the first walk through them
+        if not any(isinstance(part, StandIn) for part in (thing, *arguments)):
+            return False
+        kind = arguments[0] if thing is reconstructor else thing
+        self.push_new(kind.make(arguments) if isinstance(kind, StandIn) else LEFT_OUT)
         return True
 
     def reduce(self) -> None:
         thing, given = self.last(2)
         arguments: tuple[Any, ...] = checked(given, tuple)
-        if self._lenient and self._is_left(thing, *arguments):
+        if self._push_stand_in(thing, arguments):
             return
         call = self._calls.get(id(thing))
         if call is None:
@@ -255,14 +254,14 @@ class _Machine:
         self._push_called(call, arguments)
 
     def new(self, keywords: Any = None) -> None:
-        kind, arguments = self.last(2)
-        if self._lenient and self._is_left(kind, *checked(arguments, tuple)):
-            return
-        self._push_object(kind, kind.__new__, checked(arguments, tuple), keywords)
+        kind, given = self.last(2)
+        arguments: tuple[Any, ...] = checked(given, tuple)
+        if not self._push_stand_in(kind, arguments):
+            self._push_object(kind, kind.__new__, arguments, keywords)
 
     def old_instance(self, kind: Any, arguments: list[Any]) -> None:
         """An object of an old class of Python 2. Without arguments its `__init__` is not called."""
-        if self._lenient and self._is_left(kind, *arguments):
+        if self._push_stand_in(kind, arguments):
             return
         if arguments and self._is_allowed(kind):
             self._push_called(kind, arguments)
@@ -289,13 +288,13 @@ class _Machine:
     def _push_called(self, call: Callable[..., Any], arguments: Sequence[Any], keywords: Any = None) -> None:
         named: dict[str, Any] = checked(keywords, dict) if keywords else {}
         parts = [*arguments, *named.values()]
-        self._bounds.called(parts)
+        self._bounds.called(parts, _WORK_OF_A_ZONE if call in OPENING_FILES else 1)
         self.push_new(call(*arguments, **named), parts)
 
     def build(self) -> None:
         state = self.pop()
         made = self._stack[-1]
-        if made is LEFT:
+        if isinstance(made, StandIn):
             return
         if type(made) is UUID:
             set_uuid(made, state)

@@ -20,7 +20,8 @@ The rules, and where they stand:
 - The cookie goes out when there is a new token, when the session's permanence changed, when the token was signed
   by an older secret of the ring, or when the visitor still shows the secret before the periodic rotation
   (`pending_token`). It is cleared when the session that came with it was destroyed, and no new one begun. A former
-  cookie is cleared as soon as the cookie has taken its place (`outcome_of`): one cookie a response.
+  cookie is cleared as soon as the cookie has taken its place, if the store says that the request still holds the
+  session (`outcome_of`): one cookie a response.
 """
 
 from __future__ import annotations
@@ -365,7 +366,8 @@ def outcome_of(state: State, settings: Settings, now: int) -> Outcome:
     if state.cookie_cleared:
         template = state.former[0] if state.former and state.by_former else settings.template
         return Outcome(template.clear(), vary=True)
-    # The cookie of its own name has taken its place, or what it names has ended.
-    if state.former and (state.status is Status.LATE or (state.token is not None and state.token.current)):
+    # The cookie of its own name has taken its place. A late response clears none: while two versions of a site are
+    # deployed, the former cookie of one is the other's own, and may have just been set by a sign-in.
+    if state.former and state.token is not None and state.token.current:
         return Outcome(state.former[0].clear(), vary=True)
     return LOOKED_AT

@@ -73,8 +73,12 @@ class Requests(During):
         if last:
             state.over = True
         record, token = state.record, state.token
+        is_held = changed
         if not (changed or failed or head_sent or record is None or token is None):
-            yield from self._maintain(state, record, token, now)
+            is_held = yield from self._maintain(state, record, token, now)
+        if state.former and not is_held:
+            # The site's other version may have signed the visitor in meanwhile, and set its cookie of that name.
+            state.former = ()
         if state.cookie_set is None and not state.cookie_cleared and not state.former:
             return lifecycle.LOOKED_AT
         outcome = lifecycle.outcome_of(state, self._settings, now)
@@ -351,20 +355,25 @@ class Requests(During):
             state.cookie_set = lifecycle.pending_token(state, self._settings) or state.cookie_set
         state.settled(sent)
 
-    def _maintain(self, state: State, record: Record, token: Token, now: int) -> Flow[None]:
-        """Slide, rotate, re-sign, or store that the new secret was seen, where it is due. Never fails a request."""
+    def _maintain(self, state: State, record: Record, token: Token, now: int) -> Flow[bool]:
+        """Slide, rotate, re-sign, or store that the new secret was seen, where it is due. Never fails a request.
+
+        Returns whether the store has just said that the request still holds the session. It is asked if a cookie depends
+        on that.
+        """
         update = lifecycle.maintenance_of(state, self._settings, now)
         pending = lifecycle.pending_token(state, self._settings)
-        if update is None and pending is None:
-            return
+        if update is None and pending is None and not state.former:
+            return False
         sent = state.sent_nothing()
         try:
             if update is None:
                 # The pending cookie names a secret that was good when the request was loaded. If a sign-in came since,
-                # sending it would undo that.
-                if (yield from self._still_held(state, now)) is not None:
+                # sending it would undo that. So would clearing a former cookie, if the sign-in has set it.
+                is_held = (yield from self._still_held(state, now)) is not None
+                if is_held and pending is not None:
                     state.cookie_set = pending
-                return
+                return is_held
             if update.covers is not None:
                 yield from self._users.covered(record, update.covers[1])
             if update.sign_in is not None:
@@ -373,7 +382,7 @@ class Requests(During):
             raise_failure([result])
         except StoreError as error:
             yield event_of("unavailable", now, record, reason=f"maintenance: {type(error).__name__}: {error}")
-            return
+            return False
         if isinstance(result, Done):
             if update.rotate is not None:
                 if result.answer.rotated:
@@ -382,6 +391,7 @@ class Requests(During):
                     # Another ring's successor is stored; the old secret is good until it is seen.
                     update = replace(update, rotate=None)
             yield from self._updated(state, now, update, token, result, sent)
+        return isinstance(result, Done)
 
     def _entering(self, record: Record | None, change: Update, sign_in: SignIn) -> Flow[Update]:
         """`change`, which enters a user into a stored session, with the time from which that counts."""

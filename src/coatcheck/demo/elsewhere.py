@@ -10,6 +10,7 @@ from werkzeug.exceptions import BadRequest
 from coatcheck.demo.forms import form
 from coatcheck.demo.goods import BESIDE, GOODS
 from coatcheck.demo.pages import error_page, page
+from coatcheck.demo.scenes.corner_shop import BrokenOff
 from coatcheck.demo.scenes.plays import SCENES
 from coatcheck.demo.scenes.theatre import Busy, Theatre
 
@@ -36,6 +37,15 @@ def play() -> flask.Response:
             HTTPStatus.TOO_MANY_REQUESTS,
             "The stage is taken",
             "A scene is being played for somebody else. Please go back, and press the button once more.",
+        )
+        response.headers["Retry-After"] = "1"
+        return response
+    except BrokenOff:
+        response = error_page(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The scene broke off",
+            "The server or its store was too slow, or failed, so the scene shows nothing. Please go back, and press the button "
+            "once more.",
         )
         response.headers["Retry-After"] = "1"
         return response

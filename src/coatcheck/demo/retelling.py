@@ -27,8 +27,19 @@ _DID = {
     "GET /express/docs": "You read the counter’s documentation",
     "GET /express/api/basket": "A program read your basket",
 }
+_WANTED = {
+    "POST /": "You wanted to watch a scene",
+    "POST /basket/add": "You wanted to take {goods}",
+    "POST /basket/change": "You wanted to change {goods} in your basket",
+    "POST /sign-in": "You wanted to sign in",
+    "POST /sign-out": "You wanted to sign out",
+    "POST /devices/end": "You wanted to sign out another device",
+    "POST /devices/end-others": "You wanted to sign out all your other devices",
+    "POST /theme": "You wanted to choose a theme",
+}
+"""For a request that was refused, or failed."""
+_FAILED = "failed: "
 _BECAME = (
-    ("failed: ", "The store could not be reached or took nothing, and the shop said so."),
     ("another request wrote first", "Another request of yours came first. This one was added to it."),
     ("began a session", "You got a session, and your browser a cookie with nothing but a random token."),
     ("signed in", "The sign-in is stored."),
@@ -49,18 +60,29 @@ _AT_THE_COUNTER = "/express"
 def headline(request: Request) -> str:
     """What the visitor did."""
     key = f"{request.method} {request.path}"
-    did = _DID.get(key)
+    known = _DID | _WANTED if request.status >= HTTPStatus.BAD_REQUEST else _DID
+    did = known.get(key)
     if did is None and request.path.startswith(f"{_AT_THE_COUNTER}/"):
-        did = _DID.get(f"{request.method} {request.path.removeprefix(_AT_THE_COUNTER)}")
-    told = _told(request)
+        did = known.get(f"{request.method} {request.path.removeprefix(_AT_THE_COUNTER)}")
+    told = " · ".join(_told(request))
     goods = " and ".join(f"the {good.name}" for good in GOODS if f"“basket:{good.id}”" in told)
     return f"You asked for {request.path}" if did is None else did.format(goods=goods or "something")
 
 
 def consequences(request: Request) -> list[str]:
     """What became of it."""
-    told = _told(request)
-    became = [said for word, said in _BECAME if word in told]
+    words = _told(request)
+    # What another request than one about the basket removes goes with the session, or with the user before.
+    stored = [word for word in words if "/basket/" in request.path or not word.startswith("removed ")]
+    told = " · ".join(stored)
+    became: list[str] = []
+    if _FAILED in told and request.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        became.append("The store could not be reached or took nothing, and the shop said so.")
+    elif _FAILED in told:
+        became.append("The store could not be reached once. The answer did not depend on it.")
+    became += [said for word, said in _BECAME if word in told]
+    if len(stored) < len(words):
+        became.append("What the session held before was removed.")
     if HTTPStatus.BAD_REQUEST <= request.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         became.append("The shop refused it." if request.method == "POST" else "There is no such page.")
     if not request.steps:
@@ -70,5 +92,5 @@ def consequences(request: Request) -> list[str]:
     return became or ["What changed is stored."]
 
 
-def _told(request: Request) -> str:
-    return " · ".join(word for step in request.steps for word in step.told)
+def _told(request: Request) -> list[str]:
+    return [word for step in request.steps for word in step.told]

@@ -56,6 +56,15 @@ def test_a_scene_ends_the_same_way_every_time(scene, store, clock):
     assert sent[0] == sent[2]
 
 
+def test_a_basket_that_loses_both_is_told_so():
+    class Forgetful(InTheStore):
+        def write(self, cookie, blob):
+            return "nothing"
+
+    said = played(SCENES[0], NaiveSide(Forgetful())).seen.said
+    assert said == "The umbrella and the scarf are gone. Ada was told that all was in her basket."
+
+
 def test_the_slow_request_reads_before_the_others_write_and_writes_after_them(store, clock):
     log = played(SCENES[0], CoatcheckSide(store, clock)).log
     assert [line.partition(", ")[0] for line in log[1:4]] == [

@@ -15,7 +15,7 @@ from coatcheck.session import Session
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-__all__ = ["PATIENCE", "SLOW", "CornerShop", "Gate", "TooSlow", "name_of"]
+__all__ = ["PATIENCE", "SLOW", "BrokenOff", "CornerShop", "Gate", "name_of"]
 
 PATIENCE = 5.0
 """Seconds that anything in a scene may wait for something else."""
@@ -23,8 +23,8 @@ SLOW = "slow"
 """The query of a request that is held between its reading and its writing."""
 
 
-class TooSlow(Exception):
-    """The machine is too busy for the scene."""
+class BrokenOff(Exception):
+    """The scene can't go on: an answer came too late, or was not the scene's. Nothing can be told of how it ends."""
 
 
 class Gate:
@@ -36,17 +36,21 @@ class Gate:
 
     def hold(self) -> None:
         """Wait, in the slow request."""
-        self._arrived.set()
+        self.arrive()
         self._opened.wait(PATIENCE)
 
+    def arrive(self) -> None:
+        """End the wait for the slow request: it is held, or has failed before."""
+        self._arrived.set()
+
     def wait(self) -> None:
-        """Return when the slow request is held.
+        """Return when the slow request has arrived.
 
         Raises:
-            TooSlow: It did not come.
+            BrokenOff: It did not come.
         """
         if not self._arrived.wait(PATIENCE):
-            raise TooSlow
+            raise BrokenOff
 
     def open(self) -> None:
         """Let the slow request go on."""

@@ -1,7 +1,7 @@
 """The session that Coatcheck is compared with: one blob, read when a request begins and written back when it ends.
 
-It does what the libraries do that a scene names, and has none of their slips: it writes only what has changed, adopts no
-id that it did not make, and a sign-in changes the id and deletes the old one.
+It has the faults that the scenes show, and not the other ones of the libraries that a scene names: it writes only if something
+has changed, adopts no id that it did not make, and a sign-in changes the id and deletes the old one.
 """
 
 from __future__ import annotations

@@ -46,9 +46,8 @@ def two_tabs(stage: Stage) -> Seen:
     lost = [good for good in ("umbrella", "scarf") if good not in basket]
     if not lost:
         return Seen(good=True, said="The umbrella and the scarf are both in her basket.")
-    return Seen(
-        good=False, said=f"The {' and the '.join(lost)} is gone. Ada was told that it was in her basket."
-    )
+    gone = "The umbrella and the scarf are gone" if len(lost) > 1 else f"The {lost[0]} is gone"
+    return Seen(good=False, said=f"{gone}. Ada was told that all was in her basket.")
 
 
 def late_answer(stage: Stage) -> Seen:
@@ -86,7 +85,7 @@ def store_away(stage: Stage) -> Seen:
     ada = stage.browser("Ada")
     ada.post("/sign-in/Ada")
     with stage.away():
-        meanwhile = ada.look()
+        meanwhile = ada.look(also=HTTPStatus.SERVICE_UNAVAILABLE)
     if meanwhile.status == HTTPStatus.SERVICE_UNAVAILABLE:
         then = "For that moment the shop asked her to try again."
     else:
@@ -103,7 +102,7 @@ def lost_phone(stage: Stage) -> Seen:
     laptop, phone = stage.browser("Ada’s laptop"), stage.browser("Ada’s phone")
     laptop.post("/sign-in/Ada")
     phone.post("/sign-in/Ada")
-    laptop.post("/end-the-other")
+    laptop.post("/end-the-other", also=HTTPStatus.NOT_IMPLEMENTED)
     then = phone.look().user, laptop.look().user
     if then == (None, "Ada"):
         return Seen(good=True, said="The phone is signed out. The laptop stays signed in.")
@@ -151,7 +150,7 @@ SCENES = (
         here="The session is in the store and the sign-out ends it there, so that every copy of the cookie is worthless.",
         there="The whole session is in the cookie. The sign-out removes it from Ada’s browser, and from nowhere else.",
         peers="Flask’s own sessions and Starlette’s SessionMiddleware work like this. Libraries that keep the session in "
-        "a store delete it at the sign-out; there, only a click under way brings it back, as in the scene before.",
+        "a store end it there at the sign-out. But for Django’s, a click under way brings it back, as in the scene before.",
         naive=InTheCookie,
     ),
     Scene(
@@ -162,8 +161,8 @@ SCENES = (
         play=store_away,
         here="An outage is an error: 503, with Retry-After, and her cookie stays as it is.",
         there="No answer from the store counts as “no session”. An empty session removes the cookie.",
-        peers="Django with its cache backend does the same. Flask-Session and Litestar answer each page with an error, "
-        "after three to four seconds; nobody is signed out.",
+        peers="Of ten libraries, only Django with its cache backend did the same. Flask-Session, starsessions, Litestar and "
+        "aiohttp-session answered with an error, after three to four seconds; nobody was signed out.",
     ),
     Scene(
         id="lost-phone",
@@ -173,6 +172,6 @@ SCENES = (
         here="The sessions of each user can be listed, and ended one by one or all at once.",
         there="A blob lies under its id, and only the phone knows that. The shop finds no session by its user.",
         peers="Flask-Session, starsessions, Litestar, aiohttp-session and Beaker have no call for it. Django ends all of "
-        "a user’s sessions, by changing the password.",
+        "a user’s sessions, by changing the password. django-user-sessions and fastapi-redis-sdk list them, and end one or all.",
     ),
 )

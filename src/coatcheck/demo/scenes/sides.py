@@ -14,10 +14,10 @@ from coatcheck.config import CookieSettings
 from coatcheck.core.swap import held_of
 from coatcheck.demo.scenes.corner_shop import CornerShop, name_of
 from coatcheck.demo.scenes.naive import KEY, Blob, InTheCookie, InTheStore, NaiveSessions
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import StoreError, StoreUnavailable
 from coatcheck.frameworks.wsgi import SessionMiddleware
 from coatcheck.model.codec import decode
-from coatcheck.model.ports import Entry, Found, Store, Write
+from coatcheck.model.ports import Entry, Store, Write
 from coatcheck.model.record import Record, Tombstone
 from coatcheck.responder import ENVIRON_KEY
 from coatcheck.session import Session
@@ -47,7 +47,11 @@ class Side(Protocol):
         ...
 
     def held(self) -> list[str]:
-        """What the store holds, session by session."""
+        """What the store holds, session by session.
+
+        Raises:
+            StoreError: The store can't be reached.
+        """
         ...
 
     def clear(self) -> None:
@@ -106,10 +110,11 @@ class CoatcheckSide:
     def held(self) -> list[str]:
         keys = list(self._switch.keys)
         found = self._switch.load(keys, self._now, time.monotonic() + _PATIENCE)
-        states = [
-            held_of(key, one if isinstance(one, Found) else None).state
-            for key, one in zip(keys, found, strict=True)
-        ]
+        states: list[object] = []
+        for key, one in zip(keys, found, strict=True):
+            if isinstance(one, StoreError):
+                raise one
+            states.append(held_of(key, one).state)
         return [line for state in states if (line := _told(state)) is not None]
 
     def clear(self) -> None:

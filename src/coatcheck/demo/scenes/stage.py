@@ -8,12 +8,13 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from http.cookies import SimpleCookie
 from typing import Any, ClassVar, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from coatcheck.demo.scenes.corner_shop import PATIENCE, SLOW, TooSlow
+from coatcheck.demo.scenes.corner_shop import PATIENCE, SLOW, BrokenOff
 from coatcheck.demo.scenes.sides import Side
 
 __all__ = ["Answer", "Browser", "Stage"]
@@ -42,19 +43,25 @@ class Browser:
         other._cookies = dict(self._cookies)
         return other
 
-    def look(self) -> Answer:
-        """Open the shop."""
-        return self.send("GET", "/")
+    def look(self, *, also: HTTPStatus = HTTPStatus.OK) -> Answer:
+        """Open the shop. See `send`."""
+        return self.send("GET", "/", also=also)
 
-    def post(self, path: str) -> Answer:
-        """Do something in the shop."""
-        return self.send("POST", path)
+    def post(self, path: str, *, also: HTTPStatus = HTTPStatus.OK) -> Answer:
+        """Do something in the shop. See `send`."""
+        return self.send("POST", path, also=also)
 
-    def send(self, method: str, path: str, query: str = "") -> Answer:
+    def send(self, method: str, path: str, query: str = "", *, also: HTTPStatus = HTTPStatus.OK) -> Answer:
         """One HTTP request, over a connection of its own.
 
+        Args:
+            method: GET or POST.
+            path: The path.
+            query: `SLOW`, or nothing.
+            also: The status that may come instead of 200, where that is what the scene shows.
+
         Raises:
-            TooSlow: The answer did not come in time.
+            BrokenOff: The answer did not come in time, or has another status: the shop's store failed by itself.
         """
         headers = {"User-Agent": self.name.replace("’", "'")}
         if self._cookies:
@@ -65,7 +72,7 @@ class Browser:
             response = connection.getresponse()
             body = response.read()
         except (OSError, HTTPException) as error:
-            raise TooSlow from error
+            raise BrokenOff from error
         finally:
             connection.close()
         told: dict[str, Any] = json.loads(body) if response.headers.get_content_subtype() == "json" else {}
@@ -77,6 +84,8 @@ class Browser:
         self._stage.log.append(
             f"{self.name}: {method} {path}{slow}, {response.status} {response.reason}{did}"
         )
+        if response.status not in (HTTPStatus.OK, also):
+            raise BrokenOff
         return Answer(response.status, told.get("user"), told.get("basket", []))
 
     def _take(self, headers: list[str]) -> str:
@@ -118,27 +127,30 @@ class Stage:
         The slow request has read its session when the body begins, and writes only when the body is done.
 
         Raises:
-            TooSlow: The machine is too busy.
+            BrokenOff: The slow request came or ended too late, or failed.
         """
-        gate, failed = self.side.shop.gate, list[TooSlow]()
+        gate, failed = self.side.shop.gate, list[BaseException]()
 
         def run() -> None:
             try:
                 browser.send("POST", path, SLOW)
-            except TooSlow as error:
+            except BaseException as error:  # noqa: BLE001 - of whatever kind: the scene is not what it should be
                 failed.append(error)
+                gate.arrive()
 
         slow = threading.Thread(target=run, name="the slow request", daemon=True)
-        slow.start()
+        _start(slow)
         try:
             gate.wait()
+            if failed:
+                raise BrokenOff from failed[0]
             self.log.append(f"{browser.name}: POST {path} (the slow one) has read the session, and waits")
             yield
         finally:
             gate.open()
             slow.join(3 * PATIENCE)
         if slow.is_alive() or failed:
-            raise TooSlow
+            raise BrokenOff from (failed[0] if failed else None)
 
     @contextmanager
     def away(self) -> Generator[None]:
@@ -149,17 +161,33 @@ class Stage:
         self.log.append("The store is back")
 
     def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        try:
+            self._server = _Server(("127.0.0.1", 0), _Handler)
+        except OSError as error:  # a sandbox may forbid it
+            raise BrokenOff from error
         self._server.set_app(self.side.application)
-        threading.Thread(
+        self._serving = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="a scene", daemon=True
-        ).start()
+        )
+        try:
+            _start(self._serving)
+        except BrokenOff:
+            self._server.server_close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
+        self._serving.join(PATIENCE)
         self._server.server_close()
         self.side.clear()
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:  # the system has no more threads
+        raise BrokenOff from error
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from coatcheck.demo.scenes.corner_shop import TooSlow
 from coatcheck.demo.scenes.plays import Scene, Seen
 from coatcheck.demo.scenes.sides import SWITCHED_OFF, CoatcheckSide, NaiveSide, Side
 from coatcheck.demo.scenes.stage import Stage
@@ -52,6 +51,7 @@ class Theatre:
 
         Raises:
             Busy: Not now.
+            BrokenOff: The scene could not be played to its end.
             StoreError: The demo's store can't be reached.
         """
         if not self._stage.acquire(blocking=False):
@@ -66,8 +66,6 @@ class Theatre:
                 played(scene, CoatcheckSide(self._store, self._clock)),
                 played(scene, NaiveSide(scene.naive())),
             )
-        except TooSlow as error:
-            raise Busy from error
         finally:
             self._stage.release()
 
@@ -80,7 +78,7 @@ def played(scene: Scene, side: Side) -> Played:
     """Play a scene on one side.
 
     Raises:
-        TooSlow: The machine is too busy.
+        BrokenOff: The scene could not be played to its end.
         StoreError: The store can't be reached.
     """
     with Stage(side) as stage:
