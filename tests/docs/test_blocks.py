@@ -25,7 +25,7 @@ ELSEWHERE = tuple(
         "scripts",
     )
 )
-LANGUAGES = {"python", "console", "text", "html+jinja", "ini", "nginx", "apache", "dockerfile", "yaml"}
+LANGUAGES = {"python", "console", "sh", "text", "html+jinja", "ini", "nginx", "apache", "dockerfile", "yaml"}
 
 
 @pytest.mark.parametrize(
