@@ -142,7 +142,13 @@ def test_an_outage_and_a_restart_sign_no_user_out(shop, tmp_path):
 
 
 def test_the_lines_for_flask_keep_a_basket(empty_folder):
-    client = _run(FLASK)["app"].test_client()
+    imports = re.match(r".*?\n\n\n?(?=app = )", SHOP, re.DOTALL)[0]
+    made = _run(imports + FLASK)
+    app, session = made["app"], made["session"]
+    app.post("/basket/<item>")(
+        lambda item: session.setdefault("basket", []).append(item) or session["basket"]
+    )
+    client = app.test_client()
     assert client.post("/basket/hat", base_url="https://localhost").json == ["hat"]
     assert client.post("/basket/coat", base_url="https://localhost").json == ["hat", "coat"]
 
