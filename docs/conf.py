@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -52,7 +53,16 @@ nitpick_ignore_regex = [
 ]
 
 
+_TESTED_ONLY = re.compile(r"^<!-- invisible-code-block.*?^-->$", re.MULTILINE | re.DOTALL)
+
+
+def without_hidden_blocks(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Keep code that only the tests run out of the page and its search. The lines keep their numbers."""
+    source[0] = _TESTED_ONLY.sub(lambda block: "\n" * block[0].count("\n"), source[0])
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("source-read", without_hidden_blocks)
     written: dict[str, list[str]] = {}
 
     def keep(_app: Sphinx, what: str, name: str, _of: object, _options: object, lines: list[str]) -> None:

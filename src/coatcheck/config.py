@@ -55,8 +55,8 @@ class CookieSettings:
 
     former: tuple[CookieSettings, ...] = ()
     """The cookies that the site had before, each under another name. They still open their sessions, and are replaced by
-    this cookie. Remove them when no session is left that only they name: `absolute_timeout` later at the latest, with
-    permanent sessions `remember_absolute`."""
+    this cookie. Remove them when no session is left that only they name: after the longest of `absolute_timeout`,
+    `remember_absolute` and any `set_lifetime(absolute=…)` of the site."""
 
     def former_templates(self, *, insecure_http: bool) -> tuple[CookieTemplate, ...]:
         """The cookies that the site had before.
@@ -146,8 +146,8 @@ class Settings:
     secret: str | bytes | Sequence[str | bytes] = field(repr=False)
     """The secret that signs the tokens: at least 32 bytes, from `coatcheck secret`. In a sequence the first secret signs
     and all verify. To replace a secret, put the new one in front. Cookies are signed again when their session is used;
-    remove the old secret when no session is left that only it signed: `absolute_timeout` later at the latest, with
-    permanent sessions `remember_absolute`."""
+    remove the old secret when no session is left that only it signed: after the longest of `absolute_timeout`,
+    `remember_absolute` and any `set_lifetime(absolute=…)` of the site."""
 
     idle_timeout: timedelta = timedelta(hours=24)
     """How long an unused session lives (OWASP; ASVS 7.3.1). Use is recorded once per tenth of this time."""

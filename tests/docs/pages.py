@@ -3,7 +3,7 @@
 A page's Python blocks run in order, in one namespace and one empty directory. One whose first line names a file
 (`# shop.py`) is written to that file first; `# shop.py, at the end` adds to it. What is written to a `test_….py` is
 not run with the others: at the end of the page pytest runs all of these, as its reader would. Blocks that readers need
-not see stand in comments (`% invisible-code-block: python`).
+not see stand in comments (`<!-- invisible-code-block: python`), which GitHub's view of a page hides as well.
 
 Of console blocks, our own commands run (all but the demo, which serves until it is stopped); where output stands
 below a command, it must be what the command says.

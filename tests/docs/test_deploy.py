@@ -26,13 +26,11 @@ pytestmark = pytest.mark.xdist_group("servers")
 
 PAGES = {page.stem: page.read_text() for page in (DOCS / "how-to").glob("deploy*.md")}
 _FILE = re.compile(r"^```[a-z]+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILES = {}
-for page in PAGES.values():
-    for name, text in _FILE.findall(page):
-        FILES.setdefault(name, text)  # gunicorn.conf.py: the one for gevent comes second
+FILES = dict(_FILE.findall("".join(PAGES.values())))
 SERVERS = re.compile(r"^\$ ((?:gunicorn|waitress-serve|granian|uvicorn) .*)$", re.MULTILINE)
 COMMANDS = [*SERVERS.findall(PAGES["deploy-wsgi"]), *SERVERS.findall(PAGES["deploy-asgi"])]
 MODULES = ("shop.py", "express.py", "served.py", "gunicorn.conf.py")
+COMPOSE = ("compose.yaml", "compose.sqlite.yaml")
 BIN = Path(sys.executable).parent
 COOKIE = re.compile(r"(__Host-session=[\w-]{86}); Path=/; Secure; HttpOnly; SameSite=Lax")
 PATIENCE = 60
@@ -195,16 +193,18 @@ def test_no_secret_comes_into_the_image():
     assert re.findall(r"^COPY (.*) \.$", FILES["Dockerfile"], re.MULTILINE) == ["requirements.txt", "*.py"]
     assert "secrets" in FILES[".dockerignore"].splitlines()
     assert "file: ./secrets/session-secret" in FILES["compose.yaml"]
-    for name in ("compose.yaml", "compose.override.yaml"):
+    for name in COMPOSE:
         assert "SESSION_SECRET:" not in FILES[name]
 
 
-def test_the_services_have_what_they_name():
-    first, more = (yaml.safe_load(FILES[name]) for name in ("compose.yaml", "compose.override.yaml"))
-    assert more["services"]["shop"].keys() == {"environment", "volumes"}
-    services = [*first["services"].values(), *more["services"].values()]
+@pytest.mark.parametrize("name", COMPOSE)
+def test_the_services_have_what_they_name(name):
+    compose = yaml.safe_load(FILES[name])
+    services = compose["services"].values()
     mounted = {source for service in services for source in service.get("volumes", ()) if source[0] != "."}
-    assert {source.partition(":")[0] for source in mounted} == {*first["volumes"], *more["volumes"]}
-    assert {name for service in services for name in service.get("secrets", ())} == {*first["secrets"]}
-    variables = {*first["services"]["shop"]["environment"], *more["services"]["shop"]["environment"]}
+    assert {source.partition(":")[0] for source in mounted} == {*compose["volumes"]}
+    assert {name for service in services for name in service.get("secrets", ())} == {*compose["secrets"]}
+    needed = {other for service in services for other in service.get("depends_on", ())}
+    assert needed <= compose["services"].keys()
+    variables = {*compose["services"]["shop"]["environment"]}
     assert variables == set(re.findall(r'os\.environ(?:\.get\(|\[)"(\w+)"', FILES["shop.py"]))

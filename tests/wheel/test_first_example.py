@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 WHEELS = ROOT / "build" / "wheel"
 README = (ROOT / "README.md").read_text()
 EXAMPLE = README.split("\n## ")[1]
-PREPARE, SERVE = re.findall(r"^```console\n(.*?)^```$", EXAMPLE, re.MULTILINE | re.DOTALL)
+PREPARE, SERVE = re.findall(r"^```sh\n(.*?)^```$", EXAMPLE, re.MULTILINE | re.DOTALL)
 (APP,) = re.findall(r"^```python\n(# app\.py\n.*?)^```$", EXAMPLE, re.MULTILINE | re.DOTALL)
 # The commands are these, to the letter; only the environment says which wheel, which versions and which port.
 COMMANDS = [
@@ -35,7 +35,7 @@ COMMANDS = [
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     """Follow the README in an empty folder, and serve."""
-    assert [line.removeprefix("$ ") for line in (PREPARE + SERVE).splitlines()] == COMMANDS
+    assert (PREPARE + SERVE).splitlines() == COMMANDS
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "app.py").write_text(APP)
     uv = ROOT / ".venv" / "bin" / "uv"

@@ -17,9 +17,9 @@ from tests.awake import awake
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 PAGE = (HERE.parents[1] / "docs" / "how-to" / "deploy-wsgi.md").read_text()
-PATCHED_FIRST = re.search(r"^from gevent import monkey\n.*?^bind", PAGE, re.MULTILINE | re.DOTALL)[
-    0
-].removesuffix("bind")
+(PATCHED_FIRST,) = re.findall(
+    r"^```python\n(from gevent import monkey\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
+)
 DEADLINE = 2.0
 GUNICORN = [sys.executable, "-W", "ignore", "-m", "gunicorn", "-k", "gevent", "-b"]
 
