@@ -32,7 +32,7 @@ from tests.servers.postgres import PostgreSQL
 from tests.servers.process import HOST, Server, free_port
 from tests.servers.redis import RedisServer
 
-__all__ = ["Bench", "Effort", "Running", "Series", "create_tables", "left_out"]
+__all__ = ["FAILURES", "NO_COOKIE", "Bench", "Effort", "Running", "Series", "create_tables", "left_out"]
 
 ROOT = Path(__file__).parents[1]
 NO_COOKIE = "no cookie"
@@ -42,6 +42,8 @@ _ENOUGH = 5
 _LONGEST = 16  # seconds of one reading
 _PATHS = {NO_COOKIE: "untouched"}
 _PROGRAMS = {"Redis": "redis-server", "Memcached": "memcached"}
+FAILURES = (SystemExit, AssertionError, OSError, subprocess.SubprocessError)
+"""A site or a server that does not start or answer. What else can be measured is measured all the same."""
 _LARGEST_COOKIE = 4096  # bytes that browsers keep (RFC 6265bis, section 5.6)
 
 

@@ -20,7 +20,7 @@ from benchmarks.capacity import capacity
 from benchmarks.frameworks import FRAMEWORKS
 from benchmarks.imports import imports
 from benchmarks.layouts import layouts
-from benchmarks.load import NO_COOKIE, Bench, Effort, Running, Series, left_out
+from benchmarks.load import FAILURES, NO_COOKIE, Bench, Effort, Running, Series, left_out
 from benchmarks.sites import BARE, GET, ON_DEMAND, OURS, SITES, Site
 from benchmarks.users import users
 from benchmarks.work import SIZES
@@ -71,7 +71,7 @@ def frameworks(profile: Profile) -> Iterator[Series]:
     for framework in profile.frameworks:
         try:
             yield from _framework(profile, framework)
-        except SystemExit as problem:
+        except FAILURES as problem:
             failed.append(f"{framework}: {problem}")
     if failed:
         raise SystemExit("; ".join(failed))

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import ROOT, Series, left_out
+from benchmarks.load import FAILURES, ROOT, Series, left_out
 from benchmarks.sites import SITES
 
 __all__ = ["Part", "day_of", "load", "record", "series_of"]
@@ -55,7 +55,7 @@ def record(path: Path, name: str, command: str, readings: Callable[[], Iterable[
     failed = ""
     try:
         series.extend(map(asdict, readings()))
-    except SystemExit as problem:
+    except FAILURES as problem:
         failed = str(problem)
     parts = load(path) | {
         name: {

@@ -152,10 +152,11 @@ def test_parts_that_were_measured_on_different_machines_say_so():
     assert f"size: {PARTS['size']['machine']['cpu']}, " in told
 
 
-def test_a_part_that_could_not_be_measured_in_full_keeps_the_rest_and_says_why(tmp_path):
+@pytest.mark.parametrize("problem", [SystemExit("Flask answers 500"), AssertionError("Flask answers 500")])
+def test_a_part_that_could_not_be_measured_in_full_keeps_the_rest_and_says_why(tmp_path, problem):
     def measured():
         yield from series_of(PARTS["size"])[:1]
-        raise SystemExit("Flask answers 500")
+        raise problem
 
     with pytest.raises(SystemExit, match="size: Flask answers 500"):
         record(tmp_path / "results.json", "size", "a test", measured)
