@@ -103,7 +103,8 @@ format: $(VENV)/.dev ## lay out the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev system ## measure beside the alternatives, and write the page: ARGS="quick", or parts by name
+bench: $(VENV)/.dev ## measure beside the alternatives, and write the pages: ARGS="quick", or parts by name
+	scripts/install-system servers
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.dev system ## the long tests, alone

@@ -1,6 +1,4 @@
-"""`python -m benchmarks.capacity`: how many bytes a session takes in each store, on real servers.
-
-The page on capacity has the numbers.
+"""How many bytes a session takes in each store, and what Redis takes for a request. The page on capacity has the numbers.
 
 An empty store is filled with one kind of session, copies of one that a request made; what its server, or its file, takes
 more afterwards is divided by their number. Each signed-in session has a user of its own, which is the most
@@ -9,15 +7,13 @@ that an index, or an epoch, can cost.
 
 from __future__ import annotations
 
-import io
 import os
-import platform
 import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -25,24 +21,22 @@ from typing import Any
 import redis
 from msgspec.structs import replace
 
+from benchmarks.layouts import AGENT, records
+from benchmarks.load import Bench, Effort, Series, create_tables
 from benchmarks.work import SECRET
 from coatcheck import Sessions
-from coatcheck.cli import main as command
 from coatcheck.core.epochs import Epoch, epoch_key
-from coatcheck.model.format import decode, encode
+from coatcheck.model.format import encode
 from coatcheck.model.ports import REVISION_BYTES, Entry, Store, Write
 from coatcheck.model.record import Record
-from coatcheck.stores.memory import MemoryStore
 from tests.servers.mariadb import DATABASE, MariaDB
 from tests.servers.memcached import Memcached
 from tests.servers.postgres import PostgreSQL
 from tests.servers.process import HOST
 from tests.servers.redis import RedisServer
-from tests.visitor import stored_in
 
-__all__ = ["main"]
+__all__ = ["KINDS", "capacity"]
 
-AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 SMALL: Mapping[str, Any] = {"theme": "dark", "locale": "en-GB", "basket": ["scarf", "gloves"]}
 KINDS: Mapping[str, tuple[int, int]] = {
     "3 fields": (0, 100_000),
@@ -51,25 +45,31 @@ KINDS: Mapping[str, tuple[int, int]] = {
 }
 """The bytes of the fields together (0: as they come), and how many sessions are stored."""
 _AT_ONCE = 250
-_REQUESTS = 10_000
+_REQUESTS = 4_000
 _OPTIONS: dict[str, Any] = {"secret": SECRET, "insecure_http": True, "deadline": timedelta(seconds=120)}
 
 Sizes = Callable[[], dict[str, int]]
 """The bytes that an otherwise empty store takes, by one or several measures."""
 
 
-def main() -> None:
-    """Measure, and print the tables."""
-    print(
-        f"{datetime.now(UTC):%d %B %Y}, {platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
-    )
+def capacity(effort: Effort, share: int) -> Iterator[Series]:
+    """The readings: bytes a session; and µs of the CPU of Redis."""
     kinds = [(kind, user) for kind in KINDS for user in (False, True)]
-    print("| bytes a session | " + " | ".join(f"{kind}{', user' * user}" for kind, user in kinds) + " |")
-    print("|---|" + "---:|" * len(kinds))
-    _rows([{"the record itself": len(encode(a_record(kind, user=user), bytes(8)))} for kind, user in kinds])
+    for kind, user in kinds:
+        size = len(encode(a_record(kind, user=user), bytes(8)))
+        yield _series("the record itself", kind, user=user, count=1, size=size)
     for store in STORES:
-        _rows([_measured(store, kind, user=user) for kind, user in kinds])
-    _requests()
+        for kind, user in kinds:
+            count = max(_AT_ONCE, KINDS[kind][1] // share)
+            for name, size in _measured(store, kind, user=user, count=count).items():
+                yield _series(name, kind, user=user, count=count, size=size)
+    yield from _requests(effort, _REQUESTS // share)
+
+
+def _series(name: str, kind: str, *, user: bool, count: int, size: int) -> Series:
+    series = Series(f"{kind}{', user' * user}", name, "bytes", 0, count)
+    series.rounds["bytes"] = [float(size)]  # each byte counts
+    return series
 
 
 def fields(kind: str) -> dict[str, Any]:
@@ -81,27 +81,11 @@ def fields(kind: str) -> dict[str, Any]:
 
 def a_record(kind: str, *, user: bool) -> Record:
     """A record that a request makes."""
-    store = MemoryStore()
-    with Sessions(store, **_OPTIONS) as sessions:
-        session = sessions.open(b"", client=AGENT)
-        session.update(fields(kind))
-        if user:
-            session.sign_in("user-000000")
-        sessions.close(session)
-        assert session.handle
-        key = bytes.fromhex(session.handle)
-    record = decode(key, stored_in(store)[key])
-    assert isinstance(record, Record)
-    return record
+    return _copy(next(records(fields(kind), signed_in=user)), 0)
 
 
-def _rows(columns: list[dict[str, int]]) -> None:
-    for name in columns[0]:
-        print(f"| {name} | " + " | ".join(f"{column[name]:,}" for column in columns) + " |", flush=True)
-
-
-def _measured(store: Callable[[], Any], kind: str, *, user: bool) -> dict[str, int]:
-    record, count = a_record(kind, user=user), KINDS[kind][1]
+def _measured(store: Callable[[], Any], kind: str, *, user: bool, count: int) -> dict[str, int]:
+    record = a_record(kind, user=user)
     with store() as (url, sizes):
         before = sizes()
         with Sessions.from_url(url, **_OPTIONS) as sessions:
@@ -194,7 +178,7 @@ def _redis() -> Iterator[tuple[str, Sizes]]:
 @contextmanager
 def _postgresql() -> Iterator[tuple[str, Sizes]]:
     with PostgreSQL() as server:
-        _create_tables(server.url())
+        create_tables(server.url())
 
         def sizes() -> dict[str, int]:
             (total,) = server.execute("SELECT pg_total_relation_size('coatcheck_sessions')")[0]
@@ -206,14 +190,9 @@ def _postgresql() -> Iterator[tuple[str, Sizes]]:
 @contextmanager
 def _mariadb() -> Iterator[tuple[str, Sizes]]:
     with MariaDB("--innodb-buffer-pool-size=256M") as server:
-        _create_tables(server.url())
+        create_tables(server.url())
         file = server.folder / "data" / DATABASE / "coatcheck_sessions.ibd"
         yield server.url(), lambda: {"MariaDB, table and indexes": file.stat().st_size}
-
-
-def _create_tables(url: str) -> None:
-    with redirect_stdout(io.StringIO()), suppress(SystemExit):
-        command(["db", "create", "--store", url])
 
 
 @contextmanager
@@ -240,13 +219,13 @@ def _memcached() -> Iterator[tuple[str, Sizes]]:
 STORES = (_sqlite, _redis, _postgresql, _mariadb, _memcached)
 
 
-def _requests() -> None:
-    """What Redis itself takes for a request, alone: the CPU time of its process."""
-    print("\n| a request on Redis, alone | µs of the server's CPU |\n|---|---:|")
+def _requests(effort: Effort, count: int) -> Iterator[Series]:
+    """What Redis itself takes for a request, alone: the CPU time of its process, which has a core to itself."""
     with (
-        _redis_server() as port,
-        redis.Redis(HOST, port) as client,
-        Sessions.from_url(f"redis://{HOST}:{port}/0", **_OPTIONS) as sessions,
+        Bench(effort, "Redis") as bench,
+        bench.pinned(max(effort.cores)),
+        redis.Redis(HOST, bench.stores.redis) as client,
+        Sessions.from_url(bench.stores.redis_url, **_OPTIONS) as sessions,
     ):
         session = sessions.open(b"", client=AGENT)
         session.update(fields("1 kB"))
@@ -270,18 +249,17 @@ def _requests() -> None:
             sessions.close(session)
 
         for name, request in {"reads": read, "changes a field": write, "signs in": sign_in}.items():
+            series = Series("requests", name, "request", max(effort.cores), 1)
             for _ in range(100):
                 request()
-            before = _cpu_seconds(client)
-            for _ in range(_REQUESTS):
-                request()
-            print(f"| {name} | {(_cpu_seconds(client) - before) / _REQUESTS * 1e6:.0f} |", flush=True)
+            for _ in range(effort.rounds):
+                before = _cpu_seconds(client)
+                for _ in range(count):
+                    request()
+                series.add(cpu=(_cpu_seconds(client) - before) / count * 1e6)
+            yield series
 
 
 def _cpu_seconds(client: redis.Redis) -> float:
     used = client.info("cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
-
-
-if __name__ == "__main__":
-    main()

@@ -24,17 +24,19 @@ svg { --paper: #14181d; --ink: #e6edf3; --dim: #a4adb8; --grid: #343c46 }
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 5", "1 4", "12 3", "3 3")
 
 
-def _svg(title: str, description: str, height: float, parts: Sequence[str]) -> str:
+def _svg(title: str, description: str, height: float, parts: Sequence[str], foot: str) -> str:
+    height += 16
     size = f'viewBox="0 0 {_WIDTH} {height:.0f}" width="640"'
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="t d">',
             f'<title id="t">{escape(title)}</title>',
-            f'<desc id="d">{escape(description)}</desc>',
+            f'<desc id="d">{escape(f"{description} {foot}.")}</desc>',
             f"<style>{_STYLE}</style>",
             f'<rect class="paper" width="{_WIDTH}" height="{height:.0f}" rx="6"/>',
             _text(12, 24, title, "title"),
             *parts,
+            _text(12, height - 12, foot, "small"),
             "</svg>\n",
         ]
     )
@@ -44,8 +46,13 @@ def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") 
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def bars(title: str, unit: str, groups: Mapping[str, Sequence[tuple[str, float]]], ours: str) -> str:
-    """A bar for each entry of each group; those whose name begins with `ours` have a colour of their own."""
+def bars(
+    title: str, unit: str, groups: Mapping[str, Sequence[tuple[str, float]]], ours: str, foot: str
+) -> str:
+    """A bar for each entry of each group; those whose name begins with `ours` have a colour of their own.
+
+    A value below zero is what noise leaves of a small one; it has no bar.
+    """
     longest = max(value for entries in groups.values() for _, value in entries)
     parts, said, y = [_text(12, 42, unit, "small")], [], 50.0
     for group, entries in groups.items():
@@ -60,13 +67,18 @@ def bars(title: str, unit: str, groups: Mapping[str, Sequence[tuple[str, float]]
             parts.append(
                 f'<rect class="fill {kind}" x="12" y="{y - 8:.1f}" width="{width:.1f}" height="8" rx="2"/>'
             )
-            parts.append(_text(18 + width, y, f"{value:.0f}"))
+            parts.append(_text(18 + width, y, f"{value:.0f}" if value > 0 else "lost in the noise"))
         said.append(f"{group}: " + ", ".join(f"{name} {value:.0f}" for name, value in entries))
-    return _svg(title, f"{unit}. {'; '.join(said)}.", y + 16, parts)
+    return _svg(title, f"{unit}. {'; '.join(said)}.", y + 16, parts, foot)
 
 
 def lines(
-    title: str, axes: tuple[str, str], series: Mapping[str, Sequence[tuple[float, float]]], *, log: bool
+    title: str,
+    axes: tuple[str, str],
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    foot: str,
+    *,
+    log: bool,
 ) -> str:
     """A line for each series over a logarithmic axis; upwards the scale is logarithmic too, or begins at 0."""
     across = sorted({x for points in series.values() for x, _ in points})
@@ -103,7 +115,7 @@ def lines(
         )
         parts.append(_text(52, y, name))
         said.append(f"{name}: " + ", ".join(f"{_short(b)} at {_short(a)}" for a, b in points))
-    return _svg(title, f"{axes[1]}, over {axes[0]}. {'; '.join(said)}.", y + 14, parts)
+    return _svg(title, f"{axes[1]}, over {axes[0]}. {'; '.join(said)}.", y + 14, parts, foot)
 
 
 def _ticks(low: float, high: float, *, log: bool) -> list[float]:

@@ -22,7 +22,9 @@ def _gunicorn(make: Callable[[], Any], port: int) -> None:
     class Server(BaseApplication):
         def load_config(self) -> None:
             options = {"bind": f"{HOST}:{port}", "worker_class": "gthread", "threads": 4, "keepalive": 60}
-            for name, value in {**options, "loglevel": "error"}.items():
+            # Its socket would lie at one path for all sites.
+            options |= {"loglevel": "error", "control_socket_disable": True}
+            for name, value in options.items():
                 self.cfg.set(name, value)
 
         def load(self) -> Any:

@@ -20,7 +20,7 @@ import redis
 from flask_session.redis import RedisSessionInterface
 from msgspec.structs import replace
 
-from benchmarks.load import Series
+from benchmarks.load import Bench, Effort, Series
 from benchmarks.work import SECRET
 from coatcheck import Sessions
 from coatcheck.model.format import decode, encode
@@ -99,6 +99,27 @@ return 1
 """
 
 
+class Plain(Framed):
+    """The least that a write can cost: the same string, put there without a look at what there was."""
+
+    name = "plain SET"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.client = redis.Redis.from_url(url)
+
+    def key(self, record: Record) -> str:
+        return f"plaincheck{record.key.hex()}"
+
+    def read(self, record: Record, values: Mapping[str, Any]) -> None:
+        self.client.get(self.key(record))
+
+    def _write(self, record: Record, expected: bytes | None) -> None:
+        data = encode(record, os.urandom(REVISION_BYTES))
+        self.client.set(self.key(record), data, pxat=record.expires + next(_count) % 1_000)
+        self.versions[record.key] = b""
+
+
 class Hash:
     """A field of the hash for each field, and one for the bookkeeping."""
 
@@ -108,7 +129,7 @@ class Hash:
         self.client = redis.Redis.from_url(url)
 
     def key(self, record: Record) -> bytes:
-        return b"coatcheck:" + record.key
+        return f"hashcheck:{record.key.hex()}".encode()  # as long as the store's
 
     def head(self, record: Record) -> dict[str, bytes]:
         """The bookkeeping, in parts of at most 64 bytes where that is possible: a longer one makes a hash large."""
@@ -171,13 +192,14 @@ class FlaskSession:
         self.create(record, {**values, **{name: value.decode("latin-1") for name, value in changed.items()}})
 
 
-Layout = Framed | Hash | FlaskSession
+Layout = Framed | Plain | Hash | FlaskSession
 
 
-def layouts(rounds: int, most: int = 10_000) -> Iterator[Series]:
+def layouts(effort: Effort, most: int = 10_000) -> Iterator[Series]:
     """The readings: bytes of the server's memory, and its CPU (µs), of which `command` is what commands alone take."""
-    with single(hz=10) as server:
-        each: list[Layout] = [make(server.url) for make in (FlaskSession, Framed, Hash, CheckedHash)]
+    rounds = 3 * effort.rounds
+    with Bench(effort) as bench, single(hz=10) as server, bench.pinned(1, server):
+        each: list[Layout] = [make(server.url) for make in (FlaskSession, Framed, Plain, Hash, CheckedHash)]
         for title, values in SESSIONS.items():
             made = records(values, signed_in=title == "signed in")
             count = min(most, 10_000 if len(values) <= 50 else 1_000)

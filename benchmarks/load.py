@@ -32,9 +32,18 @@ from tests.servers.postgres import PostgreSQL
 from tests.servers.process import HOST, Server, free_port
 from tests.servers.redis import RedisServer
 
-__all__ = ["Bench", "Effort", "Running", "Series", "left_out"]
+__all__ = ["FAILURES", "NO_COOKIE", "Bench", "Effort", "Running", "Series", "create_tables", "left_out"]
 
 ROOT = Path(__file__).parents[1]
+NO_COOKIE = "no cookie"
+"""The work of a request that brings no cookie, and whose session nobody looks at."""
+_ENOUGH = 5
+"""Requests a connection for one reading. What wrk leaves behind at its end is then a small part."""
+_LONGEST = 16  # seconds of one reading
+_PATHS = {NO_COOKIE: "untouched"}
+_PROGRAMS = {"Redis": "redis-server", "Memcached": "memcached"}
+FAILURES = (SystemExit, AssertionError, OSError, subprocess.SubprocessError)
+"""A site or a server that does not start or answer. What else can be measured is measured all the same."""
 _LARGEST_COOKIE = 4096  # bytes that browsers keep (RFC 6265bis, section 5.6)
 
 
@@ -43,7 +52,6 @@ class Effort:
     """How thoroughly a run measures."""
 
     rounds: int
-    seconds: int = 1  # wrk knows no fractions
     cores: Sequence[int] = (1, 2)
 
 
@@ -59,7 +67,7 @@ class Series:
     x: int
     """Where this series stands on the axis of its chart; the number of connections in a table."""
     rounds: dict[str, list[float]] = field(default_factory=dict)
-    """`rate` (requests per second), `cpu` (µs a request, site and stores), `p50` and `p99` (ms)."""
+    """`rate` (requests per second), `cpu` (µs a request, the site and its stores), `p50` and `p99` (ms)."""
     note: str = ""
     """Why there are no readings."""
 
@@ -76,20 +84,11 @@ class Running:
     server: Server
     port: int
     cookies: list[str] = field(default_factory=list)
+    warm: bool = False
 
     def visit(self, path: str, cookie: str = "") -> tuple[int, str]:
         """The status of one request, and the cookies that are left after it."""
-        connection = HTTPConnection(HOST, self.port, timeout=60)
-        try:
-            connection.request("GET", f"/{path}", headers={"Cookie": cookie} if cookie else {})
-            response = connection.getresponse()
-            response.read()
-        finally:
-            connection.close()
-        jar = dict(part.split("=", 1) for part in cookie.split("; ") if part)
-        for line in response.headers.get_all("Set-Cookie", ()):
-            jar.update([line.partition(";")[0].split("=", 1)])
-        return response.status, "; ".join(f"{name}={value}" for name, value in jar.items())
+        return _visit(self.port, path, cookie)
 
     def admit(self, visitors: int, path: str = "fill") -> str:
         """Give each visitor a session; the reason if there can't be such sessions."""
@@ -98,13 +97,27 @@ class Running:
             try:
                 status, cookie = self.visit(path)
             except LineTooLong:
-                status, cookie = 200, "x" * 65_536
+                return "the cookie is larger than browsers keep"
             if status != 200:
                 return f"answers {status}"
-            if any(len(one) > _LARGEST_COOKIE for one in cookie.split("; ")):
+            if any(len(one) - 1 > _LARGEST_COOKIE for one in cookie.split("; ")):
                 return "the cookie is larger than browsers keep"
             self.cookies.append(cookie)
         return ""
+
+
+def _visit(port: int, path: str, cookie: str = "") -> tuple[int, str]:
+    connection = HTTPConnection(HOST, port, timeout=60)
+    try:
+        connection.request("GET", f"/{path}", headers={"Cookie": cookie} if cookie else {})
+        response = connection.getresponse()
+        response.read()
+    finally:
+        connection.close()
+    jar = dict(part.split("=", 1) for part in cookie.split("; ") if part)
+    for line in response.headers.get_all("Set-Cookie", ()):
+        jar.update([line.partition(";")[0].split("=", 1)])
+    return response.status, "; ".join(f"{name}={value}" for name, value in jar.items())
 
 
 def left_out(site: Site) -> str:
@@ -132,16 +145,17 @@ class Bench:
     """The stores that a part needs, and the sites on them. A context manager; what it started ends with it."""
 
     def __init__(self, effort: Effort, *stores: str) -> None:
-        for program in ("wrk", "setpriv", *(["redis-server"] * ("Redis" in stores))):
+        for program in ("wrk", "setpriv", *(_PROGRAMS[store] for store in stores if store in _PROGRAMS)):
             if shutil.which(program) is None:
                 raise SystemExit(f"{program} is missing: scripts/install-system servers")
+        self._chance = random.Random(0)
         self._cpus = sorted(os.sched_getaffinity(0))
         if max(effort.cores) > len(self._cpus):
             raise SystemExit("the benchmarks need two cores")
         self.effort = effort
         self._wanted = stores
         self._stack = ExitStack()
-        self._servers: list[Server] = []
+        self._servers: dict[str, Server] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -150,17 +164,19 @@ class Bench:
             redis = memcached = 0
             postgres = ""
             if "Redis" in self._wanted:
-                redis = self._start(RedisServer(folder)).port
+                redis = self._start("Redis", RedisServer(folder)).port
             if "Memcached" in self._wanted:
-                memcached = self._start(Memcached(self.folder, "-m", "2048")).port
+                memcached = self._start("Memcached", Memcached(self.folder, "-m", "2048")).port
             if "PostgreSQL" in self._wanted:
                 # With the memory that a server of its own would have; what is written reaches the disk's cache.
-                self.postgres = self._start(PostgreSQL(shared_buffers="512MB", max_wal_size="8GB"))
+                # Autovacuum would count for the site that comes after the one that made it necessary.
+                settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
+                self.postgres = self._start("PostgreSQL", PostgreSQL(**settings))
                 postgres = self.postgres.url()
-                _create_tables(postgres)
+                create_tables(postgres)
             self.stores = Stores(folder, redis, memcached, postgres)
             if redis:
-                with self._servers[0].client() as client:
+                with self._servers["Redis"].client() as client:
                     client.set("bare", b"x" * 300)
         except BaseException:
             self._stack.close()
@@ -170,9 +186,21 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _start(self, server: Any) -> Any:
-        self._servers.append(self._stack.enter_context(server))
+    def _start(self, store: str, server: Any) -> Any:
+        self._servers[store] = self._stack.enter_context(server)
         return server
+
+    @contextmanager
+    def pinned(self, cores: int, *others: Server) -> Iterator[None]:
+        """This process is a client on the first core; the stores are there too, or on the second."""
+        before = os.sched_getaffinity(0)
+        self._pin(os.getpid(), self._cpus[0], children=False)
+        for server in (*self._servers.values(), *others):
+            self._pin(server.pid, self._cpus[cores - 1])
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
 
     @contextmanager
     def running(self, sites: Iterable[Site], visitors: int) -> Iterator[list[Running]]:
@@ -189,16 +217,15 @@ class Bench:
     @contextmanager
     def _serve(self, site: Site) -> Iterator[Running]:
         port = free_port()
-        one = Running(site, None, port)  # type: ignore[arg-type]
         path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
         with Server(
             [sys.executable, "-m", "benchmarks.sites", site.name, port],
             directory=self.folder,
-            ready=lambda: one.visit("untouched")[0] == 200,
+            ready=lambda: _visit(port, "untouched")[0] == 200,
             env={**os.environ, "PYTHONPATH": path, **self.stores.environment()},
             name=f"site-{port}",
-        ) as one.server:
-            yield one
+        ) as server:
+            yield Running(site, server, port)
 
     def measure(
         self, group: str, work: Sequence[tuple[Running, str]], *, connections: int, x: int | None = None
@@ -209,20 +236,25 @@ class Bench:
         for cores in self.effort.cores:
             for one in {id(running): running for running, _ in work}.values():
                 self._pin(one.server.pid, self._cpus[0])
-            for server in self._servers:
+            for server in self._servers.values():
                 self._pin(server.pid, self._cpus[cores - 1])
             jobs = [
                 (Series(group, one.site.name, path, cores, connections if x is None else x), one)
                 for one, path in work
                 # A session that nobody looks at waits for nothing, or for the same as a read: one core tells all.
-                if cores == self.effort.cores[0] or path != "untouched" or one.site.session == BARE
+                if cores == self.effort.cores[0]
+                or path not in {"untouched", NO_COOKIE}
+                or one.site.session == BARE
             ]
             found += [series for series, _ in jobs]
             for series, one in jobs:
                 self._check(one, series.work)
-                if cores == self.effort.cores[0]:
-                    self._read(series, one, connections)  # it warms up
-                    series.rounds.clear()
+            if cores == self.effort.cores[0]:
+                # Each site warms up, once: it connects to its store, and so on.
+                for one, work_ in {id(one): (one, series.work) for series, one in jobs}.values():
+                    if not one.warm:
+                        self._load(one, work_, cores, connections)
+                        one.warm = True
             for _ in range(self.effort.rounds):
                 shuffle(jobs)
                 for series, one in jobs:
@@ -233,39 +265,43 @@ class Bench:
         """Add a reading. A site that refuses requests under this load has none, and a note that says so."""
         if not series.note:
             told = self._load(one, series.work, series.cores, connections)
-            if refused := told.pop("refused"):
-                series.note = f"{refused:,.0f} of {told['answered']:,.0f} requests were refused"
+            answered, refused, lost = (told.pop(name) for name in ("answered", "refused", "lost"))
+            if refused or lost:
+                series.note = f"{refused + lost:,.0f} of {answered + lost:,.0f} requests were refused or lost"
+                series.rounds.clear()
+            elif answered < connections:
+                series.note = f"only {answered:,.0f} requests were answered in {_LONGEST} s"
                 series.rounds.clear()
             else:
-                del told["answered"]
                 series.add(**told)
 
     def _check(self, one: Running, path: str) -> None:
-        status, _ = one.visit(path, one.cookies[0] if one.cookies else "")
+        status, _ = one.visit(_PATHS.get(path, path), one.cookies[0] if one.cookies else "")
         if status != 200:
             raise SystemExit(f"{one.site.name} answers {status} to {path}: {one.server.output()[-2000:]}")
 
-    def _load(self, one: Running, path: str, cores: int, connections: int) -> dict[str, float]:
-        jar = self.folder / "cookies"
-        jar.write_text("\n".join(one.cookies or [""]) + "\n")
+    def _load(self, one: Running, work: str, cores: int, connections: int) -> dict[str, float]:
+        path, jar = _PATHS.get(work, work), self.folder / "cookies"
+        cookies = (one.cookies if work != NO_COOKIE else []) or [""]
+        jar.write_text("\n".join(cookies) + "\n")
         pinned = (
             f"setpriv --pdeathsig KILL taskset --cpu-list {self._cpus[cores - 1]} wrk --threads 1".split()
         )
         script = ["--script", str(ROOT / "benchmarks" / "wrk.lua"), f"http://{HOST}:{one.port}/"]
-        pids = [one.server.pid, *(server.pid for server in self._servers)]
-        for times in (1, 4, 16):  # a site may need seconds for what all connections ask at once
-            load = (
-                f"--connections {connections} --timeout 60 --duration {self.effort.seconds * times}s".split()
-            )
-            command = [*pinned, *load, *script, "--", f"/{path}", str(jar)]
+        stores = [server for store, server in self._servers.items() if store in one.site.store]
+        pids = [one.server.pid, *(server.pid for server in stores)]
+        for times in (1, 4, _LONGEST):  # a site may need seconds for what all connections ask at once
+            load = f"--connections {connections} --timeout 60 --duration {times}s".split()
+            begin = str(self._chance.randrange(len(cookies)))
+            command = [*pinned, *load, *script, "--", f"/{path}", str(jar), begin]
             before = _cpu(pids)
             ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
             spent = sum(now - before.get(pid, 0) for pid, now in _rested(pids).items())
             told = json.loads(ran.stdout.strip().splitlines()[-1])
-            if told["requests"] >= connections:
+            if told["requests"] >= _ENOUGH * connections:
                 break
         if told["requests"] == 0:
-            raise SystemExit(f"{one.site.name} {path}: {told}; {one.server.output()[-2000:]}")
+            raise SystemExit(f"{one.site.name} {work}: {told}; {one.server.output()[-2000:]}")
         return {
             "answered": told["requests"],
             "refused": told["refused"],
@@ -278,8 +314,8 @@ class Bench:
         }
 
     @staticmethod
-    def _pin(pid: int, cpu: int) -> None:
-        for process in (pid, *_children(pid)):
+    def _pin(pid: int, cpu: int, *, children: bool = True) -> None:
+        for process in (pid, *(_children(pid) if children else ())):
             with suppress(FileNotFoundError):
                 for thread in Path(f"/proc/{process}/task").iterdir():
                     with suppress(ProcessLookupError):
@@ -315,7 +351,7 @@ def _rested(pids: Sequence[int]) -> dict[int, float]:
     return taken
 
 
-def _create_tables(url: str) -> None:
+def create_tables(url: str) -> None:
     from coatcheck.cli import main as command
 
     try:

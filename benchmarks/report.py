@@ -1,42 +1,46 @@
-"""The page and its charts, from the results: whatever has a number in it is written here.
+"""The pages and their charts, from the results: whatever has a number in it is written here.
 
-In `docs/explanation/benchmarks.md` stand pairs of comments, `begin NAME` and `end NAME`; what is between is replaced.
+In `docs/explanation/benchmarks.md` and `capacity.md` stand pairs of comments, `begin NAME` and `end NAME`; what is between is replaced.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from math import inf
 from pathlib import Path
 
-from benchmarks import charts
+from benchmarks import capacity_page, charts
 from benchmarks.frameworks import FRAMEWORKS
 from benchmarks.load import ROOT, Series
-from benchmarks.readings import CORES, Figure, Parts, Readings, ahead, spread_of, title_of
-from benchmarks.results import Part, load, series_of
+from benchmarks.readings import CORES, Figure, Parts, Readings, ahead, spread_of, title_of, told_of
+from benchmarks.results import Part, day_of, load, series_of
 from benchmarks.sites import BARE, GET, OURS, SITES, Site
+from benchmarks.tables import table
+from benchmarks.targets import verdicts
 
-__all__ = ["IMAGES", "PAGE", "images", "page", "write"]
+__all__ = ["IMAGES", "PAGE", "PAGES", "images", "page", "write"]
 
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
+PAGES = (PAGE, PAGE.with_name("capacity.md"))
 IMAGES = ROOT / "docs" / "images"
 _NOISY = 0.15
 _WORKS = ("untouched", "read", "write")
 
 
 def write(results: Path) -> None:
-    """Write the page, and the charts, anew."""
+    """Write the pages, and the charts, anew."""
     parts = load(results)
-    PAGE.write_text(page(PAGE.read_text(), parts))
+    for path in PAGES:
+        path.write_text(page(path.read_text(), parts))
     for name, text in images(parts).items():
         (IMAGES / name).write_text(text)
 
 
 def page(text: str, parts: Parts) -> str:
-    """The page with what the results say."""
+    """A page with what the results say."""
 
     def block(found: re.Match[str]) -> str:
         return f"<!-- begin {found[1]} -->\n\n{_BLOCKS[found[1]](parts).strip()}\n\n<!-- end {found[1]} -->"
@@ -44,26 +48,23 @@ def page(text: str, parts: Parts) -> str:
     return re.sub(r"<!-- begin (\w+) -->.*?<!-- end \1 -->", block, text, flags=re.DOTALL)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    rule = ["---" if place < left else "---:" for place in range(len(heads))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rule, *rows)) + "\n"
-
-
 # ---- Blocks of the page
 
 
 def _better(parts: Parts) -> str:
-    places: dict[tuple[str, ...], list[str]] = {}
+    places: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for one in ahead(parts):
         within = ", within the noise" if one.ratio.low <= 1 and one.ratio.low < one.ratio.high else ""
-        better = "Coatcheck refused requests" if one.ratio.median == inf else one.ratio.text(".2f", "×")
-        said = f"{one.what}: {better}{within}"
-        places.setdefault((one.part, one.framework, one.peer, one.beside), []).append(said)
+        said = f"{one.measure} {one.ratio.text('.2f', '×')}{within}"
+        if one.ratio.median == inf:
+            said = "Coatcheck refused requests"
+        place = places.setdefault((one.part, one.framework, one.peer, one.beside), {})
+        place.setdefault(one.what, []).append(said)
     if not places:
         return "In this run, none was."
     lists = [
         f"- {framework}, {part}: **{peer}** beside Coatcheck on {store}\n"
-        + "\n".join(f"  - {one}" for one in said)
+        + "\n".join(f"  - {what}: {'; '.join(measures)}" for what, measures in said.items())
         for (part, framework, peer, store), said in places.items()
     ]
     return "\n".join(lists)
@@ -72,29 +73,33 @@ def _better(parts: Parts) -> str:
 def _run(parts: Parts) -> str:
     if not parts:
         return "Nothing was measured yet."
-    part = max(parts.values(), key=lambda one: one["date"])
-    machine = part["machine"]
-    told = (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['system']}, "
-        f"Linux {machine['kernel']}."
-    )
-    versions = ", ".join(f"{name} {number}" for name, number in part["versions"].items())
-    rows, warnings = [], []
+    machines: dict[str, list[str]] = {}
     for name, one in parts.items():
-        day = dt.datetime.fromisoformat(one["date"])
+        if not name.startswith("capacity"):  # whose page says it
+            machines.setdefault(told_of(one), []).append(name)
+    told = [
+        f"{', '.join(names)}: {machine}" if len(machines) > 1 else machine
+        for machine, names in machines.items()
+    ]
+    rows: list[tuple[str, ...]] = []
+    warnings: list[str] = []
+    for name, one in parts.items():
         took = f"{one['seconds'] / 60:.0f} min" if one["seconds"] > 90 else f"{one['seconds']} s"
         spread = spread_of(one)
         rows.append(
             (
                 name,
-                f"{day.day} {day:%B %Y}",
+                day_of(one),
                 took,
                 one["commit"],
-                "one round" if spread is None else f"{spread:.0%}",
+                f"{one['load_before']:.1f}",
+                "–" if spread is None else f"{spread:.0%}",
             )
         )
         warnings += [f"{site} was left out: {why}." for site, why in one["left_out"].items()]
-    once = [name for name, one in parts.items() if spread_of(one) is None]
+        if one.get("failed"):
+            warnings.insert(0, f"**Could not be measured: {name}, {one['failed']}.**")
+    once = [name for name, one in parts.items() if "quick" in one["command"]]
     wild = [name for name, one in parts.items() if (spread_of(one) or 0) > _NOISY]
     if once:
         warnings.insert(
@@ -103,8 +108,8 @@ def _run(parts: Parts) -> str:
     if wild:
         warnings.insert(0, f"**Other programs disturbed: {', '.join(wild)}. Measure again.**")
     # Between the rounds of one measurement: the least and the most, over the median; of this the median.
-    heads = ("part", "measured on", "took", "commit", "spread of the rounds")
-    return "\n\n".join([told, f"{versions}.", _table(heads, rows, 5), *warnings])
+    heads = ("part", "measured on", "took", "commit", "load before", "spread of the rounds")
+    return "\n\n".join([*told, table(heads, rows, 6), *warnings])
 
 
 def _frameworks(parts: Parts) -> str:
@@ -123,7 +128,7 @@ def _frameworks(parts: Parts) -> str:
                 for one in readings.all
                 if one.group == framework and one.note
             ]
-            texts.append("\n".join([f"### {framework}\n\n{_table(heads, rows)}", *notes, ""]))
+            texts.append("\n".join([f"### {framework}\n\n{table(heads, rows)}", *notes, ""]))
     return "\n".join(texts)
 
 
@@ -134,12 +139,12 @@ def _row(readings: Readings, site: Site, part: Part) -> list[str]:
         work = "untouched" if site.session == BARE else work
         return readings.get(site.framework, site.name, work, cores, connections)
 
-    if not find("read", 1) and not find("read", 2):
+    if not any(find(work, 1) for work in _WORKS):
         return []
     cells = [title_of(site, part)]
     for work in ("read", "write"):
         for cores in (1, 2):
-            series = find(work, cores)
+            series = None if work == "write" and site.session == BARE else find(work, cores)
             cells.append(f"{statistics.median(series.rounds['rate']):,.0f}" if series else "")
     for work in _WORKS:
         series = find(work, 1)
@@ -149,67 +154,42 @@ def _row(readings: Readings, site: Site, part: Part) -> list[str]:
     return [*cells, f"{statistics.median(series.rounds['p99']):.1f}" if series else ""]
 
 
-def _growth(name: str, work: str, unit: str, form: str, value: str) -> Callable[[Parts], str]:
-    """A block: a table with a column for each place on the axis."""
+def _growth(name: str, work: str, unit: str, form: str, reading: str) -> Callable[[Parts], str]:
+    """A block: for each number of cores, a table with a column for each place on the axis."""
 
     def block(parts: Parts) -> str:
         if (part := parts.get(name)) is None:
             return "Not measured."
         some = [one for one in series_of(part) if one.work == work or BARE in one.site]
         across = sorted({one.x for one in some})
-        notes: dict[str, list[str]] = {}
-        rows: dict[str, dict[int, str]] = {}
-        for one in some:
-            site = SITES[one.site]
-            title = f"{site.framework}: {title_of(site, part)}"
-            cell = format(statistics.median(one.rounds[value]), form) if one.rounds else "–"
-            rows.setdefault(title, {})[one.x] = cell
-            if one.note:
-                notes.setdefault(f"{title}: {one.note}", []).append(f"{one.x:,}")
-        table = _table(
-            (unit, *(f"{x:,}" for x in across)),
-            [(title, *(cells.get(x, "") for x in across)) for title, cells in rows.items()],
-        )
-        return "\n".join([table, *(f"- {note} ({', '.join(xs)})." for note, xs in notes.items())])
+        texts = []
+        for cores in sorted({one.cores for one in some}):
+            rows: dict[str, dict[int, str]] = {}
+            notes: dict[str, list[str]] = {}
+            for one in some:
+                if one.cores != cores:
+                    continue
+                site = SITES[one.site]
+                title = f"{site.framework}: {title_of(site, part)}"
+                cell = format(statistics.median(one.rounds[reading]), form) if one.rounds else "–"
+                rows.setdefault(title, {})[one.x] = cell
+                if one.note:
+                    notes.setdefault(f"{title}: {one.note}", []).append(f"{one.x:,}")
+            shown = table(
+                (f"{unit}, {CORES[cores]}", *(f"{x:,}" for x in across)),
+                [(title, *(cells.get(x, "") for x in across)) for title, cells in rows.items()],
+            )
+            texts.append(
+                "\n".join([shown, *(f"- {note} ({', '.join(xs)})." for note, xs in notes.items()), ""])
+            )
+        return "\n".join(texts)
 
     return block
 
 
-_TARGETS = (
-    ("at most 1/8 of starsessions", "frameworks", "ASGI", "Redis", "read", "starsessions/Redis", 1 / 8),
-    (
-        "no more than Starlette's signed cookie",
-        "frameworks",
-        "ASGI",
-        "Redis",
-        "read",
-        "Starlette's cookie",
-        1.0,
-    ),
-    ("at most 1/4 of starsessions", "frameworks", "ASGI", "Redis", "write", "starsessions/Redis", 1 / 4),
-    ("alone, at most 1.6 × one GET", "connections", "ASGI", "Redis", "read", f"{GET}/Redis", 1.6),
-    ("at most 1.5 × one GET", "frameworks", "WSGI", "Redis", "read", f"{GET}/Redis", 1.5),
-    ("at most 1/3 of Flask-Session", "frameworks", "Flask", "Redis", "read", "Flask-Session/Redis", 1 / 3),
-    ("at most 1/2 of the Redis store", "frameworks", "WSGI", "SQLite", "read", f"{OURS}/Redis", 1 / 2),
-)
-
-
 def _targets(parts: Parts) -> str:
-    rows = []
-    for text, name, framework, store, work, peer, most in _TARGETS:
-        readings = Readings(parts[name]) if name in parts else None
-        cells = [f"{framework}, {store}, {work}: {text}", f"×{most:.3g}"]
-        for cores in (1, 2):
-            costs = [
-                readings.cost_of(f"{framework}/{OURS}/{store}", work, cores) if readings else None,
-                readings.cost_of(f"{framework}/{peer}", work, cores) if readings else None,
-            ]
-            ratios = [a / b for a, b in zip(*costs, strict=True) if b > 0] if all(costs) else []
-            figure = Figure.of(ratios) if ratios else None
-            met = "" if figure is None else (", met" if figure.median <= most else ", **missed**")
-            cells.append(figure.text(".2f", "×") + met if figure else "–")
-        rows.append(cells)
-    return _table(("what a request costs over the bare application", "target", "one core", "two cores"), rows)
+    heads = ("what", "target", "one core", "two cores")
+    return table(heads, [astuple(verdict) for verdict in verdicts(parts)])
 
 
 def _layouts(work: str) -> Callable[[Parts], str]:
@@ -227,7 +207,7 @@ def _layouts(work: str) -> Callable[[Parts], str]:
                     next(statistics.median(all_) for all_ in one.rounds.values())
                 )
         form = ",.0f" if work == "bytes" else ".1f"
-        return _table(
+        return table(
             ("session", *names),
             [
                 (title, *(f"{figure:{form}} ×{figure / figures[0]:.2f}" for figure in figures))
@@ -256,6 +236,7 @@ _BLOCKS: Mapping[str, Callable[[Parts], str]] = {
     "users_sign_in": _growth("users", "sign_in", "ms", ",.2f", "ms"),
     "users_of_user": _growth("users", "of_user", "ms", ",.2f", "ms"),
     "users_revoke_user": _growth("users", "revoke_user", "ms", ",.2f", "ms"),
+    **capacity_page.BLOCKS,
 }
 
 
@@ -267,8 +248,10 @@ def images(parts: Parts) -> dict[str, str]:
     made: dict[str, str] = {}
     if "frameworks" in parts and (groups := _costs(parts["frameworks"])):
         unit = "µs of CPU a request, over the framework alone"
-        made["cost.svg"] = charts.bars("What reading a session costs, on Redis", unit, groups, OURS)
-    for name, work, title, axis, value, unit in (
+        made["cost.svg"] = charts.bars(
+            "What reading a session costs, on Redis", unit, groups, OURS, _foot(parts["frameworks"], 1)
+        )
+    for name, work, title, axis, reading, unit in (
         ("connections", "read", "More visitors at once", "connections", "rate", "requests per second"),
         ("size", "read", "Larger sessions: a short field is read", "bytes", "rate", "requests per second"),
         ("stored", "read", "More sessions in the store", "sessions stored", "rate", "requests per second"),
@@ -281,12 +264,26 @@ def images(parts: Parts) -> dict[str, str]:
             "milliseconds",
         ),
     ):
-        if name in parts:
+        if name in parts and _lines(parts[name], work, reading):
             log = name in {"size", "users"}
             made[f"bench-{name}.svg"] = charts.lines(
-                title, (axis, unit), _lines(parts[name], work, value), log=log
+                title,
+                (axis, unit),
+                _lines(parts[name], work, reading),
+                _foot(parts[name], _most(parts[name])),
+                log=log,
             )
     return made
+
+
+def _foot(part: Part, cores: int) -> str:
+    """What a chart says of its measurement."""
+    return f"{part['machine']['cpu']}, {CORES[cores]}, {day_of(part, '%b')}"
+
+
+def _most(part: Part) -> int:
+    """The cores that a chart of growth shows; the tables have all."""
+    return max(one.cores for one in series_of(part))
 
 
 def _costs(part: Part) -> dict[str, list[tuple[str, float]]]:
@@ -297,18 +294,19 @@ def _costs(part: Part) -> dict[str, list[tuple[str, float]]]:
         for site in SITES.values():
             if site.framework != framework or site.store != "Redis" or site.session == GET:
                 continue
-            if cost := readings.cost_of(site.name, "read", 1):
-                entries.append((title_of(site, part), max(0.0, statistics.median(cost))))
+            connections = readings.all[0].x
+            if cost := readings.cost_of("frameworks", framework, site.name, "read", 1, connections):
+                entries.append((title_of(site, part), statistics.median(cost)))
         if len(entries) > 1 and framework not in {"WSGI", "ASGI"}:
             groups[framework] = sorted(entries, key=lambda entry: -entry[1])
     return groups
 
 
-def _lines(part: Part, work: str, value: str) -> dict[str, list[tuple[float, float]]]:
+def _lines(part: Part, work: str, reading: str) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for one in series_of(part):
         site = SITES[one.site]
-        if one.rounds and (one.work == work or site.session == BARE):
+        if one.rounds and one.cores == _most(part) and (one.work == work or site.session == BARE):
             title = f"{site.framework}: {site.title}"
-            found.setdefault(title, []).append((one.x, statistics.median(one.rounds[value])))
+            found.setdefault(title, []).append((one.x, statistics.median(one.rounds[reading])))
     return {title: sorted(points) for title, points in found.items()}

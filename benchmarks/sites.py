@@ -18,9 +18,9 @@ from benchmarks.work import FIELDS, SECRET, Stores
 from coatcheck import AsyncSessions, Sessions
 from tests.servers.process import HOST
 
-__all__ = ["BARE", "GET", "OURS", "SITES", "Site"]
+__all__ = ["BARE", "GET", "ON_DEMAND", "OURS", "SITES", "Site", "django_postgres"]
 
-OURS, BARE, GET = "Coatcheck", "no session", "one GET"
+OURS, BARE, GET, ON_DEMAND = "Coatcheck", "no session", "one GET", "Coatcheck, on demand"
 _DAY = 86_400
 
 
@@ -61,7 +61,7 @@ def _add(framework: str, session: str, store: str, package: str) -> Callable[[An
     return decorate
 
 
-def _coatcheck(framework: str, *stores: str) -> Callable[[Any], Any]:
+def _coatcheck(framework: str, *stores: str, session: str = OURS) -> Callable[[Any], Any]:
     """Decorates an `attach` that is given a manager in place of the stores."""
     kind = Sessions if framework in SYNCHRONOUS else AsyncSessions
 
@@ -75,7 +75,7 @@ def _coatcheck(framework: str, *stores: str) -> Callable[[Any], Any]:
             return attached
 
         for store in stores:
-            _add(framework, OURS, store, "coatcheck")(on(store))
+            _add(framework, session, store, "coatcheck")(on(store))
         return attach
 
     return decorate
@@ -91,7 +91,7 @@ def _(make: Any, at: Stores) -> Any:
     return make(lambda environ: client.get("bare") and dict(FIELDS))
 
 
-@_coatcheck("WSGI", "Redis", "SQLite", "PostgreSQL", "Memcached", "memory")
+@_coatcheck("WSGI", "Redis", "SQLite", "PostgreSQL")
 def _(make: Any, sessions: Any) -> Any:
     from coatcheck.frameworks.wsgi import SessionMiddleware
 
@@ -116,11 +116,22 @@ def _(make: Any, at: Stores) -> Any:
     return make(get)
 
 
-@_coatcheck("ASGI", "Redis", "SQLite", "PostgreSQL", "Memcached", "memory")
+@_coatcheck("ASGI", "Redis", "SQLite")
 def _(make: Any, sessions: Any) -> Any:
     from coatcheck.frameworks.asgi import SessionMiddleware
 
     return SessionMiddleware(make(of_scope), sessions)
+
+
+@_coatcheck("ASGI", "Redis", session=ON_DEMAND)
+def _(make: Any, sessions: Any) -> Any:
+    from coatcheck.frameworks.asgi import SessionMiddleware
+
+    async def loaded(scope: Any) -> Any:
+        await sessions.load(scope["session"])
+        return scope["session"]
+
+    return SessionMiddleware(make(loaded), sessions, load="on_demand")
 
 
 @_add("ASGI", "Starlette's cookie", "", "starlette")
@@ -187,7 +198,8 @@ def _django_sessions(engine: str, **settings: Any) -> dict[str, Any]:
     }
 
 
-def _django_postgres(at: Stores) -> dict[str, Any]:
+def django_postgres(at: Stores) -> dict[str, Any]:
+    """Settings of Django for its sessions in PostgreSQL."""
     url = urlsplit(at.postgres)
     database = {"NAME": url.path[1:], "HOST": url.hostname, "PORT": url.port, "USER": url.username}
     # One connection a thread for all requests, which is its fastest.
@@ -206,13 +218,13 @@ def _(_: None, at: Stores) -> dict[str, Any]:
 
 @_add("Django", "Django's db sessions", "PostgreSQL", "django")
 def _(_: None, at: Stores) -> dict[str, Any]:
-    return _django_sessions("db", **_django_postgres(at))
+    return _django_sessions("db", **django_postgres(at))
 
 
 @_add("Django", "Django's cached_db sessions", "PostgreSQL and Memcached", "django")
 def _(_: None, at: Stores) -> dict[str, Any]:
     cache = _django_cache("memcached.PyMemcacheCache", f"{HOST}:{at.memcached}")
-    return _django_sessions("cached_db", **cache, **_django_postgres(at))
+    return _django_sessions("cached_db", **cache, **django_postgres(at))
 
 
 @_add("Django", "Django's signed cookies", "", "django")

@@ -36,7 +36,6 @@ class Stores:
 
     def url(self, store: str) -> str:
         return {
-            "memory": "memory://",
             "SQLite": f"sqlite:///{self.folder}/sites.db",
             "Redis": self.redis_url,
             "Memcached": f"memcached://{HOST}:{self.memcached}",

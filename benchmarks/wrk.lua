@@ -1,7 +1,8 @@
--- A request to one path in turn with each of some cookies. At the end, one line of JSON.
+-- A request to one path in turn with each of some cookies, from a given one on. At the end, one line of JSON.
 local requests, turn = {}, 0
 
 function init(arguments)
+  turn = tonumber(arguments[3])
   for cookie in io.lines(arguments[2]) do
     local headers = {}
     if cookie ~= "" then headers["Cookie"] = cookie end

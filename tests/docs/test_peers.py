@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from tests.docs.pages import ROOT
+from tests.docs.pages import DOCS, ROOT
 from tests.docs.peer_probes import PROBES
 from tests.docs.peers import PEERS
 
@@ -38,8 +38,29 @@ def test_the_table_says_what_a_library_does(name, seen):
 
 
 def test_the_table_names_the_versions_that_run():
-    assert "fastapi-redis-sdk 0.9" in TABLE  # is not installed
+    assert "fastapi-redis-sdk 0.9" in TABLE  # its sessions need HEXPIRE, of Redis 7.4
     said = [title.replace(",", "").split() for title in TABLE if not title.startswith("fastapi-redis-sdk")]
     assert [name for name, *_ in said] == list(PEERS)
     for name, *versions in said:
         assert ".".join(version(name).split(".")[:2]) in versions
+
+
+# The rows of the page that tell the same as a column of the README, and what they say where the README says "no".
+SAME = {
+    "two requests set different keys": (0, "one is lost"),
+    "a late write brings a signed-out session back": (1, "yes"),
+    "a nested change is kept": (2, "no"),
+    "a request that only reads also writes": (3, "yes"),
+}
+
+
+def test_the_page_that_explains_the_differences_says_the_same():
+    lines = (DOCS / "explanation" / "why-not-the-others.md").read_text().splitlines()
+    heads, _, *rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")
+    ]
+    told = {title: dict(zip(heads[1:], cells, strict=True)) for title, *cells in rows}
+    for title, (column, if_no) in SAME.items():
+        for library, said in told[title].items():
+            (cells,) = [cells for name, cells in TABLE.items() if name.startswith(library)]
+            assert (said == if_no) == (cells[column] == "no"), (title, library)

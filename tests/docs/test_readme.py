@@ -43,13 +43,16 @@ class Browser:
         return _heading(self.open())
 
     @contextmanager
-    def slow(self, path):
-        """Press a button in another tab, whose page has come when the block ends."""
+    def slow(self, path, work):
+        """Press a button in another tab, whose page has come when the block ends: then its work may end."""
         seen = []
         other = threading.Thread(target=lambda: seen.append(_heading(self.press(path))))
         other.start()
-        yield seen
-        other.join()
+        try:
+            yield seen
+        finally:
+            work.may_end.set()
+            other.join()
 
 
 def _heading(response):
@@ -104,10 +107,9 @@ def test_two_tabs_fill_one_basket(shop, working):
     with shop() as (module, port), working(module) as work:
         browser = Browser(port)
         assert browser.heading() == "Nobody: an empty basket"
-        with browser.slow("/add/coat") as seen:
+        with browser.slow("/add/coat", work) as seen:
             assert work.begun.wait(60)
             assert _heading(browser.press("/add/hat")) == "Nobody: hat"
-            work.may_end.set()
         assert seen == ["Nobody: hat, coat"]
 
 
@@ -116,10 +118,9 @@ def test_a_logout_stays_though_a_late_response_arrives(shop, working):
         browser = Browser(port)
         browser.press("/add/hat")
         assert _heading(browser.press("/sign-in")) == "ada: hat"
-        with browser.slow("/add/coat") as seen:
+        with browser.slow("/add/coat", work) as seen:
             assert work.begun.wait(60)
             assert _heading(browser.press("/sign-out")) == "Nobody: an empty basket"
-            work.may_end.set()
         assert seen == ["Nobody: an empty basket"]
         assert browser.heading() == "Nobody: an empty basket"
 

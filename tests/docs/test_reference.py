@@ -94,7 +94,7 @@ def test_every_option_of_a_store_stands_in_a_table_and_no_other_does():
     assert {option for table in tables for option in told_defaults(table)} == options
 
 
-def test_the_table_of_urls_names_stores_that_open(empty_folder):
+def test_the_urls_of_the_table_that_need_no_server_open(empty_folder):
     # That each of them gives a manager is tested in tests/test_urls_of_platforms.py.
     urls = [row[0].strip("`") for row in rows_under("URLs", "settings")]
     for url in urls[:2]:

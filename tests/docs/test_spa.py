@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import sqlite3
 import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ def static():
 @pytest.fixture
 def served(empty_folder, monkeypatch):
     """The API of the page as it stands there, or for pages of another site; its address."""
-    opened = []
+    opened = ExitStack()
 
     def served(module, origin, *, cross_site=False):
         monkeypatch.setenv("PAGES", origin)
@@ -68,13 +70,11 @@ def served(empty_folder, monkeypatch):
                     text = text.replace("AsyncCookieSettings, Sessions", "AsyncSessions, CookieSettings")
                 keep_file(Path(named[1]), text, continues=False)
         app = importlib.import_module(module).app
-        port = (wsgi_port if module == "flask_api" else asgi_port)(app)
-        opened.append(port)
-        return f"http://localhost:{port.__enter__()}"
+        port = opened.enter_context((wsgi_port if module == "flask_api" else asgi_port)(app))
+        return f"http://localhost:{port}"
 
-    yield served
-    for port in opened:
-        port.__exit__(None, None, None)
+    with opened:
+        yield served
 
 
 def shows(page, text):
@@ -119,8 +119,13 @@ def test_a_page_of_an_origin_that_is_not_listed_can_neither_read_nor_write(page,
     static.text = text.replace("http://localhost:8000", served(module, "https://app.example.org"))
     page.goto(f"http://localhost:{static.port}")
     shows(page, "Failed to fetch")
+    page.locator("output").evaluate("output => { output.textContent = '' }")
     page.locator("#scarf").click()
     shows(page, "Failed to fetch")
+    with closing(sqlite3.connect("sessions.db")) as stored:
+        # Reading makes a token for the forms, so there is a session; but the write did not arrive.
+        records = [data for (data,) in stored.execute('SELECT data FROM "coatcheck:sessions"')]
+    assert [data for data in records if b"basket" in data] == []
 
 
 @pytest.fixture

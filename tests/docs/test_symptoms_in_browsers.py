@@ -31,6 +31,7 @@ def browsing(test):
 @pytest.fixture(scope="module")
 def chromium():
     """A browser that finds `shop.test` on this machine, where plain http is as insecure as anywhere."""
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         flags = [*FLAGS, "--host-resolver-rules=MAP *.test 127.0.0.1"]
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)

@@ -3,7 +3,6 @@
 import importlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from tests.docs.pages import DOCS, keep_file, run_console, run_pytest
+from tests.servers.process import free_port
 
 TUTORIAL = (DOCS / "tutorial" / "first-site.md").read_text()
 STEPS = re.split(r"^## \d\. .*$", TUTORIAL, flags=re.MULTILINE)[1:]
@@ -134,9 +134,7 @@ def test_step_6_passes_as_a_reader_runs_it(follow, empty_folder):
 
 def test_the_finished_site_works_over_http(follow, empty_folder):
     follow(5).sessions.shutdown()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "flask", "run", "--port", str(port)], cwd=empty_folder)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as browser:

@@ -7,16 +7,18 @@ over plain http, as Safari doesn't.
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
+from http.client import RemoteDisconnected
 from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 import pytest
+
+from tests.servers.process import free_port
 
 ROOT = Path(__file__).parents[2]
 WHEELS = ROOT / "build" / "wheel"
@@ -40,15 +42,12 @@ def port(tmp_path_factory):
     (folder / "app.py").write_text(APP)
     uv = ROOT / ".venv" / "bin" / "uv"
     subprocess.run([uv, "venv", "--quiet", "--seed", "--python", sys.executable, folder / "venv"], check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     path = f"{folder / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SESSION_SECRET")},
         "PATH": path,
         "PIP_CONSTRAINT": str(_constraints(folder)),
-        "PIP_FIND_LINKS": str(WHEELS),  # which pip prefers to the same version on PyPI
         "PIP_ONLY_BINARY": ":all:",
         "PIP_QUIET": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -62,16 +61,16 @@ def port(tmp_path_factory):
         os.killpg(
             server.pid, signal.SIGTERM
         )  # bash, flask, and the process that flask restarts after a change
-        server.wait()
+        server.wait(60)
 
 
 def _constraints(folder):
-    """The versions of the lock, and that of the wheel."""
+    """The versions of the lock, and the wheel by its path: by its version alone, pip may prefer one from PyPI."""
     (wheel,) = WHEELS.glob("*.whl")
     lock = (ROOT / "requirements" / "dev.lock").read_text()
     pins = re.findall(r"^(\S+==.*?) \\$", lock, re.MULTILINE)
     constraints = folder / "constraints.txt"
-    constraints.write_text("\n".join([*pins, f"coatcheck=={wheel.name.split('-')[1]}"]))
+    constraints.write_text("\n".join([*pins, f"coatcheck @ {wheel.as_uri()}"]))
     return constraints
 
 
@@ -95,7 +94,9 @@ def _when_it_serves(see, server):
     while True:
         try:
             return see()
-        except URLError:
+        except HTTPError:
+            raise
+        except (URLError, RemoteDisconnected):
             assert server.poll() is None, "a command of the README failed"
             assert time.monotonic() < end, "the server did not start in time"
             time.sleep(0.05)
