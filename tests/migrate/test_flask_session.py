@@ -90,12 +90,12 @@ def test_with_keep_the_old_site_can_be_gone_back_to(in_redis, new):
     where, count = in_redis
     before = {"LIBRARY": "flask-session", **where}
     _, cookies = visits(APP, "", "/in/ada", "/put/last/one", **before)
-    (me,), after = visits(APP, cookies, "/me", **where, **new, KEEP="1")
+    (me,), after = visits(APP, cookies, "/me", **where, **new, KEEP_OLD="1")
     assert count() == 1
     (back,), _ = visits(APP, after, "/me", **before)
     assert json.loads(back) == json.loads(me)
-    _, out = visits(APP, after, "/out", **where, **new, KEEP="1")
-    (nobody,), _ = visits(APP, out, "/me", **where, **new, KEEP="1")
+    _, out = visits(APP, after, "/out", **where, **new, KEEP_OLD="1")
+    (nobody,), _ = visits(APP, out, "/me", **where, **new, KEEP_OLD="1")
     assert json.loads(nobody) == {}
 
 

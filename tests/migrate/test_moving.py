@@ -1,5 +1,6 @@
 """A visitor of another library arrives: with everything, once, and for good."""
 
+import asyncio
 import threading
 import time
 import traceback
@@ -30,35 +31,6 @@ from tests.visitor import OLD_SECRET, SECRET
 
 pytestmark = pytest.mark.promise("6", "13", "15")
 EVERYTHING = {"user": "ada", "cart": [1, 2]}
-
-
-@pytest.fixture(params=["sync", "async"])
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def a_house(kind):
-    """Makes sites with a manager of one kind."""
-    houses = []
-
-    def make(library=None, **options):
-        houses.append(House(kind, library, **options))
-        return houses[-1]
-
-    yield make
-    for house in houses:
-        house.close()
-
-
-@pytest.fixture
-def house_of_threads():
-    return House("sync")
-
-
-@pytest.fixture
-def house(a_house):
-    return a_house()
 
 
 def test_the_first_request_has_everything_and_gets_a_cookie_of_ours(house):
@@ -109,14 +81,14 @@ def test_once_the_new_cookie_was_seen_the_old_one_is_worth_nothing_soon(house):
 @pytest.mark.parametrize("old", ["removed", "kept", "a cookie"])
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(days=1)])
 def test_after_a_logout_the_old_cookie_opens_nothing(a_house, old, later):
-    house = a_house(keep=old == "kept")
+    house = a_house(keep_old=old == "kept")
     house.library.removes = old != "a cookie"
     _, cookies = house.visit()
     _, cookies = house.visit(cookies, lambda session: session.sign_out())
     assert cookies == OLD
     house.later(later)
     assert house.visit(cookies) == ({}, OLD)
-    assert (house.library.sessions == {}) is (old == "removed")
+    assert (house.library.sessions == {}) is (old != "a cookie")
 
 
 def test_right_after_a_logout_the_next_form_works_though_the_browser_still_has_the_old_cookie(house):
@@ -139,11 +111,11 @@ def test_nor_where_the_old_library_writes_its_record_once_more(house):
 
 @pytest.mark.promise("12")
 def test_nor_when_the_secret_has_been_replaced_meanwhile(a_house):
-    house = a_house(keep=True)
+    house = a_house(keep_old=True)
     _, cookies = house.visit()
     house.visit(cookies, lambda session: session.sign_out())
     house.later(timedelta(days=1))
-    assert a_house(house.library, keep=True, **with_secret(house, OLD_SECRET)).visit() == ({}, OLD)
+    assert a_house(house.library, keep_old=True, **with_secret(house, OLD_SECRET)).visit() == ({}, OLD)
 
 
 @pytest.mark.promise("12", "17")
@@ -659,7 +631,7 @@ def test_memcached_which_may_lose_a_mark_is_refused_where_nothing_else_ends_an_o
     library.removes = wrong != "in a cookie"
     sessions = Sessions.from_url("memcached://localhost:1", secret=SECRET)
     with pytest.raises(ConfigurationError, match="Memcached may lose the mark"):
-        Migrating(sessions, from_=library, keep=wrong == "kept")
+        Migrating(sessions, from_=library, keep_old=wrong == "kept")
     Migrating(sessions, from_=Library())
 
 
@@ -692,3 +664,34 @@ def test_its_settings_can_be_changed_as_of_any_manager(house):
     other = getattr(house.sessions, "manager", house.sessions).with_settings(idle_timeout=timedelta(hours=1))
     assert type(other) in {Migrating, AsyncMigrating}
     assert other._requests._sources == [house.library]
+
+
+def test_a_task_that_loads_late_leaves_alone_what_another_task_of_the_request_has_begun():
+    house = House("async")
+    sessions = house.sessions.manager
+    asked, has_ended = threading.Event(), threading.Event()
+
+    def wait():
+        asked.set()
+        assert has_ended.wait(30)
+
+    house.library.before = wait
+
+    async def request():
+        session = sessions.open(OLD)
+        late = asyncio.create_task(sessions.load(session))
+        assert await asyncio.to_thread(asked.wait, 30)
+        await sessions.load(session)
+        session.sign_out()
+        await sessions.save(session)
+        session["begun"] = 1
+        await sessions.save(session)
+        has_ended.set()
+        await late
+        session["late"] = 2
+        await sessions.close(session, last=True)
+        return dict(session), session.is_new
+
+    assert house.sessions.runner.run(request()) == ({"begun": 1, "late": 2}, False)
+    assert len(house.told("created")) == 1
+    house.close()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from coatcheck.compat.pickles import loads
-from coatcheck.core.moving import Old
+from coatcheck.core.old_sessions import Old
 from coatcheck.errors import ConfigurationError
 from coatcheck.migrate.records import InRedis, InTable, decoded, mapping, records_in, utc
 from coatcheck.model.fields import Flash

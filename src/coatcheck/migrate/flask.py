@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coatcheck.compat.pickles import loads
-from coatcheck.core.moving import Old
+from coatcheck.core.old_sessions import Old
 from coatcheck.migrate.records import InRedis, decoded, is_id, mapping, records_in
 from coatcheck.model.fields import Flash
 

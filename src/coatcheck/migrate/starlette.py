@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from coatcheck.core.moving import Old
+from coatcheck.core.old_sessions import Old
 from coatcheck.migrate.records import InRedis, decoded, is_id, mapping
 
 if TYPE_CHECKING:

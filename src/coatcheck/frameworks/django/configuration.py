@@ -81,7 +81,7 @@ def sessions() -> Sessions:
         defaults |= {"idle_timeout": age, "absolute_timeout": max(age, _LONGEST_OF_BROWSER)}
     moves: dict[str, Any] = {}
     if "from_" in given:
-        moves = {"from_": given.pop("from_"), "keep": given.pop("keep", False)}
+        moves = {"from_": given.pop("from_"), "keep_old": given.pop("keep_old", False)}
     options = {**defaults, **given}
     if _store:
         manager = Sessions(_store[0], **split_options(options)[1])
