@@ -309,12 +309,13 @@ def test_the_field_that_names_the_user_stays_behind_last(a_house):
     assert user == "ada"
 
 
-@pytest.mark.parametrize("length", range(150, 260, 7))
-def test_a_record_of_any_user_fits(house_of_threads, length):
+@pytest.mark.parametrize("length", [*range(150, 255, 7), 255, 256])
+def test_a_record_of_any_user_fits(length):
     fields = {"user": "ü" * length, **{f"field{n}": "y" * n for n in range(100)}}
     house = House("sync", Library(ada=Old(fields)), max_bytes=2_048)
-    found, _ = house.visit()
-    assert found["user"] == fields["user"] if length <= 255 else house.told("migrated")
+    (found, user), _ = house.visit(work=lambda session: (dict(session), session.user))
+    assert found["user"] == fields["user"]
+    assert user == (fields["user"] if length <= 255 else None)
 
 
 def test_names_are_told_as_one_line_and_not_without_end(a_house):
@@ -356,6 +357,17 @@ def test_a_user_that_nobody_can_read_is_named_and_the_session_is_nobodys(a_house
         ({"rest": timedelta(days=900)}, timedelta(hours=24), timedelta(days=30)),
         ({"rest": timedelta.max}, timedelta(hours=24), timedelta(days=30)),
         ({"idle": timedelta.max}, timedelta(days=30), timedelta(days=30)),
+        ({"longest_idle": timedelta(hours=1), "permanent": True}, timedelta(hours=1), timedelta(days=90)),
+        ({"longest_idle": timedelta(days=60), "permanent": True}, timedelta(days=30), timedelta(days=90)),
+        ({"rest": timedelta(days=60), "idle": timedelta(days=60)}, timedelta(days=30), timedelta(days=30)),
+        (
+            {"rest": timedelta(days=365), "idle": timedelta(days=365), "permanent": True, "exceeds": True},
+            timedelta(days=365),
+            timedelta(days=365),
+        ),
+        ({"idle": timedelta(days=365), "exceeds": True}, timedelta(days=365), timedelta(days=365)),
+        ({"idle": timedelta(hours=2), "exceeds": True}, timedelta(hours=2), timedelta(days=30)),
+        ({"idle": timedelta.max, "exceeds": True}, timedelta(days=400), timedelta(days=400)),
     ],
 )
 def test_lifetimes_are_carried_over(a_house, old, idle, absolute):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -16,7 +15,7 @@ from coatcheck.http.token import Token
 from coatcheck.model import codec
 from coatcheck.model.fields import FLASH, stored_flash
 from coatcheck.model.format import encode
-from coatcheck.model.lifetimes import milliseconds
+from coatcheck.model.lifetimes import LONGEST_COOKIE, milliseconds
 from coatcheck.model.ports import REVISION_BYTES
 from coatcheck.model.record import MARK_BYTES, Record
 
@@ -48,9 +47,10 @@ class Adoption:
     ) -> None:
         self._settings = settings
         self.lost = list(old.lost)
-        own_idle, own_absolute = _milliseconds(old.idle), _milliseconds(old.rest)
-        limits = settings.lifetimes.limits(permanent=old.permanent)
-        idle, absolute = min(own_idle or limits[0], limits[1]), min(own_absolute or limits[1], limits[1])
+        own_idle, own_absolute = self._limits_of(old)
+        idle, absolute = settings.lifetimes.limits(
+            permanent=old.permanent, idle=own_idle, absolute=own_absolute
+        )
         self.record = Record(
             key=token.key,
             secret_hash=settings.ring.successor(token).secret_hash,
@@ -61,9 +61,9 @@ class Adoption:
             mark=random(MARK_BYTES),
             permanent=old.permanent,
             previous=token.secret_hash,
-            idle=own_idle and idle,
-            absolute=own_absolute and absolute,
-            covered=settings.lifetimes.longest(own_absolute and absolute),
+            idle=own_idle,
+            absolute=own_absolute,
+            covered=settings.lifetimes.longest(own_absolute),
             fields=self._fields_of(old, now),
         )
         user = None
@@ -84,6 +84,23 @@ class Adoption:
         more = len(shown) - _NAMES_TOLD
         told = ", ".join(shown[:_NAMES_TOLD]) + (f", and {more} more" if more > 0 else "")
         return f"from {name}; not carried over: {told}"
+
+    def _limits_of(self, old: Old) -> tuple[int, int]:
+        """The idle and the absolute limit that the record has of its own (ms); 0: none."""
+        usual_idle, usual_absolute = self._settings.lifetimes.limits(permanent=old.permanent)
+        idle, rest, longest_idle = [
+            0 if span is None else max(1, milliseconds(span))
+            for span in (old.idle, old.rest, old.longest_idle)
+        ]
+        if not idle and 0 < longest_idle < usual_idle:
+            idle = longest_idle
+        if old.exceeds:
+            if not rest and idle > usual_absolute:
+                rest = idle
+            longest = milliseconds(LONGEST_COOKIE)
+        else:
+            longest = usual_absolute
+        return min(idle, rest or usual_absolute, longest), min(rest, longest)
 
     def _fields_of(self, old: Old, now: int) -> dict[str, bytes]:
         fields: dict[str, bytes] = {}
@@ -114,7 +131,3 @@ class Adoption:
                 excess -= len(name.encode()) + len(fields.pop(name))
                 self.lost.append(_A_MESSAGE if name.startswith(FLASH) else name)
             self.record = replace(self.record, fields=dict(fields))
-
-
-def _milliseconds(span: timedelta | None) -> int:
-    return 0 if span is None else max(1, milliseconds(span))

@@ -36,6 +36,9 @@ class Old(Struct, frozen=True):
         permanent: Whether its cookie outlives the browser.
         idle: Its own idle limit; None: the one of the settings.
         rest: Its remaining lifetime, which use does not extend; None: that of the settings.
+        longest_idle: The idle limit of all sessions of the old library; None: there was none. The shorter of this and that
+            of the settings counts.
+        exceeds: Whether `idle` and `rest` count also where they are longer than the settings allow, up to 400 days.
     """
 
     fields: Mapping[Any, Any]
@@ -44,6 +47,8 @@ class Old(Struct, frozen=True):
     permanent: bool = False
     idle: timedelta | None = None
     rest: timedelta | None = None
+    longest_idle: timedelta | None = None
+    exceeds: bool = False
 
     def __repr__(self) -> str:
         return silent(self)
