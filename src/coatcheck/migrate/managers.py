@@ -81,8 +81,8 @@ class Migrating(_Moves, Sessions):
         Args:
             sessions: The other one. Its setting `identity` says which of the old fields names the user.
             from_: Where the old sessions are. Of several, each is asked in turn.
-            keep_old: Leave the old records where they are, for servers that still run with the old library, and to go back.
-                What changes from then on is not in them.
+            keep_old: Leave the old records where they are until a logout, for servers that still run with the old library,
+                and to go back. What changes from then on is not in them.
 
         Raises:
             ConfigurationError: No source is named.
@@ -91,7 +91,11 @@ class Migrating(_Moves, Sessions):
         self._take_over(sessions, from_, keep_old=keep_old)
 
     def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
-        """As `Sessions.revoke_user`. Those of the user that have not been carried over yet are ended, too."""
+        """As `Sessions.revoke_user`. Those of the user that have not been carried over yet are ended here, too.
+
+        Servers with the old library still accept them. A Redis that evicts keys (``volatile-…``, ``allkeys-…``) may lose
+        the mark that ends them.
+        """
         now = self._now()
         self._run(self._end_old_of(user, now, keep), now)
         return super().revoke_user(user, keep)
