@@ -1,12 +1,18 @@
 """A logout ends the old sessions that the request presents, and costs nothing where there are none."""
 
+import asyncio
+from contextlib import suppress
+from functools import partial
+
 import pytest
 
 from coatcheck import Session, StoreUnavailable
-from coatcheck.migrate import Old
+from coatcheck.migrate import FlaskSession, Old
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AsyncStoreWrapper, StoreWrapper
 from tests.migrate.house import OLD, House, Library
+from tests.migrate.test_sources import Client
+from tests.visitor import OLD_SECRET
 
 pytestmark = pytest.mark.promise("12")
 JUNK = b"; ".join(b"old=id-of-nobody-%d" % number for number in range(4))
@@ -128,6 +134,45 @@ def test_a_token_of_ours_under_the_cookies_old_name_is_no_old_id(a_house):
     assert library.asked == []
 
 
+@pytest.mark.promise("18")
+def test_flask_session_under_the_name_of_our_cookie_is_not_asked_for_a_token_of_ours_either(kind):
+    client, asked = Client(), []
+    client.get = client.delete = asked.append
+    house = House(kind, FlaskSession(client, cookie="coatcheck"), insecure_http=True)
+    _, cookies = house.visit(b"", lambda session: session.sign_in("ada"))
+    house.visit(cookies, lambda session: session.sign_out())
+    assert asked == []
+    house.close()
+
+
+# Going back, and forward again
+
+
+def test_a_logout_on_the_old_site_counts_after_a_new_secret_and_an_empty_store(a_house):
+    house = a_house(keep_old=True)
+    _, cookies = house.visit()
+    assert a_house(house.library, secret=OLD_SECRET, keep_old=True).visit(cookies)[0]["user"] == "ada"
+    house.library.sessions.clear()  # the logout
+    assert a_house(house.library, secret=OLD_SECRET).visit(cookies)[0] == {}
+
+
+def counted(session, number):
+    seen, session["last"] = session.get("last"), number
+    return seen
+
+
+def test_old_servers_and_new_ones_serve_one_visitor_in_turn(a_house):
+    """The old server is the library itself."""
+    house = a_house(keep_old=True)
+    cookies = OLD
+    for number in range(3):
+        assert house.library.sessions["ada"].fields["user"] == "ada"
+        seen, cookies = house.visit(cookies, partial(counted, number=number))
+        assert seen == (number - 1 if number else None)
+    house.visit(cookies, lambda session: session.sign_out())
+    assert house.library.sessions == {}
+
+
 # All sessions of a user, but for one
 
 
@@ -169,3 +214,70 @@ def test_a_user_ended_again_keeps_only_the_last_one_to_keep(a_house):
     house.sessions.revoke_user("ada", keep=first)
     house.sessions.revoke_user("ada", keep=second)
     assert house.visit(OLD)[0] == house.visit(b"old=id-of-again")[0] == {}
+
+
+# Cancelled requests
+
+
+class Cancelling(AsyncCounting):
+    """Cancels a request at its n-th call, which is carried out."""
+
+    task, number = None, 0
+
+    async def around(self, call, send):
+        answer = await super().around(call, send)
+        if len(self.calls) == self.number:
+            self.task.cancel()
+            await asyncio.sleep(0)
+        return answer
+
+
+def cancelled(house, store, number, cookies, work=dict):
+    """A request that is cancelled at its n-th call of the store; how many calls there were."""
+    sessions = house.sessions.manager
+
+    async def request():
+        session = sessions.open(cookies)
+        await sessions.load(session)
+        work(session)
+        await sessions.close(session, last=True)
+
+    async def cancel():
+        store.calls, store.number = [], number
+        store.task = asyncio.create_task(request())
+        with suppress(asyncio.CancelledError):
+            await store.task
+        store.number = 0
+
+    house.sessions.runner.run(cancel())
+    return len(store.calls)
+
+
+@pytest.mark.promise("6", "20")
+@pytest.mark.parametrize("number", range(1, 13))
+def test_wherever_the_first_request_is_cancelled_the_next_one_has_everything(number):
+    store = Cancelling(AsyncMemoryStore())
+    house = House("async", store=store)
+    calls = cancelled(house, store, number, OLD)
+    if number == 12:
+        assert 3 < calls < number  # there is no later call
+    fields, cookies = house.visit()
+    assert fields == {"user": "ada", "cart": [1, 2]}
+    assert [info.user for info in house.sessions.of_user("ada")] == ["ada"]
+    house.visit(cookies, lambda session: session.sign_out())
+    assert [house.visit(each)[0] for each in (OLD, cookies)] == [{}, {}]
+    house.close()
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_wherever_a_logout_is_cancelled_the_next_one_ends_everything(number):
+    store = Cancelling(AsyncMemoryStore())
+    house = House("async", store=store, keep_old=True)
+    _, cookies = house.visit()
+    calls = cancelled(house, store, number, cookies, lambda session: session.sign_out())
+    if number == 5:
+        assert 1 < calls < number
+    _, after = house.visit(cookies, lambda session: session.sign_out())
+    assert house.library.sessions == {}
+    assert [house.visit(each)[0] for each in (OLD, cookies, after)] == [{}, {}, {}]
+    house.close()
