@@ -59,6 +59,9 @@ class _Moves(Manager):
         kept = None if handle is None else key_of(handle)
         return self._requests.marks.end_old_of(checked_user(user), now, kept or b"")
 
+    def _cookie_names(self) -> list[bytes]:
+        return [*super()._cookie_names(), *(source.cookie.encode() for source in self._sources)]
+
     def _flows(self, settings: Settings, users: Users, random: Callable[[int], bytes]) -> Requests:
         return Moving(settings, users, random, self._sources, keep_old=self._keep_old)
 
