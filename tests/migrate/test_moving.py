@@ -16,6 +16,7 @@ from coatcheck import (
     ConfigurationError,
     CookieSettings,
     Flash,
+    ForeignSessionWarning,
     Session,
     Sessions,
     StoreUnavailable,
@@ -637,6 +638,15 @@ def test_what_is_no_source_is_refused(wrong):
 def test_a_manager_that_moves_already_is_refused(house_of_threads):
     with pytest.raises(ConfigurationError, match="all sources"):
         Migrating(house_of_threads.sessions, from_=Library())
+
+
+def test_a_manager_that_moves_inside_one_that_does_not_is_named_once(house_of_threads):
+    inner = house_of_threads.sessions
+    outer = Sessions(inner.store, secret=SECRET, identity="user").open(OLD)
+    with pytest.warns(ForeignSessionWarning, match="no old session is carried over"):
+        assert inner.agrees_with(outer)
+    assert inner.agrees_with(outer)
+    assert House("sync").sessions.agrees_with(inner.open(OLD))
 
 
 @pytest.mark.parametrize("wrong", ["kept", "in a cookie"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from coatcheck.core.moving import Moving
 from coatcheck.core.old_sessions import Source
 from coatcheck.core.requests import Requests
 from coatcheck.core.users import Users
-from coatcheck.errors import ConfigurationError
+from coatcheck.errors import ConfigurationError, ForeignSessionWarning
 from coatcheck.http.token import key_of
 from coatcheck.manager import Manager, checked_user, handle_or_none, refuse_other_kind, shares_docs_of
 from coatcheck.session import Session
@@ -58,6 +59,19 @@ class _Moves(Manager):
         handle = handle_or_none(keep)
         kept = None if handle is None else key_of(handle)
         return self._requests.marks.end_old_of(checked_user(user), now, kept or b"")
+
+    def agrees_with(self, outer: Session, *, named: bool = True) -> bool:
+        """See `Manager.agrees_with`. An outer layer that moves nothing is named once, by a warning."""
+        agrees = super().agrees_with(outer, named=named)
+        if agrees and not isinstance(outer.sessions, _Moves) and not self._rival_named:
+            self._rival_named = True
+            warnings.warn(
+                "Two session layers serve one request and share one session. Only the inner one is a Migrating, and the "
+                "outer one opens the session: no old session is carried over. Give both the Migrating.",
+                ForeignSessionWarning,
+                stacklevel=2,
+            )
+        return agrees
 
     def _cookie_names(self) -> list[bytes]:
         return [*super()._cookie_names(), *(source.cookie.encode() for source in self._sources)]
