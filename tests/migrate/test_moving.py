@@ -339,6 +339,13 @@ def test_messages_that_wait_are_shown_once_and_in_order(a_house):
     assert house.told("migrated") == ["from the old library; not carried over: a message"]
 
 
+def test_a_message_that_is_too_large_is_named_as_one(a_house):
+    flashes = [Flash("info", "x" * 3_000)]
+    house = a_house(Library(ada=Old({"user": "ada"}, flashes=flashes)), max_bytes=2_048)
+    assert house.visit()[0] == {"user": "ada"}
+    assert house.told("migrated") == ["from the old library; not carried over: a message"]
+
+
 def test_a_user_that_nobody_can_read_is_named_and_the_session_is_nobodys(a_house):
     house = a_house(Library(ada=Old({"user": ["ada"], "a": 1})))
     (fields, user), _ = house.visit(work=lambda session: (dict(session), session.user))
