@@ -136,6 +136,16 @@ class Manager:
             return {}
         return {self.settings.template.name: self.settings.ring.sign(token)}
 
+    def may_be_in(self, cookies: bytes) -> bool:
+        """Whether a session may be in a Cookie header. The store is not asked."""
+        return any(name in cookies for name in self._cookie_names())
+
+    def _cookie_names(self) -> list[bytes]:
+        return [
+            self.settings.cookie_name,
+            *(template.name.encode() for template, _ in self.settings.former),
+        ]
+
     def agrees_with(self, outer: Session, *, named: bool = True) -> bool:
         """Whether a session that an outer layer of ours opened for this request is the one to use here.
 

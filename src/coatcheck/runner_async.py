@@ -133,15 +133,19 @@ class _Aside:
         self._pid = 0
 
     async def call(self, work: Callable[[], Any], deadline: float) -> Any:
-        """What `work` returns, or the exception that it raises; a TimeoutError where it is not done by the deadline."""
-        if self._pool is None or self._pid != os.getpid():  # a fork leaves the threads to the parent
-            self._pool = ThreadPoolExecutor(_THREADS_ASIDE, thread_name_prefix="coatcheck-aside")
+        """What `work` returns, or the exception that it raises.
+
+        A TimeoutError where it is not done by the deadline, and a RuntimeError where another loop closes this meanwhile.
+        """
+        pool = self._pool
+        if pool is None or self._pid != os.getpid():  # a fork leaves the threads to the parent
+            pool = self._pool = ThreadPoolExecutor(_THREADS_ASIDE, thread_name_prefix="coatcheck-aside")
             self._pid = os.getpid()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await loop.run_in_executor(self._pool, outcome, work)
-        except TimeoutError as error:
+                return await loop.run_in_executor(pool, outcome, work)
+        except (TimeoutError, RuntimeError) as error:
             return error
 
     def close(self) -> None:

@@ -26,9 +26,12 @@ from django.utils import timezone
 from django.utils.safestring import mark_safe
 
 from coatcheck import CookieSettings, Sessions
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import ConfigurationError, StoreUnavailable
 from coatcheck.frameworks.django import SessionMiddleware, SessionStore, get_session, sessions
+from coatcheck.frameworks.django.engine import DjangoSession
+from coatcheck.responder import Responder
 from tests.behaviours.site import SECRET
+from tests.migrate.house import OLD, Library
 
 
 @pytest.fixture(autouse=True)
@@ -339,6 +342,23 @@ def test_whether_a_session_is_empty_is_a_look_at_it_and_asks_no_store(manager):
         return SessionStore().is_empty()
 
     assert async_to_sync(on_a_loop)()
+
+
+def test_nor_does_a_look_move_a_session_of_an_old_library():
+    library = Library()
+    with override_settings(COATCHECK={"url": "memory://", "from_": library}):
+        session = sessions().open(OLD, session_type=DjangoSession)
+        assert not SessionStore(responder=Responder(sessions(), session)).is_empty()
+        assert library.asked == []
+        assert session["user"] == "ada"
+
+
+def test_what_keeps_old_sessions_is_refused_without_any():
+    with (
+        override_settings(COATCHECK={"url": "memory://", "keep_old": True}),
+        pytest.raises(ConfigurationError, match="keep_old"),
+    ):
+        sessions()
 
 
 def test_the_age_that_a_site_sets_is_also_that_of_a_session_that_ends_with_the_browser():

@@ -54,7 +54,7 @@ class Library:
 class House:
     """A site that moves, with the managers of both kinds called alike."""
 
-    def __init__(self, kind="sync", library=None, *, store=None, keep=False, **options):
+    def __init__(self, kind="sync", library=None, *, store=None, keep_old=False, **options):
         self.library = library or Library()
         self.events = []
         self.clock = ManualClock()
@@ -67,10 +67,12 @@ class House:
         }
         if kind == "sync":
             sessions = Sessions(store or MemoryStore(), **settings)
-            self.sessions = Migrating(sessions, from_=self.library, keep=keep)
+            self.sessions = Migrating(sessions, from_=self.library, keep_old=keep_old)
         else:
             self.sessions = Blocking(store, **settings)
-            self.sessions.manager = AsyncMigrating(self.sessions.manager, from_=self.library, keep=keep)
+            self.sessions.manager = AsyncMigrating(
+                self.sessions.manager, from_=self.library, keep_old=keep_old
+            )
         self.name = self.sessions.settings.template.name
 
     def visit(self, cookies=OLD, work=dict):

@@ -86,17 +86,20 @@ def test_a_session_of_flask_session_goes_on(release, form, signed, old, new, req
     assert again == me
 
 
-def test_with_keep_the_old_site_can_be_gone_back_to(in_redis, new):
+@pytest.mark.promise("12")
+def test_with_keep_old_the_old_site_knows_the_visitor_until_the_logout_on_the_new_one(in_redis, new):
     where, count = in_redis
     before = {"LIBRARY": "flask-session", **where}
     _, cookies = visits(APP, "", "/in/ada", "/put/last/one", **before)
-    (me,), after = visits(APP, cookies, "/me", **where, **new, KEEP="1")
+    (me,), after = visits(APP, cookies, "/me", **where, **new, KEEP_OLD="1")
     assert count() == 1
     (back,), _ = visits(APP, after, "/me", **before)
     assert json.loads(back) == json.loads(me)
-    _, out = visits(APP, after, "/out", **where, **new, KEEP="1")
-    (nobody,), _ = visits(APP, out, "/me", **where, **new, KEEP="1")
-    assert json.loads(nobody) == {}
+    _, out = visits(APP, after, "/out", **where, **new, KEEP_OLD="1")
+    assert count() == 0
+    for site in (before, {**where, **new, "KEEP_OLD": "1"}):
+        (nobody,), _ = visits(APP, out, "/me", **site)
+        assert json.loads(nobody) == {}
 
 
 def test_a_session_in_flasks_own_cookie_goes_on_and_a_logout_stays_one(new):

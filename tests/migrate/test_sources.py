@@ -4,6 +4,7 @@ import base64
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import flask
 import msgspec
@@ -13,8 +14,10 @@ import redis.asyncio
 from cryptography.fernet import Fernet
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import TimestampSigner
+from markupsafe import Markup
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.datastructures import Secret
 
 from coatcheck import ConfigurationError, DecodeError, Flash
 from coatcheck.compat.pickles import LEFT_OUT
@@ -29,6 +32,7 @@ class Client:
     """As much of a client as the sources use."""
 
     execute_command = None
+    left = -1  # milliseconds; for ever
 
     def __init__(self, **records):
         self.records = records
@@ -40,7 +44,7 @@ class Client:
         return self.records.get(key)
 
     def pttl(self, key):
-        return -2
+        return self.left if key in self.records else -2
 
     def delete(self, key):
         self.records.pop(key, None)
@@ -127,7 +131,7 @@ def test_all_spellings_of_a_signed_cookie_have_one_id(source, make):
         for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
     ]
     accepted = {source.id_in(each) for each in spellings}
-    assert accepted <= {None, known}
+    assert accepted == {None, known}
     for bad in ("", ".", "x.y.z", f"x{value}", value.replace(".", ".."), make(user="eve").rpartition(".")[0]):
         assert source.id_in(bad) is None
 
@@ -218,12 +222,86 @@ def test_a_session_of_django_ends_at_its_own_expiry():
         assert (old is not None) is lives
 
 
+@pytest.mark.promise("16")
+def test_a_lifetime_that_the_old_library_had_for_all_sessions_is_known():
+    hour = timedelta(hours=1)
+    flask_cookies, starlette_cookies = (
+        FlaskCookie(SECRET_KEY, lifetime=hour),
+        StarletteCookie(SECRET_KEY, max_age=hour),
+    )
+    for source, value in ((flask_cookies, flask_cookie(a=1)), (starlette_cookies, starlette_cookie(a=1))):
+        assert source.read(source.id_in(value), NOW).longest_idle == hour
+    record = b'{"a": 1, "__metadata__": {"lifetime": 3600}}'
+    rolling = Starsessions(Client(**{f"starsessions.{ID}": record}), rolling=True).read(ID, NOW)
+    assert (rolling.permanent, rolling.longest_idle, rolling.rest) == (True, hour, None)
+    fixed = in_starsessions(record)
+    fixed._records._client.left = 60_000
+    assert fixed.read(ID, NOW).rest == timedelta(minutes=1)
+
+
+@pytest.mark.promise("16")
+def test_a_record_of_starsessions_that_expires_while_it_is_read_has_no_time_left():
+    source = in_starsessions(b'{"a": 1, "__metadata__": {"lifetime": 3600}}')
+    source._records._client.left = -2
+    assert source.read(ID, NOW).rest == timedelta(0)
+
+
+@pytest.mark.promise("16")
+@pytest.mark.parametrize(
+    ("expiry", "idle", "rest"),
+    [
+        (90.5, timedelta(seconds=90.5), None),
+        (
+            datetime.fromtimestamp(NOW, UTC) + timedelta(days=60),
+            timedelta(days=60),
+            timedelta(days=60),
+        ),
+    ],
+)
+def test_what_set_expiry_of_django_was_given_counts_as_with_ours(expiry, idle, rest):
+    old = in_django(pickle.dumps({"user": "ada", "_session_expiry": expiry})).read(ID, NOW)
+    assert (old.idle, old.rest, old.permanent, old.exceeds) == (idle, rest, True, True)
+
+
+@pytest.mark.promise("16")
+@pytest.mark.parametrize("ends_with_the_browser", [False, True])
+def test_in_a_django_site_its_setting_says_whether_sessions_outlive_the_browser(
+    monkeypatch, ends_with_the_browser
+):
+    site = SimpleNamespace(configured=True, SESSION_EXPIRE_AT_BROWSER_CLOSE=ends_with_the_browser)
+    monkeypatch.setattr("django.conf.settings", site)
+    record = pickle.dumps({"user": "ada"})
+    assert in_django(record).read(ID, NOW).permanent is not ends_with_the_browser
+    client = Client(**{f":1:django.contrib.sessions.cache{ID}": record})
+    assert DjangoSessions(client, permanent=True).read(ID, NOW).permanent
+
+
+def test_messages_of_flask_keep_their_markup_and_those_that_are_none_are_named():
+    value = flask_cookie(
+        user="ada", _flashes=[("info", Markup("<b>hi</b>")), ("error", "<no>"), ["three"], 3]
+    )
+    source = FlaskCookie(SECRET_KEY)
+    old = source.read(source.id_in(value), NOW)
+    assert old.flashes == [Flash("info", "<b>hi</b>", markup=True), Flash("error", "<no>")]
+    assert [(flash.markup, type(flash.message)) for flash in old.flashes] == [(True, str), (False, str)]
+    assert old.lost == ["a message"] * 2
+    for broken in (None, 3, "text"):
+        old = in_flask_session(msgspec.msgpack.encode({"user": "ada", "_flashes": broken})).read(ID, NOW)
+        assert (old.fields, old.flashes, old.lost) == ({"user": "ada"}, [], ["a message"])
+
+
+def test_the_secret_of_starlette_may_be_its_own_type():
+    source = StarletteCookie(Secret(SECRET_KEY))
+    assert source.id_in(starlette_cookie(user="ada")) is not None
+
+
 def test_of_djangos_messages_those_that_are_none_are_passed_over():
     messages = json.dumps(
         [["__json_message", 1, 25, "hi"], ["__json_message", 0, 7], ["other", 0, 20, "no"], 3]
     )
     old = in_django(pickle.dumps({"user": "ada", "_messages": messages})).read(ID, NOW)
     assert old.flashes == [Flash("success", "hi", markup=True)]
+    assert old.lost == ["a message"] * 3
     assert old.fields == {"user": "ada"}
     with pytest.raises(DecodeError):
         in_django(pickle.dumps({"user": "ada", "_messages": "[broken"})).read(ID, NOW)
@@ -275,7 +353,7 @@ def stored(engine, key, data, expiry):
 
 @pytest.mark.parametrize(
     ("expiry", "lives"),
-    [(None, True), ("2026-11-27 00:00:01.000000", True), ("2026-11-27 00:00:00.000000", False)],
+    [(None, False), ("2026-11-27 00:00:01.000000", True), ("2026-11-27 00:00:00.000000", False)],
 )
 def test_a_row_lives_until_its_expiry_in_utc(engine, expiry, lives):
     stored(engine, f"session:{ID}", msgspec.msgpack.encode({"user": "ada"}), expiry)
@@ -286,24 +364,30 @@ def test_a_row_lives_until_its_expiry_in_utc(engine, expiry, lives):
 
 
 def test_a_database_that_takes_upper_for_lower_case_finds_nobody_elses_row(engine):
-    stored(engine, f"session:{ID}", msgspec.msgpack.encode({"user": "ada"}), None)
+    stored(engine, f"session:{ID}", msgspec.msgpack.encode({"user": "ada"}), "2026-11-28 00:00:00.000000")
+    assert FlaskSession(engine).read(ID, NOW).fields == {"user": "ada"}
     assert FlaskSession(engine).read(ID.upper(), NOW) is None
 
 
 # What is no place of sessions
 
 
+class OwnClient(redis.asyncio.Redis):
+    """A class of the application's own; valkey's are of other modules, too."""
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: FlaskSession(redis.asyncio.Redis()), "synchronous client"),
+        (lambda: FlaskSession(OwnClient()), "synchronous client"),
         (lambda: FlaskSession(redis.Redis(decode_responses=True)), "decode_responses"),
         (lambda: FlaskSession("redis://localhost"), "not in a str"),
         (lambda: FlaskSession(create_async_engine("postgresql+psycopg://")), "synchronous engine"),
         (lambda: DjangoSessions(create_engine("sqlite://")), "SECRET_KEY"),
         (lambda: Starsessions(redis.asyncio.Redis()), "synchronous client"),
     ],
-    ids=["async client", "decoding", "url", "async engine", "no key", "starsessions"],
+    ids=["async client", "own async client", "decoding", "url", "async engine", "no key", "starsessions"],
 )
 def test_a_store_that_can_not_be_asked_is_refused_at_once(make, message):
     with pytest.raises(ConfigurationError, match=message):

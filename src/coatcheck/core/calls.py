@@ -128,7 +128,7 @@ class Ping(Struct, frozen=True):
 
 
 class Aside(Struct, frozen=True):
-    """Work that is not the store's, and may block. What it raises is the answer."""
+    """Work that is not the store's, and may block. An exception that it raises is not thrown into the flow: it is the answer."""
 
     work: Callable[[], Any]
 

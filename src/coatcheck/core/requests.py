@@ -123,7 +123,7 @@ class Requests(During):
         if last:
             state.over = True
         if state.restarted:
-            yield from self._ending(state, now)
+            yield from self._end_what_else_it_shows(state, now)
         if state.doubt is not None:
             # To merge the same edits once more could count them twice.
             raise copy_of(state.doubt)
@@ -197,8 +197,8 @@ class Requests(During):
             raise impossible
         return change is not None or late is None
 
-    def _ending(self, state: State, now: int) -> Flow[None]:
-        """Before a session is ended: end what else the request presents. Here there is nothing else."""
+    def _end_what_else_it_shows(self, state: State, now: int) -> Flow[None]:
+        """Before a session is ended: end what the request presents beside it. A subclass knows of such sessions."""
         yield from ()
 
     def _ended(

@@ -76,6 +76,7 @@ class State:
     status: Status = Status.UNLOADED
     tokens: tuple[Token, ...] = ()
     adopted: Token | None = None  # of a session of another library, which the request came with
+    old_ended: bool = False  # the sessions of another library that it came with are ended
     refused: bool = False
     former: tuple[CookieTemplate, ...] = ()  # the former cookies of the site that came with a token of ours
     by_former: bool = False  # no token came under the cookie's own name

@@ -13,7 +13,7 @@ is as in `Sessions`. When the longest old session is over, remove `Migrating` ag
 
 from __future__ import annotations
 
-from coatcheck.core.moving import Old, Source
+from coatcheck.core.old_sessions import Old, Source
 from coatcheck.migrate.django import DjangoSessions
 from coatcheck.migrate.flask import FlaskCookie, FlaskSession
 from coatcheck.migrate.managers import AsyncMigrating, Migrating

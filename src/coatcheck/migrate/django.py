@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from coatcheck.compat.pickles import loads
-from coatcheck.core.moving import Old
+from coatcheck.core.old_sessions import Old
 from coatcheck.errors import ConfigurationError
 from coatcheck.migrate.records import InRedis, InTable, decoded, mapping, records_in, utc
 from coatcheck.model.fields import Flash
@@ -39,7 +39,7 @@ class DjangoSessions:
         fallbacks: Sequence[str] = (),
         cookie: str = "sessionid",
         prefix: str = ":1:django.contrib.sessions.cache",
-        permanent: bool = True,
+        permanent: bool | None = None,
     ) -> None:
         """Name the place of the old sessions.
 
@@ -50,7 +50,7 @@ class DjangoSessions:
             fallbacks: The setting ``SECRET_KEY_FALLBACKS``. With an engine.
             cookie: The setting ``SESSION_COOKIE_NAME``.
             prefix: The beginning of a session's key in the cache: ``KEY_PREFIX:VERSION:`` and the engine's name.
-            permanent: False with ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
+            permanent: False with ``SESSION_EXPIRE_AT_BROWSER_CLOSE``; None: the site's setting, outside a Django site True.
 
         Raises:
             ConfigurationError: `store` is something else, or asynchronous, or the secret is missing.
@@ -93,18 +93,26 @@ class DjangoSessions:
 
     def _old(self, value: Any, now: float) -> Old | None:
         fields = mapping(value)
-        idle, rest, permanent = None, None, self._permanent
+        idle, rest, permanent = None, None, self._is_usually_permanent()
         expiry = fields.get("_session_expiry")  # it stays, for `get_expiry_age`
         if isinstance(expiry, str):
             expiry = datetime.fromisoformat(expiry)
         if isinstance(expiry, datetime):
-            rest, permanent = _aware(expiry) - datetime.fromtimestamp(now, UTC), True
+            idle = rest = _aware(expiry) - datetime.fromtimestamp(now, UTC)
+            permanent = True
             if rest <= timedelta(0):
                 return None
-        elif isinstance(expiry, int):
+        elif isinstance(expiry, int | float):
             idle, permanent = timedelta(seconds=expiry) if expiry else None, expiry > 0
-        flashes = _flashes(fields.pop("_messages", None))
-        return Old(fields, flashes, permanent=permanent, idle=idle, rest=rest)
+        flashes, lost = _flashes(fields.pop("_messages", None))
+        return Old(fields, flashes, lost, permanent=permanent, idle=idle, rest=rest, exceeds=True)
+
+    def _is_usually_permanent(self) -> bool:
+        from django.conf import settings
+
+        if self._permanent is not None:
+            return self._permanent
+        return not (settings.configured and settings.SESSION_EXPIRE_AT_BROWSER_CLOSE)
 
     def remove(self, old_id: str) -> None:
         """See `Source`."""
@@ -145,9 +153,13 @@ def _aware(moment: datetime) -> datetime:
     return utc(moment)
 
 
-def _flashes(value: Any) -> list[Flash]:
-    """The messages of Django's storage in the session: JSON of lists of a mark, safe, level, text and tags."""
+def _flashes(value: Any) -> tuple[list[Flash], list[str]]:
+    """The messages of Django's storage in the session, and a name for each that is none.
+
+    The storage is JSON: lists of a mark, safe, level, text and tags.
+    """
     flashes: list[Flash] = []
+    lost: list[str] = []
     entries: list[Any] = json.loads(value) if isinstance(value, str) else []
     for entry in entries:
         parts: list[Any] = cast("Any", entry) if isinstance(entry, list) else []
@@ -155,4 +167,6 @@ def _flashes(value: Any) -> list[Flash]:
             _, markup, level, text, *tags = parts
             category = _TAGS.get(level, str(level))
             flashes.append(Flash(category, text, bool(markup), str(tags[0] or "") if tags else ""))
-    return flashes
+        else:
+            lost.append("a message")
+    return flashes, lost

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from coatcheck.compat.pickles import loads
-from coatcheck.core.moving import Old
+from coatcheck.core.old_sessions import Old
 from coatcheck.migrate.records import InRedis, decoded, is_id, mapping, records_in
 from coatcheck.model.fields import Flash
 
@@ -105,21 +105,22 @@ class FlaskCookie:
         from itsdangerous import URLSafeTimedSerializer
 
         self.cookie: str = cookie
-        self._seconds = int(lifetime.total_seconds())
+        self._lifetime = lifetime
         keys: Any = [*reversed(fallbacks), secret_key]
-        self._serializer = URLSafeTimedSerializer(
+        self._serializer: Any = URLSafeTimedSerializer(
             keys,
             salt="cookie-session",
             serializer=TaggedJSONSerializer(),
             signer_kwargs={"key_derivation": "hmac", "digest_method": sha1},
         )
+        self._signer: Any = self._serializer.make_signer()
 
     def id_in(self, value: str) -> str | None:
         """See `Source`. The id is the signed part, with its time."""
         from itsdangerous import BadData
 
         try:
-            self._serializer.loads(value, max_age=self._seconds)
+            self._signer.unsign(value, max_age=int(self._lifetime.total_seconds()))
         except BadData:
             return None
         return value.rpartition(".")[0]
@@ -127,7 +128,7 @@ class FlaskCookie:
     def read(self, old_id: str, now: float) -> Old | None:
         """See `Source`."""
         payload = old_id.rpartition(".")[0].encode()
-        return decoded(lambda: _old(mapping(self._serializer.load_payload(payload))))
+        return decoded(lambda: _old(mapping(self._serializer.load_payload(payload)), self._lifetime))
 
     def remove(self, old_id: str) -> None:
         """See `Source`."""
@@ -140,8 +141,16 @@ def _old_of(data: bytes) -> Old:
     return _old(mapping(json.loads(data) if data[:1] == b"{" else msgspec.msgpack.decode(data)))
 
 
-def _old(fields: dict[Any, Any]) -> Old:
+def _old(fields: dict[Any, Any], lifetime: timedelta | None = None) -> Old:
     permanent = bool(fields.pop("_permanent", False))
-    pairs: list[Any] = [pair for pair in fields.pop("_flashes", ()) if isinstance(pair, list | tuple)]
-    flashes = [Flash(str(pair[0]), pair[1]) for pair in pairs if len(pair) == 2]
-    return Old(fields, flashes, permanent=permanent)
+    flashes: list[Flash] = []
+    lost: list[str] = []
+    waiting: Any = fields.pop("_flashes", ())
+    for pair in waiting if isinstance(waiting, list | tuple) else [None]:
+        if isinstance(pair, list | tuple) and len(cast("Any", pair)) == 2:
+            category, message = cast("Any", pair)
+            markup = hasattr(message, "__html__")
+            flashes.append(Flash(str(category), str(message) if markup else message, markup))
+        else:
+            lost.append("a message")
+    return Old(fields, flashes, lost, permanent=permanent, longest_idle=lifetime)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from coatcheck.config import Settings
 from coatcheck.core.calls import Flow
-from coatcheck.core.moving import Moving, Source
+from coatcheck.core.moving import Moving
+from coatcheck.core.old_sessions import Source
 from coatcheck.core.requests import Requests
 from coatcheck.core.users import Users
-from coatcheck.errors import ConfigurationError
-from coatcheck.manager import Manager, checked_user, refuse_other_kind, shares_docs_of
+from coatcheck.errors import ConfigurationError, ForeignSessionWarning
+from coatcheck.http.token import key_of
+from coatcheck.manager import Manager, checked_user, handle_or_none, refuse_other_kind, shares_docs_of
 from coatcheck.session import Session
 from coatcheck.sessions import AsyncSessions, Sessions
 
@@ -25,9 +28,9 @@ class _Moves(Manager):
 
     _requests: Moving  # type: ignore[mutable-override]
     _sources: Sequence[Source]
-    _keep: bool
+    _keep_old: bool
 
-    def _take_over(self, sessions: Any, sources: Source | Sequence[Source], *, keep: bool) -> None:
+    def _take_over(self, sessions: Any, sources: Source | Sequence[Source], *, keep_old: bool) -> None:
         if isinstance(sessions, _Moves):
             raise ConfigurationError(
                 "Give one Migrating all sources: from_=[FlaskSession(...), FlaskCookie(...)]."
@@ -38,24 +41,43 @@ class _Moves(Manager):
                 raise ConfigurationError(
                     f"from_ takes the sessions of another library, such as FlaskSession(...), not {source!r:.60}."
                 )
-        if sessions.store.index == "none" and (keep or not all(source.removes for source in several)):
+        if sessions.store.index == "none" and (keep_old or not all(source.removes for source in several)):
             raise ConfigurationError(
                 "Memcached may lose the mark that an old session was moved, and a logout would be undone: use another store, "
-                "or a source whose sessions can be removed, without keep=True."
+                "or a source whose sessions can be removed, without keep_old=True."
             )
-        self._sources, self._keep = several, keep
-        vars(self).update({**vars(sessions), **vars(self)})
+        # As `with_settings` copies a manager: both share the store, its connections and the event counts.
+        vars(self).update(vars(sessions))
+        self._sources, self._keep_old = several, keep_old
         self._use(sessions.settings, sessions.store.index)
 
-    def _end_old_of(self, user: str, now: int) -> Flow[None]:
+    def _end_old_of(self, user: str, now: int, keep: Session | str | None) -> Flow[None]:
         if self.settings.identity is None:
             raise ConfigurationError(
                 "revoke_user can't tell whose the old sessions are: name the field with the user's id, identity=\"user_id\"."
             )
-        return self._requests.end_old_of(checked_user(user), now)
+        handle = handle_or_none(keep)
+        kept = None if handle is None else key_of(handle)
+        return self._requests.marks.end_old_of(checked_user(user), now, kept or b"")
+
+    def agrees_with(self, outer: Session, *, named: bool = True) -> bool:
+        """See `Manager.agrees_with`. An outer layer that moves nothing is named once, by a warning."""
+        agrees = super().agrees_with(outer, named=named)
+        if agrees and not isinstance(outer.sessions, _Moves) and not self._rival_named:
+            self._rival_named = True
+            warnings.warn(
+                "Two session layers serve one request and share one session. Only the inner one is a Migrating, and the "
+                "outer one opens the session: no old session is carried over. Give both the Migrating.",
+                ForeignSessionWarning,
+                stacklevel=2,
+            )
+        return agrees
+
+    def _cookie_names(self) -> list[bytes]:
+        return [*super()._cookie_names(), *(source.cookie.encode() for source in self._sources)]
 
     def _flows(self, settings: Settings, users: Users, random: Callable[[int], bytes]) -> Requests:
-        return Moving(settings, users, random, self._sources, keep=self._keep)
+        return Moving(settings, users, random, self._sources, keep_old=self._keep_old)
 
 
 class Migrating(_Moves, Sessions):
@@ -68,25 +90,31 @@ class Migrating(_Moves, Sessions):
         )
     """
 
-    def __init__(self, sessions: Sessions, *, from_: Source | Sequence[Source], keep: bool = False) -> None:
+    def __init__(
+        self, sessions: Sessions, *, from_: Source | Sequence[Source], keep_old: bool = False
+    ) -> None:
         """Make a manager with the store and the settings of another one.
 
         Args:
             sessions: The other one. Its setting `identity` says which of the old fields names the user.
             from_: Where the old sessions are. Of several, each is asked in turn.
-            keep: Leave the old records where they are, for servers that still run with the old library, and to go back.
-                What changes from then on is not in them.
+            keep_old: Leave the old records where they are until a logout, for servers that still run with the old library,
+                and to go back. What changes from then on is not in them.
 
         Raises:
             ConfigurationError: No source is named.
         """
         refuse_other_kind(sessions.store, wanted_async=False)
-        self._take_over(sessions, from_, keep=keep)
+        self._take_over(sessions, from_, keep_old=keep_old)
 
     def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
-        """As `Sessions.revoke_user`. Those of the user that have not been carried over yet are ended, too."""
+        """As `Sessions.revoke_user`. Those of the user that have not been carried over yet are ended here, too.
+
+        Servers with the old library still accept them. A Redis that evicts keys (``volatile-…``, ``allkeys-…``) may lose
+        the mark that ends them.
+        """
         now = self._now()
-        self._run(self._end_old_of(user, now), now)
+        self._run(self._end_old_of(user, now, keep), now)
         return super().revoke_user(user, keep)
 
 
@@ -102,13 +130,13 @@ class AsyncMigrating(_Moves, AsyncSessions):
 
     @shares_docs_of(Migrating.__init__)
     def __init__(
-        self, sessions: AsyncSessions, *, from_: Source | Sequence[Source], keep: bool = False
+        self, sessions: AsyncSessions, *, from_: Source | Sequence[Source], keep_old: bool = False
     ) -> None:
         refuse_other_kind(sessions.store, wanted_async=True)
-        self._take_over(sessions, from_, keep=keep)
+        self._take_over(sessions, from_, keep_old=keep_old)
 
     @shares_docs_of(Migrating.revoke_user)
     async def revoke_user(self, user: str, keep: Session | str | None = None) -> int:
         now = self._now()
-        await self._run(self._end_old_of(user, now), now)
+        await self._run(self._end_old_of(user, now, keep), now)
         return await super().revoke_user(user, keep)

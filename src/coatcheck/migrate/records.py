@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["InRedis", "InTable", "decoded", "is_id", "mapping", "records_in", "utc"]
 
 _T = TypeVar("_T")
+_FOR_EVER = -1
+"""The answer of PTTL about a key without an expiry. About none it is -2."""
 _ID = re.compile(r"[A-Za-z0-9_-]{8,255}")
 
 
@@ -48,7 +51,7 @@ class InRedis:
 
     def __init__(self, client: Redis) -> None:
         self._client: Any = client
-        if type(client).__module__.startswith("redis.asyncio"):
+        if inspect.iscoroutinefunction(self._client.execute_command):
             raise ConfigurationError(
                 "The old sessions are read by a synchronous client, also in an async application: redis.from_url(...), "
                 "not redis.asyncio.from_url(...)."
@@ -61,10 +64,10 @@ class InRedis:
         value: bytes | None = self._client.get(key)
         return value
 
-    def expires(self, key: str) -> datetime | None:
-        """When the record under a key expires; None: never, or there is none."""
+    def rest(self, key: str) -> timedelta | None:
+        """How long the record under a key is kept. Of one that is gone: no time at all. None: for ever."""
         left = self._client.pttl(key)
-        return datetime.now(UTC) + timedelta(milliseconds=left) if left > 0 else None
+        return None if left == _FOR_EVER else timedelta(milliseconds=max(0, left))
 
     def remove(self, key: str) -> None:
         """Remove a record."""
@@ -91,7 +94,7 @@ class InTable:
         with self._engine.connect() as connection:
             row = connection.execute(query).first()
         # The database may take "ADA" for "ada".
-        if row is None or row[0] != key or (row[2] is not None and utc(row[2]).timestamp() <= now):
+        if row is None or row[0] != key or row[2] is None or utc(row[2]).timestamp() <= now:
             return None
         data: str | bytes = row[1]
         return data.encode() if isinstance(data, str) else bytes(data)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from coatcheck.core.moving import Old
+from coatcheck.core.old_sessions import Old
 from coatcheck.migrate.records import InRedis, decoded, is_id, mapping
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class StarletteCookie:
 
     def __init__(
         self,
-        secret_key: str | bytes,
+        secret_key: object,
         *,
         cookie: str = "session",
         max_age: timedelta | None = timedelta(days=14),
@@ -33,24 +33,24 @@ class StarletteCookie:
         """Name the secret of the old sessions.
 
         Args:
-            secret_key: The middleware's ``secret_key``.
+            secret_key: The middleware's ``secret_key``: a str, bytes, or Starlette's ``Secret``.
             cookie: Its ``session_cookie``.
             max_age: Its ``max_age``; None if the cookie ends with the browser.
         """
         from itsdangerous import TimestampSigner
 
         self.cookie: str = cookie
-        self._permanent = max_age is not None
-        self._seconds = None if max_age is None else int(max_age.total_seconds())
-        self._signer = TimestampSigner(secret_key)
+        self._max_age = max_age
+        self._signer = TimestampSigner(secret_key if isinstance(secret_key, bytes) else str(secret_key))
 
     def id_in(self, value: str) -> str | None:
         """See `Source`. The id is the signed part, with its time."""
         from itsdangerous import BadData
 
         value = value.strip('"')
+        max_age = None if self._max_age is None else int(self._max_age.total_seconds())
         try:
-            self._signer.unsign(value, max_age=self._seconds)
+            self._signer.unsign(value, max_age=max_age)
         except BadData:
             return None
         return value.rpartition(".")[0]
@@ -59,7 +59,7 @@ class StarletteCookie:
         """See `Source`."""
         payload = old_id.rpartition(".")[0]
         fields = decoded(lambda: mapping(json.loads(base64.b64decode(payload))))
-        return Old(fields, permanent=self._permanent)
+        return Old(fields, permanent=self._max_age is not None, longest_idle=self._max_age)
 
     def remove(self, old_id: str) -> None:
         """See `Source`."""
@@ -105,18 +105,19 @@ class Starsessions:
     def read(self, old_id: str, now: float) -> Old | None:
         """See `Source`."""
         key = self._prefix + old_id
+        rest = None if self._rolling else self._records.rest(key)
         data = self._records.get(key)
-        if data is None:
-            return None
-        expires = None if self._rolling else self._records.expires(key)
-        return decoded(lambda: self._old(data, expires))
+        return None if data is None else decoded(lambda: self._old(data, rest))
 
-    def _old(self, data: bytes, expires: datetime | None) -> Old:
+    def _old(self, data: bytes, rest: timedelta | None) -> Old:
         fields = mapping(json.loads(data if self._decrypt is None else self._decrypt(data)))
-        # Without a lifetime the cookie ends with the browser, and the expiry is only a matter of the store's.
-        has_lifetime = bool(fields.pop("__metadata__", {}).get("lifetime"))
-        rest = expires - datetime.now(UTC) if has_lifetime and expires is not None else None
-        return Old(fields, permanent=has_lifetime, rest=rest)
+        lifetime = fields.pop("__metadata__", {}).get("lifetime")
+        if not lifetime:
+            # The cookie ends with the browser. The expiry in Redis only removes the record some day.
+            return Old(fields)
+        if self._rolling:
+            return Old(fields, permanent=True, longest_idle=timedelta(seconds=lifetime))
+        return Old(fields, permanent=True, rest=rest)
 
     def remove(self, old_id: str) -> None:
         """See `Source`."""

@@ -79,7 +79,7 @@ settings.configure(
     COATCHECK={
         "url": os.environ.get("NEW"),
         "on_event": EVENTS.append,
-        **({"from_": source(), "keep": "KEEP" in os.environ} if ours else {}),
+        **({"from_": source(), "keep_old": "KEEP_OLD" in os.environ} if ours else {}),
     }
     if ours
     else {},

@@ -114,7 +114,7 @@ def coatcheck():
     )
     events = []
     sessions = Migrating(
-        sessions.with_settings(on_event=events.append), from_=source(), keep=bool(os.environ.get("KEEP"))
+        sessions.with_settings(on_event=events.append), from_=source(), keep_old="KEEP_OLD" in os.environ
     )
     SessionInterface(sessions).init_app(app)
 

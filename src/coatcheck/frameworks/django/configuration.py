@@ -13,7 +13,6 @@ from django.core.signals import setting_changed
 
 from coatcheck.config import CookieSettings
 from coatcheck.errors import ConfigurationError
-from coatcheck.migrate import Migrating
 from coatcheck.model.lifetimes import LONGEST_COOKIE
 from coatcheck.model.ports import Store
 from coatcheck.sessions import Sessions
@@ -81,14 +80,20 @@ def sessions() -> Sessions:
         defaults |= {"idle_timeout": age, "absolute_timeout": max(age, _LONGEST_OF_BROWSER)}
     moves: dict[str, Any] = {}
     if "from_" in given:
-        moves = {"from_": given.pop("from_"), "keep": given.pop("keep", False)}
+        moves = {"from_": given.pop("from_"), "keep_old": given.pop("keep_old", False)}
+    elif "keep_old" in given:
+        raise ConfigurationError('COATCHECK has "keep_old", but no "from_": remove it after the move.')
     options = {**defaults, **given}
     if _store:
         manager = Sessions(_store[0], **split_options(options)[1])
     else:
         manager = Sessions.from_url(url, **options)
         _store.append(manager.store)
-    return Migrating(manager, **moves) if moves else manager
+    if not moves:
+        return manager
+    from coatcheck.migrate import Migrating  # with its readers of pickles, only for sites that move
+
+    return Migrating(manager, **moves)
 
 
 def is_test() -> bool:

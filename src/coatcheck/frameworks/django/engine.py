@@ -180,7 +180,7 @@ class SessionStore(SessionBase):
         session = self.session
         state = state_of(session)
         state.looked_at = True
-        if not state.ready and state.settings.cookie_name not in state.cookies:
+        if not state.ready and not self.responder.sessions.may_be_in(state.cookies):
             state.load(state)  # asks no store either
         return state.ready and session.is_new and not session
 
