@@ -10,6 +10,9 @@ import pytest
 from tests.docs.pages import DOCS, ROOT
 from tests.docs.peer_probes import PROBES
 from tests.docs.peers import PEERS
+from tests.unmeasured import unmeasured
+
+pytestmark = pytest.mark.xdist_group("peers")  # so that they are asked once
 
 LINES = (ROOT / "README.md").read_text().partition("## Beside the others")[2].splitlines()
 _, _, *ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in LINES if line.startswith("|")]
@@ -25,6 +28,7 @@ def seen():
         capture_output=True,
         text=True,
         check=False,
+        env=unmeasured(),
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)

@@ -475,11 +475,12 @@ def test_under_the_anonymous_policy_the_visitor_is_nobody_meanwhile(a_house):
 def test_an_old_store_that_hangs_is_an_outage_and_takes_no_thread_of_the_application():
     house, goes_on = House("async", deadline=timedelta(seconds=0.2)), threading.Event()
     house.library.before, began = goes_on.wait, awake()
+    before = set(threading.enumerate())
     try:
         with pytest.raises(StoreUnavailable, match="the old library can't be read: TimeoutError"):
             house.visit()
         assert awake() - began < 5
-        running = [thread.name for thread in threading.enumerate()]
+        running = [thread.name for thread in set(threading.enumerate()) - before]
         assert [name for name in running if name.startswith("coatcheck-aside")]
         assert not [name for name in running if name.startswith("asyncio")]
     finally:

@@ -46,12 +46,12 @@ class Adoption:
         random: Callable[[int], bytes],
     ) -> None:
         self._settings = settings
-        self.lost = list(old.lost)
+        self.lost: list[str] = list(old.lost)
         own_idle, own_absolute = self._limits_of(old)
         idle, absolute = settings.lifetimes.limits(
             permanent=old.permanent, idle=own_idle, absolute=own_absolute
         )
-        self.record = Record(
+        self.record: Record = Record(
             key=token.key,
             secret_hash=settings.ring.successor(token).secret_hash,
             secret_at=now,

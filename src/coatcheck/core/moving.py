@@ -54,7 +54,7 @@ class Moving(Requests):
         keep_old: bool,
     ) -> None:
         super().__init__(settings, users, random)
-        self.marks = Marks(random)
+        self.marks: Marks = Marks(random)
         self._sources = sources
         self._keep_old = keep_old
 

@@ -97,13 +97,13 @@ class OldSession:
     __slots__ = ("key", "mark", "old_id", "source", "tokens")
 
     def __init__(self, source: Source, old_id: str, settings: Settings) -> None:
-        self.source = source
-        self.old_id = old_id
+        self.source: Source = source
+        self.old_id: str = old_id
         name = f"{source.name}\0{old_id}".encode("utf-8", "surrogatepass")
         # Independent of the ring: what was ended stays ended when the secret is replaced.
-        self.key = sha256(b"coatcheck moved to " + name).digest()[:SELECTOR_BYTES]
-        self.mark = mark_of(name)
-        self.tokens = settings.ring.adopted(self.key, name)
+        self.key: bytes = sha256(b"coatcheck moved to " + name).digest()[:SELECTOR_BYTES]
+        self.mark: bytes = mark_of(name)
+        self.tokens: list[Token] = settings.ring.adopted(self.key, name)
 
     def __repr__(self) -> str:
         return silent(self)

@@ -146,7 +146,8 @@ def _old(fields: dict[Any, Any], lifetime: timedelta | None = None) -> Old:
     flashes: list[Flash] = []
     lost: list[str] = []
     waiting: Any = fields.pop("_flashes", ())
-    for pair in waiting if isinstance(waiting, list | tuple) else [None]:
+    pairs: list[Any] = list(cast("Any", waiting)) if isinstance(waiting, list | tuple) else [None]
+    for pair in pairs:
         if isinstance(pair, list | tuple) and len(cast("Any", pair)) == 2:
             category, message = cast("Any", pair)
             markup = hasattr(message, "__html__")

@@ -47,7 +47,7 @@ class _Moves(Manager):
                 "or a source whose sessions can be removed, without keep_old=True."
             )
         # As `with_settings` copies a manager: both share the store, its connections and the event counts.
-        vars(self).update(vars(sessions))
+        vars(self).update(sessions.__dict__)
         self._sources, self._keep_old = several, keep_old
         self._use(sessions.settings, sessions.store.index)
 
