@@ -220,7 +220,7 @@ STORES = (_sqlite, _redis, _postgresql, _mariadb, _memcached)
 
 
 def _requests(effort: Effort, count: int) -> Iterator[Series]:
-    """What Redis itself takes for a request, alone: the CPU time of its process, which has a core to itself."""
+    """The CPU time of the Redis process per request. It runs on a core of its own."""
     with (
         Bench(effort, "Redis") as bench,
         bench.pinned(max(effort.cores)),

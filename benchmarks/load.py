@@ -36,7 +36,7 @@ __all__ = ["FAILURES", "NO_COOKIE", "Bench", "Effort", "Running", "Series", "cre
 
 ROOT = Path(__file__).parents[1]
 NO_COOKIE = "no cookie"
-"""The work of a request that brings no cookie, and whose session nobody looks at."""
+"""The work of a request without a cookie, whose handler does not use the session."""
 _ENOUGH = 5
 """Requests a connection for one reading. What wrk leaves behind at its end is then a small part."""
 _LONGEST = 16  # seconds of one reading
@@ -60,7 +60,7 @@ class Series:
     """The readings of one site doing one thing, one value a round."""
 
     group: str
-    """What stands in one table or chart; within it, every series was read in every round."""
+    """The readings of one table or chart. Every series has one reading in every round."""
     site: str
     work: str
     cores: int
@@ -241,7 +241,7 @@ class Bench:
             jobs = [
                 (Series(group, one.site.name, path, cores, connections if x is None else x), one)
                 for one, path in work
-                # A session that nobody looks at waits for nothing, or for the same as a read: one core tells all.
+                # An untouched session waits for nothing, or for the same as a read, so one core is enough.
                 if cores == self.effort.cores[0]
                 or path not in {"untouched", NO_COOKIE}
                 or one.site.session == BARE
