@@ -32,7 +32,7 @@ from tests.visits import SECRET, look, visit
 ONLY_ASYNC = {"preload"}  # what the middleware needs, since a mapping can't wait
 IN_PLACE = {
     *("open", "from_url", "with_settings", "counts", "cookie_of", "preload"),
-    *("agrees_with", "share", "note_failure"),  # for framework modules
+    *("agrees_with", "may_be_in", "share", "note_failure"),  # for framework modules
 }
 
 
