@@ -19,7 +19,7 @@ PARTS = {
     "The core": "Python cryptography msgspec",
 }
 _NOT_OF_HUG = {"falcon"}  # hug pins an old Falcon, which is not tested by itself
-_BEGIN, _END = "% from the locks\n\n", "\n% to here\n"
+_BEGIN, _END = "<!-- from the locks -->\n\n", "\n<!-- to here -->\n"
 
 
 def tested():
