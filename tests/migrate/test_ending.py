@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from coatcheck import Session, StoreUnavailable
-from coatcheck.migrate import FlaskSession, Old
+from coatcheck.migrate import FlaskSessionRecords, Old
 from coatcheck.stores.memory import AsyncMemoryStore, MemoryStore
 from coatcheck.testing import AsyncStoreWrapper, StoreWrapper
 from tests.migrate.house import OLD, House, Library
@@ -138,7 +138,7 @@ def test_a_token_of_ours_under_the_cookies_old_name_is_no_old_id(a_house):
 def test_flask_session_under_the_name_of_our_cookie_is_not_asked_for_a_token_of_ours_either(kind):
     client, asked = Client(), []
     client.get = client.delete = asked.append
-    house = House(kind, FlaskSession(client, cookie="coatcheck"), insecure_http=True)
+    house = House(kind, FlaskSessionRecords(client, cookie="coatcheck"), insecure_http=True)
     _, cookies = house.visit(b"", lambda session: session.sign_in("ada"))
     house.visit(cookies, lambda session: session.sign_out())
     assert asked == []

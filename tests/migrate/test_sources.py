@@ -21,7 +21,7 @@ from starlette.datastructures import Secret
 
 from coatcheck import ConfigurationError, DecodeError, Flash
 from coatcheck.compat.pickles import LEFT_OUT
-from coatcheck.migrate import DjangoSessions, FlaskCookie, FlaskSession, StarletteCookie, Starsessions
+from coatcheck.migrate import DjangoSessions, FlaskCookie, FlaskSessionRecords, StarletteCookie, Starsessions
 
 SECRET_KEY = "the-old-secret-key-of-the-site"
 ID = "the-id-of-a-session"
@@ -51,7 +51,7 @@ class Client:
 
 
 def in_flask_session(data):
-    return FlaskSession(Client(**{f"session:{ID}": data}))
+    return FlaskSessionRecords(Client(**{f"session:{ID}": data}))
 
 
 def in_starsessions(data):
@@ -98,7 +98,7 @@ def test_djangos_ids_lead_to_no_key_of_another_engine():
 
 
 def test_a_signed_id_counts_only_with_its_signature():
-    signed = FlaskSession(Client(), signed_with=SECRET_KEY)
+    signed = FlaskSessionRecords(Client(), signed_with=SECRET_KEY)
     value = signed._signer.sign(FLASK_ID).decode()
     assert signed.id_in(value) == FLASK_ID
     for bad in (FLASK_ID, f"{value}x", value[:-1], f"x{value}"):
@@ -357,7 +357,7 @@ def stored(engine, key, data, expiry):
 )
 def test_a_row_lives_until_its_expiry_in_utc(engine, expiry, lives):
     stored(engine, f"session:{ID}", msgspec.msgpack.encode({"user": "ada"}), expiry)
-    source = FlaskSession(engine)
+    source = FlaskSessionRecords(engine)
     assert (source.read(ID, NOW) is not None) is lives
     source.remove(ID)
     assert source.read(ID, NOW) is None
@@ -365,8 +365,8 @@ def test_a_row_lives_until_its_expiry_in_utc(engine, expiry, lives):
 
 def test_a_database_that_takes_upper_for_lower_case_finds_nobody_elses_row(engine):
     stored(engine, f"session:{ID}", msgspec.msgpack.encode({"user": "ada"}), "2026-11-28 00:00:00.000000")
-    assert FlaskSession(engine).read(ID, NOW).fields == {"user": "ada"}
-    assert FlaskSession(engine).read(ID.upper(), NOW) is None
+    assert FlaskSessionRecords(engine).read(ID, NOW).fields == {"user": "ada"}
+    assert FlaskSessionRecords(engine).read(ID.upper(), NOW) is None
 
 
 # What is no place of sessions
@@ -379,11 +379,11 @@ class OwnClient(redis.asyncio.Redis):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FlaskSession(redis.asyncio.Redis()), "synchronous client"),
-        (lambda: FlaskSession(OwnClient()), "synchronous client"),
-        (lambda: FlaskSession(redis.Redis(decode_responses=True)), "decode_responses"),
-        (lambda: FlaskSession("redis://localhost"), "not in a str"),
-        (lambda: FlaskSession(create_async_engine("postgresql+psycopg://")), "synchronous engine"),
+        (lambda: FlaskSessionRecords(redis.asyncio.Redis()), "synchronous client"),
+        (lambda: FlaskSessionRecords(OwnClient()), "synchronous client"),
+        (lambda: FlaskSessionRecords(redis.Redis(decode_responses=True)), "decode_responses"),
+        (lambda: FlaskSessionRecords("redis://localhost"), "not in a str"),
+        (lambda: FlaskSessionRecords(create_async_engine("postgresql+psycopg://")), "synchronous engine"),
         (lambda: DjangoSessions(create_engine("sqlite://")), "SECRET_KEY"),
         (lambda: Starsessions(redis.asyncio.Redis()), "synchronous client"),
     ],

@@ -3,7 +3,7 @@
 ::
 
     sessions = Migrating(
-        Sessions.from_url(url, secret=secret, identity="user_id"), from_=FlaskSession(old_redis)
+        Sessions.from_url(url, secret=secret, identity="user_id"), from_=FlaskSessionRecords(old_redis)
     )
 
 A request with a cookie of the old library and none of ours gets a session of ours with the fields of the old one, under
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from coatcheck.core.old_sessions import Old, Source
 from coatcheck.migrate.django import DjangoSessions
-from coatcheck.migrate.flask import FlaskCookie, FlaskSession
+from coatcheck.migrate.flask import FlaskCookie, FlaskSessionRecords
 from coatcheck.migrate.managers import AsyncMigrating, Migrating
 from coatcheck.migrate.starlette import StarletteCookie, Starsessions
 
@@ -23,7 +23,7 @@ __all__ = [
     "AsyncMigrating",
     "DjangoSessions",
     "FlaskCookie",
-    "FlaskSession",
+    "FlaskSessionRecords",
     "Migrating",
     "Old",
     "Source",

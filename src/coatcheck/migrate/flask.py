@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from redis import Redis
     from sqlalchemy import Engine
 
-__all__ = ["FlaskCookie", "FlaskSession"]
+__all__ = ["FlaskCookie", "FlaskSessionRecords"]
 
 
-class FlaskSession:
-    """The sessions of Flask-Session 0.4 to 0.8 on Redis or SQLAlchemy."""
+class FlaskSessionRecords:
+    """The sessions of Flask-Session 0.5 to 0.8 on Redis or SQLAlchemy."""
 
     name: str = "Flask-Session"
     removes: bool = True

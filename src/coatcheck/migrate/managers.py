@@ -33,13 +33,13 @@ class _Moves(Manager):
     def _take_over(self, sessions: Any, sources: Source | Sequence[Source], *, keep_old: bool) -> None:
         if isinstance(sessions, _Moves):
             raise ConfigurationError(
-                "Give one Migrating all sources: from_=[FlaskSession(...), FlaskCookie(...)]."
+                "Give one Migrating all sources: from_=[FlaskSessionRecords(...), FlaskCookie(...)]."
             )
         several: Any = list(sources) if isinstance(sources, list | tuple) else [sources]
         for source in several or [None]:
             if isinstance(source, type) or not all(hasattr(source, name) for name in _OF_A_SOURCE):
                 raise ConfigurationError(
-                    f"from_ takes the sessions of another library, such as FlaskSession(...), not {source!r:.60}."
+                    f"from_ takes the sessions of another library, such as FlaskSessionRecords(...), not {source!r:.60}."
                 )
         if sessions.store.index == "none" and (keep_old or not all(source.removes for source in several)):
             raise ConfigurationError(
@@ -86,7 +86,7 @@ class Migrating(_Moves, Sessions):
     Example::
 
         sessions = Migrating(
-            Sessions.from_url(url, secret=secret), from_=FlaskSession(redis.from_url(old_url))
+            Sessions.from_url(url, secret=secret), from_=FlaskSessionRecords(redis.from_url(old_url))
         )
     """
 

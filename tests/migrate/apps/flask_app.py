@@ -92,16 +92,16 @@ def flask_session():
 
 
 def source():
-    from coatcheck.migrate import FlaskCookie, FlaskSession
+    from coatcheck.migrate import FlaskCookie, FlaskSessionRecords
 
     if os.environ["MOVES_FROM"] == "cookie":
         return FlaskCookie(app.secret_key)
     signed_with = app.secret_key if OPTIONS.get("SESSION_USE_SIGNER") else None
     if "OLD_REDIS" in os.environ:
-        return FlaskSession(redis_client(), signed_with=signed_with)
+        return FlaskSessionRecords(redis_client(), signed_with=signed_with)
     from sqlalchemy import create_engine
 
-    return FlaskSession(create_engine(os.environ["OLD_DATABASE"]), signed_with=signed_with)
+    return FlaskSessionRecords(create_engine(os.environ["OLD_DATABASE"]), signed_with=signed_with)
 
 
 def coatcheck():
