@@ -1,6 +1,8 @@
 """Every Python block of the documentation runs, and so do our own commands."""
 
+import ast
 import asyncio
+import builtins
 import contextvars
 import re
 from inspect import iscoroutinefunction
@@ -73,3 +75,34 @@ def test_every_block_says_its_language_and_no_python_block_is_passed_over(page):
     run = [example.region.lexemes["arguments"] for example in parse(page).examples()]
     assert run.count("python") == languages.count("python") + len(hidden)
     assert run.count("console") == languages.count("console")
+
+
+def names(lines):
+    """The names that lines of Python use, those that their imports bind, and those that they assign."""
+    used, imported, assigned = set(), set(), set()
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imported |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else assigned).add(node.id)
+    return used, imported, assigned
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=f"{page.name} {number}")
+        for page in sorted((DOCS / "how-to").glob("from-*.md"))
+        for number, block in enumerate(
+            re.findall(r"^```text\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        )
+        if "…" not in block
+    ],
+)
+def test_the_lines_to_change_import_what_they_use(block):
+    lines = block.splitlines()
+    assert all(line[:2] in ("", "+", "+ ", "- ", "  ") for line in lines)
+    used_before, imported_before, _ = names([line[2:] for line in lines if line[:1] != "+"])
+    used, imported, assigned = names([line[2:] for line in lines if line[:1] != "-"])
+    # What the old lines used without importing it, the old site has.
+    assert used - imported - assigned - set(dir(builtins)) <= used_before - imported_before
