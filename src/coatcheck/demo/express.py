@@ -21,7 +21,7 @@ from coatcheck.demo.csrf import is_foreign, refusal
 from coatcheck.demo.express_costs import Inner, Outer, note
 from coatcheck.demo.express_docs import described
 from coatcheck.demo.express_pages import Pages
-from coatcheck.demo.goods import GOODS
+from coatcheck.demo.goods import BESIDE, GOODS
 from coatcheck.demo.history import History
 from coatcheck.demo.trace import AsyncTracedStore
 from coatcheck.demo.wording import FOREIGN, GOODBYE, NAME_WANTED, OUR_FAULT, nothing_here, visitor_name
@@ -101,6 +101,7 @@ async def counter(request: Request, session: Visitor) -> HTMLResponse:
         request,
         "express.html",
         goods=GOODS,
+        beside=BESIDE,
         lines=basket.lines(session),
         total=basket.total(session),
         most=basket.MOST,
@@ -118,7 +119,8 @@ async def docs(request: Request, _session: Visitor) -> HTMLResponse:
 async def add(session: Sender, good: Text = "", choice: Text = "") -> RedirectResponse:
     """One more of something."""
     taken, said = orders.take(session, good, choice)
-    return await _done(session, said, beside=taken.id)
+    await _say(session, said, beside=taken.id)
+    return RedirectResponse(f"{EXPRESS}#{taken.id}", HTTPStatus.SEE_OTHER)
 
 
 @pages_router.post("/basket/change", name="express.change")
@@ -217,12 +219,17 @@ def _pages(request: Request) -> Pages:
     return pages
 
 
-async def _done(session: StarletteSession, said: str, *, beside: str = "info") -> RedirectResponse:
-    """Back to the counter, with a message. It is stored first, so that what can't be stored is not said to be."""
+async def _done(session: StarletteSession, said: str) -> RedirectResponse:
+    """Back to the counter, with a message."""
+    await _say(session, said)
+    return RedirectResponse(EXPRESS, HTTPStatus.SEE_OTHER)
+
+
+async def _say(session: StarletteSession, said: str, *, beside: str = "info") -> None:
+    """Leave a message for the next page. It is stored first, so that what can't be stored is not said to be."""
     session.flash(said, beside)
     session.csrf_token()
     await session.save()
-    return RedirectResponse(EXPRESS, HTTPStatus.SEE_OTHER)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

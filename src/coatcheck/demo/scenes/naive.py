@@ -64,7 +64,7 @@ class Place(Protocol):
 class InTheStore:
     """The cookie holds an id, and the store a blob under it, as with Flask-Session, starsessions or Django."""
 
-    about = "the whole session, written back"
+    about = "the whole session as one blob, written back"
 
     def __init__(self) -> None:
         self.blobs: dict[str, str] = {}

@@ -150,7 +150,7 @@ SCENES = (
         here="The session is in the store and the sign-out ends it there, so that every copy of the cookie is worthless.",
         there="The whole session is in the cookie. The sign-out removes it from Ada’s browser, and from nowhere else.",
         peers="Flask’s own sessions and Starlette’s SessionMiddleware work like this. Libraries that keep the session in "
-        "a store end it there at the sign-out. But for Django’s, a click under way brings it back, as in the scene before.",
+        "a store end it there at the sign-out. In some of them a click under way brings it back: see “A logout during a click”.",
         naive=InTheCookie,
     ),
     Scene(
