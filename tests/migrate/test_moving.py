@@ -28,7 +28,7 @@ from coatcheck.stores.redis import from_url
 from coatcheck.testing import AsyncFailingStore, FailingStore, StoreWrapper
 from tests.awake import awake
 from tests.migrate.house import OLD, House, Library
-from tests.visitor import OLD_SECRET, SECRET
+from tests.visitor import OLD_SECRET, SECRET, stored_in
 
 pytestmark = pytest.mark.promise("6", "13", "15")
 EVERYTHING = {"user": "ada", "cart": [1, 2]}
@@ -126,6 +126,23 @@ def test_nor_after_an_administrator_ended_it(house):
     for later in range(3):
         house.later(timedelta(days=later))
         assert house.visit() == ({}, OLD)
+
+
+@pytest.mark.promise("12", "17")
+def test_no_handle_ends_a_mark_and_makes_the_old_cookie_good_again(a_house):
+    """The handle may come from a form. With the old cookie, its key is known."""
+    house = a_house(keep_old=True)
+    house.library.removes = False
+    _, cookies = house.visit()
+    house.visit(cookies, lambda session: session.sign_out())
+    house.library.sessions["eve"] = Old({"user": "eve"})
+    house.sessions.revoke_user("eve")
+    house.later(timedelta(days=1))
+    handles = [key.hex() for key in stored_in(house.sessions.store)]
+    assert len(handles) == 2
+    assert not any([house.sessions.revoke(handle) for handle in handles])
+    house.later(timedelta(days=1))
+    assert house.visit(OLD)[0] == house.visit(b"old=id-of-eve")[0] == {}
 
 
 @pytest.mark.promise("12")
