@@ -145,6 +145,38 @@ def test_flask_session_under_the_name_of_our_cookie_is_not_asked_for_a_token_of_
     house.close()
 
 
+# A handler that raises
+
+
+@pytest.mark.promise("23")
+def test_a_logout_ends_the_old_session_also_where_the_handler_then_raises(a_house):
+    house = a_house()
+    _, dead = house.visit(b"", lambda session: session.sign_in("ada"))
+    house.sessions.revoke_user("ada")
+    house.library.sessions = {"ada": Old({"cart": [1]})}
+    session = house.sessions.open(OLD + b"; " + dead)
+    session.sign_out()
+    house.sessions.fail(session)
+    assert house.library.sessions == {}
+    house.sessions.close(session, last=True)
+    assert house.visit(OLD)[0] == {}
+    assert house.library.asked == ["read", "remove"]
+
+
+@pytest.mark.promise("23")
+def test_while_the_old_store_is_away_it_is_tried_once_and_the_handlers_error_is_left_alone(a_house, caplog):
+    house = a_house()
+    _, cookies = house.visit(b"", lambda session: session.sign_in("ada"))
+    house.library.broken = {"read"}
+    session = house.sessions.open(OLD + b"; " + cookies)
+    session.sign_out()
+    house.sessions.fail(session)
+    house.sessions.fail(session)
+    house.sessions.close(session, last=True)
+    assert house.library.asked == ["read"]
+    assert len(house.told("unavailable")) == len(caplog.records) == 1
+
+
 # Going back, and forward again
 
 
