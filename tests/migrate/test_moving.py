@@ -1,6 +1,8 @@
 """A visitor of another library arrives: with everything, once, and for good."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -28,6 +30,7 @@ from coatcheck.stores.redis import from_url
 from coatcheck.testing import AsyncFailingStore, FailingStore, StoreWrapper
 from tests.awake import awake
 from tests.migrate.house import OLD, House, Library
+from tests.migrate.libraries import environment
 from tests.visitor import OLD_SECRET, SECRET, stored_in
 
 pytestmark = pytest.mark.promise("6", "13", "15")
@@ -139,8 +142,7 @@ def test_no_handle_ends_a_mark_and_makes_the_old_cookie_good_again(a_house):
     house.sessions.revoke_user("eve")
     house.later(timedelta(days=1))
     handles = [key.hex() for key in stored_in(house.sessions.store)]
-    assert len(handles) == 2
-    assert not any([house.sessions.revoke(handle) for handle in handles])
+    assert [house.sessions.revoke(handle) for handle in handles] == [False, False]
     house.later(timedelta(days=1))
     assert house.visit(OLD)[0] == house.visit(b"old=id-of-eve")[0] == {}
 
@@ -503,6 +505,49 @@ def test_an_old_store_that_hangs_is_an_outage_and_takes_no_thread_of_the_applica
     finally:
         goes_on.set()
         house.close()
+
+
+def test_nor_does_it_keep_the_process_from_its_end():
+    """A server that was stopped would otherwise have to be killed."""
+    program = (
+        "import threading\n"
+        "from datetime import timedelta\n"
+        "from tests.migrate.house import House\n"
+        "house = House('async', deadline=timedelta(seconds=0.2))\n"
+        "house.library.before = threading.Event().wait\n"
+        "try:\n"
+        "    house.visit()\n"
+        "finally:\n"
+        "    house.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "StoreUnavailable: the sessions of the old library can't be read" in done.stderr
+
+
+def test_what_waits_for_a_thread_is_dropped_when_its_request_is_over():
+    house, goes_on = House("async", deadline=timedelta(seconds=0.2)), threading.Event()
+    read, house.library.read = house.library.read, lambda *asked: goes_on.wait() and read(*asked)
+    sessions = house.sessions.manager
+
+    async def visits():
+        opened = [sessions.open(OLD) for _ in range(20)]
+        await asyncio.gather(*map(sessions.preload, opened))
+        goes_on.set()
+
+    house.sessions.runner.run(visits())
+    threads = [thread for thread in threading.enumerate() if thread.name == "coatcheck-aside"]
+    house.close()
+    for thread in threads:
+        thread.join(30)
+    assert not [thread for thread in threads if thread.is_alive()]
+    assert 0 < len(house.library.asked) <= 8
 
 
 @pytest.mark.promise("20")
