@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -147,7 +147,7 @@ def _row(key: str, now: float) -> bytes | None:
 
 
 @contextmanager
-def _own_connections() -> Iterator[None]:
+def _own_connections() -> Generator[None]:
     """Close the connections that are opened meanwhile, and leave a request's own alone.
 
     Django closes connections at the end of a request. In a thread that serves none, one would stay until the database
