@@ -131,6 +131,20 @@ def test_nor_after_an_administrator_ended_it(house):
         assert house.visit() == ({}, OLD)
 
 
+def test_two_visitors_with_equal_signed_cookies_share_no_session(a_house):
+    """The same was put into both in the same second, before anybody signed in."""
+    library = Library(same=Old({"cart": [1]}))
+    library.removes = False
+    house, same = a_house(library), b"old=id-of-same"
+    _, ada = house.visit(same, lambda session: session.update(street="the way home"))
+    fields, eve = house.visit(same)
+    assert fields == {"cart": [1]}
+    assert house.visit(ada)[0] == {"cart": [1], "street": "the way home"}
+    house.visit(ada, lambda session: session.clear())
+    assert house.visit(eve)[0] == {"cart": [1]}
+    assert house.visit(same)[0] == {}
+
+
 @pytest.mark.promise("12", "17")
 def test_no_handle_ends_a_mark_and_makes_the_old_cookie_good_again(a_house):
     """The handle may come from a form. With the old cookie, its key is known."""
