@@ -213,6 +213,7 @@ class Moving(Requests):
             for number, old_session in enumerate(old_sessions):
                 held = held_under(old_session.key, answers[2 * number])
                 is_marked = stands(answers[2 * number + 1], now)
+                self._end_too(state, old_session, held, now)
                 if not is_marked:
                     if held.state is None and (yield from self._read(old_session, now)) is None:
                         continue
@@ -229,3 +230,14 @@ class Moving(Requests):
             yield event_of("unavailable", now, reason=f"apply: {type(error).__name__}: {error}")
             raise
         state.old_ended = True
+
+    def _end_too(self, state: State, old_session: OldSession, held: Held, now: int) -> None:
+        """End what was made of an old session, if its cookie still opens it: another session's may have replaced ours."""
+        record = held.state
+        if not isinstance(record, Record) or not record.is_alive(now, self._settings.lifetimes):
+            return
+        token = old_session.token_of(record)
+        if token is None or not lifecycle.is_held(record, token, self._settings, now):
+            return
+        if all(record_of(each).key != record.key for each in state.to_destroy):
+            state.to_destroy = (*state.to_destroy, held)
