@@ -196,7 +196,7 @@ class Manager:
         if state.failure is not None:
             # A middleware or an error page that still runs must not fail by the same outage again.
             state.status = Status.OUTAGE
-        return bool(state.to_destroy)
+        return state.restarted or bool(state.to_destroy)
 
     def _warn_of_http(self) -> None:
         if self._warned or self.settings.insecure_http:

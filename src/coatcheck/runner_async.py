@@ -11,9 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from operator import itemgetter
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Any, TypeAlias, TypeVar
 
 from coatcheck.core.calls import (
@@ -52,6 +54,8 @@ _THREADS_ASIDE = 8
 _CLOSING = "the sessions are being shut down"
 _Change: TypeAlias = tuple[bytes, Change, Held | None]
 """A key, the change of it, and what its caller knows to lie there."""
+_Waiting: TypeAlias = tuple[Future[Any], Callable[[], Any]]
+"""Work that waits for a thread, and what becomes of it."""
 
 
 def refuse_trio() -> None:
@@ -126,33 +130,52 @@ def _desk(batches: _Batches, tasks: PerLoop[Tasks]) -> _Desk:
 
 
 class _Aside:
-    """The threads for work that is not the store's: few, so that what hangs takes none from the application's executor."""
+    """The threads for work that is not the store's: few, so that what hangs takes none from the application's executor.
+
+    They are daemons, for which the interpreter does not wait when it exits: an executor's threads would keep it.
+    """
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._pid = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = Lock()
+        self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._threads = 0
+        self._pid = os.getpid()
 
     async def call(self, work: Callable[[], Any], deadline: float) -> Any:
-        """What `work` returns, or the exception that it raises.
-
-        A TimeoutError where it is not done by the deadline, and a RuntimeError where another loop closes this meanwhile.
-        """
-        pool = self._pool
-        if pool is None or self._pid != os.getpid():  # a fork leaves the threads to the parent
-            pool = self._pool = ThreadPoolExecutor(_THREADS_ASIDE, thread_name_prefix="coatcheck-aside")
-            self._pid = os.getpid()
-        loop = asyncio.get_running_loop()
+        """What `work` returns, or the exception that it raises. A TimeoutError where it is not done by the deadline."""
+        done: Future[Any] = Future()
+        if self._pid != os.getpid():  # a fork leaves the threads to the parent
+            self._begin()
+        with self._lock:  # another loop may close this meanwhile
+            self._waiting.put((done, work))
+            if self._threads < _THREADS_ASIDE:
+                self._threads += 1
+                Thread(target=_serve, args=(self._waiting,), name="coatcheck-aside", daemon=True).start()
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await loop.run_in_executor(pool, outcome, work)
-        except (TimeoutError, RuntimeError) as error:
+                return await asyncio.wrap_future(done)
+        except TimeoutError as error:
             return error
 
     def close(self) -> None:
         """Let the threads end."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=False)
+        with self._lock:
+            for _ in range(self._threads):
+                self._waiting.put(None)
+            self._waiting, self._threads = SimpleQueue(), 0
+
+    __del__ = close
+
+
+def _serve(waiting: SimpleQueue[_Waiting | None]) -> None:
+    while (item := waiting.get()) is not None:
+        done, work = item
+        if done.set_running_or_notify_cancel():
+            done.set_result(outcome(work))
+        del item, done, work  # they are of a visitor, and the next one may be far off
 
 
 class AsyncRunner:

@@ -433,7 +433,7 @@ class AsyncSessions(AsyncAdministration):
             return LOOKED_AT
         closing = self._close(state, last)
         # An ending is carried out even if its request is cancelled.
-        outcome = await (self._alone(closing) if state.to_destroy else closing)
+        outcome = await (self._alone(closing) if state.to_destroy or state.restarted else closing)
         if outcome.set_cookie is not None and not secure:
             self._warn_of_http()
         return outcome

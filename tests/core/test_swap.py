@@ -6,11 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from coatcheck.core.calls import Done
+from coatcheck.core.epochs import Epoch
+from coatcheck.core.marks import Marks
 from coatcheck.core.swap import NOTHING, held_of
 from coatcheck.errors import (
     TooLarge,
 )
-from coatcheck.model.format import encode
+from coatcheck.model.format import SHORTEST, encode
 from coatcheck.model.ports import Conflict, Entry, Found, revision_of
 from coatcheck.model.record import (
     TOMBSTONE_LIFE,
@@ -35,6 +37,17 @@ from tests.core.driven import (
     written,
 )
 from tests.core.scene import DAY, NOW, a_token, found, held
+
+
+def marked(kept=b""):
+    """The bytes of a mark."""
+    return next(Marks(bytes).put(KEY, NOW, kept)).writes[0].data
+
+
+def epoch(kept=b""):
+    """The bytes of an epoch."""
+    return Epoch(ended=NOW, newest=NOW, expires=NOW, kept=kept).encode(bytes(8))
+
 
 # Changes of a key
 
@@ -185,12 +198,23 @@ def test_behind_an_ending_in_one_batch_nothing_is_stored():
 
 @pytest.mark.promise("10", "F-22")
 def test_what_can_not_be_read_is_left_alone_but_by_an_ending_without_a_condition():
-    damaged = Found(b"revisiondamaged", b"revision")
+    damaged = Found(b"revisiondamaged".ljust(SHORTEST), b"revision")
     driven = Driven([puts("a"), destroy()]).answer(damaged)
     assert driven.results == [Refused.UNREADABLE] * 2
     driven = Driven([Destroy(key=KEY, at=NOW)]).answer(damaged)
     assert driven.writes[0].expected == b"revision"
     assert isinstance(driven.state(), Tombstone)
+
+
+@pytest.mark.promise("12", "17")
+@pytest.mark.parametrize(
+    "beside",
+    [marked(), marked(kept=bytes(16)), epoch(), epoch(kept=bytes(16))],
+    ids=["mark", "mark that keeps one", "epoch", "epoch that keeps one"],
+)
+def test_and_what_is_no_record_also_by_that(beside):
+    driven = Driven([Destroy(key=KEY, at=NOW)]).answer(Found(beside, beside[:8]))
+    assert driven.results == [Refused.UNREADABLE]
 
 
 # Conflicts

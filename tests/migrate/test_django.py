@@ -108,6 +108,16 @@ def test_a_request_whose_transaction_is_rolled_back_leaves_no_way_back(site):
     assert json.loads(nobody) == {"user": ""}
 
 
+@pytest.mark.promise("20")
+def test_a_connection_that_was_opened_for_an_old_session_does_not_stay_open(site):
+    """In the threads of an async manager nothing else closes it: it would fail once the database has closed it."""
+    visitors = [visits(APP, "", "/in/ada", LIBRARY="db", **site)[1] for _ in range(2)]
+    new = {**site, "LIBRARY": "coatcheck", "MOVES_FROM": "django"}
+    beside, of_the_request = json.loads(run("django_threads.py", *visitors, **new))
+    assert beside == [False, False, True]
+    assert of_the_request == [True, True, True]
+
+
 @pytest.mark.promise("16")
 @pytest.mark.parametrize(
     ("expiry", "persists", "zone"),

@@ -69,6 +69,29 @@ def test_also_where_our_session_has_ended_before(a_house):
     assert house.library.sessions == {}
 
 
+def test_also_one_that_was_carried_over_apart_and_whose_cookie_of_ours_was_replaced(a_house):
+    """Cookies of two paths, and requests of both at once: the last response's cookie counts."""
+    house = a_house(Library(ada=Old({"user": "ada"}), again=Old({"user": "ada"})))
+    both = b"old=id-of-again; " + OLD
+    house.visit(b"old=id-of-again")
+    _, cookies = house.visit()
+    house.visit(both + b"; " + cookies, lambda session: session.sign_out())
+    assert house.visit(both)[0] == {}
+    assert len(house.told("destroyed")) == 2
+
+
+@pytest.mark.promise("17")
+def test_but_none_that_its_old_cookie_does_not_open_any_more(a_house):
+    """A copy of an old cookie that was left behind ends no session of its owner."""
+    house = a_house(Library(ada=Old({"user": "ada"}), eve=Old({"user": "eve"})))
+    _, ada = house.visit()
+    house.visit(ada)
+    house.later(house.sessions.settings.rotation_grace * 2)
+    _, eve = house.visit(b"old=id-of-eve")
+    house.visit(OLD + b"; " + eve, lambda session: session.sign_out())
+    assert house.visit(ada)[0] == {"user": "ada"}
+
+
 def test_and_it_is_not_answered_while_an_old_server_would_still_accept_the_cookie(a_house):
     house = a_house(keep_old=True)
     _, cookies = house.visit()
@@ -143,6 +166,38 @@ def test_flask_session_under_the_name_of_our_cookie_is_not_asked_for_a_token_of_
     house.visit(cookies, lambda session: session.sign_out())
     assert asked == []
     house.close()
+
+
+# A handler that raises
+
+
+@pytest.mark.promise("23")
+def test_a_logout_ends_the_old_session_also_where_the_handler_then_raises(a_house):
+    house = a_house()
+    _, dead = house.visit(b"", lambda session: session.sign_in("ada"))
+    house.sessions.revoke_user("ada")
+    house.library.sessions = {"ada": Old({"cart": [1]})}
+    session = house.sessions.open(OLD + b"; " + dead)
+    session.sign_out()
+    house.sessions.fail(session)
+    assert house.library.sessions == {}
+    house.sessions.close(session, last=True)
+    assert house.visit(OLD)[0] == {}
+    assert house.library.asked == ["read", "remove"]
+
+
+@pytest.mark.promise("23")
+def test_while_the_old_store_is_away_it_is_tried_once_and_the_handlers_error_is_left_alone(a_house, caplog):
+    house = a_house()
+    _, cookies = house.visit(b"", lambda session: session.sign_in("ada"))
+    house.library.broken = {"read"}
+    session = house.sessions.open(OLD + b"; " + cookies)
+    session.sign_out()
+    house.sessions.fail(session)
+    house.sessions.fail(session)
+    house.sessions.close(session, last=True)
+    assert house.library.asked == ["read"]
+    assert len(house.told("unavailable")) == len(caplog.records) == 1
 
 
 # Going back, and forward again

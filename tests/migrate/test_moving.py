@@ -1,6 +1,8 @@
 """A visitor of another library arrives: with everything, once, and for good."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -28,7 +30,8 @@ from coatcheck.stores.redis import from_url
 from coatcheck.testing import AsyncFailingStore, FailingStore, StoreWrapper
 from tests.awake import awake
 from tests.migrate.house import OLD, House, Library
-from tests.visitor import OLD_SECRET, SECRET
+from tests.migrate.libraries import environment
+from tests.visitor import OLD_SECRET, SECRET, stored_in
 
 pytestmark = pytest.mark.promise("6", "13", "15")
 EVERYTHING = {"user": "ada", "cart": [1, 2]}
@@ -126,6 +129,36 @@ def test_nor_after_an_administrator_ended_it(house):
     for later in range(3):
         house.later(timedelta(days=later))
         assert house.visit() == ({}, OLD)
+
+
+def test_two_visitors_with_equal_signed_cookies_share_no_session(a_house):
+    """The same was put into both in the same second, before anybody signed in."""
+    library = Library(same=Old({"cart": [1]}))
+    library.removes = False
+    house, same = a_house(library), b"old=id-of-same"
+    _, ada = house.visit(same, lambda session: session.update(street="the way home"))
+    fields, eve = house.visit(same)
+    assert fields == {"cart": [1]}
+    assert house.visit(ada)[0] == {"cart": [1], "street": "the way home"}
+    house.visit(ada, lambda session: session.clear())
+    assert house.visit(eve)[0] == {"cart": [1]}
+    assert house.visit(same)[0] == {}
+
+
+@pytest.mark.promise("12", "17")
+def test_no_handle_ends_a_mark_and_makes_the_old_cookie_good_again(a_house):
+    """The handle may come from a form. With the old cookie, its key is known."""
+    house = a_house(keep_old=True)
+    house.library.removes = False
+    _, cookies = house.visit()
+    house.visit(cookies, lambda session: session.sign_out())
+    house.library.sessions["eve"] = Old({"user": "eve"})
+    house.sessions.revoke_user("eve")
+    house.later(timedelta(days=1))
+    handles = [key.hex() for key in stored_in(house.sessions.store)]
+    assert [house.sessions.revoke(handle) for handle in handles] == [False, False]
+    house.later(timedelta(days=1))
+    assert house.visit(OLD)[0] == house.visit(b"old=id-of-eve")[0] == {}
 
 
 @pytest.mark.promise("12")
@@ -486,6 +519,49 @@ def test_an_old_store_that_hangs_is_an_outage_and_takes_no_thread_of_the_applica
     finally:
         goes_on.set()
         house.close()
+
+
+def test_nor_does_it_keep_the_process_from_its_end():
+    """A server that was stopped would otherwise have to be killed."""
+    program = (
+        "import threading\n"
+        "from datetime import timedelta\n"
+        "from tests.migrate.house import House\n"
+        "house = House('async', deadline=timedelta(seconds=0.2))\n"
+        "house.library.before = threading.Event().wait\n"
+        "try:\n"
+        "    house.visit()\n"
+        "finally:\n"
+        "    house.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "StoreUnavailable: the sessions of the old library can't be read" in done.stderr
+
+
+def test_what_waits_for_a_thread_is_dropped_when_its_request_is_over():
+    house, goes_on = House("async", deadline=timedelta(seconds=0.2)), threading.Event()
+    read, house.library.read = house.library.read, lambda *asked: goes_on.wait() and read(*asked)
+    sessions = house.sessions.manager
+
+    async def visits():
+        opened = [sessions.open(OLD) for _ in range(20)]
+        await asyncio.gather(*map(sessions.preload, opened))
+        goes_on.set()
+
+    house.sessions.runner.run(visits())
+    threads = [thread for thread in threading.enumerate() if thread.name == "coatcheck-aside"]
+    house.close()
+    for thread in threads:
+        thread.join(30)
+    assert not [thread for thread in threads if thread.is_alive()]
+    assert 0 < len(house.library.asked) <= 8
 
 
 @pytest.mark.promise("20")

@@ -2,7 +2,8 @@
 
 Each old session has a token of ours that is derived from its id. Its record is made as after a periodic rotation: the
 derived secret is the previous one, and the responses send its successor. So parallel first requests get the same cookie,
-and a lost response logs nobody out. A mark (`coatcheck.core.marks`) says that the move is done.
+and a lost response logs nobody out. A mark (`coatcheck.core.marks`) says that the move is done. Only a signed cookie that
+names no user is no id of a single session: each request that presents it gets a session of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from coatcheck.core.requests import Requests
 from coatcheck.core.state import State
 from coatcheck.core.users import Users, event_of, raise_failure, record_of
 from coatcheck.errors import DecodeError, StoreError, StoreUnavailable
-from coatcheck.http.token import Token
+from coatcheck.http.token import SECRET_BYTES, SELECTOR_BYTES, Token
 from coatcheck.model.ports import Loaded
 from coatcheck.model.record import Create, Record, Refused, Tombstone
 
@@ -96,7 +97,9 @@ class Moving(Requests):
         if held.state is None and not is_marked:
             old = yield from self._read(old_session, now)
             if old is not None:
-                yield from self._adopt(state, old_session, old, now)
+                own = yield from self._adopt(state, old_session, old, now)
+                if own is not None:
+                    return own
             # A parallel request may have been first: it has removed the old record, or used another secret of the ring.
             held, is_marked = yield from self._looked_up(old_session, now)
             if old is None and held.state is None and not is_marked:
@@ -139,23 +142,32 @@ class Moving(Requests):
         old: Old | None = answer
         return None if old is None or not (old.fields or old.flashes) else old
 
-    def _adopt(self, state: State, old_session: OldSession, old: Old, now: int) -> Flow[None]:
-        """Make the record of an old session, unless a parallel request is first, or its user's sessions were ended."""
+    def _adopt(self, state: State, old_session: OldSession, old: Old, now: int) -> Flow[Token | None]:
+        """Make the record of an old session, unless a parallel request is first, or its user's sessions were ended.
+
+        Returns the token of a record that is this request's alone.
+        """
         name = old_session.source.name
         adoption = Adoption(state, old_session.tokens[0], old, now, self._settings, self._random)
-        record = adoption.record
+        record, own = adoption.record, None
+        if record.user is None and not old_session.source.removes:
+            # The signed cookies of two visitors are equal if the same was put into both in the same second. They must not
+            # share a session, in which one would see what the other puts in later.
+            own = Token(self._random(SELECTOR_BYTES), self._random(SECRET_BYTES))
+            secret_hash = self._settings.ring.successor(own).secret_hash
+            record = replace(record, key=own.key, secret_hash=secret_hash, previous=own.secret_hash)
         if record.user is not None:
             if (yield from self.marks.has_ended(record.user, now)):
                 reason = f"a session of {name}: {_ENDED_BEFORE}"
                 yield event_of("revoked", now, user=record.user, reason=reason)
-                return
+                return None
             # Entered before the record is stored, so that `revoke_user` finds it, and again after that: a parallel
             # listing drops an entry without a record.
             since = yield from self._users.entering(record, record.user)
             record = replace(record, signed_in=since)
         (result,) = yield Apply([Create(record)], [None])
         if result is Refused.EXISTS:
-            return
+            return None
         raise_failure([result])
         assert isinstance(result, Done)
         held = yield from self._users.noted(result.held)
@@ -165,6 +177,7 @@ class Moving(Requests):
         except StoreError as error:  # unlike a sign-in, the visitor can't be asked to try again
             reason = f"limit: {type(error).__name__}: {error}"
             yield event_of("unavailable", now, record_of(held), reason=reason)
+        return own
 
     def _end_if_revoked(self, held: Held, user: str, now: int) -> Flow[None]:
         """End a session that was carried over although `revoke_user` had ended its user's old sessions."""
@@ -200,6 +213,7 @@ class Moving(Requests):
             for number, old_session in enumerate(old_sessions):
                 held = held_under(old_session.key, answers[2 * number])
                 is_marked = stands(answers[2 * number + 1], now)
+                self._end_too(state, old_session, held, now)
                 if not is_marked:
                     if held.state is None and (yield from self._read(old_session, now)) is None:
                         continue
@@ -216,3 +230,14 @@ class Moving(Requests):
             yield event_of("unavailable", now, reason=f"apply: {type(error).__name__}: {error}")
             raise
         state.old_ended = True
+
+    def _end_too(self, state: State, old_session: OldSession, held: Held, now: int) -> None:
+        """End what was made of an old session, if its cookie still opens it: another session's may have replaced ours."""
+        record = held.state
+        if not isinstance(record, Record) or not record.is_alive(now, self._settings.lifetimes):
+            return
+        token = old_session.token_of(record)
+        if token is None or not lifecycle.is_held(record, token, self._settings, now):
+            return
+        if all(record_of(each).key != record.key for each in state.to_destroy):
+            state.to_destroy = (*state.to_destroy, held)

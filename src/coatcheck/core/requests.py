@@ -90,7 +90,8 @@ class Requests(During):
         try:
             yield from self._commit(state, now, failed=True, head_sent=True)
         except StoreError:
-            state.to_destroy = ()  # tried and told once: the handler's own error is what is answered
+            # Tried and told once: the handler's own error is what is answered.
+            state.to_destroy, state.old_ended = (), True
             raise
 
     def save(self, state: State, now: int, *, head_sent: bool, create: bool = False) -> Flow[bool]:
@@ -117,13 +118,13 @@ class Requests(During):
             # The application's function may raise anything; after a handler that raised, its own error is answered.
             with suppress(Exception) if failed else nullcontext():
                 identity.imply(state, failed=failed)
-        if failed and not state.to_destroy:
-            return False
         # Before the store is waited for: what another thread changes meanwhile would not be stored any more.
         if last:
             state.over = True
         if state.restarted:
             yield from self._end_what_else_it_shows(state, now)
+        if failed and not state.to_destroy:
+            return False
         if state.doubt is not None:
             # To merge the same edits once more could count them twice.
             raise copy_of(state.doubt)

@@ -7,8 +7,9 @@
     )
 
 A request with a cookie of the old library and none of ours gets a session of ours with the fields of the old one, under
-a new secret. The old record is removed once the new one is stored. Parallel requests end in one session. Everything else
-is as in `Sessions`. When the longest old session is over, remove `Migrating` again.
+a new secret. The old record is removed once the new one is stored. Parallel requests end in one session, unless they come
+with a signed cookie that names no user. Everything else is as in `Sessions`. When the longest old session is over, remove
+`Migrating` again.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,7 +124,8 @@ class DjangoSessions:
         else:
             from django.contrib.sessions.models import Session
 
-            Session.objects.filter(session_key=old_id).delete()
+            with _own_connections():
+                Session.objects.filter(session_key=old_id).delete()
 
 
 class _Reader:
@@ -137,10 +139,29 @@ def _row(key: str, now: float) -> bytes | None:
     """The record in the database of a Django site."""
     from django.contrib.sessions.models import Session
 
-    found = Session.objects.filter(session_key=key).first()
+    with _own_connections():
+        found = Session.objects.filter(session_key=key).first()
     if found is None or found.session_key != key or _aware(found.expire_date).timestamp() <= now:
         return None
     return found.session_data.encode()
+
+
+@contextmanager
+def _own_connections() -> Generator[None]:
+    """Close the connections that are opened meanwhile, and leave a request's own alone.
+
+    Django closes connections at the end of a request. In a thread that serves none, one would stay until the database
+    closes it, and fail from then on.
+    """
+    from django.db import connections
+
+    before = [each for each in connections.all(initialized_only=True) if each.connection is not None]
+    try:
+        yield
+    finally:
+        for each in connections.all(initialized_only=True):
+            if each not in before:
+                each.close()
 
 
 def _aware(moment: datetime) -> datetime:

@@ -32,12 +32,14 @@ from coatcheck.model.lifetimes import LATEST, USUALLY_COVERED
 from coatcheck.model.ports import revision_of
 from coatcheck.model.record import Record, Tombstone
 
-__all__ = ["FORMAT", "RecordError", "decode", "encode"]
+__all__ = ["FORMAT", "SHORTEST", "RecordError", "decode", "encode"]
 
 FORMAT = 1
 _SIGNED_IN, _PERMANENT, _GRACE, _LIMITS, _SEALED, _COVERED, _TOMBSTONE = 1, 2, 4, 8, 16, 32, 128
 _KNOWN = _SIGNED_IN | _PERMANENT | _GRACE | _LIMITS | _SEALED | _COVERED
 _HEAD = Layout(">8sBB16s32sHIHIHIHI4s")
+SHORTEST = _HEAD.size
+"""The size of the shortest record. Marks, epochs and notes, which lie beside the records, are shorter."""
 _SIGNED = Layout(">HIHH")
 _PREVIOUS = Layout(">32sHI")
 _OWN_LIMITS = Layout(">HIHI")

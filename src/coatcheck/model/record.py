@@ -195,8 +195,8 @@ class Holder(Struct, frozen=True):
 class Destroy(Struct, frozen=True, tag=True, kw_only=True):
     """End the record, and leave a tombstone in its place.
 
-    With `holder`, only while the record belongs to it, whatever its secret. Without, it ends whatever lies there, also
-    what can't be read.
+    With `holder`, only while the record belongs to it, whatever its secret. Without, it ends any record, also one that
+    can't be read.
     """
 
     key: bytes
@@ -240,9 +240,15 @@ class Tombstone(Struct, frozen=True):
 
 
 class Unreadable(Struct, frozen=True):
-    """Bytes that are no record that can be read. They are left alone."""
+    """Bytes that are no record that can be read. They are left alone.
+
+    Attributes:
+        reason: Why they can't be read.
+        is_record: Whether they may be a record: a damaged one, or of a newer release. Marks, epochs and notes are none.
+    """
 
     reason: str
+    is_record: bool = True
 
 
 class Record(Struct, frozen=True):
@@ -379,7 +385,8 @@ def settle(found: State, change: Change) -> Settled:
     if isinstance(change, Create):
         return Settled(APPLIED, change.record) if found is None else _EXISTS
     if isinstance(found, Unreadable):
-        return _UNREADABLE if change.holder is not None else _destroyed(change)
+        is_left = change.holder is not None or not found.is_record
+        return _UNREADABLE if is_left else _destroyed(change)
     if not isinstance(found, Record) or change.at >= found.expires:
         return _GONE
     if change.holder is not None and not change.holder.holds(found):
