@@ -134,6 +134,13 @@ def test_a_moment_in_a_zone_that_this_machine_does_not_know_is_left_out(key):
     assert loads(pickled, {}, lenient=True) == [LEFT_OUT]
 
 
+@pytest.mark.parametrize("arguments", [(b"A" * 101,), (b"UTC", 0, 0, b"A" * 101)], ids=["a key", "a name"])
+def test_the_name_of_a_zone_is_bounded(arguments):
+    values = (b"K\0" if each == 0 else b"X" + len(each).to_bytes(4, "little") + each for each in arguments)
+    with pytest.raises(DecodeError, match="time zone with a name that is none"):
+        loads(b"\x80\x02cpytz\n_p\n(" + b"".join(values) + b"tR.", {}, lenient=True)
+
+
 def test_a_zone_shared_by_the_whole_process_is_not_changed():
     zone = pickle.dumps(ZoneInfo("Europe/Berlin"), 2)[:-1]
     with pytest.raises(DecodeError, match="immutable type"):

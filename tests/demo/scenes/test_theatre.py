@@ -202,5 +202,8 @@ class Stumbling(StoreWrapper):
         self.left -= 1
         if self.left == 0:
             self.stumbled = True
-            raise StoreUnavailable("stumbled", ambiguous=False)
+            error = StoreUnavailable("stumbled", ambiguous=False)
+            if call.method == "load":  # each key has an answer of its own
+                return [error] * len(call.args[0])
+            raise error
         return send()
