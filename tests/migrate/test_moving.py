@@ -564,6 +564,21 @@ def test_what_waits_for_a_thread_is_dropped_when_its_request_is_over():
     assert 0 < len(house.library.asked) <= 8
 
 
+def test_a_forked_process_reads_the_old_sessions_in_threads_of_its_own(monkeypatch):
+    house, readers = House("async"), []
+    read = house.library.read
+    house.library.read = lambda *asked: readers.append(threading.current_thread()) or read(*asked)
+    unknown = OLD + b"0"
+    for _ in range(9):  # more than there are threads
+        house.visit(unknown)
+    before = set(readers)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    house.visit(unknown)
+    assert before
+    assert readers[-1] not in before
+    house.close()
+
+
 @pytest.mark.promise("20")
 def test_a_logout_is_not_answered_while_the_old_session_beside_it_can_not_be_ended(kind):
     store = (FailingStore if kind == "sync" else AsyncFailingStore)(
