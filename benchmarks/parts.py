@@ -13,7 +13,7 @@ capacity     bytes a session in each store; the page on capacity has them
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks import bulk
 from benchmarks.capacity import capacity
@@ -127,10 +127,10 @@ def size(profile: Profile) -> Iterator[Series]:
 
 
 def stored(profile: Profile) -> Iterator[Series]:
-    """Stores that hold more and more sessions, of which any may come."""
+    """Stores that hold more and more sessions, of which any may come. One core shows how the work grows."""
     ours = (f"Flask/{OURS}/{store}" for store in ("Redis", "SQLite", "PostgreSQL", "Memcached"))
     sites = _named(*ours, "Flask/Flask-Session/Redis", "Flask/Flask-Session/PostgreSQL")
-    with Bench(profile.growth, *ALL_STORES) as bench, bench.running(sites, 1) as running:
+    with Bench(replace(profile.growth, cores=(1,)), *ALL_STORES) as bench, bench.running(sites, 1) as running:
         there = 0
         for number in profile.stored:
             for one in running:

@@ -106,7 +106,11 @@ def _run(parts: Parts) -> str:
             0, f"**Measured once, to see that it works: {', '.join(once)}. These numbers say nothing.**"
         )
     if wild:
-        warnings.insert(0, f"**Other programs disturbed: {', '.join(wild)}. Measure again.**")
+        warnings.insert(
+            0,
+            f"**The rounds differ by more than {_NOISY:.0%}: {', '.join(wild)}. The ratios are surer than the numbers; "
+            "on a quieter machine both are.**",
+        )
     # Between the rounds of one measurement: the least and the most, over the median; of this the median.
     heads = ("part", "measured on", "took", "commit", "load before", "spread of the rounds")
     return "\n\n".join([*told, table(heads, rows, 6), *warnings])

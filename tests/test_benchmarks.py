@@ -196,9 +196,9 @@ def test_a_run_whose_rounds_disagree_says_so():
         return page("<!-- begin run --><!-- end run -->", {"frameworks": {**part, "series": series}})
 
     assert "| 2% |" in told(100.0, 101.0, 102.0)
-    assert "disturbed" not in told(100.0, 101.0, 102.0)
+    assert "The rounds differ" not in told(100.0, 101.0, 102.0)
     assert "| 60% |" in told(100.0, 150.0, 90.0)
-    assert "**Other programs disturbed: frameworks." in told(100.0, 150.0, 90.0)
+    assert "**The rounds differ by more than 15%: frameworks." in told(100.0, 150.0, 90.0)
 
 
 @pytest.mark.parametrize("name", sorted(images(PARTS)))
