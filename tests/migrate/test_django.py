@@ -88,6 +88,18 @@ def test_a_key_that_was_replaced_opens_the_old_sessions_too(read_by, site):
     assert json.loads(me) == json.loads(again) == CARRIED
 
 
+@pytest.mark.promise("12", "13")
+def test_with_keep_old_and_a_cookie_of_its_own_a_site_goes_back_and_forth(site):
+    _, cookies = visits(APP, "", "/in/ada", LIBRARY="db", **site)
+    new = {**site, "LIBRARY": "coatcheck", "MOVES_FROM": "django", "KEEP_OLD": "1", "COOKIE": "coatcheck"}
+    for where in (new, {**site, "LIBRARY": "db"}, new):
+        (me,), cookies = visits(APP, cookies, "/me", **where)
+        assert json.loads(me)["user"] == "ada"
+    visits(APP, cookies, "/out", **new)
+    (nobody,), _ = visits(APP, cookies, "/me", LIBRARY="db", **site)
+    assert json.loads(nobody) == {"user": ""}
+
+
 def test_an_id_without_a_row_is_nobodys(site):
     new = {**site, "LIBRARY": "coatcheck", "MOVES_FROM": "django"}
     (me,), _ = visits(APP, f"sessionid={'a' * 32}", "/me", **new)

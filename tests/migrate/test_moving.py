@@ -122,6 +122,17 @@ def test_nor_when_the_secret_has_been_replaced_meanwhile(a_house):
     assert a_house(house.library, keep_old=True, **with_secret(house, OLD_SECRET)).visit() == ({}, OLD)
 
 
+def test_with_keep_old_the_new_cookie_needs_a_name_of_its_own(a_house):
+    same = {"cookie": CookieSettings(name="old"), "insecure_http": True}
+    with pytest.raises(ConfigurationError, match="another name than the old one, 'old'"):
+        a_house(keep_old=True, **same)
+    sessions = a_house(keep_old=True).sessions
+    manager = getattr(sessions, "manager", sessions)
+    with pytest.raises(ConfigurationError, match="CookieSettings"):
+        manager.with_settings(**same)
+    assert a_house(**same).visit()[0]["user"] == "ada"
+
+
 @pytest.mark.promise("12", "17")
 def test_nor_after_an_administrator_ended_it(house):
     handle, _ = house.visit(work=lambda session: session.handle)

@@ -77,6 +77,14 @@ class _Moves(Manager):
         return [*super()._cookie_names(), *(source.cookie.encode() for source in self._sources)]
 
     def _flows(self, settings: Settings, users: Users, random: Callable[[int], bytes]) -> Requests:
+        for source in self._sources if self._keep_old else ():
+            if source.cookie.encode() == settings.cookie_name:
+                raise ConfigurationError(
+                    f"With keep_old=True the new cookie needs another name than the old one, {source.cookie!r}. It would take "
+                    "the old one's place in the browser, and servers with the old library would know nobody. Name the new one "
+                    "by CookieSettings(name=...), in Flask and Django by SESSION_COOKIE_NAME, and the old one by the source's "
+                    f"cookie={source.cookie!r}."
+                )
         return Moving(settings, users, random, self._sources, keep_old=self._keep_old)
 
 
@@ -102,7 +110,8 @@ class Migrating(_Moves, Sessions):
                 and to go back. What changes from then on is not in them.
 
         Raises:
-            ConfigurationError: No source is named.
+            ConfigurationError: No source is named; or with `keep_old` the new cookie has the name of the old one, and would
+                take its place in the browser.
         """
         refuse_other_kind(sessions.store, wanted_async=False)
         self._take_over(sessions, from_, keep_old=keep_old)

@@ -39,7 +39,7 @@ def source():
 
         engine = create_engine(f"sqlite:///{os.environ['DATABASE']}")
         return DjangoSessions(engine, secret_key=KEY, fallbacks=FALLBACKS)
-    return DjangoSessions()
+    return DjangoSessions(**({"cookie": "sessionid"} if "COOKIE" in os.environ else {}))
 
 
 ours = LIBRARY == "coatcheck"
@@ -84,6 +84,8 @@ settings.configure(
     if ours
     else {},
 )
+if ours and "COOKIE" in os.environ:
+    settings.SESSION_COOKIE_NAME = os.environ["COOKIE"]
 django.setup()
 
 
