@@ -145,7 +145,7 @@ class _Aside:
         self._pid = os.getpid()
 
     async def call(self, work: Callable[[], Any], deadline: float) -> Any:
-        """What `work` returns, or the exception that it raises. A TimeoutError where it is not done by the deadline."""
+        """Do `work` in a thread. Returns its result or its exception, or a TimeoutError at the deadline."""
         done: Future[Any] = Future()
         if self._pid != os.getpid():  # a fork leaves the threads to the parent
             self._begin()

@@ -104,5 +104,5 @@ def test_the_lines_to_change_import_what_they_use(block):
     assert all(line[:2] in ("", "+", "+ ", "- ", "  ") for line in lines)
     used_before, imported_before, _ = names([line[2:] for line in lines if line[:1] != "+"])
     used, imported, assigned = names([line[2:] for line in lines if line[:1] != "-"])
-    # What the old lines used without importing it, the old site has.
+    # The old site already imports what the removed lines used.
     assert used - imported - assigned - set(dir(builtins)) <= used_before - imported_before

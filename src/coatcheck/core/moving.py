@@ -2,8 +2,9 @@
 
 Each old session has a token of ours that is derived from its id. Its record is made as after a periodic rotation: the
 derived secret is the previous one, and the responses send its successor. So parallel first requests get the same cookie,
-and a lost response logs nobody out. A mark (`coatcheck.core.marks`) says that the move is done. Only a signed cookie that
-names no user is no id of a single session: each request that presents it gets a session of its own.
+and a lost response logs nobody out. A mark (`coatcheck.core.marks`) says that the move is done.
+
+A signed cookie has no id. If it names no user, each request that presents it gets a session of its own.
 """
 
 from __future__ import annotations

@@ -80,9 +80,9 @@ class _Moves(Manager):
         for source in self._sources if self._keep_old else ():
             if source.cookie.encode() == settings.cookie_name:
                 raise ConfigurationError(
-                    f"With keep_old=True the new cookie needs another name than the old one, {source.cookie!r}. It would take "
-                    "the old one's place in the browser, and servers with the old library would know nobody. Name the new one "
-                    "by CookieSettings(name=...), in Flask and Django by SESSION_COOKIE_NAME, and the old one by the source's "
+                    f"With keep_old=True the new cookie needs another name than the old one, {source.cookie!r}. It would "
+                    "replace the old one in the browser, and no server with the old library would find its session. Name the "
+                    "new one by CookieSettings(name=...), in Flask and Django by SESSION_COOKIE_NAME, and the old one by the source's "
                     f"cookie={source.cookie!r}."
                 )
         return Moving(settings, users, random, self._sources, keep_old=self._keep_old)
