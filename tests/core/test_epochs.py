@@ -26,7 +26,9 @@ def world(request):
 
 def test_an_epoch_is_written_as_the_reference_says():
     epoch = Epoch(ended=1, newest=2, expires=3, revoked=4, kept=bytes(range(16)))
-    expected = "72" * 8 + "01" + "".join(f"{number:016x}" for number in (1, 2, 3, 4)) + bytes(range(16)).hex()
+    expected = (
+        "72" * 8 + "0001" + "".join(f"{number:016x}" for number in (1, 2, 3, 4)) + bytes(range(16)).hex()
+    )
     assert epoch.encode(b"r" * 8).hex() == expected
     assert Epoch.decode(epoch.encode(b"r" * 8)) == epoch
     without = replace(epoch, kept=b"")
@@ -46,7 +48,8 @@ def test_what_is_cut_longer_or_of_another_format_is_none():
     for length in range(len(data)):
         assert Epoch.decode(data[:length]) is None or length == len(data) - 16
     assert Epoch.decode(data + b"\0") is None
-    assert Epoch.decode(data[:8] + b"\2" + data[9:]) is None
+    for position in (8, 9):
+        assert Epoch.decode(data[:position] + b"\2" + data[position + 1 :]) is None
 
 
 def test_the_key_of_an_epoch_is_its_users_alone_and_no_name_of_it():

@@ -12,6 +12,7 @@ from coatcheck.core.start import NOTE, clock_warning, look_around
 from coatcheck.core.users import Users
 from coatcheck.errors import StoreFull, StoreUnavailable
 from coatcheck.http.token import Ring
+from coatcheck.model.format import is_beside
 from coatcheck.model.ports import Found
 from tests.core.scene import NOW, SETTINGS, Dice
 
@@ -55,7 +56,8 @@ def test_the_first_site_leaves_a_note_that_is_no_session_and_no_secret():
     assert warnings == []
     assert (write.key, write.expected, write.live, write.entry) == (NOTE, None, False, None)
     assert write.expires > NOW
-    assert len(write.data) == 8 + 2 * 8
+    assert len(write.data) == 9 + 2 * 8
+    assert is_beside(write.data)
     assert looked(ring(OURS, OTHER, purpose="another cookie"), Found(write.data, b""))[1] == []
 
 

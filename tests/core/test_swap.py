@@ -12,7 +12,7 @@ from coatcheck.core.swap import NOTHING, held_of
 from coatcheck.errors import (
     TooLarge,
 )
-from coatcheck.model.format import SHORTEST, encode
+from coatcheck.model.format import encode
 from coatcheck.model.ports import Conflict, Entry, Found, revision_of
 from coatcheck.model.record import (
     TOMBSTONE_LIFE,
@@ -198,7 +198,7 @@ def test_behind_an_ending_in_one_batch_nothing_is_stored():
 
 @pytest.mark.promise("10", "F-22")
 def test_what_can_not_be_read_is_left_alone_but_by_an_ending_without_a_condition():
-    damaged = Found(b"revisiondamaged".ljust(SHORTEST), b"revision")
+    damaged = Found(b"revisiondamaged", b"revision")
     driven = Driven([puts("a"), destroy()]).answer(damaged)
     assert driven.results == [Refused.UNREADABLE] * 2
     driven = Driven([Destroy(key=KEY, at=NOW)]).answer(damaged)

@@ -7,6 +7,7 @@ epoch means that no sign-in counts. No clock has a part in that.
 An epoch lies in the store like a record, under a key that is derived from the user::
 
     8       revision: random, new with every write
+    u8      0: no record
     u8      format = 1
     u64     ended, newest, expires, revoked (see `Epoch`)
     16      the key of the session that is kept, or nothing
@@ -26,6 +27,7 @@ from msgspec.structs import replace
 from coatcheck.core.calls import Call, Held, Load, Remove, Writes
 from coatcheck.core.swap import held_of, write_of
 from coatcheck.errors import StoreError, StoreFull, StoreUnavailable, TooLarge
+from coatcheck.model.format import BESIDE
 from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Found, Loaded, Write, revision_of
 from coatcheck.model.record import TOMBSTONE_LIFE, Record, Tombstone
@@ -34,7 +36,7 @@ __all__ = ["Epoch", "Epochs", "epoch_key"]
 
 _T = TypeVar("_T")
 _Steps: TypeAlias = Generator[Call, Any, _T]
-_LAYOUT = Layout(">8sBQQQQ")
+_LAYOUT = Layout(">8scBQQQQ")
 _MOST_LOST = 3
 
 
@@ -64,17 +66,19 @@ class Epoch(Struct, frozen=True, kw_only=True):
 
     def encode(self, revision: bytes) -> bytes:
         """Its bytes."""
-        return _LAYOUT.pack(revision, 1, self.ended, self.newest, self.expires, self.revoked) + self.kept
+        return (
+            _LAYOUT.pack(revision, BESIDE, 1, self.ended, self.newest, self.expires, self.revoked) + self.kept
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> Epoch | None:
         """The epoch in `data`. None if it is anything else, which counts as a missing one."""
         try:
-            _, version, ended, newest, expires, revoked = _LAYOUT.unpack_from(data)
+            _, beside, version, ended, newest, expires, revoked = _LAYOUT.unpack_from(data)
         except LayoutError:
             return None
         kept = data[_LAYOUT.size :]
-        if version != 1 or len(kept) not in {0, 16}:
+        if beside != BESIDE or version != 1 or len(kept) not in {0, 16}:
             return None
         return cls(ended=ended, newest=newest, expires=expires, revoked=revoked, kept=kept)
 

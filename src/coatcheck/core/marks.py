@@ -16,13 +16,14 @@ from msgspec.structs import replace
 from coatcheck.core.calls import Flow, Load, Writes
 from coatcheck.errors import StoreError
 from coatcheck.http.token import SELECTOR_BYTES
+from coatcheck.model.format import BESIDE
 from coatcheck.model.lifetimes import LONGEST_COOKIE, milliseconds
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Loaded, Write, Written
 
 __all__ = ["Marks", "mark_of", "stands"]
 
-_LAYOUT = Layout(">8s5sQ")
-"""The revision, ``moved``, and until when the mark stands. The key of a session to keep follows, if there is one."""
+_LAYOUT = Layout(">8scQ")
+"""The revision, `BESIDE`, and until when the mark stands. The key of a session to keep follows, if there is one."""
 _MARKED_FOR = milliseconds(LONGEST_COOKIE)
 
 
@@ -51,7 +52,7 @@ class Marks:
     def put(self, key: bytes, now: int, kept: bytes = b"") -> Flow[None]:
         """Write a mark, or renew the one that is there. If another request renews it first, that is as good."""
         until = now + _MARKED_FOR
-        data = _LAYOUT.pack(self._random(REVISION_BYTES), b"moved", until) + kept
+        data = _LAYOUT.pack(self._random(REVISION_BYTES), BESIDE, until) + kept
         write = Write(key=key, data=data, expires=until, live=False, urgent=True)
         answers: Sequence[Written] = yield Writes([write])
         if isinstance(answers[0], Conflict):
@@ -77,7 +78,7 @@ def _kept(found: Loaded, now: int) -> bytes | None:
         raise found
     if found is None or len(found.data) not in {_LAYOUT.size, _LAYOUT.size + SELECTOR_BYTES}:
         return None
-    _, _, until = _LAYOUT.unpack_from(found.data)
+    *_, until = _LAYOUT.unpack_from(found.data)
     return found.data[_LAYOUT.size :] if now < until else None
 
 

@@ -15,6 +15,7 @@ from coatcheck.core.calls import CheckIndex, Flow, Load, Writes
 from coatcheck.core.users import Users
 from coatcheck.errors import StoreError
 from coatcheck.http.token import Ring
+from coatcheck.model.format import BESIDE
 from coatcheck.model.ports import REVISION_BYTES, Found, Loaded, Write
 
 __all__ = ["clock_warning", "look_around"]
@@ -46,14 +47,14 @@ def look_around(users: Users, ring: Ring, random: Callable[[int], bytes], now: i
         if theirs.isdisjoint(ours) and theirs:
             warnings.append(_SHARED)
         if theirs != ours:
-            data = random(REVISION_BYTES) + b"".join(sorted(ours))
+            data = random(REVISION_BYTES) + BESIDE + b"".join(sorted(ours))
             expected = None if found is None else found.version
             yield Writes([Write(key=NOTE, data=data, expires=now + _KEPT, expected=expected, live=False)])
     return warnings
 
 
 def _fingerprints(found: Found | None) -> frozenset[bytes]:
-    data = b"" if found is None else found.data[REVISION_BYTES:]
+    data = b"" if found is None else found.data[REVISION_BYTES + len(BESIDE) :]
     return frozenset(
         data[start : start + Ring.FINGERPRINT_BYTES] for start in range(0, len(data), Ring.FINGERPRINT_BYTES)
     )

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from coatcheck.core.calls import Done, Held, Load, Result, Writes
 from coatcheck.errors import StoreError, StoreFull, StoreTimeout, StoreUnavailable, TooLarge, copy_of
-from coatcheck.model.format import SHORTEST, RecordError, decode, encode
+from coatcheck.model.format import RecordError, decode, encode, is_beside
 from coatcheck.model.lifetimes import Lifetimes
 from coatcheck.model.ports import REVISION_BYTES, Conflict, Entry, Found, Loaded, Write, Written, revision_of
 from coatcheck.model.record import Applied, Change, Create, Destroy, Record, Tombstone, Unreadable, settle
@@ -40,7 +40,7 @@ def held_of(key: bytes, found: Found | None) -> Held:
     try:
         return Held(found, decode(key, found.data))
     except RecordError as error:
-        return Held(found, Unreadable(str(error), len(found.data) >= SHORTEST))
+        return Held(found, Unreadable(str(error), not is_beside(found.data)))
 
 
 class Swap:

@@ -29,17 +29,17 @@ from struct import error as LayoutError
 import msgspec
 
 from coatcheck.model.lifetimes import LATEST, USUALLY_COVERED
-from coatcheck.model.ports import revision_of
+from coatcheck.model.ports import REVISION_BYTES, revision_of
 from coatcheck.model.record import Record, Tombstone
 
-__all__ = ["FORMAT", "SHORTEST", "RecordError", "decode", "encode"]
+__all__ = ["BESIDE", "FORMAT", "RecordError", "decode", "encode", "is_beside"]
 
 FORMAT = 1
+BESIDE = b"\0"
+"""In the place of the format: an epoch, a mark or a note, which lie beside the records."""
 _SIGNED_IN, _PERMANENT, _GRACE, _LIMITS, _SEALED, _COVERED, _TOMBSTONE = 1, 2, 4, 8, 16, 32, 128
 _KNOWN = _SIGNED_IN | _PERMANENT | _GRACE | _LIMITS | _SEALED | _COVERED
 _HEAD = Layout(">8sBB16s32sHIHIHIHI4s")
-SHORTEST = _HEAD.size
-"""The size of the shortest record. Marks, epochs and notes, which lie beside the records, are shorter."""
 _SIGNED = Layout(">HIHH")
 _PREVIOUS = Layout(">32sHI")
 _OWN_LIMITS = Layout(">HIHI")
@@ -99,6 +99,11 @@ def encode(state: Record | Tombstone, revision: bytes) -> bytes:
         state.mark,
     )
     return head + tail + _encode_fields(state.fields)
+
+
+def is_beside(data: bytes) -> bool:
+    """Whether the bytes are an epoch, a mark or a note, and no record, not even a damaged one."""
+    return data[REVISION_BYTES : REVISION_BYTES + 1] == BESIDE
 
 
 def decode(key: bytes, data: bytes) -> Record | Tombstone:
