@@ -4,6 +4,7 @@ The soak test has 200 visitors, and writes its figures to build/deploys.json.
 """
 
 import json
+import random
 import re
 import sys
 import threading
@@ -45,7 +46,7 @@ class Visitor:
         self._lock = threading.Lock()
         self._number = 0
 
-    def get(self, path):
+    def get(self, path, port=None):
         """The text of a page; None where the server went away meanwhile."""
         with self._lock:
             header = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -53,7 +54,7 @@ class Visitor:
             self.site.deployed.wait(PATIENCE)
         phase = self.site.phase
         try:
-            status, text, setting = asked(self.site.port, path, header)
+            status, text, setting = asked(port or self.site.port, path, header)
         except (OSError, HTTPException):
             return None
         if status != 200:
@@ -67,19 +68,19 @@ class Visitor:
             self.without_ours += phase == "after" and not has_token(header)
         return text
 
-    def browse(self):
+    def browse(self, port=None):
         """Put something in, and look."""
         with self._lock:
             self._number += 1
             name, value = f"field{self._number}", str(self._number)
             known = dict(self.acknowledged)
-        if self.get(f"/put/{name}/{value}") is not None:
+        if self.get(f"/put/{name}/{value}", port) is not None:
             with self._lock:
                 self.acknowledged[name] = value
-        self.look(known)
+        self.look(known, port)
 
-    def look(self, known):
-        text = self.get("/me")
+    def look(self, known, port=None):
+        text = self.get("/me", port)
         if text is None:
             return
         found = json.loads(text)
@@ -101,16 +102,18 @@ class Site:
         self._over = threading.Event()
         self._threads = []
 
-    def server(self, app, directory, **variables):
-        """Its server, which may be another one after a while."""
-        command = [sys.executable, APPS / app, "serve", str(self.port)]
-        return Server(command, directory=directory, ready=self._answers, env=environment(**variables))
+    def server(self, app, directory, port=None, **variables):
+        """Its server, which may be another one after a while, or one more on a port of its own."""
+        port = port or self.port
 
-    def _answers(self):
-        try:
-            return asked(self.port, "/nothing", "")[0] == 404
-        except (OSError, HTTPException):
-            return False
+        def answers():
+            try:
+                return asked(port, "/nothing", "")[0] == 404
+            except (OSError, HTTPException):
+                return False
+
+        command = [sys.executable, APPS / app, "serve", str(port)]
+        return Server(command, directory=directory, ready=answers, env=environment(**variables))
 
     def _reopen(self):
         self.phase = "after"
@@ -151,10 +154,11 @@ LIBRARIES = {
     "Starlette's cookie": ("asgi_app.py", "starlette", "user_id", None),
     "starsessions on Redis": ("asgi_app.py", "starsessions", "user_id", "OLD_REDIS"),
 }
+SIGNED = ("Flask's cookie", "Starlette's cookie")
 
 
-def deploy(library, visitors, folder, redis_url, *, requests, pause):
-    """Let visitors move, with a pause (seconds) after two requests of a tab. Returns what happened, and its figures."""
+def site_of(library, folder, redis_url):
+    """Its application, the name of the user's field, the variables of the old site, and those of the new one."""
     app, before, user, place = LIBRARIES[library]
     places = {"OLD_REDIS": redis_url, "OLD_DATABASE": f"sqlite:///{folder}/old.db"}
     where = {
@@ -168,17 +172,28 @@ def deploy(library, visitors, folder, redis_url, *, requests, pause):
     if app == "django_app.py":
         run(app, "prepare", LIBRARY=before, **where)
         moves_from = "django"
+    return (
+        app,
+        user,
+        {"LIBRARY": before, **where},
+        {"LIBRARY": "coatcheck", "MOVES_FROM": moves_from, **where},
+    )
+
+
+def deploy(library, visitors, folder, redis_url, *, requests, pause):
+    """Let visitors move, with a pause (seconds) after two requests of a tab. Returns what happened, and its figures."""
+    app, user, old, new = site_of(library, folder, redis_url)
     site = Site(user, visitors, pause)
     began = time.monotonic()
     try:
-        with site.server(app, folder, LIBRARY=before, **where):
+        with site.server(app, folder, **old):
             for visitor in site.visitors:
                 assert visitor.get(f"/in/{visitor.name}") is not None, visitor.complaints
             # One tab each: with two, the old libraries themselves lose fields.
             site.open_tabs(1)
             site.everybody(requests, "before")
         site.phase = "between"
-        with site.server(app, folder, LIBRARY="coatcheck", MOVES_FROM=moves_from, **where):
+        with site.server(app, folder, **new):
             site.open_tabs(2)
             site.everybody(2 * requests, "after")
             site.close()
@@ -228,3 +243,63 @@ def test_a_deploy_under_load_logs_none_of_200_visitors_out(library, redis_server
     assert complaints == []
     assert figures["sessions carried over"] == 200
     assert figures["sessions begun anew"] == 0
+
+
+def meet_both(visitor, new_port, rounds):
+    """A tab whose requests reach old and new servers by turns. What one kind has stored, the other need not know."""
+    for _ in range(rounds):
+        for port in random.sample([visitor.site.port, new_port], 2):
+            if port == new_port:
+                visitor.browse(port)
+            else:
+                visitor.get("/put/old/1")
+                visitor.look({})
+
+
+def roll(library, visitors, folder, redis_url, *, rounds):
+    """Let visitors meet old and new servers at the same time, and sign out on a new one. Returns what was wrong.
+
+    A signed cookie: of two tabs, each may have a cookie that carries over a session of its own, so here are no two.
+    """
+    app, user, old, new = site_of(library, folder, redis_url)
+    tabs_of_each = 1 if library in SIGNED else 2
+    site, new_port = Site(user, visitors, 0), free_port()
+    site.phase = "both"
+    kept = {"KEEP_OLD": "1", "COOKIE": "coatcheck", **new}
+    if library in SIGNED:
+        kept["DELETES"] = "1"
+    with site.server(app, folder, **old), site.server(app, folder, new_port, **kept):
+        for visitor in site.visitors:
+            assert visitor.get(f"/in/{visitor.name}") is not None, visitor.complaints
+        tabs = [
+            threading.Thread(target=meet_both, args=(visitor, new_port, rounds))
+            for visitor in site.visitors
+            for _ in range(tabs_of_each)
+        ]
+        for tab in tabs:
+            tab.start()
+        for tab in tabs:
+            tab.join(PATIENCE)
+        for visitor in site.visitors:
+            visitor.look(visitor.acknowledged, new_port)
+            visitor.get("/out", new_port)
+            for port in (site.port, new_port):
+                found = json.loads(visitor.get("/me", port))
+                if found.get(user):
+                    visitor.complaints.append(f"still signed in: {found}")
+    assert all(visitor.answered["both"] == 4 * tabs_of_each * rounds + 5 for visitor in site.visitors)
+    return [each for visitor in site.visitors for each in visitor.complaints]
+
+
+@pytest.mark.promise("6", "12", "13")
+@pytest.mark.parametrize(
+    "library", ["Flask-Session on Redis", "Flask's cookie", "Django's db", "starsessions on Redis"]
+)
+def test_while_old_and_new_servers_answer_both_know_every_visitor(library, redis_server, tmp_path):
+    assert roll(library, 4, tmp_path, redis_server.url, rounds=3) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_while_old_and_new_servers_answer_both_know_200_visitors(library, redis_server, tmp_path):
+    assert roll(library, 200, tmp_path, redis_server.url, rounds=2) == []

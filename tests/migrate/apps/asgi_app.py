@@ -38,7 +38,10 @@ async def me(request):
 async def sign_out(request):
     await loaded(request)
     request.session.clear()
-    return JSONResponse("out")
+    response = JSONResponse("out")
+    if "DELETES" in os.environ:  # as the page says, for old servers that still run
+        response.delete_cookie("session")
+    return response
 
 
 async def ends(request):
@@ -98,7 +101,8 @@ def coatcheck():
         source = StarletteCookie(SECRET_KEY)
     else:
         source = Starsessions(redis.from_url(os.environ["OLD_REDIS"]), rolling="ROLLING" in os.environ)
-    return [Middleware(SessionMiddleware, sessions=AsyncMigrating(sessions, from_=source))]
+    keep_old = "KEEP_OLD" in os.environ
+    return [Middleware(SessionMiddleware, sessions=AsyncMigrating(sessions, from_=source, keep_old=keep_old))]
 
 
 app = Starlette(
