@@ -209,8 +209,8 @@ def test_what_can_not_be_read_is_left_alone_but_by_an_ending_without_a_condition
 @pytest.mark.promise("12", "17")
 @pytest.mark.parametrize(
     "beside",
-    [marked(), marked(kept=bytes(16)), epoch(), epoch(kept=bytes(16))],
-    ids=["mark", "mark that keeps one", "epoch", "epoch that keeps one"],
+    [marked(), marked(kept=bytes(16)), epoch(), epoch(kept=bytes(16)), bytes(9) + b"f" * 200],
+    ids=["mark", "mark that keeps one", "epoch", "epoch that keeps one", "note of many secrets"],
 )
 def test_and_what_is_no_record_also_by_that(beside):
     driven = Driven([Destroy(key=KEY, at=NOW)]).answer(Found(beside, beside[:8]))

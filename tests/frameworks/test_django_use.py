@@ -213,9 +213,8 @@ def test_what_a_stream_has_changed_is_stored_when_its_reader_goes():
         pages = response._iterator  # as it is ended when a server lets go of the response
         assert await anext(pages) == await anext(pages) == b"page"
         await pages.aclose()
-        async with asyncio.timeout(
-            60
-        ):  # the loop ends the iterators within that one, each in a task of its own
+        # The loop ends the iterators within that one, each in a task of its own.
+        async with asyncio.timeout(60):
             while (await client.get("/async/look")).content != b"2":  # noqa: ASYNC110 - the loop tells nobody
                 await asyncio.sleep(0.01)
 

@@ -102,7 +102,7 @@ def encode(state: Record | Tombstone, revision: bytes) -> bytes:
 
 
 def is_beside(data: bytes) -> bool:
-    """Whether the bytes are an epoch, a mark or a note, and no record, not even a damaged one."""
+    """Whether the bytes say that they are an epoch, a mark or a note."""
     return data[REVISION_BYTES : REVISION_BYTES + 1] == BESIDE
 
 
