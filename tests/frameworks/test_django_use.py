@@ -215,7 +215,7 @@ def test_what_a_stream_has_changed_is_stored_when_its_reader_goes():
         await pages.aclose()
         # The loop ends the iterators within that one, each in a task of its own.
         async with asyncio.timeout(60):
-            while (await client.get("/async/look")).content != b"2":  # noqa: ASYNC110 - the loop tells nobody
+            while (await client.get("/async/look")).content != b"2":  # noqa: ASYNC110 - what tells of it is no event
                 await asyncio.sleep(0.01)
 
     async_to_sync(visits)()

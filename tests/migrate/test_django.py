@@ -75,8 +75,8 @@ def test_a_session_of_django_goes_on(engine, read_by, there, site):
     assert json.loads(shown) == [["error", "hello", "loud"]]
     assert json.loads(none) == []
     assert again == me
-    (nobody,), _ = visits(APP, f"{out}; {cookies}", "/me", **new)
-    assert json.loads(nobody) == {"user": ""}
+    (anonymous,), _ = visits(APP, f"{out}; {cookies}", "/me", **new)
+    assert json.loads(anonymous) == {"user": ""}
 
 
 @pytest.mark.parametrize("read_by", ["sqlalchemy", pytest.param("django", marks=pytest.mark.soak)])
@@ -96,8 +96,8 @@ def test_with_keep_old_and_a_cookie_of_its_own_a_site_goes_back_and_forth(site):
         (me,), cookies = visits(APP, cookies, "/me", **where)
         assert json.loads(me)["user"] == "ada"
     visits(APP, cookies, "/out", **new)
-    (nobody,), _ = visits(APP, cookies, "/me", LIBRARY="db", **site)
-    assert json.loads(nobody) == {"user": ""}
+    (anonymous,), _ = visits(APP, cookies, "/me", LIBRARY="db", **site)
+    assert json.loads(anonymous) == {"user": ""}
 
 
 def test_an_id_without_a_row_is_nobodys(site):
@@ -116,8 +116,8 @@ def test_a_request_whose_transaction_is_rolled_back_leaves_no_way_back(site):
     (me,), after = visits(APP, after or cookies, "/me", **new)
     assert json.loads(me)["user"] == "ada"
     _, out = visits(APP, after, "/out", **new)
-    (nobody,), _ = visits(APP, f"{out}; {cookies}", "/me", **new)
-    assert json.loads(nobody) == {"user": ""}
+    (anonymous,), _ = visits(APP, f"{out}; {cookies}", "/me", **new)
+    assert json.loads(anonymous) == {"user": ""}
 
 
 @pytest.mark.promise("20")

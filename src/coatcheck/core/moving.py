@@ -2,7 +2,7 @@
 
 Each old session has a token of ours that is derived from its id. Its record is made as after a periodic rotation: the
 derived secret is the previous one, and the responses send its successor. So parallel first requests get the same cookie,
-and a lost response logs nobody out. A mark (`coatcheck.core.marks`) says that the move is done.
+and a visitor stays signed in if a response is lost. A mark (`coatcheck.core.marks`) says that the move is done.
 
 A signed cookie has no id. If it names no user, each request that presents it gets a session of its own.
 """
